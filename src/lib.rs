@@ -1,1 +1,23 @@
+//! dirpost polls a folder and POSTs every complete file to an HTTP endpoint.
+//!
+//! This file is the map. The way of a file, in the order of the data:
+//!
+//! | stage | decided in the pure core | done in the shell |
+//! |---|---|---|
+//! | SCAN: list a folder | [`flow::filter`], [`flow::listing`] | [`shell::scan`] |
+//! | TRACK: new? changed? still? | [`flow::tree`], [`flow::still`] | |
+//! | CHECK: open, confirm, validate | | [`shell::inspect`], [`shell::format`] |
+//! | DELIVER: send, classify the answer | [`flow::classify`], [`flow::gate`], [`flow::brake`], [`flow::backoff`], [`flow::key`] | [`shell::send`], [`shell::body`], [`shell::deliver`] |
+//! | FILE AWAY: journal, move, verify | [`flow::record`] | [`shell::journal`], [`shell::place`] |
+//!
+//! [`flow::engine`] holds it together: it owns all state, takes observations and the time,
+//! and gives back what is to be done. [`run`] is the loop between the two, and the only
+//! module that knows both. [`config`] is what the user wants, [`cli`] how it is asked for.
+
+pub mod check;
+pub mod cli;
 pub mod config;
+pub mod flow;
+pub mod progress;
+pub mod run;
+pub mod shell;

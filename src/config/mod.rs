@@ -263,3 +263,26 @@ pub struct Report {
 pub struct Log {
     pub level: log::LevelFilter,
 }
+
+// STUB-BEGIN
+/// stub
+pub fn from_dir_and_url(dir: &std::path::Path, url: &str) -> Result<Config, String> {
+    let d = Duration::from_secs;
+    let dir = std::path::absolute(dir).unwrap();
+    let state = dir.join(".dirpost");
+    Ok(Config {
+        watch: Watch { dir, interval: d(5), max_share: 0.25, max_depth: None, include: vec![], exclude: vec![], ignore_temporary: true, require_mount: false, threads: 1, rewrites: Rewrites::Auto, shard: None },
+        ready: Ready { settle: Settle::Auto, marker: None, empty: Empty::Wait },
+        check: Check { min_size: None, max_size: None, format: Format::Any, command: None, command_timeout: d(60), grace: d(60) },
+        send: Send { url: url.into(), method: Method::Post, body: BodyKind::Raw, content_type: None, headers: vec![], workers: 4, connect_timeout: d(10), stall_timeout: d(30), response_timeout: d(120), digest: Digest::Auto, compress: Compress::None, accept: Statuses(vec![(200, 299)]), reject: Statuses(vec![(400, 400), (413, 415), (422, 422)]), brake: 10, key_scope: None, accept_content_type: None, accept_body: None, in_order: false, max_rate: None, auth: None, tls: Tls::default(), proxy: Proxy::Environment },
+        retry: Retry { first: d(1), max: d(300), give_up_after: None },
+        delivered: Delivered { action: Action::Move, dir: state.join("done"), keep_for: None, remember: d(30 * 86400) },
+        dead_letter: DeadLetter { dir: state.join("dead-letter") },
+        state: State { dir: state },
+        report: Report { metrics_file: None },
+        log: Log { level: log::LevelFilter::Info },
+    })
+}
+/// stub
+pub fn load(_: &std::path::Path, _: &dyn Fn(&str) -> Option<String>) -> Result<Config, String> { Err("stub".into()) }
+// STUB-END

@@ -1,0 +1,103 @@
+//! How a run ends, and what is said at growing intervals.
+
+use super::motion::State;
+use super::{Engine, GRACE_OF_STOP, HANG, Trouble};
+use crate::flow::job::{Effect, Finish};
+use crate::flow::note::Note;
+use crate::flow::time::{Mono, Now};
+
+/// When a run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Never: `run`.
+    Never,
+    /// When all that was there at the first look is dealt with, or at this moment: `once`.
+    Once { deadline: Mono },
+}
+
+impl Engine {
+    /// `once` deals with what is there at its first look.
+    pub(super) fn takes_new(&self) -> bool {
+        self.policy.ending == Ending::Never || self.scan.completed == 0
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match self.policy.ending {
+            Ending::Once { deadline } if self.stop.is_none() => Some(deadline),
+            _ => None,
+        }
+    }
+
+    pub(super) fn on_stop(&mut self, now: Now) {
+        if self.stop.is_none() {
+            self.stop = Some(now.mono + GRACE_OF_STOP);
+            let in_flight = self.in_flight();
+            self.note(Note::Stopping { in_flight });
+        }
+    }
+
+    /// Ends the run if it is time.
+    pub(super) fn end(&mut self, now: Now) {
+        if self.finished {
+            return;
+        }
+        if let Some(until) = self.stop {
+            let in_flight = self.in_flight();
+            if in_flight == 0 {
+                self.finish(Finish::Stopped);
+            } else if now.mono >= until {
+                self.note(Note::StoppedEarly { in_flight });
+                self.finish(Finish::Stopped);
+            }
+            return;
+        }
+        let Ending::Once { deadline } = self.policy.ending else { return };
+        let looked = self.scan.completed > 0;
+        if self.share_trouble.is_some() && !looked {
+            self.finish(Finish::Left);
+        } else if looked && self.left() == 0 {
+            self.finish(Finish::Done);
+        } else if now.mono >= deadline {
+            // What is on its way may end well; nothing new is started.
+            self.on_stop(now);
+            self.end(now);
+        }
+    }
+
+    /// How many files are neither delivered nor waiting for their writer.
+    fn left(&self) -> usize {
+        self.motions.len() - self.motions.count(State::Waiting)
+    }
+
+    fn finish(&mut self, how: Finish) {
+        let how = match (self.policy.ending, how) {
+            (Ending::Never, how) => how,
+            (Ending::Once { .. }, _) if self.dead > 0 => Finish::Dead,
+            (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 => Finish::Left,
+            (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
+            (Ending::Once { .. }, how) => how,
+        };
+        self.finished = true;
+        self.effects.push(Effect::Finish(how));
+    }
+
+    /// Says again what is still wrong.
+    pub(super) fn remind(&mut self, now: Now) {
+        if let Some(started) = self.scan.running {
+            let since = now.mono.since(started);
+            let speak = match &mut self.scan.hangs {
+                None if since >= HANG => {
+                    let mut trouble = Trouble::new(started);
+                    trouble.remind(now.mono);
+                    self.scan.hangs = Some(trouble);
+                    true
+                }
+                None => false,
+                Some(trouble) => trouble.remind(now.mono),
+            };
+            if speak {
+                self.note(Note::ScanHangs { since });
+            }
+        }
+    }
+}

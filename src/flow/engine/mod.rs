@@ -1,0 +1,568 @@
+//! The engine: sole owner of all state.
+//!
+//! [`Engine::on`] takes one observation and the time and gives back what is to be done;
+//! [`Engine::wake_at`] says when it wants to hear of the time again. The daemon and the
+//! seeded simulation drive the same engine.
+//!
+//! Invariants:
+//! - A file is sent only after it has been still for the settle time, its marker is there,
+//!   and it has passed its checks; and never by two workers at a time.
+//! - A job that was handed out comes back once; until then nothing else is done with its file.
+//! - Once accepted, a version is never sent again: only its filing is tried again.
+//! - No failure of the endpoint condemns a file.
+//! - Nothing is handed out while the share is away, the journal cannot be written, or a stop
+//!   was asked for.
+
+mod finish;
+mod motion;
+mod outcome;
+
+use std::time::Duration;
+
+use self::finish::Ending;
+use self::motion::{Motion, Motions, Queue, Slot, State};
+use super::backoff::Backoff;
+use super::brake::Brake;
+use super::classify;
+use super::file::{Rel, Stamp};
+use super::gate::{FileNo, Gate};
+use super::job::{Command, Delivery, Destination, Effect, Filing, Folder, Inspection, Input, Reason};
+use super::key::key;
+use super::note::Note;
+use super::record::{Fate, Live};
+use super::rng::Rng;
+use super::still::{Steps, Still, settle_time};
+use super::time::{Mono, Now};
+use super::tree::{Event, Tree};
+use super::trouble::Trouble;
+use crate::config::{Action, Config, Empty, Format, Settle};
+
+/// What the engine needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub interval: Duration,
+    pub max_share: f64,
+    pub settle: Settle,
+    pub marker: bool,
+    pub empty: Empty,
+    pub min_size: Option<u64>,
+    pub max_size: Option<u64>,
+    /// Whether a file's content is looked at before it is sent.
+    pub inspects: bool,
+    pub grace: Duration,
+    pub workers: usize,
+    pub in_order: bool,
+    pub brake: u32,
+    pub answers: classify::Policy,
+    pub backoff: Backoff,
+    pub give_up_after: Option<Duration>,
+    pub action: Action,
+    /// `delivered.remember`.
+    pub remember: Duration,
+    /// What the keys are made of, beside the file.
+    pub key_scope: String,
+    pub ending: Ending,
+}
+
+impl Policy {
+    /// `share_id` stands in where no `send.key_scope` is set.
+    pub fn new(config: &Config, share_id: &str, ending: Ending) -> Policy {
+        Policy {
+            interval: config.watch.interval,
+            max_share: config.watch.max_share,
+            settle: config.ready.settle,
+            marker: config.ready.marker.is_some(),
+            empty: config.ready.empty,
+            min_size: config.check.min_size,
+            max_size: config.check.max_size,
+            inspects: config.check.format != Format::Any || config.check.command.is_some(),
+            grace: config.check.grace,
+            workers: if config.send.in_order { 1 } else { config.send.workers },
+            in_order: config.send.in_order,
+            brake: config.send.brake,
+            answers: classify::Policy {
+                accept: config.send.accept.clone(),
+                reject: config.send.reject.clone(),
+                accept_content_type: config.send.accept_content_type.clone(),
+            },
+            backoff: Backoff { first: config.retry.first, max: config.retry.max },
+            give_up_after: config.retry.give_up_after,
+            action: config.delivered.action,
+            remember: config.delivered.remember,
+            key_scope: config.send.key_scope.clone().unwrap_or_else(|| share_id.to_string()),
+            ending,
+        }
+    }
+}
+
+/// When a run ends by itself.
+pub use self::finish::Ending as EndingPolicy;
+
+/// So many files may wait to be filed before no more are sent.
+const MAX_FILING: usize = 4096;
+/// So many checks run side by side.
+pub const INSPECTORS: usize = 2;
+/// A scan that takes longer hangs.
+const HANG: Duration = Duration::from_secs(30);
+/// How long what is on its way may take after a stop was asked for.
+const GRACE_OF_STOP: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    policy: Policy,
+    rng: Rng,
+    steps: Steps,
+    tree: Tree,
+    motions: Motions,
+    gate: Gate,
+    brake: Brake,
+    command_brake: Brake,
+    scan: Scan,
+    /// With `send.in_order`: the file that holds the line.
+    head: Option<FileNo>,
+    /// Whose turn it is between files never tried and files tried before.
+    again_next: bool,
+    gate_trouble: Option<(Trouble, String)>,
+    share_trouble: Option<Trouble>,
+    journal_trouble: Option<Trouble>,
+    folder_troubles: std::collections::BTreeMap<Rel, Trouble>,
+    stop: Option<Mono>,
+    finished: bool,
+    dead: usize,
+    tally: Tally,
+    effects: Vec<Effect>,
+}
+
+/// Where the scans stand.
+#[derive(Debug)]
+struct Scan {
+    /// Counts the scans that were started.
+    number: u64,
+    /// Since when one is under way.
+    running: Option<Mono>,
+    next: Mono,
+    complete: bool,
+    /// How many were complete.
+    completed: u64,
+    hangs: Option<Trouble>,
+}
+
+/// Counts since the start, for a progress bar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub delivered: u64,
+    pub delivered_bytes: u64,
+    pub condemned: u64,
+    /// In motion now.
+    pub moving: usize,
+    /// Of these, waiting for a marker or content.
+    pub waiting: usize,
+    pub moving_bytes: u64,
+}
+
+impl Engine {
+    /// `seed` is for the jitter.
+    pub fn new(policy: Policy, seed: u64, now: Now) -> Engine {
+        Engine {
+            rng: Rng::new(seed),
+            steps: Steps::new(now),
+            tree: Tree::default(),
+            motions: Motions::default(),
+            gate: Gate::new(policy.backoff, now.mono),
+            brake: Brake::new(policy.brake),
+            command_brake: Brake::new(policy.brake),
+            scan: Scan { number: 0, running: None, next: now.mono, complete: true, completed: 0, hangs: None },
+            head: None,
+            again_next: false,
+            gate_trouble: None,
+            share_trouble: None,
+            journal_trouble: None,
+            folder_troubles: std::collections::BTreeMap::new(),
+            stop: None,
+            finished: false,
+            dead: 0,
+            tally: Tally::default(),
+            effects: Vec::new(),
+            policy,
+        }
+    }
+
+    /// Takes over what the journal says: to be called once, before anything else.
+    pub fn resume(&mut self, live: impl IntoIterator<Item = (Rel, Live)>, now: Now) -> Vec<Effect> {
+        for (path, Live { stamp, fate, moving }) in live {
+            let (to, marker, unwritten) = match fate {
+                Fate::Kept(_) => {
+                    self.tree.set_resting(&path, stamp);
+                    continue;
+                }
+                Fate::Accepted(acceptance) => (self.destination(), acceptance.marker, None),
+                Fate::Condemned(reason) => (Destination::DeadLetter(reason), None, None),
+            };
+            let look = super::file::Look { stamp, ..Default::default() };
+            let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
+            let marker = marker.map(|stamp| super::file::Look { stamp, ..Default::default() });
+            self.file_away(file, Filing { file, path, look, to, marker, unwritten, resumed: Some(moving.unwrap_or_default()) });
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Takes one observation; gives what is to be done, in this order.
+    pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        self.steps.observe(now);
+        match input {
+            Input::Tick => {}
+            Input::Listed(folder) => self.on_listed(folder, now),
+            Input::Scanned(result) => self.on_scanned(result, now),
+            Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
+            Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),
+            Input::Filed(file, filed) => self.on_filed(file, filed, now),
+            Input::Command(Command::Scan) => self.scan.next = now.mono,
+            Input::Command(Command::Stop) => self.on_stop(now),
+        }
+        self.run_timers(now);
+        self.hand_out(now);
+        self.remind(now);
+        self.end(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The next moment at which something is due; `None` if only an input can change anything.
+    pub fn wake_at(&self) -> Option<Mono> {
+        if self.finished {
+            return None;
+        }
+        let scan = (self.scan.running.is_none() && self.stop.is_none()).then_some(self.scan.next);
+        let hang = self.scan.running.map(|since| self.scan.hangs.map_or(since + HANG, |hangs| hangs.next()));
+        let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_ready());
+        // A file whose filing is to be tried again stays where it is while the share is away.
+        [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline()].into_iter().flatten().min()
+    }
+
+    /// Counts, for a progress bar and the log.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            moving: self.motions.len(),
+            waiting: self.motions.count(State::Waiting),
+            ..self.tally
+        }
+    }
+
+    /// How many files are on their way to or at the endpoint, or being filed.
+    pub fn in_flight(&self) -> usize {
+        self.motions.count(State::Sending) + self.motions.count(State::Filing)
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push(Effect::Note(note));
+    }
+
+    fn may_work(&self) -> bool {
+        self.share_trouble.is_none() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
+    }
+
+    fn has_ready(&self) -> bool {
+        self.motions.first(Queue::Fresh).is_some() || self.motions.first(Queue::Again).is_some()
+    }
+
+    fn key_of(&self, path: &Rel, stamp: Stamp) -> String {
+        key(&self.policy.key_scope, path, stamp, 0)
+    }
+
+    fn destination(&self) -> Destination {
+        match self.policy.action {
+            Action::Move => Destination::Done,
+            Action::Delete => Destination::Delete,
+            Action::Keep => Destination::Keep,
+        }
+    }
+
+    fn add(&mut self, path: Rel, still: Still, marker: Option<super::file::Look>, now: Now) -> FileNo {
+        self.tally.moving_bytes += still.look.stamp.size;
+        let file = self.motions.add(Motion::new(path.clone(), still, marker, now.wall));
+        self.tree.set_moving(&path, file);
+        file
+    }
+
+    /// Takes `file` out of motion: nothing is known of it any more.
+    fn drop_file(&mut self, file: FileNo) -> Option<Motion> {
+        let motion = self.motions.remove(file)?;
+        self.tally.moving_bytes = self.tally.moving_bytes.saturating_sub(motion.still.look.stamp.size);
+        self.gate.untried(file);
+        if self.head == Some(file) {
+            self.head = None;
+        }
+        Some(motion)
+    }
+
+    // ---- scan and track -------------------------------------------------------------
+
+    fn on_listed(&mut self, folder: Folder, now: Now) {
+        let content = match folder.content {
+            Ok(content) => content,
+            Err(why) => {
+                self.scan.complete = false;
+                if !self.folder_troubles.contains_key(&folder.path) {
+                    self.note(Note::FolderTrouble { path: folder.path.clone(), why });
+                    self.folder_troubles.insert(folder.path, Trouble::new(now.mono));
+                }
+                return;
+            }
+        };
+        if self.folder_troubles.remove(&folder.path).is_some() {
+            self.note(Note::FolderTroubleOver { path: folder.path.clone() });
+        }
+        for event in self.tree.merge(&folder.path, content, self.scan.number, now.wall) {
+            match event {
+                Event::New { name, look, marker } => {
+                    if !self.takes_new() {
+                        continue;
+                    }
+                    let still = Still::new(look, now, &self.steps);
+                    let file = self.add(folder.path.join(&name), still, marker, now);
+                    self.advance(file, now);
+                }
+                Event::Seen { file, look, marker } => self.on_seen(file, look, marker, now),
+                Event::Missing { file } => {
+                    if self.motions.get(file).is_some_and(|motion| !motion.is_busy()) {
+                        let motion = self.drop_file(file).expect("it was just there");
+                        self.tree.forget(&motion.path);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_seen(&mut self, file: FileNo, look: super::file::Look, marker: Option<super::file::Look>, now: Now) {
+        let Some(motion) = self.motions.get_mut(file) else { return };
+        let marker_changed = motion.marker.map(|marker| marker.stamp) != marker.map(|marker| marker.stamp);
+        motion.marker = marker;
+        // What is being sent is watched by its worker, more closely than from here.
+        if motion.is_busy() {
+            return;
+        }
+        let old = motion.still.look.stamp.size;
+        let changed = motion.still.observe(look, now, &self.steps);
+        if changed {
+            motion.forget_version(now.wall);
+            self.tally.moving_bytes = self.tally.moving_bytes + look.stamp.size - old.min(self.tally.moving_bytes);
+            self.gate.forget(file);
+            self.release_line(file);
+        }
+        if changed || marker_changed {
+            self.advance(file, now);
+        }
+    }
+
+    fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
+        let Some(started) = self.scan.running.take() else { return };
+        if let Some(hangs) = self.scan.hangs.take() {
+            self.note(Note::ScanBack { since: now.mono.since(hangs.since) });
+        }
+        let took = now.mono.since(started);
+        let rest = took.mul_f64((1.0 / self.policy.max_share - 1.0).clamp(0.0, 1e6));
+        // The time of a scan that hung, or did not get far, does not count.
+        let rest = if result.is_ok() && took < HANG { rest } else { Duration::ZERO };
+        self.scan.next = (started + self.policy.interval).max(now.mono + rest);
+        match result {
+            Ok(()) => {
+                if let Some(trouble) = self.share_trouble.take() {
+                    self.note(Note::ShareBack { since: now.mono.since(trouble.since) });
+                }
+                self.scan.completed += 1;
+                if self.scan.completed == 1 {
+                    let waiting = self.motions.count(State::Waiting);
+                    let files = self.motions.len();
+                    self.note(Note::Looked { files, waiting, at_rest: self.tree.resting() });
+                }
+                let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
+                self.tree.forget_away_since(super::time::Wall(now.wall.0.saturating_sub(remember)));
+            }
+            Err(why) => self.on_share_away(why, now),
+        }
+    }
+
+    fn on_share_away(&mut self, why: String, now: Now) {
+        match &mut self.share_trouble {
+            None => {
+                self.share_trouble = Some(Trouble::new(now.mono));
+                self.note(Note::ShareAway { why });
+            }
+            Some(trouble) => {
+                if trouble.remind(now.mono) {
+                    let since = now.mono.since(trouble.since);
+                    self.note(Note::ShareStillAway { why, since });
+                }
+            }
+        }
+    }
+
+    // ---- the way of one file --------------------------------------------------------
+
+    /// Decides where `file`, for which no job is out, waits next.
+    fn advance(&mut self, file: FileNo, now: Now) {
+        let Some(motion) = self.motions.get(file) else { return };
+        let stamp = motion.still.look.stamp;
+        let vouched = !self.policy.marker
+            || motion.marker.is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
+        if !vouched || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
+            self.motions.put(file, State::Waiting);
+            return;
+        }
+        let due = motion.still.due(settle_time(self.policy.settle, motion.still.look.fs));
+        if now.mono < due {
+            self.motions.put_until(file, State::Settling, due);
+            return;
+        }
+        let attempts = motion.attempts;
+        let checked = motion.checked.is_some();
+        if stamp.size == 0 && self.policy.empty == Empty::Reject {
+            self.condemn(file, "the file is empty".into(), None, now);
+        } else if let Some(max) = self.policy.max_size.filter(|&max| stamp.size > max) {
+            self.condemn(file, format!("{} bytes are more than check.max_size ({max})", stamp.size), None, now);
+        } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
+            let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
+            self.unfinished(file, why, now);
+        } else if self.policy.inspects && !checked {
+            self.motions.enqueue(file, Queue::Inspect, false);
+        } else {
+            let queue = if attempts == 0 { Queue::Fresh } else { Queue::Again };
+            self.motions.enqueue(file, queue, self.policy.in_order);
+        }
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        while let Some(file) = self.motions.pop_due(now.mono) {
+            match self.motions.get(file).map(|motion| motion.state) {
+                Some(State::Filing) => self.hand_out_filing(file, now),
+                Some(_) => self.advance(file, now),
+                None => {}
+            }
+        }
+    }
+
+    /// Starts what may be started.
+    fn hand_out(&mut self, now: Now) {
+        if self.stop.is_none() && !self.finished && self.scan.running.is_none() && now.mono >= self.scan.next {
+            self.scan.number += 1;
+            self.scan.running = Some(now.mono);
+            self.scan.complete = true;
+            self.effects.push(Effect::Scan);
+        }
+        if !self.may_work() {
+            return;
+        }
+        while self.motions.count(State::Inspecting) < INSPECTORS
+            && let Some(&(_, file)) = self.motions.first(Queue::Inspect)
+        {
+            self.motions.put(file, State::Inspecting);
+            let motion = self.motions.get(file).expect("it is in a queue");
+            let job = Inspection { file, path: motion.path.clone(), look: motion.still.look };
+            self.effects.push(Effect::Inspect(job));
+        }
+        while self.motions.count(State::Sending) < self.policy.workers
+            && self.motions.count(State::Filing) < MAX_FILING
+            && let Some(file) = self.next_to_send(now.mono)
+        {
+            self.hand_out_delivery(file);
+        }
+    }
+
+    fn hand_out_delivery(&mut self, file: FileNo) {
+        self.motions.put(file, State::Sending);
+        self.gate.sent(file);
+        if self.policy.in_order {
+            self.head = Some(file);
+        }
+        let motion = self.motions.get(file).expect("it is in a queue");
+        let look = motion.still.look;
+        let delivery = Delivery {
+            file,
+            path: motion.path.clone(),
+            look,
+            key: self.key_of(&motion.path, look.stamp),
+            sha256: motion.checked.flatten(),
+            marker: motion.marker.filter(|_| self.policy.marker).map(|marker| marker.stamp),
+        };
+        self.effects.push(Effect::Deliver(delivery));
+    }
+
+    /// The file that goes next, if one may go.
+    fn next_to_send(&mut self, now: Mono) -> Option<FileNo> {
+        if self.policy.in_order {
+            return self.next_in_order().filter(|&file| self.gate.admits(file, now));
+        }
+        let fresh = self.motions.first(Queue::Fresh).map(|(_, file)| *file);
+        let again = self.motions.first(Queue::Again).map(|(_, file)| *file);
+        if self.gate.is_open() {
+            // In turn, so that neither new nor failing files keep the others waiting.
+            let (first, second) = if self.again_next { (again, fresh) } else { (fresh, again) };
+            self.again_next = !self.again_next;
+            return first.or(second);
+        }
+        // Files never tried probe first; then those whose last try is the longest ago.
+        let candidate = fresh.or(again)?;
+        if self.gate.admits(candidate, now) {
+            return Some(candidate);
+        }
+        let lone = self.gate.lone_suspect()?;
+        self.motions.first_again_but(lone).filter(|&file| self.gate.admits(file, now))
+    }
+
+    /// With `send.in_order`: the first of those that are ready, unless one holds the line.
+    fn next_in_order(&self) -> Option<FileNo> {
+        let first = [Queue::Fresh, Queue::Again].into_iter().filter_map(|queue| self.motions.first(queue)).min();
+        match self.head {
+            Some(head) => {
+                let motion = self.motions.get(head)?;
+                matches!(motion.slot, Slot::Queue(Queue::Fresh | Queue::Again, _)).then_some(head)
+            }
+            None => first.map(|(_, file)| *file),
+        }
+    }
+
+    fn release_line(&mut self, file: FileNo) {
+        if self.head == Some(file) {
+            self.head = None;
+        }
+    }
+
+    // ---- filing ---------------------------------------------------------------------
+
+    fn file_away(&mut self, file: FileNo, filing: Filing) {
+        self.release_line(file);
+        self.motions.put(file, State::Filing);
+        if let Some(motion) = self.motions.get_mut(file) {
+            motion.filing = Some(Box::new(filing.clone()));
+        }
+        self.effects.push(Effect::File(filing));
+    }
+
+    fn hand_out_filing(&mut self, file: FileNo, now: Now) {
+        if self.share_trouble.is_some() {
+            self.motions.put_until(file, State::Filing, now.mono + self.policy.interval);
+            return;
+        }
+        if let Some(filing) = self.motions.get(file).and_then(|motion| motion.filing.clone()) {
+            self.effects.push(Effect::File(*filing));
+        }
+    }
+
+    /// `file` goes to dead-letter.
+    fn condemn(&mut self, file: FileNo, reason: String, answer: Option<&super::reply::Answer>, now: Now) {
+        let Some(motion) = self.motions.get(file) else { return };
+        let (path, look) = (motion.path.clone(), motion.still.look);
+        let reason = Reason {
+            reason,
+            status: answer.map(|answer| answer.status),
+            body: answer.map(|answer| answer.body.clone()).unwrap_or_default(),
+            attempts: motion.attempts,
+            first_seen: motion.first_seen,
+            dead_at: now.wall,
+            key: self.key_of(&path, look.stamp),
+        };
+        let marker = motion.marker.filter(|_| self.policy.marker);
+        let to = Destination::DeadLetter(Box::new(reason));
+        self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None });
+    }
+}

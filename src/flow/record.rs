@@ -1,0 +1,290 @@
+//! The journal's lines: what they say, and what a journal read back adds up to.
+//!
+//! JSON Lines (one object a line), described for administrators in `docs/journal.md`.
+//! Paths are escaped as in the log ([`super::escape`]), so that `grep` finds them.
+//!
+//! Invariants:
+//! - A version of a file is named by path, size and mtime (ns), as everywhere.
+//! - `accepted` and `condemned` are written before the file is moved, `moving` before the
+//!   rename and only for a target that was free, `filed` only when the move is on the disk.
+//! - [`Replay`] never trusts anything behind the last whole line, and skips a line that it
+//!   cannot read: each line stands for itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::escape::{escape, unescape};
+use super::file::{Rel, Stamp};
+use super::job::{Acceptance, Reason};
+use super::time::Wall;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub v: u32,
+    /// When it was written, for people: RFC 3339.
+    pub at: String,
+    /// Escaped.
+    pub path: String,
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime: i64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened to the version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The endpoint has all of it. `keep`: it stays where it is, and this is the last word.
+    Accepted {
+        key: String,
+        status: u16,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marker: Option<(u64, i64)>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keep: bool,
+    },
+    /// It is to go to dead-letter.
+    Condemned {
+        key: String,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Escaped.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        body: String,
+        attempts: u32,
+        first_seen: i64,
+        dead_at: i64,
+    },
+    /// It is about to be renamed to `to`, which was free.
+    Moving { to: String },
+    /// It has been moved, deleted or put back for good.
+    Filed,
+}
+
+impl Record {
+    /// The line of `event`, with its newline.
+    pub fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
+        let record = Record {
+            v: VERSION,
+            at: rfc3339(at),
+            path: escape(path.as_bytes()),
+            size: stamp.size,
+            mtime: stamp.mtime.0,
+            event,
+        };
+        let mut line = serde_json::to_vec(&record).expect("plain data becomes JSON");
+        line.push(b'\n');
+        line
+    }
+
+    pub fn accepted(acceptance: &Acceptance, keep: bool) -> Event {
+        Event::Accepted {
+            key: acceptance.key.clone(),
+            status: acceptance.status,
+            marker: acceptance.marker.map(|stamp| (stamp.size, stamp.mtime.0)),
+            keep,
+        }
+    }
+
+    pub fn condemned(reason: &Reason) -> Event {
+        Event::Condemned {
+            key: reason.key.clone(),
+            reason: reason.reason.clone(),
+            status: reason.status,
+            body: escape(&reason.body),
+            attempts: reason.attempts,
+            first_seen: reason.first_seen.0,
+            dead_at: reason.dead_at.0,
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+pub fn rfc3339(at: Wall) -> String {
+    let nanos = u64::try_from(at.0).unwrap_or(0);
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// What is still to be done, or known, of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    pub stamp: Stamp,
+    pub fate: Fate,
+    /// Where it was about to be moved.
+    pub moving: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Accepted, and to be filed away.
+    Accepted(Acceptance),
+    /// Accepted, and it stays.
+    Kept(Acceptance),
+    Condemned(Box<Reason>),
+}
+
+/// A journal, added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    pub live: BTreeMap<Rel, Live>,
+    /// Lines that could not be read.
+    pub unreadable: usize,
+}
+
+impl Replay {
+    /// Adds the whole lines of `bytes`; what follows the last newline is left out.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        for line in bytes[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Record>(line) {
+                Ok(record) if record.v == VERSION => self.apply(record),
+                _ => self.unreadable += 1,
+            }
+        }
+    }
+
+    fn apply(&mut self, record: Record) {
+        let path = Rel::new(&unescape(&record.path));
+        if !path.is_plain() {
+            self.unreadable += 1;
+            return;
+        }
+        let stamp = Stamp { size: record.size, mtime: Wall(record.mtime) };
+        let fate = match record.event {
+            Event::Accepted { key, status, marker, keep } => {
+                let marker = marker.map(|(size, mtime)| Stamp { size, mtime: Wall(mtime) });
+                let acceptance = Acceptance { key, status, marker };
+                if keep { Fate::Kept(acceptance) } else { Fate::Accepted(acceptance) }
+            }
+            Event::Condemned { key, reason, status, body, attempts, first_seen, dead_at } => {
+                Fate::Condemned(Box::new(Reason {
+                    reason,
+                    status,
+                    body: unescape(&body),
+                    attempts,
+                    first_seen: Wall(first_seen),
+                    dead_at: Wall(dead_at),
+                    key,
+                }))
+            }
+            Event::Moving { to } => {
+                if let Some(live) = self.live.get_mut(&path)
+                    && live.stamp == stamp
+                {
+                    live.moving = Some(to);
+                }
+                return;
+            }
+            Event::Filed => {
+                if self.live.get(&path).is_some_and(|live| live.stamp == stamp) {
+                    self.live.remove(&path);
+                }
+                return;
+            }
+        };
+        self.live.insert(path, Live { stamp, fate, moving: None });
+    }
+
+    /// The same state as lines, for a new journal file.
+    pub fn lines(&self, at: Wall) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for (path, live) in &self.live {
+            let event = match &live.fate {
+                Fate::Accepted(acceptance) => Record::accepted(acceptance, false),
+                Fate::Kept(acceptance) => Record::accepted(acceptance, true),
+                Fate::Condemned(reason) => Record::condemned(reason),
+            };
+            lines.extend(Record::line(path, live.stamp, at, event));
+            if let Some(to) = &live.moving {
+                lines.extend(Record::line(path, live.stamp, at, Event::Moving { to: to.clone() }));
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(size: u64) -> Stamp {
+        Stamp { size, mtime: Wall(1_700_000_000_123_456_789) }
+    }
+
+    fn journal() -> Vec<u8> {
+        let at = Wall(1_700_000_001_000_000_000);
+        let accepted = Acceptance { key: "k1".into(), status: 201, marker: Some(stamp(0)) };
+        let reason = Reason {
+            reason: "it is not JSON".into(),
+            status: Some(422),
+            body: b"no\xff\n".to_vec(),
+            attempts: 2,
+            first_seen: at,
+            dead_at: at,
+            key: "k2".into(),
+        };
+        let odd = Rel::new(b"d/odd\n\xff%.csv");
+        let mut lines = Vec::new();
+        let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
+        line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
+        line(&odd, Record::accepted(&accepted, true));
+        line(&Rel::new(b"bad.json"), Record::condemned(&reason));
+        line(&Rel::new(b"bad.json"), Event::Moving { to: "dead-letter/bad.json".into() });
+        line(&Rel::new(b"a.csv"), Event::Moving { to: "done/a.csv".into() });
+        line(&Rel::new(b"a.csv"), Event::Filed);
+        lines
+    }
+
+    #[test]
+    fn a_journal_adds_up_to_what_is_still_to_be_done_or_known() {
+        let mut replay = Replay::default();
+        replay.add(&journal());
+        assert_eq!(replay.unreadable, 0);
+        let paths: Vec<String> = replay.live.keys().map(ToString::to_string).collect();
+        assert_eq!(paths, ["bad.json", "d/odd%0A%FF%25.csv"]);
+        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving.as_deref(), Some("dead-letter/bad.json"));
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_is_a_prefix_of_its_whole_lines() {
+        let journal = journal();
+        for cut in 0..=journal.len() {
+            let mut replay = Replay::default();
+            replay.add(&journal[..cut]);
+            let whole = journal[..cut].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let mut clean = Replay::default();
+            clean.add(&journal[..whole]);
+            assert_eq!(replay, clean, "cut at {cut}");
+            assert_eq!(replay.unreadable, 0);
+        }
+    }
+
+    #[test]
+    fn a_rewritten_journal_says_the_same() {
+        let mut replay = Replay::default();
+        replay.add(&journal());
+        let mut again = Replay::default();
+        again.add(&replay.lines(Wall(0)));
+        assert_eq!(again, replay);
+    }
+
+    #[test]
+    fn a_line_that_is_broken_or_leads_outside_is_skipped_and_counted() {
+        let mut journal = journal();
+        let mut outside = Record::line(&Rel::new(b"../x"), stamp(1), Wall(0), Event::Filed);
+        journal.splice(0..0, b"{\"v\":1,\"at\n\0\0\0\n".iter().copied());
+        journal.append(&mut outside);
+        let mut replay = Replay::default();
+        replay.add(&journal);
+        assert_eq!((replay.unreadable, replay.live.len()), (3, 2));
+    }
+}

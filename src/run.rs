@@ -1,0 +1,456 @@
+//! The loop: inbox, engine, effects.
+//!
+//! The one place that knows both the core and the shell. Every other thread only does jobs
+//! and puts what came of them into one bounded inbox; this one reads the clock once a turn,
+//! hands the engine what has come, and carries out what it asks for. It never does I/O
+//! that can hang: that is in the threads, so that signals and the log go on when a share
+//! hangs.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::config::{Action, Config, Digest};
+use crate::flow::engine::{Engine, EndingPolicy, INSPECTORS, Policy};
+use crate::flow::filter::Filter;
+use crate::flow::job::{Command, Delivery, Effect, Filing, Finish, Input, Inspection};
+use crate::flow::record::Replay;
+use crate::flow::time::Mono;
+use crate::flow::trouble::Trouble;
+use crate::progress::Progress;
+use crate::shell::clock;
+use crate::shell::deliver::{Client, IDLE, Shared};
+use crate::shell::inspect::Inspector;
+use crate::shell::journal::Journal;
+use crate::shell::place::Placer;
+use crate::shell::send::{Office, deliver};
+use crate::shell::share::{OpenError, Share, StateDir, below, random};
+use crate::shell::{report, scan, signal};
+
+/// How it is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Until it is stopped.
+    Run,
+    /// Until what is there is dealt with, or for so long.
+    Once { deadline: Duration },
+}
+
+/// The exit codes, as `--help` lists them.
+pub mod code {
+    pub const FAILED: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const LEFT: u8 = 3;
+    pub const DEAD: u8 = 4;
+    pub const LOCKED: u8 = 5;
+}
+
+/// What threads put into the inbox.
+enum Message {
+    Input(Input),
+    /// The same, from a worker that is free again.
+    Free(usize, Input),
+    Opened(Result<Box<Opened>, OpenError>),
+}
+
+/// Everything that had to be opened.
+struct Opened {
+    share: Share,
+    state: StateDir,
+    journal: Journal,
+    replay: Replay,
+}
+
+/// The inbox holds so many; who has more to say waits.
+const INBOX: usize = 1024;
+/// So many files are filed away as one group.
+const GROUP: usize = 512;
+/// A standby looks so often whether the lock is free.
+const STANDBY: Duration = Duration::from_millis(500);
+/// How often a folder that is missing is looked for.
+const AWAY: Duration = Duration::from_secs(2);
+/// How long the journal is waited for at the end.
+const LAST_SYNC: Duration = Duration::from_secs(2);
+/// Lines of the journal reach the disk within this time.
+const SYNC: Duration = Duration::from_millis(500);
+
+/// Runs to the end.
+pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
+    let (send, inbox) = sync_channel(INBOX);
+    let commands = send.clone();
+    let listening = signal::listen(move |command| drop(commands.send(Message::Input(Input::Command(command)))));
+    if let Err(err) = listening {
+        return fail(&format!("signals cannot be handled: {err}"));
+    }
+    let started = clock::now().mono;
+    let opened = match open(config, mode, adopt, &send, &inbox) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    match Daemon::start(config, mode, started, *opened, &send) {
+        Ok(mut daemon) => daemon.turn_until_done(&inbox),
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    log::error!(target: "dirpost", "{why}");
+    ExitCode::from(code::FAILED)
+}
+
+/// Opens everything; waits, in `run`, for a folder that is missing and for the lock.
+fn open(config: &Config, mode: Mode, adopt: bool, send: &SyncSender<Message>, inbox: &Receiver<Message>) -> Result<Box<Opened>, ExitCode> {
+    let mut away: Option<Trouble> = None;
+    let mut standby = false;
+    loop {
+        let (own, reply) = (config.clone(), send.clone());
+        // In a thread of its own: on a hung share this may take as long as the share likes.
+        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, adopt)))));
+        let pause = match wait_opened(inbox)? {
+            Ok(opened) => {
+                if standby {
+                    log::info!(target: "dirpost", "the lock is free: working from now on");
+                } else if let Some(trouble) = away {
+                    let since = clock::now().mono.since(trouble.since);
+                    log::info!(target: "dirpost", "share: there after {}", report::span(since));
+                }
+                return Ok(opened);
+            }
+            Err(OpenError::Fault(why)) => return Err(fail(&why)),
+            Err(OpenError::Away(why)) => {
+                if mode != Mode::Run {
+                    log::error!(target: "dirpost", "share: {why}");
+                    return Err(ExitCode::from(code::LEFT));
+                }
+                let now = clock::now().mono;
+                let speak = away.as_mut().is_none_or(|trouble| trouble.remind(now));
+                away.get_or_insert_with(|| Trouble::new(now));
+                if speak {
+                    log::error!(target: "dirpost", "share: {why}; waiting for it");
+                }
+                AWAY
+            }
+            Err(OpenError::Locked(holder)) => {
+                if mode != Mode::Run {
+                    log::error!(target: "dirpost", "another dirpost works on this folder (token, host, pid: {holder})");
+                    return Err(ExitCode::from(code::LOCKED));
+                }
+                if !standby {
+                    log::info!(target: "dirpost", "standby: another dirpost works on this folder (token, host, pid: {holder})");
+                }
+                standby = true;
+                STANDBY
+            }
+        };
+        pause_or_stop(inbox, pause)?;
+    }
+}
+
+fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
+    let (share, state) = Share::open(config, adopt)?;
+    let (journal, replay) = Journal::open(&state.folder, clock::wall()).map_err(|err| {
+        let path = config.state.dir.join("journal");
+        OpenError::Fault(format!("{}: {}", path.display(), crate::shell::share::explain(&err)))
+    })?;
+    Ok(Box::new(Opened { share, state, journal, replay }))
+}
+
+fn wait_opened(inbox: &Receiver<Message>) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
+    loop {
+        match inbox.recv() {
+            Ok(Message::Opened(result)) => return Ok(result),
+            Ok(Message::Input(Input::Command(Command::Stop))) | Err(_) => return Err(ExitCode::SUCCESS),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
+    match inbox.recv_timeout(pause) {
+        Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => Err(ExitCode::SUCCESS),
+        _ => Ok(()),
+    }
+}
+
+/// What the filing thread is asked for.
+enum Order {
+    File(Box<Filing>),
+    /// The journal has lines that wait for an fsync.
+    Sync,
+    Leave(Sender<()>),
+}
+
+/// The engine with its threads.
+struct Daemon {
+    engine: Engine,
+    mode: Mode,
+    progress: Progress,
+    scans: Sender<()>,
+    inspections: Sender<Inspection>,
+    workers: Vec<Sender<Delivery>>,
+    /// The last one to come free goes first: its connection is the warmest.
+    free: Vec<usize>,
+    orders: Sender<Order>,
+    _state: StateDir,
+}
+
+impl Daemon {
+    fn start(config: &Config, mode: Mode, started: Mono, opened: Opened, send: &SyncSender<Message>) -> Result<Daemon, String> {
+        let Opened { share, state, journal, replay } = opened;
+        let (share, journal) = (Arc::new(share), Arc::new(journal));
+        let ending = match mode {
+            Mode::Run => EndingPolicy::Never,
+            Mode::Once { deadline } => EndingPolicy::Once { deadline: started + deadline },
+        };
+        let policy = Policy::new(config, &state.id, ending);
+        let (orders, order_box) = channel();
+        let office = office(config, &policy, &share, &journal, orders.clone());
+        let workers = spawn_workers(config, policy.workers, office, send)?;
+        let seed = random().map_err(|err| format!("no randomness: {err}"))?;
+        let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
+        if replay.unreadable > 0 {
+            log::warn!(target: "dirpost", "journal: {} lines could not be read and were passed over", replay.unreadable);
+        }
+        let placer = Placer::new(config, Arc::clone(&share), Arc::clone(&journal));
+        spawn_placer(placer, Arc::clone(&journal), order_box, send.clone());
+        let now = clock::now();
+        let mut daemon = Daemon {
+            engine: Engine::new(policy, seed, now),
+            mode,
+            progress: Progress::new(mode != Mode::Run),
+            scans: spawn_scanner(config, Arc::clone(&share), send.clone())?,
+            inspections: spawn_inspectors(config, &share, send),
+            free: (0..workers.len()).rev().collect(),
+            workers,
+            orders,
+            _state: state,
+        };
+        log::info!(
+            target: "dirpost",
+            "dirpost {}: {} to {}",
+            env!("CARGO_PKG_VERSION"),
+            config.watch.dir.display(),
+            config.send.url
+        );
+        let effects = daemon.engine.resume(replay.live, now);
+        daemon.carry_out(effects);
+        Ok(daemon)
+    }
+
+    fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> ExitCode {
+        let mut next = Some(Message::Input(Input::Tick));
+        loop {
+            let now = clock::now();
+            let mut turns = 0;
+            while let Some(message) = next.take() {
+                if let Some(finish) = self.turn(now, message) {
+                    return self.leave(finish);
+                }
+                turns += 1;
+                if turns < INBOX {
+                    next = inbox.try_recv().ok();
+                }
+            }
+            self.progress.show(self.engine.tally());
+            let now = clock::now();
+            let received = match self.engine.wake_at() {
+                Some(wake) => inbox.recv_timeout(wake.since(now.mono)),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            next = Some(received.unwrap_or(Message::Input(Input::Tick)));
+        }
+    }
+
+    fn turn(&mut self, now: crate::flow::time::Now, message: Message) -> Option<Finish> {
+        let input = match message {
+            Message::Input(input) => input,
+            Message::Free(worker, input) => {
+                self.free.push(worker);
+                input
+            }
+            Message::Opened(_) => return None,
+        };
+        let effects = self.engine.on(now, input);
+        self.carry_out(effects)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Option<Finish> {
+        let mut finish = None;
+        for effect in effects {
+            // A thread that is gone takes its channel along; its panic is in the log.
+            match effect {
+                Effect::Scan => drop(self.scans.send(())),
+                Effect::Inspect(job) => drop(self.inspections.send(job)),
+                Effect::Deliver(job) => {
+                    let worker = self.free.pop().expect("the engine sends no more files than there are workers");
+                    drop(self.workers[worker].send(job));
+                }
+                Effect::File(filing) => drop(self.orders.send(Order::File(Box::new(filing)))),
+                Effect::Note(note) => self.progress.aside(|| report::write(&note)),
+                Effect::Finish(how) => finish = Some(how),
+            }
+        }
+        finish
+    }
+
+    fn leave(&mut self, finish: Finish) -> ExitCode {
+        self.progress.end(self.engine.tally());
+        let (done, wait) = channel();
+        if self.orders.send(Order::Leave(done)).is_ok() {
+            let _ = wait.recv_timeout(LAST_SYNC);
+        }
+        match (self.mode, finish) {
+            (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => ExitCode::SUCCESS,
+            (_, Finish::Left) => ExitCode::from(code::LEFT),
+            (_, Finish::Dead) => ExitCode::from(code::DEAD),
+        }
+    }
+}
+
+fn office(config: &Config, policy: &Policy, share: &Arc<Share>, journal: &Arc<Journal>, orders: Sender<Order>) -> Arc<Office> {
+    Arc::new(Office {
+        share: Arc::clone(share),
+        journal: Arc::clone(journal),
+        answers: policy.answers.clone(),
+        digest: config.send.digest,
+        needs_sha256: Client::needs_sha256(&config.send),
+        keep: config.delivered.action == Action::Keep,
+        written: Box::new(move || drop(orders.send(Order::Sync))),
+    })
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    // The deepest call is a TLS handshake; 512 KiB leave it ample room.
+    let builder = thread::Builder::new().name(name.into()).stack_size(512 * 1024);
+    builder.spawn(body).map(drop).map_err(|err| format!("a thread cannot be started: {err}"))
+}
+
+fn spawn_scanner(config: &Config, share: Arc<Share>, inbox: SyncSender<Message>) -> Result<Sender<()>, String> {
+    let (send, orders) = channel();
+    let own = [&config.state.dir, &config.delivered.dir, &config.dead_letter.dir];
+    let own = own.into_iter().filter_map(|path| below(&config.watch.dir, path)).collect();
+    let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own).map_err(|err| err.to_string())?;
+    spawn("scan", move || {
+        while orders.recv().is_ok() {
+            scan::scan(&share, &filter, &|input| inbox.send(Message::Input(input)).is_ok());
+        }
+    })?;
+    Ok(send)
+}
+
+/// Threads for checks, if there is anything to check.
+fn spawn_inspectors(config: &Config, share: &Arc<Share>, inbox: &SyncSender<Message>) -> Sender<Inspection> {
+    let (send, jobs) = channel::<Inspection>();
+    let jobs = Arc::new(std::sync::Mutex::new(jobs));
+    let needed = config.check.format != crate::config::Format::Any || config.check.command.is_some();
+    for _ in 0..if needed { INSPECTORS } else { 0 } {
+        let inspector = Inspector {
+            share: Arc::clone(share),
+            check: config.check.clone(),
+            digest: config.send.digest != Digest::Never || Client::needs_sha256(&config.send),
+        };
+        let (jobs, inbox) = (Arc::clone(&jobs), inbox.clone());
+        let _ = spawn("check", move || {
+            loop {
+                let job = jobs.lock().expect("no thread panics with it").recv();
+                let Ok(job) = job else { break };
+                let inspected = inspector.inspect(&job);
+                if inbox.send(Message::Input(Input::Inspected(job.file, inspected))).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    send
+}
+
+fn spawn_workers(config: &Config, count: usize, office: Arc<Office>, inbox: &SyncSender<Message>) -> Result<Vec<Sender<Delivery>>, String> {
+    let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
+    let mut workers = Vec::new();
+    for number in 0..count {
+        let mut client = Client::new(&config.send, &shared).map_err(|err| err.to_string())?;
+        let (send, jobs) = channel::<Delivery>();
+        let (office, inbox) = (Arc::clone(&office), inbox.clone());
+        spawn("send", move || {
+            let mut rested = true;
+            loop {
+                let job = if rested { jobs.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { jobs.recv_timeout(IDLE) };
+                match job {
+                    Ok(job) => {
+                        rested = false;
+                        let delivered = deliver(&office, &mut client, &job);
+                        if inbox.send(Message::Free(number, Input::Delivered(job.file, delivered))).is_err() {
+                            break;
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        client.rest();
+                        rested = true;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        })?;
+        workers.push(send);
+    }
+    Ok(workers)
+}
+
+/// What the filing thread does at a time.
+#[derive(Default)]
+struct Group {
+    filings: Vec<Filing>,
+    leave: Option<Sender<()>>,
+}
+
+impl Group {
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::File(filing) => self.filings.push(*filing),
+            Order::Sync => {}
+            Order::Leave(done) => self.leave = Some(done),
+        }
+    }
+}
+
+/// One thread files everything away, in groups of what has come meanwhile.
+fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, inbox: SyncSender<Message>) {
+    let body = move || {
+        while let Ok(first) = orders.recv() {
+            let mut group = Group::default();
+            let wait = matches!(first, Order::Sync);
+            group.take(first);
+            // What is accepted is filed at once; where nothing is filed, the lines of a
+            // while share one fsync.
+            if wait && let Ok(order) = orders.recv_timeout(SYNC) {
+                group.take(order);
+            }
+            while group.filings.len() < GROUP
+                && let Ok(order) = orders.try_recv()
+            {
+                group.take(order);
+            }
+            let Group { filings: group, leave } = group;
+            if group.is_empty() {
+                if let Err(err) = journal.sync(clock::wall()) {
+                    log::warn!(target: "dirpost", "journal: bringing it onto the disk failed: {err}");
+                }
+            } else {
+                for (file, filed) in placer.place(&group) {
+                    if inbox.send(Message::Input(Input::Filed(file, filed))).is_err() {
+                        return;
+                    }
+                }
+            }
+            if let Some(done) = leave {
+                let _ = journal.sync(clock::wall());
+                let _ = done.send(());
+            }
+        }
+    };
+    if let Err(why) = spawn("file", body) {
+        log::error!(target: "dirpost", "{why}");
+    }
+}

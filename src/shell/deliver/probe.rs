@@ -1,0 +1,98 @@
+//! `dirpost check` asks the endpoint, and harms nobody.
+//!
+//! It asks with `OPTIONS`, which changes nothing on any server and is answered
+//! by most; what it cannot tell is whether a file would be accepted. The URL's
+//! templates are filled in with a name that says whose question it is.
+
+use ureq::http::{Method, Uri};
+
+use super::{Client, Letter, Try, answer, sentence, template};
+
+/// What the endpoint said to `dirpost check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Nothing is known to stand in the way of sending.
+    pub fine: bool,
+    /// One sentence for a person.
+    pub sentence: String,
+}
+
+pub(super) fn probe(client: &mut Client) -> Probe {
+    let wrong = |sentence| Probe {
+        fine: false,
+        sentence,
+    };
+    if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
+        return wrong(sentence);
+    }
+    let letter = Letter {
+        path: b"dirpost-check",
+        size: 0,
+        mtime_ns: 0,
+        key: "check",
+        sha256: None,
+    };
+    let url = template::fill(client.shared.style.url(), &letter);
+    let uri = match Uri::try_from(url) {
+        Ok(uri) => uri,
+        Err(err) => return wrong(format!("send.url is not a URL: {err}")),
+    };
+    client.rest();
+    let result = client.ask(Method::OPTIONS, uri);
+    let shared = client.shared.clone();
+    let endpoint = &shared.names.endpoint;
+    match result {
+        Try::Answered(response, _) => {
+            let answer = answer::read(response, None, false);
+            let (fine, sentence) = meaning(endpoint, answer.status, answer.location.as_deref());
+            Probe { fine, sentence }
+        }
+        Try::Failed(err) => {
+            wrong(sentence::failure(&err, &client.exchange.state(), &shared.names).detail)
+        }
+        Try::Broken(err) => wrong(err.to_string()),
+    }
+}
+
+fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String) {
+    match status {
+        200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
+        400 | 405 | 406 | 411 | 415 | 422 | 501 => (
+            true,
+            format!(
+                "{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of POST"
+            ),
+        ),
+        300..=399 => (
+            false,
+            format!(
+                "{endpoint} redirects to {} (status {status}), and redirects are not followed: \
+                 put the final address into send.url",
+                location.unwrap_or("an address it does not name")
+            ),
+        ),
+        401 => (
+            false,
+            format!("{endpoint} wants credentials or refuses these (status 401): check send.auth"),
+        ),
+        403 => (
+            false,
+            format!(
+                "{endpoint} forbids OPTIONS here (status 403): check send.auth and the rights \
+                 there (presigned URLs allow the sending alone, and answer so)"
+            ),
+        ),
+        404 => (
+            false,
+            format!(
+                "{endpoint} knows no such address (status 404 to OPTIONS): check the path of \
+                 send.url"
+            ),
+        ),
+        407 => (
+            false,
+            format!("the proxy on the way to {endpoint} wants a password (status 407)"),
+        ),
+        _ => (false, format!("{endpoint} answers with status {status}")),
+    }
+}

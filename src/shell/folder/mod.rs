@@ -1,0 +1,172 @@
+//! Folders held open, and files opened in them: all that touches the file system by name.
+//!
+//! A [`Folder`] is a handle, not a path. What is opened below it is opened part by part
+//! without following a symbolic link anywhere, so that nobody who may write to the watched
+//! folder can lead dirpost out of it, also not by a swap between two calls. FIFOs, sockets
+//! and devices are opened in no way that blocks, and are not read.
+//!
+//! This is also the one place where platforms differ in how they name and open files.
+//! Windows has no handles to open things below; there each part is looked at on the way.
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(unix)]
+mod unix;
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(not(unix))]
+pub use self::other::{Folder, bytes_of, file_look, name_of};
+#[cfg(unix)]
+pub use self::unix::{Folder, bytes_of, file_look, name_of};
+use crate::flow::file::Rel;
+
+/// How a rename without replacing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    Done,
+    /// There is something at the target.
+    Taken,
+    /// The target is on another file system.
+    CrossesDevices,
+}
+
+impl Folder {
+    /// Renames `from` in this folder to `to` in `target`, replacing nothing.
+    ///
+    /// Where the file system has no such rename (NFS, BSDs, Windows): by a link and an
+    /// unlink. Where it has no links either, and `target` is dirpost's own (`own`): by
+    /// reserving the name with an exclusive create, and renaming over that.
+    ///
+    /// # Errors
+    /// Of the calls. After an error `from` is still there.
+    pub fn rename(&self, from: &[u8], target: &Folder, to: &[u8], own: bool) -> io::Result<Renamed> {
+        let by_rename = self.rename_no_replace(from, target, to);
+        let by_link = match by_rename {
+            Err(err) if is_unsupported(&err) => {
+                self.link(from, target, to).and_then(|()| self.remove(from).inspect_err(|_| drop(target.remove(to))))
+            }
+            other => other,
+        };
+        let result = match by_link {
+            Err(err) if own && is_unsupported(&err) => {
+                let reserved = target.create(to);
+                reserved.and_then(|_| self.rename_over(from, target, to).inspect_err(|_| drop(target.remove(to))))
+            }
+            other => other,
+        };
+        match result {
+            Ok(()) => Ok(Renamed::Done),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(Renamed::Taken),
+            Err(err) if err.kind() == io::ErrorKind::CrossesDevices => Ok(Renamed::CrossesDevices),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Writes a whole file and brings it onto the disk, under a name that was free.
+    ///
+    /// # Errors
+    /// Of the calls; `AlreadyExists` if the name is taken. After an error nothing is left
+    /// under that name.
+    pub fn write_new(&self, name: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let draft = draft_name();
+        let mut file = self.create(&draft)?;
+        let written = io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all());
+        let placed = written.and_then(|()| match self.rename(&draft, self, name, true)? {
+            Renamed::Done => Ok(()),
+            Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
+            Renamed::CrossesDevices => Err(io::ErrorKind::CrossesDevices.into()),
+        });
+        placed.inspect_err(|_| drop(self.remove(&draft)))
+    }
+
+    /// Opens the folder that `path` lies in.
+    ///
+    /// # Errors
+    /// Of the calls.
+    pub fn parent_of(&self, path: &Rel) -> io::Result<Folder> {
+        self.folder(&path.parent())
+    }
+
+    /// Opens `path` for reading, without following links and without blocking.
+    ///
+    /// # Errors
+    /// Of the calls; `NotFound` if it is not there, and others if it is no regular file.
+    pub fn open(&self, path: &Rel) -> io::Result<File> {
+        if path.parent() == Rel::root() {
+            return self.file(path.name());
+        }
+        self.parent_of(path)?.file(path.name())
+    }
+}
+
+/// A name for a file that is not finished, in a folder of dirpost's own.
+pub fn draft_name() -> Vec<u8> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(".draft-{}-{count}", std::process::id()).into_bytes()
+}
+
+/// What file systems answer to a call that they do not have.
+fn is_unsupported(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied)
+        || err.kind() == io::ErrorKind::TooManyLinks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::testing::TempDir;
+
+    #[test]
+    fn a_rename_replaces_nothing() {
+        let dir = TempDir::new();
+        std::fs::write(dir.path().join("a"), "a").unwrap();
+        std::fs::write(dir.path().join("b"), "b").unwrap();
+        let folder = Folder::at(dir.path()).unwrap();
+        assert_eq!(folder.rename(b"a", &folder, b"b", true).unwrap(), Renamed::Taken);
+        assert_eq!(folder.rename(b"a", &folder, b"c", true).unwrap(), Renamed::Done);
+        assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"b");
+        assert_eq!(std::fs::read(dir.path().join("c")).unwrap(), b"a");
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all_and_replaces_nothing() {
+        let dir = TempDir::new();
+        let folder = Folder::at(dir.path()).unwrap();
+        folder.write_new(b"x", b"one").unwrap();
+        assert_eq!(folder.write_new(b"x", b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_is_followed_neither_as_a_file_nor_on_the_way() {
+        let dir = TempDir::new();
+        let outside = TempDir::new();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), dir.path().join("file")).unwrap();
+        let folder = Folder::at(dir.path()).unwrap();
+        for path in ["folder/secret", "file"] {
+            assert!(folder.open(&Rel::new(path.as_bytes())).is_err(), "{path}");
+        }
+        assert!(folder.folder(&Rel::new(b"folder")).is_err());
+        assert_eq!(folder.look(b"file").unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_is_opened_in_no_way_that_blocks() {
+        let dir = TempDir::new();
+        let fifo = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let folder = Folder::at(dir.path()).unwrap();
+        assert!(folder.open(&Rel::new(b"fifo")).is_err());
+        assert_eq!(folder.look(b"fifo").unwrap(), None);
+    }
+}

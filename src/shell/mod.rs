@@ -1,0 +1,28 @@
+//! The thin shell: the input and output that the core asks for.
+//!
+//! Each module does one thing with plain values of [`crate::flow`]; none of them decides
+//! what becomes of a file, and none knows the engine. In the order of the data:
+
+// SCAN
+pub mod scan;
+// CHECK
+pub mod format;
+pub mod inspect;
+// DELIVER
+pub mod body;
+pub mod deliver;
+pub mod send;
+// FILE AWAY
+pub mod journal;
+pub mod place;
+// What they share
+pub mod clock;
+pub mod folder;
+pub mod share;
+// Towards people and the system
+pub mod log;
+pub mod report;
+pub mod signal;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,172 @@
+//! SCAN: lists the watched folder, one folder at a time.
+//!
+//! walkdir gives the names of one folder, and what each of them is; the stamps come by the
+//! folder's own handle, so that no path is walked again for each file. Only one scan is ever
+//! under way: the thread that does it may hang in a call as long as a share hangs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use walkdir::WalkDir;
+
+use crate::flow::file::{Look, Rel};
+use crate::flow::filter::{Class, Filter};
+use crate::flow::job::{self, Content, Input};
+use crate::shell::folder::{Folder, bytes_of, name_of};
+use crate::shell::share::{Share, explain};
+
+/// Looks at everything once: sends a [`Input::Listed`] for each folder, then [`Input::Scanned`].
+/// `send` says whether anybody still listens.
+pub fn scan(share: &Share, filter: &Filter, send: &dyn Fn(Input) -> bool) {
+    let root = match share.reopen() {
+        Ok(root) => root,
+        Err(why) => {
+            send(Input::Scanned(Err(why)));
+            return;
+        }
+    };
+    let mut folders = VecDeque::from([Rel::root()]);
+    while let Some(path) = folders.pop_front() {
+        let content = match list(share, &root, filter, &path) {
+            Ok(content) => content,
+            // It went since its own folder was listed: the next scan sees that as well.
+            Err(err) if path != Rel::root() && err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) if path == Rel::root() => {
+                send(Input::Scanned(Err(format!("{}: {}", share.path().display(), explain(&err)))));
+                return;
+            }
+            Err(err) => {
+                if !send(Input::Listed(job::Folder { path, content: Err(explain(&err)) })) {
+                    return;
+                }
+                continue;
+            }
+        };
+        folders.extend(content.folders.iter().map(|name| path.join(name)));
+        if !send(Input::Listed(job::Folder { path, content: Ok(content) })) {
+            return;
+        }
+    }
+    send(Input::Scanned(Ok(())));
+}
+
+/// Lists one folder. Any error makes the listing incomplete, and is returned.
+fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::Result<Content> {
+    let folder = root.folder(path)?;
+    let mut names = Vec::new();
+    let mut content = Content::default();
+    let place = share.path().join(name_of(path.as_bytes()));
+    let walk = WalkDir::new(&place).min_depth(1).max_depth(1).follow_links(false).follow_root_links(path == &Rel::root());
+    for entry in walk {
+        let entry = entry.map_err(into_io)?;
+        let name = bytes_of(entry.file_name());
+        if entry.file_type().is_dir() {
+            if filter.enters(path, &name) {
+                content.folders.push(name);
+            }
+        } else if entry.file_type().is_file() {
+            match filter.class(path, &name) {
+                Class::Ignored => {}
+                class => names.push((name, class)),
+            }
+        }
+    }
+    // walkdir goes by the path: had another folder been put in its place, or the share been
+    // unmounted, the names would be those of something else.
+    if !root_of(share, path)?.is(&folder) {
+        return Err(io::Error::other("it was replaced while it was listed"));
+    }
+    content.folders.sort_unstable();
+    // A share may show a name twice while its folder changes.
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    names.dedup_by(|a, b| a.0 == b.0);
+    let suffix = filter.marker().map_or(0, <[u8]>::len);
+    for (name, class) in names {
+        let Some(look) = look(&folder, &name)? else { continue };
+        match class {
+            Class::File => {
+                content.files.push(&name, look.stamp);
+                content.looks.push(look);
+            }
+            _ => content.markers.push((name[..name.len() - suffix].to_vec(), look)),
+        }
+    }
+    content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(content)
+}
+
+/// The folder that `path` leads to now.
+fn root_of(share: &Share, path: &Rel) -> io::Result<Folder> {
+    let root = Folder::at(share.path())?;
+    if path == &Rel::root() { Ok(root) } else { root.folder(path) }
+}
+
+/// One look; nothing for what is gone or is no regular file. What cannot be looked at is
+/// there all the same, but nothing may be concluded from this listing.
+fn look(folder: &Folder, name: &[u8]) -> io::Result<Option<Look>> {
+    match folder.look(name) {
+        Ok(look) => Ok(look),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn into_io(err: walkdir::Error) -> io::Error {
+    let kind = err.io_error().map_or(io::ErrorKind::Other, io::Error::kind);
+    match err.into_io_error() {
+        Some(err) => err,
+        None => kind.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::testing::TempDir;
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
+        let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
+        tune(&mut config);
+        let (share, _state) = Share::open(&config, false).unwrap_or_else(|_| panic!("it opens"));
+        let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
+        let found = RefCell::new(Vec::new());
+        scan(&share, &filter, &|input| {
+            if let Input::Listed(job::Folder { path, content: Ok(content) }) = input {
+                found.borrow_mut().extend(content.files.iter().map(|(name, _)| path.join(name).to_string()));
+            }
+            true
+        });
+        let mut found = found.into_inner();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn only_regular_files_that_are_wanted_are_listed() {
+        let dir = TempDir::new();
+        for name in ["a.csv", "b.tmp", "sub/c.csv", "sub/deep/d.csv", ".hidden/e.csv"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        assert_eq!(listed(dir.path(), |_| {}), ["a.csv", "sub/c.csv", "sub/deep/d.csv"]);
+        assert_eq!(listed(dir.path(), |config| config.watch.max_depth = Some(2)), ["a.csv", "sub/c.csv"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn any_name_is_listed() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = TempDir::new();
+        let odd: [&[u8]; 4] = [b"new\nline", b"\xff\xfe", b"100%", &[b'n'; 255]];
+        for name in odd {
+            std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        }
+        assert_eq!(listed(dir.path(), |_| {}).len(), odd.len());
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP client against servers that do what servers do, right and wrong.
+
+mod answers;
+mod bodies;
+mod broken;
+mod nginx;
+mod proxies;
+mod requests;
+mod tls;
+mod util;
