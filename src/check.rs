@@ -65,7 +65,10 @@ fn folder(config: &Config, findings: &mut Findings) {
         FsKind::Share => "on a network or unknown file system",
     };
     match folder.names(&Rel::root()) {
-        Ok(names) => findings.fine(&format!("{dir} is {kind}, {} entries; a file is complete when it has been still for {settle}", names.len())),
+        Ok(names) => findings.fine(&format!(
+            "{dir} is {kind}, {} entries; a file is complete when it has been still for {settle}",
+            names.len()
+        )),
         Err(err) => findings.wrong(&format!("{dir} cannot be listed: {}", explain(&err))),
     }
     if config.watch.require_mount {
@@ -102,7 +105,11 @@ fn writable(config: &Config, folder: &Folder, findings: &mut Findings) {
             let name = draft_name();
             match folder.create(&name).and_then(|_| folder.remove(&name)) {
                 Ok(()) => findings.fine("the state folder will be made at the first start"),
-                Err(err) => findings.wrong(&format!("the state folder {} cannot be made: {}", config.state.dir.display(), explain(&err))),
+                Err(err) => findings.wrong(&format!(
+                    "the state folder {} cannot be made: {}",
+                    config.state.dir.display(),
+                    explain(&err)
+                )),
             }
             return;
         }
@@ -134,7 +141,9 @@ fn credentials(config: &Config, findings: &mut Findings) {
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
     };
     match std::fs::read(path) {
-        Ok(bytes) if bytes.trim_ascii().is_empty() => findings.wrong(&format!("send.auth: {} is empty", path.display())),
+        Ok(bytes) if bytes.trim_ascii().is_empty() => {
+            findings.wrong(&format!("send.auth: {} is empty", path.display()))
+        }
         Ok(_) => findings.fine("the credentials can be read"),
         Err(err) => findings.wrong(&format!("send.auth: {}: {}", path.display(), explain(&err))),
     }

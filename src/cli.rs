@@ -133,7 +133,10 @@ fn load(path: Option<PathBuf>, place: Option<&[String]>) -> Result<Config, Strin
     let usual = ["dirpost.toml", "/etc/dirpost.toml"].map(PathBuf::from);
     let path = match path.or_else(|| usual.into_iter().find(|path| path.exists())) {
         Some(path) => path,
-        None => return Err("no configuration: name one with --config FILE, or the folder and the endpoint as `dirpost run DIR URL`".into()),
+        None => return Err(
+            "no configuration: name one with --config FILE, or the folder and the endpoint as `dirpost run DIR URL`"
+                .into(),
+        ),
     };
     config::load(&path, &|name| std::env::var(name).ok()).map_err(|err| err.to_string())
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::flow::engine::Tally;
 use crate::shell::report::bytes;
 
+#[derive(Debug)]
 /// A bar, or nothing where nobody would see it.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -43,6 +44,11 @@ impl Progress {
     pub fn end(&self, tally: Tally) {
         let Some(bar) = &self.bar else { return };
         bar.finish_and_clear();
-        eprintln!("{} files delivered ({}), {} to dead-letter", tally.delivered, bytes(tally.delivered_bytes), tally.condemned);
+        eprintln!(
+            "{} files delivered ({}), {} to dead-letter",
+            tally.delivered,
+            bytes(tally.delivered_bytes),
+            tally.condemned
+        );
     }
 }

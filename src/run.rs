@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::{Action, Config, Digest};
-use crate::flow::engine::{Engine, EndingPolicy, INSPECTORS, Policy};
+use crate::flow::engine::{EndingPolicy, Engine, INSPECTORS, Policy};
 use crate::flow::filter::Filter;
 use crate::flow::job::{Command, Delivery, Effect, Filing, Finish, Input, Inspection};
 use crate::flow::record::Replay;
@@ -101,7 +101,13 @@ fn fail(why: &str) -> ExitCode {
 }
 
 /// Opens everything; waits, in `run`, for a folder that is missing and for the lock.
-fn open(config: &Config, mode: Mode, adopt: bool, send: &SyncSender<Message>, inbox: &Receiver<Message>) -> Result<Box<Opened>, ExitCode> {
+fn open(
+    config: &Config,
+    mode: Mode,
+    adopt: bool,
+    send: &SyncSender<Message>,
+    inbox: &Receiver<Message>,
+) -> Result<Box<Opened>, ExitCode> {
     let mut away: Option<Trouble> = None;
     let mut standby = false;
     loop {
@@ -169,7 +175,9 @@ fn wait_opened(inbox: &Receiver<Message>) -> Result<Result<Box<Opened>, OpenErro
 
 fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
     match inbox.recv_timeout(pause) {
-        Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => Err(ExitCode::SUCCESS),
+        Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
+            Err(ExitCode::SUCCESS)
+        }
         _ => Ok(()),
     }
 }
@@ -197,7 +205,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Config, mode: Mode, started: Mono, opened: Opened, send: &SyncSender<Message>) -> Result<Daemon, String> {
+    fn start(
+        config: &Config,
+        mode: Mode,
+        started: Mono,
+        opened: Opened,
+        send: &SyncSender<Message>,
+    ) -> Result<Daemon, String> {
         let Opened { share, state, journal, replay } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let ending = match mode {
@@ -309,7 +323,13 @@ impl Daemon {
     }
 }
 
-fn office(config: &Config, policy: &Policy, share: &Arc<Share>, journal: &Arc<Journal>, orders: Sender<Order>) -> Arc<Office> {
+fn office(
+    config: &Config,
+    policy: &Policy,
+    share: &Arc<Share>,
+    journal: &Arc<Journal>,
+    orders: Sender<Order>,
+) -> Arc<Office> {
     Arc::new(Office {
         share: Arc::clone(share),
         journal: Arc::clone(journal),
@@ -366,7 +386,12 @@ fn spawn_inspectors(config: &Config, share: &Arc<Share>, inbox: &SyncSender<Mess
     send
 }
 
-fn spawn_workers(config: &Config, count: usize, office: Arc<Office>, inbox: &SyncSender<Message>) -> Result<Vec<Sender<Delivery>>, String> {
+fn spawn_workers(
+    config: &Config,
+    count: usize,
+    office: Arc<Office>,
+    inbox: &SyncSender<Message>,
+) -> Result<Vec<Sender<Delivery>>, String> {
     let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
     let mut workers = Vec::new();
     for number in 0..count {
@@ -376,7 +401,11 @@ fn spawn_workers(config: &Config, count: usize, office: Arc<Office>, inbox: &Syn
         spawn("send", move || {
             let mut rested = true;
             loop {
-                let job = if rested { jobs.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { jobs.recv_timeout(IDLE) };
+                let job = if rested {
+                    jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                } else {
+                    jobs.recv_timeout(IDLE)
+                };
                 match job {
                     Ok(job) => {
                         rested = false;

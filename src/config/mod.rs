@@ -1,12 +1,70 @@
 //! The configuration, resolved: every value is valid, every default is filled in.
 //!
-//! [`load`] reads the file ([`file`] mirrors it key by key), fills in the
-//! environment, validates, and returns a [`Config`] or an [`Error`] that names
-//! the file, the line, the key and what to write instead. Nothing behind this
+//! [`load`] reads the file (`read`), fills in the environment, validates (`resolve`),
+//! and returns a [`Config`] or an [`Error`] that names the file, the line, the key and
+//! what to write instead. Nothing behind this
 //! module looks at TOML or checks a value again.
 
-use std::path::PathBuf;
+mod pending;
+mod read;
+mod resolve;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod units;
+mod validate;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use self::read::Error;
+
+/// How the environment is asked for a variable.
+pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Reads the configuration file at `path`.
+///
+/// # Errors
+/// If it cannot be read or anything in it is wrong: all of it at once, a line each.
+pub fn load(path: &Path, env: &Env<'_>) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(|err| Error::unreadable(path, &err))?;
+    parse(&text, path, env)
+}
+
+/// Reads a configuration. `path` is for messages, and relative paths are relative to its folder.
+///
+/// # Errors
+/// If anything in it is wrong: all of it at once, a line each.
+pub fn parse(text: &str, path: &Path, env: &Env<'_>) -> Result<Config, Error> {
+    let base = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_path_buf));
+    let mut reader = read::Reader::new(text, path, env)?;
+    resolve::resolve(&mut reader, &base.unwrap_or_default())
+}
+
+/// The configuration of `dirpost run DIR URL`: all defaults.
+///
+/// # Errors
+/// If the URL is none.
+pub fn from_dir_and_url(dir: &Path, url: &str) -> Result<Config, Error> {
+    let quoted = |text: &str| toml_string(text);
+    let dir = dir.to_str().ok_or_else(|| Error::plain("the folder's name is not text: name it in a configuration"))?;
+    let escaped = [dir, url].map(|text| quoted(&text.replace("${", "$${")));
+    let text = format!("watch.dir = {}\nsend.url = {}\n", escaped[0], escaped[1]);
+    parse(&text, Path::new("DIR URL"), &|_| None)
+}
+
+/// `text` as a TOML basic string (TOML 1.0, "String").
+fn toml_string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            _ if char.is_control() => quoted += &format!("\\u{:04X}", char as u32),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
 
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]
@@ -263,26 +321,3 @@ pub struct Report {
 pub struct Log {
     pub level: log::LevelFilter,
 }
-
-// STUB-BEGIN
-/// stub
-pub fn from_dir_and_url(dir: &std::path::Path, url: &str) -> Result<Config, String> {
-    let d = Duration::from_secs;
-    let dir = std::path::absolute(dir).unwrap();
-    let state = dir.join(".dirpost");
-    Ok(Config {
-        watch: Watch { dir, interval: d(5), max_share: 0.25, max_depth: None, include: vec![], exclude: vec![], ignore_temporary: true, require_mount: false, threads: 1, rewrites: Rewrites::Auto, shard: None },
-        ready: Ready { settle: Settle::Auto, marker: None, empty: Empty::Wait },
-        check: Check { min_size: None, max_size: None, format: Format::Any, command: None, command_timeout: d(60), grace: d(60) },
-        send: Send { url: url.into(), method: Method::Post, body: BodyKind::Raw, content_type: None, headers: vec![], workers: 4, connect_timeout: d(10), stall_timeout: d(30), response_timeout: d(120), digest: Digest::Auto, compress: Compress::None, accept: Statuses(vec![(200, 299)]), reject: Statuses(vec![(400, 400), (413, 415), (422, 422)]), brake: 10, key_scope: None, accept_content_type: None, accept_body: None, in_order: false, max_rate: None, auth: None, tls: Tls::default(), proxy: Proxy::Environment },
-        retry: Retry { first: d(1), max: d(300), give_up_after: None },
-        delivered: Delivered { action: Action::Move, dir: state.join("done"), keep_for: None, remember: d(30 * 86400) },
-        dead_letter: DeadLetter { dir: state.join("dead-letter") },
-        state: State { dir: state },
-        report: Report { metrics_file: None },
-        log: Log { level: log::LevelFilter::Info },
-    })
-}
-/// stub
-pub fn load(_: &std::path::Path, _: &dyn Fn(&str) -> Option<String>) -> Result<Config, String> { Err("stub".into()) }
-// STUB-END

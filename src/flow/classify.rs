@@ -15,7 +15,8 @@
 //! An answer that came before the last byte of the request was out can only refuse:
 //! an early acceptance is [`Later`](Verdict::Later).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use std::time::SystemTime;
 
 use super::reply::{Answer, Reply};
 use super::time::Wall;
@@ -182,7 +183,8 @@ mod tests {
         let login = Answer { body_matches: false, ..answer(200) };
         assert_eq!(policy().classify(&Reply::Answer(login)), Verdict::Refused);
         let typed = Policy { accept_content_type: Some("application/json".into()), ..policy() };
-        let with = |kind: &str| typed.classify(&Reply::Answer(Answer { content_type: Some(kind.into()), ..answer(200) }));
+        let with =
+            |kind: &str| typed.classify(&Reply::Answer(Answer { content_type: Some(kind.into()), ..answer(200) }));
         assert_eq!(with("Application/JSON; charset=utf-8"), Verdict::Accepted);
         assert_eq!(with("text/html"), Verdict::Refused);
         assert_eq!(typed.classify(&Reply::Answer(answer(200))), Verdict::Refused);
@@ -190,7 +192,8 @@ mod tests {
 
     #[test]
     fn the_users_statuses_go_before_the_table() {
-        let own = Policy { accept: Statuses(vec![(409, 409)]), reject: Statuses(vec![(500, 500), (404, 404)]), ..policy() };
+        let own =
+            Policy { accept: Statuses(vec![(409, 409)]), reject: Statuses(vec![(500, 500), (404, 404)]), ..policy() };
         let of = |status| own.classify(&Reply::Answer(answer(status)));
         assert_eq!(of(409), Verdict::Accepted);
         assert_eq!(of(500), Verdict::Rejected);

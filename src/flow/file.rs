@@ -60,10 +60,7 @@ impl Rel {
     pub fn is_plain(&self) -> bool {
         !self.0.is_empty()
             && !self.0.contains(&0)
-            && self
-                .0
-                .split(|&byte| byte == b'/')
-                .all(|part| !part.is_empty() && part != b"." && part != b"..")
+            && self.0.split(|&byte| byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b"..")
     }
 }
 

@@ -35,11 +35,7 @@ impl Filter {
     ///
     /// # Errors
     /// A glob that does not compile.
-    pub fn new(
-        watch: &crate::config::Watch,
-        marker: Option<&str>,
-        own: Vec<Rel>,
-    ) -> Result<Filter, globset::Error> {
+    pub fn new(watch: &crate::config::Watch, marker: Option<&str>, own: Vec<Rel>) -> Result<Filter, globset::Error> {
         Ok(Filter {
             include: if watch.include.is_empty() { None } else { Some(globs(&watch.include)?) },
             exclude: globs(&watch.exclude)?,
@@ -106,9 +102,9 @@ fn is_temporary(name: &[u8]) -> bool {
     // `.nfs*`, `.smbdelete*` and `.fuse_hidden*` are hidden as it is.
     name.starts_with(b".")
         || name.starts_with(b"~$")
-        || SUFFIXES.iter().any(|suffix| {
-            name.len() >= suffix.len() && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
-        })
+        || SUFFIXES
+            .iter()
+            .any(|suffix| name.len() >= suffix.len() && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix))
         || NAMES.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
@@ -131,8 +127,23 @@ mod tests {
     #[test]
     fn the_built_in_list_names_what_is_not_finished() {
         for name in [
-            ".hidden", ".x.csv.Ab12", "a.tmp", "A.TMP", "a.part", "a.partial", "a.filepart", "a.crdownload", ".a.swp",
-            "a.swp", "a.csv~", "~$book.xlsx", ".nfs0001", ".smbdeleteAA", ".fuse_hidden01", "Thumbs.db", "desktop.ini",
+            ".hidden",
+            ".x.csv.Ab12",
+            "a.tmp",
+            "A.TMP",
+            "a.part",
+            "a.partial",
+            "a.filepart",
+            "a.crdownload",
+            ".a.swp",
+            "a.swp",
+            "a.csv~",
+            "~$book.xlsx",
+            ".nfs0001",
+            ".smbdeleteAA",
+            ".fuse_hidden01",
+            "Thumbs.db",
+            "desktop.ini",
             "@eaDir",
         ] {
             assert!(is_temporary(name.as_bytes()), "{name}");

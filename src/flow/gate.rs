@@ -308,7 +308,9 @@ mod tests {
 
     #[test]
     fn a_refusal_closes_the_gate_and_an_acceptance_opens_it() {
-        for verdict in [Verdict::Refused, Verdict::Busy, Verdict::Down { reached: true }, Verdict::Down { reached: false }] {
+        for verdict in
+            [Verdict::Refused, Verdict::Busy, Verdict::Down { reached: true }, Verdict::Down { reached: false }]
+        {
             let (mut gate, mut rng) = gate();
             assert_eq!(fail(&mut gate, &mut rng, 1, verdict, 10), Change::Closed);
             assert!(!gate.is_open() && !gate.admits(1, Mono(10)));

@@ -84,7 +84,9 @@ pub struct Inspection {
 #[derive(Clone, Debug)]
 pub enum Inspected {
     /// It passes. The digest of its content if it was read to its end for the check.
-    Good { sha256: Option<[u8; 32]> },
+    Good {
+        sha256: Option<[u8; 32]>,
+    },
     /// It may only be unfinished.
     Unfinished(String),
     Bad(String),
@@ -187,11 +189,15 @@ pub struct Reason {
 #[derive(Clone, Debug)]
 pub enum Filed {
     /// It is away, and that is on the disk. Where it lies now, if it does.
-    Away { to: Option<String> },
+    Away {
+        to: Option<String>,
+    },
     /// What was moved was not what was sent: a new version. It is back at its place.
     PutBack(Look),
     /// As before, but the place was taken meanwhile: the new version is in dead-letter.
-    Displaced { to: String },
+    Displaced {
+        to: String,
+    },
     /// Somebody else took it away.
     Gone,
     Failed(String),

@@ -23,10 +23,7 @@ impl Listing {
     /// If `name` does not sort behind the last name, or the names of this one folder
     /// take more than 4 GiB.
     pub fn push(&mut self, name: &[u8], stamp: Stamp) {
-        assert!(
-            self.is_empty() || self.name(self.len() - 1) < name,
-            "a listing is sorted and names each file once"
-        );
+        assert!(self.is_empty() || self.name(self.len() - 1) < name, "a listing is sorted and names each file once");
         self.names.extend_from_slice(name);
         self.ends.push(u32::try_from(self.names.len()).expect("names of one folder below 4 GiB"));
         self.stamps.push(stamp);
@@ -150,7 +147,8 @@ mod tests {
                     }
                 }
             }
-            let all: Vec<_> = old.keys().chain(new.keys()).cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            let all: Vec<_> =
+                old.keys().chain(new.keys()).cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
             assert_eq!(seen, all, "seed {seed}");
         }
     }

@@ -7,6 +7,8 @@
 //!
 //! In the order of the data:
 
+#![deny(clippy::disallowed_methods)]
+
 // SCAN
 pub mod filter;
 pub mod listing;

@@ -8,39 +8,118 @@ use super::file::Rel;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// `attempts` counts this one.
-    Delivered { path: Rel, size: u64, status: u16, took: Duration, attempts: u32 },
+    Delivered {
+        path: Rel,
+        size: u64,
+        status: u16,
+        took: Duration,
+        attempts: u32,
+    },
     /// It lies where it belongs.
-    Filed { path: Rel, to: Option<String> },
-    Condemned { path: Rel, reason: String, to: String },
+    Filed {
+        path: Rel,
+        to: Option<String>,
+    },
+    Condemned {
+        path: Rel,
+        reason: String,
+        to: String,
+    },
     /// An attempt failed through what may be the file's own fault.
-    Failing { path: Rel, why: String, attempts: u32, again_in: Option<Duration> },
+    Failing {
+        path: Rel,
+        why: String,
+        attempts: u32,
+        again_in: Option<Duration>,
+    },
     /// It changed after it had been taken for complete, and settles again.
-    Changed { path: Rel },
+    Changed {
+        path: Rel,
+    },
     /// It may be unfinished: looked at once more before it is condemned.
-    Unfinished { path: Rel, why: String, again_in: Duration },
+    Unfinished {
+        path: Rel,
+        why: String,
+        again_in: Duration,
+    },
     /// What was filed away turned out to be a new version.
-    NewVersion { path: Rel, displaced: Option<String> },
+    NewVersion {
+        path: Rel,
+        displaced: Option<String>,
+    },
     /// A file cannot be opened, read or filed.
-    FileTrouble { path: Rel, doing: &'static str, why: String, again_in: Duration },
-    FileTroubleOver { path: Rel },
-    GateClosed { why: String, waiting: usize, again_in: Duration },
-    GateStillClosed { why: String, waiting: usize, since: Duration },
-    GateOpened { since: Duration, waiting: usize },
+    FileTrouble {
+        path: Rel,
+        doing: &'static str,
+        why: String,
+        again_in: Duration,
+    },
+    FileTroubleOver {
+        path: Rel,
+    },
+    GateClosed {
+        why: String,
+        waiting: usize,
+        again_in: Duration,
+    },
+    GateStillClosed {
+        why: String,
+        waiting: usize,
+        since: Duration,
+    },
+    GateOpened {
+        since: Duration,
+        waiting: usize,
+    },
     /// So many files in a row were rejected that the endpoint is the suspect.
-    BrakeHolds { files: u32, by: &'static str, why: String },
-    BrakeReleased { by: &'static str },
-    ShareAway { why: String },
-    ShareStillAway { why: String, since: Duration },
-    ShareBack { since: Duration },
-    FolderTrouble { path: Rel, why: String },
-    FolderTroubleOver { path: Rel },
-    ScanHangs { since: Duration },
-    ScanBack { since: Duration },
+    BrakeHolds {
+        files: u32,
+        by: &'static str,
+        why: String,
+    },
+    BrakeReleased {
+        by: &'static str,
+    },
+    ShareAway {
+        why: String,
+    },
+    ShareStillAway {
+        why: String,
+        since: Duration,
+    },
+    ShareBack {
+        since: Duration,
+    },
+    FolderTrouble {
+        path: Rel,
+        why: String,
+    },
+    FolderTroubleOver {
+        path: Rel,
+    },
+    ScanHangs {
+        since: Duration,
+    },
+    ScanBack {
+        since: Duration,
+    },
     /// The first scan is over.
-    Looked { files: usize, waiting: usize, at_rest: usize },
-    JournalDown { why: String },
-    JournalBack { since: Duration },
-    Stopping { in_flight: usize },
+    Looked {
+        files: usize,
+        waiting: usize,
+        at_rest: usize,
+    },
+    JournalDown {
+        why: String,
+    },
+    JournalBack {
+        since: Duration,
+    },
+    Stopping {
+        in_flight: usize,
+    },
     /// The time to finish what was on its way is over.
-    StoppedEarly { in_flight: usize },
+    StoppedEarly {
+        in_flight: usize,
+    },
 }

@@ -64,7 +64,9 @@ impl Inspector {
             let format = name(self.check.format);
             match finding {
                 Finding::Good => {}
-                Finding::Unfinished(why) => return Ok(Inspected::Unfinished(format!("it is not whole as {format}: {why}"))),
+                Finding::Unfinished(why) => {
+                    return Ok(Inspected::Unfinished(format!("it is not whole as {format}: {why}")));
+                }
                 Finding::Bad(why) => return Ok(Inspected::Bad(format!("it is not {format}: {why}"))),
             }
         }
@@ -81,7 +83,11 @@ impl Inspector {
             Ok((status, _)) if status.success() => Inspected::Good { sha256 },
             Ok((status, said)) if status.code() == Some(1) => {
                 let said = escape(said.trim_ascii()).replace("%0A", " ");
-                Inspected::CommandRejects(if said.is_empty() { "check.command rejects it and says nothing".into() } else { said })
+                Inspected::CommandRejects(if said.is_empty() {
+                    "check.command rejects it and says nothing".into()
+                } else {
+                    said
+                })
             }
             Ok((status, said)) => {
                 let said = escape(said.trim_ascii()).replace("%0A", " ");
@@ -212,4 +218,3 @@ impl Seek for Hashing<'_> {
         Ok(at)
     }
 }
-

@@ -57,7 +57,8 @@ impl Journal {
         for old in numbers {
             folder.remove(&name(old))?;
         }
-        let inner = Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at: COMPACT_MIN.max(4 * size) };
+        let inner =
+            Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at: COMPACT_MIN.max(4 * size) };
         Ok((Journal { folder, inner: Mutex::new(inner) }, replay))
     }
 
@@ -187,7 +188,12 @@ mod tests {
 
     fn accepted(name: &str) -> Vec<u8> {
         let acceptance = Acceptance { key: "k".into(), status: 200, marker: None };
-        Record::line(&Rel::new(name.as_bytes()), Stamp { size: 1, mtime: NOW }, NOW, Record::accepted(&acceptance, false))
+        Record::line(
+            &Rel::new(name.as_bytes()),
+            Stamp { size: 1, mtime: NOW },
+            NOW,
+            Record::accepted(&acceptance, false),
+        )
     }
 
     fn filed(name: &str) -> Vec<u8> {

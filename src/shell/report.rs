@@ -35,12 +35,16 @@ fn line(note: &Note) -> (Level, String) {
         Note::Unfinished { path, why, again_in } => {
             (Info, format!("perhaps unfinished: {path}: {why}; looked at again within {}", span(*again_in)))
         }
-        Note::NewVersion { path, displaced: None } => {
-            (Info, format!("changed while the answer was awaited: {path}; the new version is back at its place and settles"))
-        }
-        Note::NewVersion { path, displaced: Some(to) } => {
-            (Warn, format!("changed while the answer was awaited, and its place is taken: {path}; the version between lies in {to}"))
-        }
+        Note::NewVersion { path, displaced: None } => (
+            Info,
+            format!("changed while the answer was awaited: {path}; the new version is back at its place and settles"),
+        ),
+        Note::NewVersion { path, displaced: Some(to) } => (
+            Warn,
+            format!(
+                "changed while the answer was awaited, and its place is taken: {path}; the version between lies in {to}"
+            ),
+        ),
         Note::FileTrouble { path, doing, why, again_in } => {
             (Warn, format!("cannot {doing} {path}: {why}; it stays where it is, again in {}", span(*again_in)))
         }
@@ -57,13 +61,19 @@ fn line(note: &Note) -> (Level, String) {
         }
         Note::BrakeHolds { files, by, why } => (
             Error,
-            format!("{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"),
+            format!(
+                "{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"
+            ),
         ),
-        Note::BrakeReleased { by } => (Info, format!("{by} accepts again: files that it rejects are condemned as usual")),
+        Note::BrakeReleased { by } => {
+            (Info, format!("{by} accepts again: files that it rejects are condemned as usual"))
+        }
         Note::ShareAway { why } => (Error, format!("share: {why}; waiting for it, nothing is forgotten")),
         Note::ShareStillAway { why, since } => (Error, format!("share: for {} now: {why}", span(*since))),
         Note::ShareBack { since } => (Info, format!("share: back after {}", span(*since))),
-        Note::FolderTrouble { path, why } => (Warn, format!("cannot list {}: {why}; what it holds is left as it was", folder(path))),
+        Note::FolderTrouble { path, why } => {
+            (Warn, format!("cannot list {}: {why}; what it holds is left as it was", folder(path)))
+        }
         Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
         Note::ScanHangs { since } => {
             (Error, format!("share: a look at it has been hanging for {}; uploads go on", span(*since)))
@@ -79,17 +89,20 @@ fn line(note: &Note) -> (Level, String) {
             }
             (Info, text)
         }
-        Note::JournalDown { why } => {
-            (Error, format!("journal: {why}; nothing is sent until it can be written again"))
-        }
+        Note::JournalDown { why } => (Error, format!("journal: {why}; nothing is sent until it can be written again")),
         Note::JournalBack { since } => (Info, format!("journal: can be written again after {}", span(*since))),
         Note::Stopping { in_flight: 0 } => (Info, "stopping".into()),
-        Note::Stopping { in_flight } => {
-            (Info, format!("stopping: finishing {} first, up to 10 s; a second signal ends it at once", files(*in_flight)))
-        }
-        Note::StoppedEarly { in_flight } => {
-            (Warn, format!("stopped before {} was done: what was in flight is sent again, under the same key", files(*in_flight)))
-        }
+        Note::Stopping { in_flight } => (
+            Info,
+            format!("stopping: finishing {} first, up to 10 s; a second signal ends it at once", files(*in_flight)),
+        ),
+        Note::StoppedEarly { in_flight } => (
+            Warn,
+            format!(
+                "stopped before {} was done: what was in flight is sent again, under the same key",
+                files(*in_flight)
+            ),
+        ),
     }
 }
 

@@ -57,7 +57,8 @@ fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::R
     let mut names = Vec::new();
     let mut content = Content::default();
     let place = share.path().join(name_of(path.as_bytes()));
-    let walk = WalkDir::new(&place).min_depth(1).max_depth(1).follow_links(false).follow_root_links(path == &Rel::root());
+    let walk =
+        WalkDir::new(&place).min_depth(1).max_depth(1).follow_links(false).follow_root_links(path == &Rel::root());
     for entry in walk {
         let entry = entry.map_err(into_io)?;
         let name = bytes_of(entry.file_name());

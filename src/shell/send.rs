@@ -21,6 +21,7 @@ use crate::shell::journal::Journal;
 use crate::shell::share::{Share, explain};
 
 /// What all workers share.
+#[allow(missing_debug_implementations)] // It holds a closure.
 pub struct Office {
     pub share: Arc<Share>,
     pub journal: Arc<Journal>,

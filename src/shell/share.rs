@@ -78,7 +78,8 @@ impl Share {
         let lock = take_lock(&own, &own_path)?;
         let id = mark(&own).map_err(|err| fault(&own_path.join("id"), &explain(&err)))?;
         remember(&folder, &id, adopt).map_err(|err| fault(state_path, &err))?;
-        let staging = own.make(&Rel::new(b"staging")).map_err(|err| fault(&own_path.join("staging"), &explain(&err)))?;
+        let staging =
+            own.make(&Rel::new(b"staging")).map_err(|err| fault(&own_path.join("staging"), &explain(&err)))?;
         let share = Share {
             path,
             require_mount: config.watch.require_mount,
@@ -108,7 +109,9 @@ impl Share {
             let found = own.and_then(|own| read_small(&own, b"id"));
             match found {
                 Ok(found) if found.trim_ascii() == id.as_bytes() => {}
-                Ok(_) => return Err(format!("{}: it carries the mark of another share (.dirpost/id)", self.path.display())),
+                Ok(_) => {
+                    return Err(format!("{}: it carries the mark of another share (.dirpost/id)", self.path.display()));
+                }
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     return Err(format!(
                         "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted",
@@ -148,7 +151,10 @@ fn mark(own: &Folder) -> io::Result<String> {
         Ok(bytes) => {
             let id = String::from_utf8_lossy(bytes.trim_ascii()).into_owned();
             if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no id: restore it, or remove it to begin anew"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it is no id: restore it, or remove it to begin anew",
+                ));
             }
             Ok(id)
         }
@@ -250,7 +256,9 @@ mod tests {
     fn one_works_and_the_other_hears_who_it_is() {
         let dir = TempDir::new();
         let first = Share::open(&config(dir.path()), false).unwrap();
-        let OpenError::Locked(holder) = Share::open(&config(dir.path()), false).unwrap_err() else { panic!("not locked") };
+        let OpenError::Locked(holder) = Share::open(&config(dir.path()), false).unwrap_err() else {
+            panic!("not locked")
+        };
         assert!(holder.ends_with(&std::process::id().to_string()), "{holder}");
         drop(first);
         Share::open(&config(dir.path()), false).unwrap();
@@ -278,7 +286,9 @@ mod tests {
         let dir = TempDir::new();
         std::fs::create_dir(dir.path().join(".dirpost")).unwrap();
         std::fs::set_permissions(dir.path().join(".dirpost"), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let OpenError::Fault(why) = Share::open(&config(dir.path()), false).unwrap_err() else { panic!("it was taken") };
+        let OpenError::Fault(why) = Share::open(&config(dir.path()), false).unwrap_err() else {
+            panic!("it was taken")
+        };
         assert!(why.contains("0777") && why.contains(".dirpost"), "{why}");
     }
 

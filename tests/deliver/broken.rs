@@ -67,11 +67,7 @@ fn a_fresh_connection_that_breaks_counts_at_once() {
     for _ in 0..2 {
         let failure = failure(send(&mut client, "a", &mut Bytes::new("x")));
         assert_eq!(failure.kind, FailureKind::Broken);
-        assert!(
-            failure.detail.contains("without an answer"),
-            "{}",
-            failure.detail
-        );
+        assert!(failure.detail.contains("without an answer"), "{}", failure.detail);
     }
     assert!(server.join().unwrap());
 }
@@ -90,21 +86,13 @@ fn a_retry_that_fails_counts() {
     });
     let mut client = client(&config(&url));
     answer(send(&mut client, "a", &mut Bytes::new("x")));
-    assert_eq!(
-        failure(send(&mut client, "a", &mut Bytes::new("x"))).kind,
-        FailureKind::Broken
-    );
+    assert_eq!(failure(send(&mut client, "a", &mut Bytes::new("x"))).kind, FailureKind::Broken);
     assert!(server.join().unwrap());
 }
 
 #[test]
 fn resets_at_every_stage_are_broken_connections() {
-    let stages: [(&str, usize); 4] = [
-        ("", 0),
-        ("", 100),
-        ("HTTP/1.1 20", 100),
-        ("HTTP/1.1 200 OK\r\nX", 100),
-    ];
+    let stages: [(&str, usize); 4] = [("", 0), ("", 100), ("HTTP/1.1 20", 100), ("HTTP/1.1 200 OK\r\nX", 100)];
     for (said, read) in stages {
         let (url, server) = serve(move |listener| {
             let mut peer = accept(&listener);
@@ -116,12 +104,7 @@ fn resets_at_every_stage_are_broken_connections() {
             peer.reset();
         });
         let failure = failure(send(&mut client(&config(&url)), "a", &mut Bytes::new("x")));
-        assert_eq!(
-            failure.kind,
-            FailureKind::Broken,
-            "{said:?}: {}",
-            failure.detail
-        );
+        assert_eq!(failure.kind, FailureKind::Broken, "{said:?}: {}", failure.detail);
         server.join().unwrap();
     }
 }
@@ -140,16 +123,9 @@ fn a_server_that_stops_reading_is_given_up_within_stall_timeout() {
     let failure = failure(send(&mut client, "a", &mut Bytes::new(vec![1; 40_000_000])));
     let took = begun.elapsed();
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(
-        failure.detail.contains("send.stall_timeout (300ms)"),
-        "{}",
-        failure.detail
-    );
+    assert!(failure.detail.contains("send.stall_timeout (300ms)"), "{}", failure.detail);
     // One second of it for the 100 that does not come.
-    assert!(
-        took > Duration::from_millis(1200) && took < Duration::from_secs(6),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_millis(1200) && took < Duration::from_secs(6), "{took:?}");
     drop(std::net::TcpStream::connect(url[7..].trim_end_matches('/')));
     server.join().unwrap();
 }
@@ -168,16 +144,9 @@ fn a_server_that_never_answers_is_given_up_within_response_timeout() {
     let mut client = client(&config);
     let failure = failure(send(&mut client, "a", &mut Bytes::new("x")));
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(
-        failure.detail.contains("response_timeout"),
-        "{}",
-        failure.detail
-    );
+    assert!(failure.detail.contains("response_timeout"), "{}", failure.detail);
     let took = begun.elapsed();
-    assert!(
-        took >= Duration::from_millis(300) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
     server.join().unwrap();
 }
 
@@ -192,61 +161,31 @@ fn what_is_not_http_is_said_so() {
 
 #[test]
 fn names_and_ports_that_lead_nowhere() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let failure_of = |url: &str| {
         let mut body = Bytes::new("x");
         failure(send(&mut client(&config(url)), "a", &mut body))
     };
     let refused = failure_of(&format!("http://{closed}/"));
     assert_eq!(refused.kind, FailureKind::Connect);
-    assert!(
-        refused.detail.contains("refuses connections"),
-        "{}",
-        refused.detail
-    );
+    assert!(refused.detail.contains("refuses connections"), "{}", refused.detail);
     let unknown = failure_of("http://no-such-host.invalid/");
     assert_eq!(unknown.kind, FailureKind::Resolve);
-    assert!(
-        unknown.detail.contains("no-such-host.invalid"),
-        "{}",
-        unknown.detail
-    );
+    assert!(unknown.detail.contains("no-such-host.invalid"), "{}", unknown.detail);
 }
 
 #[test]
 fn a_probe_says_what_is_wrong() {
     for (answer, fine, word) in [
         ("HTTP/1.1 204 No\r\n\r\n", true, "answers"),
-        (
-            "HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n",
-            true,
-            "OPTIONS",
-        ),
-        (
-            "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
-            false,
-            "credentials",
-        ),
-        (
-            "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
-            false,
-            "path of send.url",
-        ),
-        (
-            "HTTP/1.1 302 F\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n",
-            false,
-            "https://x/",
-        ),
+        ("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", true, "OPTIONS"),
+        ("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", false, "credentials"),
+        ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", false, "path of send.url"),
+        ("HTTP/1.1 302 F\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n", false, "https://x/"),
     ] {
         let (url, server) = answering(vec![answer.into()]);
         let probe = client(&config(&url)).probe();
-        assert!(
-            probe.fine == fine && probe.sentence.contains(word),
-            "{probe:?}"
-        );
+        assert!(probe.fine == fine && probe.sentence.contains(word), "{probe:?}");
         assert!(server.join().unwrap()[0].0.starts_with("OPTIONS / "));
     }
 }
@@ -264,15 +203,8 @@ fn an_address_of_version_6_is_reached() {
         peer.say(OK);
         head
     });
-    assert_eq!(
-        answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status,
-        200
-    );
-    assert!(
-        field(&server.join().unwrap(), "host")
-            .unwrap()
-            .starts_with("[::1]:")
-    );
+    assert_eq!(answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status, 200);
+    assert!(field(&server.join().unwrap(), "host").unwrap().starts_with("[::1]:"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use super::brake::Brake;
 use super::classify;
 use super::file::{Rel, Stamp};
 use super::gate::{FileNo, Gate};
-use super::job::{Command, Delivery, Destination, Effect, Filing, Folder, Inspection, Input, Reason};
+use super::job::{Command, Delivery, Destination, Effect, Filing, Folder, Input, Inspection, Reason};
 use super::key::key;
 use super::note::Note;
 use super::record::{Fate, Live};
@@ -202,7 +202,10 @@ impl Engine {
             let look = super::file::Look { stamp, ..Default::default() };
             let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
             let marker = marker.map(|stamp| super::file::Look { stamp, ..Default::default() });
-            self.file_away(file, Filing { file, path, look, to, marker, unwritten, resumed: Some(moving.unwrap_or_default()) });
+            self.file_away(
+                file,
+                Filing { file, path, look, to, marker, unwritten, resumed: Some(moving.unwrap_or_default()) },
+            );
         }
         std::mem::take(&mut self.effects)
     }
@@ -241,11 +244,7 @@ impl Engine {
 
     /// Counts, for a progress bar and the log.
     pub fn tally(&self) -> Tally {
-        Tally {
-            moving: self.motions.len(),
-            waiting: self.motions.count(State::Waiting),
-            ..self.tally
-        }
+        Tally { moving: self.motions.len(), waiting: self.motions.count(State::Waiting), ..self.tally }
     }
 
     /// How many files are on their way to or at the endpoint, or being filed.
@@ -403,8 +402,8 @@ impl Engine {
     fn advance(&mut self, file: FileNo, now: Now) {
         let Some(motion) = self.motions.get(file) else { return };
         let stamp = motion.still.look.stamp;
-        let vouched = !self.policy.marker
-            || motion.marker.is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
+        let vouched =
+            !self.policy.marker || motion.marker.is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
         if !vouched || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
             self.motions.put(file, State::Waiting);
             return;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::motion::{Queue, State};
 use super::{Engine, Trouble};
+use crate::config::Action;
 use crate::flow::brake::Rejection;
 use crate::flow::classify::{Verdict, retry_after};
 use crate::flow::file::Look;
@@ -13,7 +14,6 @@ use crate::flow::note::Note;
 use crate::flow::reply::{Answer, Reply};
 use crate::flow::still::Still;
 use crate::flow::time::Now;
-use crate::config::Action;
 
 impl Engine {
     // ---- check ----------------------------------------------------------------------

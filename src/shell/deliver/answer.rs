@@ -33,10 +33,7 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
         early,
     };
     let mut reader = body.into_with_config().limit(u64::MAX).reader();
-    let mut search = Search {
-        wanted: wanted.unwrap_or_default().as_bytes(),
-        kept: Vec::new(),
-    };
+    let mut search = Search { wanted: wanted.unwrap_or_default().as_bytes(), kept: Vec::new() };
     let mut piece = [0; PIECE];
     let mut read = 0;
     loop {
@@ -68,10 +65,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn found(&mut self, piece: &[u8]) -> bool {
         self.kept.extend_from_slice(piece);
-        let found = self
-            .kept
-            .windows(self.wanted.len().max(1))
-            .any(|bytes| bytes == self.wanted);
+        let found = self.kept.windows(self.wanted.len().max(1)).any(|bytes| bytes == self.wanted);
         let keep = self.wanted.len().saturating_sub(1).min(self.kept.len());
         self.kept.drain(..self.kept.len() - keep);
         found
@@ -84,17 +78,11 @@ mod tests {
 
     #[test]
     fn words_are_found_across_pieces() {
-        let mut search = Search {
-            wanted: b"accepted",
-            kept: Vec::new(),
-        };
+        let mut search = Search { wanted: b"accepted", kept: Vec::new() };
         assert!(!search.found(b"xxacc"));
         assert!(!search.found(b"ep"));
         assert!(search.found(b"ted."));
-        let mut search = Search {
-            wanted: b"accepted",
-            kept: Vec::new(),
-        };
+        let mut search = Search { wanted: b"accepted", kept: Vec::new() };
         assert!(!search.found(b"accept"));
         assert!(!search.found(b"able"));
     }

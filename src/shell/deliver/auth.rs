@@ -32,20 +32,9 @@ impl Credentials {
 
     /// The header to send, or a sentence on why there is none.
     pub fn header(&mut self) -> Result<(HeaderName, HeaderValue), String> {
-        let (Auth::Bearer { file }
-        | Auth::Basic {
-            password_file: file,
-            ..
-        }
-        | Auth::Header {
-            value_file: file, ..
-        }) = &self.auth;
-        let unreadable = |err| {
-            format!(
-                "the credentials in {} cannot be read: {err}",
-                file.display()
-            )
-        };
+        let (Auth::Bearer { file } | Auth::Basic { password_file: file, .. } | Auth::Header { value_file: file, .. }) =
+            &self.auth;
+        let unreadable = |err| format!("the credentials in {} cannot be read: {err}", file.display());
         let meta = fs::metadata(file).map_err(unreadable)?;
         let stamp = (meta.len(), meta.modified().ok(), inode(&meta));
         if let Some((known, name, value)) = &self.known
@@ -68,19 +57,13 @@ impl Credentials {
 
     fn make(&self, secret: &[u8], file: &Path) -> Result<(HeaderName, HeaderValue), String> {
         if secret.is_empty() {
-            return Err(format!(
-                "the file of credentials {} is empty",
-                file.display()
-            ));
+            return Err(format!("the file of credentials {} is empty", file.display()));
         }
         let (name, value) = match &self.auth {
             Auth::Bearer { .. } => (AUTHORIZATION, [b"Bearer ", secret].concat()),
             Auth::Basic { user, .. } => {
                 let pair = [user.as_bytes(), b":", secret].concat();
-                (
-                    AUTHORIZATION,
-                    format!("Basic {}", BASE64_STANDARD.encode(pair)).into_bytes(),
-                )
+                (AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)).into_bytes())
             }
             Auth::Header { name, .. } => {
                 let name = HeaderName::from_bytes(name.as_bytes())
@@ -101,17 +84,13 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("auth", &self.auth)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").field("auth", &self.auth).finish_non_exhaustive()
     }
 }
 
 /// Without the line's end that editors and `echo` leave.
 fn trim(secret: &[u8]) -> &[u8] {
-    let end = secret
-        .iter()
-        .rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+    let end = secret.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
     &secret[..end.map_or(0, |last| last + 1)]
 }
 

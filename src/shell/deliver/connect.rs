@@ -39,11 +39,7 @@ pub(super) struct Dialer {
 impl Connector<()> for Dialer {
     type Out = Box<dyn Transport>;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        _: Option<()>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, ureq::Error> {
         let details = self.within_the_budget(details)?;
         let tunnel = self.proxied && details.config.proxy().is_none();
         let mut pipe = self.open(&details)?;
@@ -52,21 +48,14 @@ impl Connector<()> for Dialer {
             pipe = self.secure(pipe, &details)?;
         }
         let line = Line::new(pipe, tls, self.exchange.clone(), self.stall);
-        let line = if tunnel {
-            line.tunnel()
-        } else {
-            line.forwarded(self.absolute.clone())
-        };
+        let line = if tunnel { line.tunnel() } else { line.forwarded(self.absolute.clone()) };
         Ok(Some(Box::new(line)))
     }
 }
 
 impl Dialer {
     /// What resolving took is gone from the time to connect.
-    fn within_the_budget<'a>(
-        &self,
-        details: &ConnectionDetails<'a>,
-    ) -> Result<ConnectionDetails<'a>, ureq::Error> {
+    fn within_the_budget<'a>(&self, details: &ConnectionDetails<'a>) -> Result<ConnectionDetails<'a>, ureq::Error> {
         let timeout = budget(&self.exchange, details.timeout)?;
         let mut addrs = details.resolver.empty();
         for addr in details.addrs.iter() {
@@ -106,27 +95,17 @@ impl Dialer {
         Ok(Box::new(Tcp::new(stream)))
     }
 
-    fn secure(
-        &self,
-        pipe: Box<dyn Pipe>,
-        details: &ConnectionDetails,
-    ) -> Result<Box<dyn Pipe>, ureq::Error> {
+    fn secure(&self, pipe: Box<dyn Pipe>, details: &ConnectionDetails) -> Result<Box<dyn Pipe>, ureq::Error> {
         let config = self.tls.clone().ok_or(ureq::Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default();
-        let deadline = self
-            .exchange
-            .state()
-            .connect_by
-            .unwrap_or_else(Instant::now);
-        tls::handshake(config, host, pipe, deadline)
-            .map(|pipe| Box::new(pipe) as _)
-            .map_err(|err| match err.kind() {
-                io::ErrorKind::TimedOut => ureq::Error::Timeout(ureq::Timeout::Connect),
-                _ => {
-                    self.exchange.fault(FailureKind::Tls);
-                    err.into()
-                }
-            })
+        let deadline = self.exchange.state().connect_by.unwrap_or_else(Instant::now);
+        tls::handshake(config, host, pipe, deadline).map(|pipe| Box::new(pipe) as _).map_err(|err| match err.kind() {
+            io::ErrorKind::TimedOut => ureq::Error::Timeout(ureq::Timeout::Connect),
+            _ => {
+                self.exchange.fault(FailureKind::Tls);
+                err.into()
+            }
+        })
     }
 }
 
@@ -139,11 +118,7 @@ fn budget(exchange: &Exchange, timeout: NextTimeout) -> Result<NextTimeout, ureq
     if left.is_zero() {
         return Err(ureq::Error::Timeout(ureq::Timeout::Connect));
     }
-    Ok(NextTimeout {
-        after: Span::from(left),
-        reason: ureq::Timeout::Connect,
-        ..timeout
-    })
+    Ok(NextTimeout { after: Span::from(left), reason: ureq::Timeout::Connect, ..timeout })
 }
 
 /// Tries the addresses in turn. An address that does not answer gets half of
@@ -153,11 +128,7 @@ fn dial(addrs: &[SocketAddr], budget: Duration) -> Result<TcpStream, ureq::Error
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for (index, addr) in addrs.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let share = if index + 1 < addrs.len() {
-            left / 2
-        } else {
-            left
-        };
+        let share = if index + 1 < addrs.len() { left / 2 } else { left };
         if share.is_zero() {
             break;
         }
@@ -167,9 +138,7 @@ fn dial(addrs: &[SocketAddr], budget: Duration) -> Result<TcpStream, ureq::Error
         }
     }
     match last.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            Err(ureq::Error::Timeout(ureq::Timeout::Connect))
-        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Err(ureq::Error::Timeout(ureq::Timeout::Connect)),
         _ => Err(last.into()),
     }
 }
@@ -183,12 +152,7 @@ pub(super) struct Names {
 }
 
 impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let uri = self.instead.as_ref().unwrap_or(uri);
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
@@ -218,13 +182,11 @@ impl Resolver for Names {
 /// The system's resolver knows no timeout, so it is left behind when it takes too long.
 fn look_up(host: String, port: u16, within: Duration) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (tell, told) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("resolve".into())
-        .spawn(move || {
-            let found = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-            // Nobody may be waiting any more.
-            tell.send(found).ok();
-        })?;
+    thread::Builder::new().name("resolve".into()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+        // Nobody may be waiting any more.
+        tell.send(found).ok();
+    })?;
     match told.recv_timeout(within) {
         Ok(found) => Ok(found?),
         Err(_) => Err(ureq::Error::Timeout(ureq::Timeout::Resolve)),

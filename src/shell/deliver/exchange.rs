@@ -46,13 +46,8 @@ impl Exchange {
     /// Begins anew, for the next request.
     pub fn begin(&self, connect_by: Instant, hold_head: bool, chunked: bool) {
         let mut state = self.state();
-        *state = State {
-            number: state.number + 1,
-            connect_by: Some(connect_by),
-            hold_head,
-            chunked,
-            ..State::default()
-        };
+        *state =
+            State { number: state.number + 1, connect_by: Some(connect_by), hold_head, chunked, ..State::default() };
     }
 
     pub fn fault(&self, kind: FailureKind) {

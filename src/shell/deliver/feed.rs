@@ -65,18 +65,13 @@ impl<'a> Feed<'a> {
 
     /// Compresses; the length is then not known beforehand.
     pub fn gzipped(mut self) -> Feed<'a> {
-        self.gzip = Some(GzEncoder::new(
-            Vec::with_capacity(PIECE),
-            Compression::default(),
-        ));
+        self.gzip = Some(GzEncoder::new(Vec::with_capacity(PIECE), Compression::default()));
         self.piece = vec![0; PIECE];
         self
     }
 
     fn file(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
         let most = self.rate.map_or(most, |rate| rate.piece().min(most));
         let amount = loop {
             match self.body.read(&mut buf[..most]) {
@@ -88,10 +83,7 @@ impl<'a> Feed<'a> {
         if amount == 0 && most > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!(
-                    "the file ends {} bytes before its size of {}",
-                    self.left, self.size
-                ),
+                format!("the file ends {} bytes before its size of {}", self.left, self.size),
             ));
         }
         self.left -= amount as u64;
@@ -154,9 +146,7 @@ impl<'a> Feed<'a> {
         if self.gzip.is_some() {
             return 0;
         }
-        let amount = usize::try_from(self.promised)
-            .unwrap_or(usize::MAX)
-            .min(len);
+        let amount = usize::try_from(self.promised).unwrap_or(usize::MAX).min(len);
         self.promised -= amount as u64;
         amount
     }
@@ -172,11 +162,7 @@ impl Read for Feed<'_> {
                 return Ok(self.filler(buf.len()));
             }
         }
-        let result = if self.gzip.is_some() {
-            self.compressed(buf)
-        } else {
-            self.plain(buf)
-        };
+        let result = if self.gzip.is_some() { self.compressed(buf) } else { self.plain(buf) };
         result.map_err(|err| {
             self.broken = Some(err);
             io::Error::other("the body was broken off")

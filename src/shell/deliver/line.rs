@@ -205,9 +205,7 @@ impl Line {
                 Ok(true)
             }
             // The peer's alert says more than the broken connection after it.
-            Err(err) if err.get_ref().is_some_and(|err| err.is::<rustls::Error>()) => {
-                Err(err.into())
-            }
+            Err(err) if err.get_ref().is_some_and(|err| err.is::<rustls::Error>()) => Err(err.into()),
             _ => Err(failed),
         }
     }
@@ -253,11 +251,7 @@ impl Transport for Line {
         if self.deaf {
             return Ok(());
         }
-        let amount = if first == self.number {
-            amount
-        } else {
-            self.make_absolute(amount)
-        };
+        let amount = if first == self.number { amount } else { self.make_absolute(amount) };
         let total = self.buffers.held + amount;
         let holding = {
             let state = self.exchange.state();
@@ -285,9 +279,7 @@ impl Transport for Line {
         }
         if self.tunnel && *timeout.after <= Duration::from_millis(1) {
             return match self.fill(Duration::ZERO) {
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    Err(ureq::Error::Timeout(timeout.reason))
-                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => Err(ureq::Error::Timeout(timeout.reason)),
                 result => Ok(result? > 0),
             };
         }
@@ -336,11 +328,7 @@ impl Transport for Line {
 /// How long to wait at once. On Windows a socket whose timeout was over is not to
 /// be relied on, so there one wait is all there is.
 fn slice(slice: Duration, whole: Duration) -> Duration {
-    if cfg!(windows) {
-        whole
-    } else {
-        slice.min(whole)
-    }
+    if cfg!(windows) { whole } else { slice.min(whole) }
 }
 
 /// Whether input begins with an interim answer (1xx), which is not the answer.
@@ -383,10 +371,7 @@ mod tests {
         assert_eq!(interim(b"HTTP/1.1 "), Interim::Perhaps);
         assert_eq!(interim(b"HTTP/1.1 4"), Interim::No);
         assert_eq!(interim(b"HTTP/1.1 100 Continue\r\n"), Interim::Perhaps);
-        assert_eq!(
-            interim(b"HTTP/1.1 100 Continue\r\n\r\nHTTP"),
-            Interim::Whole(25)
-        );
+        assert_eq!(interim(b"HTTP/1.1 100 Continue\r\n\r\nHTTP"), Interim::Whole(25));
         assert_eq!(interim(b"SSH-2.0"), Interim::No);
     }
 }

@@ -134,9 +134,7 @@ pub struct Shared {
 /// URLs and headers may hold secrets.
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("names", &self.names)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
@@ -145,25 +143,17 @@ impl Shared {
     pub fn new(send: &config::Send) -> Result<Arc<Shared>, Error> {
         // Only scheme and host matter here, and no template can be in those.
         let url = send.url.replace(['{', '}'], "");
-        let endpoint: Uri = url
-            .parse()
-            .map_err(|err| Error(format!("send.url is not a URL: {err}")))?;
+        let endpoint: Uri = url.parse().map_err(|err| Error(format!("send.url is not a URL: {err}")))?;
         let https = match endpoint.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             _ => return Err(Error("send.url must begin with http:// or https://".into())),
         };
-        let host = endpoint
-            .host()
-            .ok_or_else(|| Error("send.url names no host".into()))?;
+        let host = endpoint.host().ok_or_else(|| Error("send.url names no host".into()))?;
         let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
         let names_endpoint = format!("{host}:{port}");
         let way = proxy::way(&send.proxy, &endpoint)?;
-        let tls = if https {
-            Some(tls::configure(&send.tls)?)
-        } else {
-            None
-        };
+        let tls = if https { Some(tls::configure(&send.tls)?) } else { None };
         let write = |time| humantime::format_duration(time).to_string();
         Ok(Arc::new(Shared {
             style: Style::new(send, &way)?,
@@ -196,9 +186,7 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("shared", &self.shared)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
@@ -232,10 +220,7 @@ impl Client {
         let bare = send.body == config::BodyKind::Raw && send.compress == config::Compress::None;
         send.digest == config::Digest::Always && bare
             || send.url.contains("{sha256}")
-            || send
-                .headers
-                .iter()
-                .any(|(_, value)| value.contains("{sha256}"))
+            || send.headers.iter().any(|(_, value)| value.contains("{sha256}"))
     }
 
     /// Closes the connection that is kept for the next file. For a worker that
@@ -277,10 +262,7 @@ impl Client {
             .max_redirects_will_error(false)
             .redirect_auth_headers(RedirectAuthHeaders::Never)
             .save_redirect_history(false)
-            .user_agent(AutoHeaderValue::from(concat!(
-                "dirpost/",
-                env!("CARGO_PKG_VERSION")
-            )))
+            .user_agent(AutoHeaderValue::from(concat!("dirpost/", env!("CARGO_PKG_VERSION"))))
             .accept(AutoHeaderValue::None)
             .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(64 * 1024)
@@ -306,12 +288,7 @@ impl Client {
 
     /// Sends a file, and says what came of it.
     pub fn send(&mut self, letter: &Letter, body: &mut dyn Body) -> Outcome {
-        let credentials = match self
-            .credentials
-            .as_mut()
-            .map(Credentials::header)
-            .transpose()
-        {
+        let credentials = match self.credentials.as_mut().map(Credentials::header).transpose() {
             Ok(credentials) => credentials,
             Err(sentence) => return Outcome::Local(sentence),
         };
@@ -321,10 +298,7 @@ impl Client {
         };
         let mut outcome = self.attempt(letter, &head, body);
         if matches!(outcome, Try::Failed(ref err) if self.was_stale(err)) {
-            log::debug!(
-                "a kept connection to {} was stale",
-                self.shared.names.endpoint
-            );
+            log::debug!("a kept connection to {} was stale", self.shared.names.endpoint);
             if let Err(err) = body.rewind() {
                 return Outcome::Broken(err);
             }
@@ -332,11 +306,9 @@ impl Client {
         }
         match outcome {
             Try::Broken(err) => Outcome::Broken(err),
-            Try::Failed(err) => Outcome::Reply(Reply::Failed(sentence::failure(
-                &err,
-                &self.exchange.state(),
-                &self.shared.names,
-            ))),
+            Try::Failed(err) => {
+                Outcome::Reply(Reply::Failed(sentence::failure(&err, &self.exchange.state(), &self.shared.names)))
+            }
             Try::Answered(response, early) => {
                 let wanted = self.accept_body.as_deref();
                 Outcome::Reply(Reply::Answer(answer::read(response, wanted, early)))
@@ -357,8 +329,7 @@ impl Client {
         };
         let empty = letter.size == 0 && around.0.is_empty() && !gzip;
         let hold = !head.expects && !empty;
-        self.exchange
-            .begin(Instant::now() + self.connect_timeout, hold, gzip);
+        self.exchange.begin(Instant::now() + self.connect_timeout, hold, gzip);
         let rate = self.shared.rate.as_ref();
         let mut feed = Feed::new(body, letter.size, around, &self.exchange, rate);
         if gzip {
@@ -387,8 +358,7 @@ impl Client {
     /// A request without a body.
     fn ask(&mut self, method: Method, uri: Uri) -> Try {
         let credentials = self.credentials.as_mut().and_then(|all| all.header().ok());
-        self.exchange
-            .begin(Instant::now() + self.connect_timeout, false, false);
+        self.exchange.begin(Instant::now() + self.connect_timeout, false, false);
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
@@ -396,9 +366,7 @@ impl Client {
             request.headers_mut().insert(name, value);
         }
         if let Some(value) = self.shared.style.proxy_authorization() {
-            request
-                .headers_mut()
-                .insert(PROXY_AUTHORIZATION, value.clone());
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
         }
         match self.agent.run(request) {
             Ok(response) => Try::Answered(response, false),

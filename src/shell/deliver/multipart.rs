@@ -38,10 +38,7 @@ impl Form {
 fn boundary(key: &str) -> String {
     use std::collections::hash_map::RandomState;
     use std::hash::BuildHasher;
-    let (one, two) = (
-        RandomState::new().hash_one(key),
-        RandomState::new().hash_one(key),
-    );
+    let (one, two) = (RandomState::new().hash_one(key), RandomState::new().hash_one(key));
     format!("dirpost-{one:016x}{two:016x}")
 }
 

@@ -42,12 +42,7 @@ pub(super) struct Tcp {
 
 impl Tcp {
     pub fn new(stream: TcpStream) -> Tcp {
-        Tcp {
-            stream,
-            write_wait: Duration::ZERO,
-            read_wait: Duration::ZERO,
-            moved: 0,
-        }
+        Tcp { stream, write_wait: Duration::ZERO, read_wait: Duration::ZERO, moved: 0 }
     }
 
     #[cfg(unix)]
@@ -95,9 +90,7 @@ impl Pipe for Tcp {
 
 impl fmt::Debug for Tcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tcp")
-            .field(&self.stream.peer_addr().ok())
-            .finish()
+        f.debug_tuple("Tcp").field(&self.stream.peer_addr().ok()).finish()
     }
 }
 
@@ -109,9 +102,7 @@ fn at_least_1ms(wait: Duration) -> Duration {
 /// still be there to read; the read or write that follows tells what is the case.
 fn tolerate(set: io::Result<()>) -> io::Result<()> {
     match set {
-        Err(err) if cfg!(target_os = "macos") && err.kind() == io::ErrorKind::InvalidInput => {
-            Ok(())
-        }
+        Err(err) if cfg!(target_os = "macos") && err.kind() == io::ErrorKind::InvalidInput => Ok(()),
         set => set,
     }
 }
@@ -119,11 +110,7 @@ fn tolerate(set: io::Result<()>) -> io::Result<()> {
 /// Unix says `EAGAIN` and Windows `ETIMEDOUT` when a socket's timeout is over.
 /// (On Unix `ETIMEDOUT` is the peer's host gone silent, and stays what it is.)
 fn would_block(err: io::Error) -> io::Error {
-    if cfg!(windows) && err.kind() == io::ErrorKind::TimedOut {
-        io::ErrorKind::WouldBlock.into()
-    } else {
-        err
-    }
+    if cfg!(windows) && err.kind() == io::ErrorKind::TimedOut { io::ErrorKind::WouldBlock.into() } else { err }
 }
 
 /// A connection that one of ureq's connectors has made.
@@ -143,22 +130,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 impl Through {
     /// Over a transport whose shortest wait is none: a [`Line`](super::line::Line) as a tunnel.
     pub fn tunnel(transport: Box<dyn Transport>, stall: Duration) -> Through {
-        Through {
-            transport,
-            stall,
-            looked: None,
-            moved: 0,
-        }
+        Through { transport, stall, looked: None, moved: 0 }
     }
 
     /// Over a socket of ureq's, whose shortest wait is a tick of the system's clock.
     pub fn socket(transport: Box<dyn Transport>, stall: Duration) -> Through {
-        Through {
-            transport,
-            stall,
-            looked: Some(Instant::now()),
-            moved: 0,
-        }
+        Through { transport, stall, looked: Some(Instant::now()), moved: 0 }
     }
 }
 

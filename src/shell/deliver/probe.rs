@@ -18,20 +18,11 @@ pub struct Probe {
 }
 
 pub(super) fn probe(client: &mut Client) -> Probe {
-    let wrong = |sentence| Probe {
-        fine: false,
-        sentence,
-    };
+    let wrong = |sentence| Probe { fine: false, sentence };
     if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
         return wrong(sentence);
     }
-    let letter = Letter {
-        path: b"dirpost-check",
-        size: 0,
-        mtime_ns: 0,
-        key: "check",
-        sha256: None,
-    };
+    let letter = Letter { path: b"dirpost-check", size: 0, mtime_ns: 0, key: "check", sha256: None };
     let url = template::fill(client.shared.style.url(), &letter);
     let uri = match Uri::try_from(url) {
         Ok(uri) => uri,
@@ -47,9 +38,7 @@ pub(super) fn probe(client: &mut Client) -> Probe {
             let (fine, sentence) = meaning(endpoint, answer.status, answer.location.as_deref());
             Probe { fine, sentence }
         }
-        Try::Failed(err) => {
-            wrong(sentence::failure(&err, &client.exchange.state(), &shared.names).detail)
-        }
+        Try::Failed(err) => wrong(sentence::failure(&err, &client.exchange.state(), &shared.names).detail),
         Try::Broken(err) => wrong(err.to_string()),
     }
 }
@@ -59,9 +48,7 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
         200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
         400 | 405 | 406 | 411 | 415 | 422 | 501 => (
             true,
-            format!(
-                "{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of POST"
-            ),
+            format!("{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of POST"),
         ),
         300..=399 => (
             false,
@@ -71,10 +58,7 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
                 location.unwrap_or("an address it does not name")
             ),
         ),
-        401 => (
-            false,
-            format!("{endpoint} wants credentials or refuses these (status 401): check send.auth"),
-        ),
+        401 => (false, format!("{endpoint} wants credentials or refuses these (status 401): check send.auth")),
         403 => (
             false,
             format!(
@@ -89,10 +73,7 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
                  send.url"
             ),
         ),
-        407 => (
-            false,
-            format!("the proxy on the way to {endpoint} wants a password (status 407)"),
-        ),
+        407 => (false, format!("the proxy on the way to {endpoint} wants a password (status 407)")),
         _ => (false, format!("{endpoint} answers with status {status}")),
     }
 }

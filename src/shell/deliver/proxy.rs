@@ -35,11 +35,7 @@ impl Way {
     pub fn host(&self) -> Option<String> {
         match self {
             Way::Straight => None,
-            Way::Forward { proxy, .. } => Some(format!(
-                "{}:{}",
-                proxy.host()?,
-                proxy.port_u16().unwrap_or(80)
-            )),
+            Way::Forward { proxy, .. } => Some(format!("{}:{}", proxy.host()?, proxy.port_u16().unwrap_or(80))),
             Way::Through(proxy) => Some(format!("{}:{}", proxy.host(), proxy.port())),
         }
     }
@@ -54,9 +50,7 @@ pub(super) fn way(config: &Proxy, endpoint: &Uri) -> Result<Way, Error> {
             let scheme = if https { "https_proxy" } else { "http_proxy" };
             let host = endpoint.host().unwrap_or_default();
             match variable(scheme).or_else(|| variable("all_proxy")) {
-                Some(_) if excepted(&variable("no_proxy").unwrap_or_default(), host) => {
-                    Ok(Way::Straight)
-                }
+                Some(_) if excepted(&variable("no_proxy").unwrap_or_default(), host) => Ok(Way::Straight),
                 Some(url) => by_url(&url, https, scheme),
                 None => Ok(Way::Straight),
             }
@@ -85,53 +79,34 @@ fn by_url(url: &str, https: bool, source: &str) -> Result<Way, Error> {
         let user = proxy.username().unwrap_or_default();
         let password = proxy.password().unwrap_or_default();
         let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
-        let mut value = HeaderValue::try_from(format!("Basic {pair}"))
-            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        let mut value = HeaderValue::try_from(format!("Basic {pair}")).unwrap_or_else(|_| HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
     });
     let bare = Uri::builder()
         .scheme("http")
-        .authority(format!(
-            "{}:{}",
-            proxy.host(),
-            proxy.uri().port_u16().unwrap_or(80)
-        ))
+        .authority(format!("{}:{}", proxy.host(), proxy.uri().port_u16().unwrap_or(80)))
         .path_and_query("/")
         .build()
         .map_err(|_| Error(format!("{source} does not name a host")))?;
-    Ok(Way::Forward {
-        proxy: bare,
-        authorization,
-    })
+    Ok(Way::Forward { proxy: bare, authorization })
 }
 
 /// Whether `no_proxy` means `host`.
 fn excepted(no_proxy: &str, host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
-    no_proxy
-        .split([',', ' '])
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .any(|entry| {
-            if entry == "*" {
-                return true;
-            }
-            if let (Some(address), Some((network, bits))) = (address, entry.split_once('/')) {
-                return within(address, network, bits).unwrap_or(false);
-            }
-            let entry = entry
-                .trim_start_matches("*.")
-                .trim_start_matches('.')
-                .to_ascii_lowercase();
-            let entry = entry.trim_matches(['[', ']']);
-            host == entry
-                || address.is_none()
-                    && host
-                        .strip_suffix(entry)
-                        .is_some_and(|front| front.ends_with('.'))
-        })
+    no_proxy.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+        if entry == "*" {
+            return true;
+        }
+        if let (Some(address), Some((network, bits))) = (address, entry.split_once('/')) {
+            return within(address, network, bits).unwrap_or(false);
+        }
+        let entry = entry.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase();
+        let entry = entry.trim_matches(['[', ']']);
+        host == entry || address.is_none() && host.strip_suffix(entry).is_some_and(|front| front.ends_with('.'))
+    })
 }
 
 fn within(address: IpAddr, network: &str, bits: &str) -> Option<bool> {
@@ -156,25 +131,13 @@ mod tests {
     #[test]
     fn no_proxy_means_hosts_subdomains_and_networks() {
         let list = "localhost, .corp.example,*.lab.example 10.0.0.0/8,[::1],fd00::/8";
-        for host in [
-            "localhost",
-            "corp.example",
-            "a.corp.example",
-            "x.LAB.example",
-            "10.1.2.3",
-        ] {
+        for host in ["localhost", "corp.example", "a.corp.example", "x.LAB.example", "10.1.2.3"] {
             assert!(excepted(list, host), "{host}");
         }
         for host in ["[::1]", "[fd00::5]"] {
             assert!(excepted(list, host), "{host}");
         }
-        for host in [
-            "example",
-            "notcorp.example",
-            "11.0.0.1",
-            "localhost.example",
-            "[fe80::1]",
-        ] {
+        for host in ["example", "notcorp.example", "11.0.0.1", "localhost.example", "[fe80::1]"] {
             assert!(!excepted(list, host), "{host}");
         }
         assert!(excepted("*", "anything"));
@@ -185,13 +148,7 @@ mod tests {
     #[test]
     fn plain_urls_are_forwarded_and_the_password_is_kept_apart() {
         let way = by_url("http://me:se%40cret@proxy:3128", false, "send.proxy").unwrap();
-        let Way::Forward {
-            proxy,
-            authorization,
-        } = &way
-        else {
-            panic!("{way:?}")
-        };
+        let Way::Forward { proxy, authorization } = &way else { panic!("{way:?}") };
         assert_eq!(proxy.to_string(), "http://proxy:3128/");
         assert_eq!(authorization.as_ref().unwrap(), "Basic bWU6c2VAY3JldA==");
         assert!(!format!("{way:?}").contains("cret"));

@@ -13,17 +13,12 @@ pub(super) struct Rate {
 
 impl Rate {
     pub fn new(per_second: u64) -> Rate {
-        Rate {
-            per_second: per_second.max(1),
-            paid: Mutex::new(None),
-        }
+        Rate { per_second: per_second.max(1), paid: Mutex::new(None) }
     }
 
     /// How much to take at once, so that nobody waits for long.
     pub fn piece(&self) -> usize {
-        usize::try_from(self.per_second / 20)
-            .unwrap_or(usize::MAX)
-            .clamp(256, 128 * 1024)
+        usize::try_from(self.per_second / 20).unwrap_or(usize::MAX).clamp(256, 128 * 1024)
     }
 
     /// Waits until `amount` bytes may go. What was not used before is not saved up.

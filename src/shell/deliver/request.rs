@@ -46,16 +46,9 @@ impl Style {
         for (name, value) in &send.headers {
             let field = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| Error(format!("send.headers: {name:?} is not a header's name")))?;
-            let ours = [
-                header::CONTENT_LENGTH,
-                header::TRANSFER_ENCODING,
-                header::CONNECTION,
-                header::EXPECT,
-            ];
+            let ours = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::EXPECT];
             if ours.contains(&field) {
-                return Err(Error(format!(
-                    "send.headers: {name} is set by dirpost itself, take it out"
-                )));
+                return Err(Error(format!("send.headers: {name} is set by dirpost itself, take it out")));
             }
             headers.push((field, value.clone()));
         }
@@ -87,14 +80,9 @@ impl Style {
         self.proxy_authorization.as_ref()
     }
 
-    pub fn head(
-        &self,
-        letter: &Letter,
-        credentials: Option<(HeaderName, HeaderValue)>,
-    ) -> Result<Head, String> {
+    pub fn head(&self, letter: &Letter, credentials: Option<(HeaderName, HeaderValue)>) -> Result<Head, String> {
         let uri = template::fill(&self.url, letter);
-        let uri = Uri::try_from(uri)
-            .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
+        let uri = Uri::try_from(uri).map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
         let media = match &self.content_type {
             Some(fixed) => fixed.as_str(),
             None => media_types::of(template::last_part(letter.path)),
@@ -110,30 +98,15 @@ impl Style {
             headers.insert(name, value);
             Ok(())
         };
-        set(
-            header::CONTENT_TYPE,
-            form.as_ref().map_or(media, |form| &form.content_type),
-        )?;
-        set(
-            HeaderName::from_static("idempotency-key"),
-            &format!("\"{}\"", letter.key),
-        )?;
+        set(header::CONTENT_TYPE, form.as_ref().map_or(media, |form| &form.content_type))?;
+        set(HeaderName::from_static("idempotency-key"), &format!("\"{}\"", letter.key))?;
         let bare = form.is_none() && !self.gzip;
         if let (Some(digest), true, true) = (&letter.sha256, self.digest, bare) {
             let digest = BASE64_STANDARD.encode(digest);
-            set(
-                HeaderName::from_static("content-digest"),
-                &format!("sha-256=:{digest}:"),
-            )?;
+            set(HeaderName::from_static("content-digest"), &format!("sha-256=:{digest}:"))?;
         }
-        set(
-            HeaderName::from_static("x-file-path"),
-            &template::path(letter),
-        )?;
-        set(
-            HeaderName::from_static("x-file-mtime"),
-            &template::rfc3339(letter.mtime_ns),
-        )?;
+        set(HeaderName::from_static("x-file-path"), &template::path(letter))?;
+        set(HeaderName::from_static("x-file-mtime"), &template::rfc3339(letter.mtime_ns))?;
         set(header::USER_AGENT, USER_AGENT)?;
         if let Some((name, value)) = credentials {
             headers.insert(name, value);
@@ -142,16 +115,10 @@ impl Style {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());
         }
         self.own_headers(letter, &mut headers)?;
-        let length = letter.size
-            + form
-                .as_ref()
-                .map_or(0, |form| (form.before.len() + form.after.len()) as u64);
+        let length = letter.size + form.as_ref().map_or(0, |form| (form.before.len() + form.after.len()) as u64);
         if self.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         } else {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -159,25 +126,15 @@ impl Style {
         if expects {
             headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         }
-        Ok(Head {
-            uri,
-            method: self.method.clone(),
-            headers,
-            form,
-            expects,
-        })
+        Ok(Head { uri, method: self.method.clone(), headers, form, expects })
     }
 
     /// Those of `send.headers`: the first of a name takes the place of ours.
     fn own_headers(&self, letter: &Letter, headers: &mut HeaderMap) -> Result<(), String> {
         for (index, (name, value)) in self.headers.iter().enumerate() {
-            let value = HeaderValue::from_str(&template::fill(value, letter)).map_err(|_| {
-                format!("send.headers: the value of {name} holds a control character")
-            })?;
-            if self.headers[..index]
-                .iter()
-                .any(|(earlier, _)| earlier == name)
-            {
+            let value = HeaderValue::from_str(&template::fill(value, letter))
+                .map_err(|_| format!("send.headers: the value of {name} holds a control character"))?;
+            if self.headers[..index].iter().any(|(earlier, _)| earlier == name) {
                 headers.append(name.clone(), value);
             } else {
                 headers.insert(name.clone(), value);

@@ -42,26 +42,13 @@ pub(super) fn failure(err: &ureq::Error, state: &State, names: &Names) -> Failur
         ureq::Error::ConnectProxyFailed(why) => fail(FailureKind::Connect, proxied(why, names)),
         ureq::Error::Protocol(err) => fail(
             FailureKind::Broken,
-            format!(
-                "what {} answered is not HTTP ({err}): check scheme and port of send.url",
-                names.endpoint
-            ),
+            format!("what {} answered is not HTTP ({err}): check scheme and port of send.url", names.endpoint),
         ),
-        ureq::Error::LargeResponseHeader(..) => fail(
-            FailureKind::Broken,
-            format!(
-                "the head of {}'s answer is larger than 64 KiB",
-                names.endpoint
-            ),
-        ),
-        err if !state.reached => fail(
-            FailureKind::Connect,
-            format!("no connection to {}: {err}", names.peer()),
-        ),
-        err => fail(
-            FailureKind::Broken,
-            format!("the exchange with {} failed: {err}", names.endpoint),
-        ),
+        ureq::Error::LargeResponseHeader(..) => {
+            fail(FailureKind::Broken, format!("the head of {}'s answer is larger than 64 KiB", names.endpoint))
+        }
+        err if !state.reached => fail(FailureKind::Connect, format!("no connection to {}: {err}", names.peer())),
+        err => fail(FailureKind::Broken, format!("the exchange with {} failed: {err}", names.endpoint)),
     }
 }
 
@@ -94,10 +81,7 @@ fn timeout(reason: ureq::Timeout, state: &State, names: &Names) -> Failure {
         ),
         _ => (
             FailureKind::Timeout,
-            format!(
-                "{} took no byte of the file for send.stall_timeout ({})",
-                names.endpoint, names.stall
-            ),
+            format!("{} took no byte of the file for send.stall_timeout ({})", names.endpoint, names.stall),
         ),
     };
     Failure { kind, detail }
@@ -106,10 +90,7 @@ fn timeout(reason: ureq::Timeout, state: &State, names: &Names) -> Failure {
 fn connecting(err: &io::Error, state: &State, names: &Names) -> Failure {
     let peer = names.peer();
     if state.fault == Some(FailureKind::Resolve) {
-        return Failure {
-            kind: FailureKind::Resolve,
-            detail: unresolved(names, Some(err)),
-        };
+        return Failure { kind: FailureKind::Resolve, detail: unresolved(names, Some(err)) };
     }
     if state.fault == Some(FailureKind::Tls) {
         let detail = format!(
@@ -117,10 +98,7 @@ fn connecting(err: &io::Error, state: &State, names: &Names) -> Failure {
              and whether it asks for a client certificate (send.tls.client_cert)",
             names.endpoint
         );
-        return Failure {
-            kind: FailureKind::Tls,
-            detail,
-        };
+        return Failure { kind: FailureKind::Tls, detail };
     }
     let detail = match err.kind() {
         io::ErrorKind::ConnectionRefused => {
@@ -131,23 +109,13 @@ fn connecting(err: &io::Error, state: &State, names: &Names) -> Failure {
         }
         _ => format!("no connection to {peer}: {err}"),
     };
-    Failure {
-        kind: FailureKind::Connect,
-        detail,
-    }
+    Failure { kind: FailureKind::Connect, detail }
 }
 
 fn unresolved(names: &Names, err: Option<&io::Error>) -> String {
     let why = err.map(|err| format!(" ({err})")).unwrap_or_default();
-    let key = if names.proxy.is_some() {
-        "send.proxy"
-    } else {
-        "send.url"
-    };
-    format!(
-        "the name of {} does not resolve{why}: check {key} and the name servers",
-        names.peer()
-    )
+    let key = if names.proxy.is_some() { "send.proxy" } else { "send.url" };
+    format!("the name of {} does not resolve{why}: check {key} and the name servers", names.peer())
 }
 
 fn broken(err: &io::Error, state: &State, names: &Names) -> String {
@@ -167,10 +135,7 @@ fn broken(err: &io::Error, state: &State, names: &Names) -> String {
 fn proxied(why: &str, names: &Names) -> String {
     let proxy = names.peer();
     let endpoint = &names.endpoint;
-    let status = why
-        .rsplit(' ')
-        .next()
-        .and_then(|word| word.split('/').next());
+    let status = why.rsplit(' ').next().and_then(|word| word.split('/').next());
     match status {
         Some("407") => format!(
             "{proxy} wants a user and password: write send.proxy = \
@@ -225,9 +190,9 @@ fn tls_sentence(err: &rustls::Error, endpoint: &str) -> String {
             AlertDescription::ProtocolVersion => {
                 format!("{endpoint} speaks no TLS that is still safe: it must offer TLS 1.2 or 1.3")
             }
-            AlertDescription::UnrecognisedName => format!(
-                "{endpoint} has no certificate for the host name of send.url: check the name"
-            ),
+            AlertDescription::UnrecognisedName => {
+                format!("{endpoint} has no certificate for the host name of send.url: check the name")
+            }
             alert => format!("{endpoint} ended TLS with the alert {alert:?}"),
         },
         E::InvalidMessage(_) => format!(
@@ -249,10 +214,7 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
             "the certificate of {endpoint} is from an authority that is not trusted here: install \
              the authority's certificate in the system, or set send.tls.ca to its PEM file"
         ),
-        C::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
+        C::NotValidForNameContext { expected, presented } => {
             let presented = if presented.is_empty() {
                 "no name at all".to_owned()
             } else {
@@ -265,9 +227,9 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
                 expected.to_str()
             )
         }
-        C::NotValidForName => format!(
-            "the certificate of {endpoint} is for another name: use a name it is for in send.url"
-        ),
+        C::NotValidForName => {
+            format!("the certificate of {endpoint} is for another name: use a name it is for in send.url")
+        }
         C::ExpiredContext { not_after, .. } => format!(
             "the certificate of {endpoint} expired on {}: it must be renewed on the server (or \
              this machine's clock is wrong)",

@@ -11,11 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::Letter;
 
-const NAME: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// The path, percent-encoded, with `/` between its parts.
@@ -61,13 +57,11 @@ pub(super) fn fill(template: &str, letter: &Letter) -> String {
 }
 
 fn hex(digest: &[u8; 32]) -> String {
-    digest
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Nanoseconds since the epoch as RFC 3339 in UTC, with as many digits of a
@@ -84,12 +78,7 @@ pub(super) fn rfc3339(ns: i128) -> String {
     };
     let (days, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-        time / 3600,
-        time / 60 % 60,
-        time % 60
-    );
+    let mut text = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", time / 3600, time / 60 % 60, time % 60);
     if fraction > 0 {
         let digits = format!("{fraction:09}");
         text.push('.');
@@ -105,16 +94,11 @@ fn civil(days: i128) -> (i128, i128, i128) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i128::from(month <= 2);
     (year, month, day)
 }
@@ -124,36 +108,21 @@ mod tests {
     use super::*;
 
     fn letter(path: &[u8]) -> Letter<'_> {
-        Letter {
-            path,
-            size: 5,
-            mtime_ns: 0,
-            key: "k1",
-            sha256: None,
-        }
+        Letter { path, size: 5, mtime_ns: 0, key: "k1", sha256: None }
     }
 
     #[test]
     fn nothing_in_a_path_stays_dangerous() {
         let evil = letter(b"a b/\r\nX: 1/\xff%?#{size}\"\xc3\xa9");
-        assert_eq!(
-            path(&evil),
-            "a%20b/%0D%0AX%3A%201/%FF%25%3F%23%7Bsize%7D%22%C3%A9"
-        );
+        assert_eq!(path(&evil), "a%20b/%0D%0AX%3A%201/%FF%25%3F%23%7Bsize%7D%22%C3%A9");
         assert_eq!(name(&evil), "%FF%25%3F%23%7Bsize%7D%22%C3%A9");
     }
 
     #[test]
     fn templates_fill_known_words_and_keep_others() {
         let letter = letter(b"in/{size}.csv");
-        assert_eq!(
-            fill("{path}|{name}|{size}|{key}", &letter),
-            "in/%7Bsize%7D.csv|%7Bsize%7D.csv|5|k1"
-        );
-        assert_eq!(
-            fill("{\"a\":{}} {unknown} {", &letter),
-            "{\"a\":{}} {unknown} {"
-        );
+        assert_eq!(fill("{path}|{name}|{size}|{key}", &letter), "in/%7Bsize%7D.csv|%7Bsize%7D.csv|5|k1");
+        assert_eq!(fill("{\"a\":{}} {unknown} {", &letter), "{\"a\":{}} {unknown} {");
         assert_eq!(fill("{{size}}", &letter), "{5}");
     }
 

@@ -29,34 +29,28 @@ pub(super) fn configure(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
         .with_safe_default_protocol_versions()
         .map_err(|err| Error(format!("TLS cannot be set up: {err}")))?
         .with_root_certificates(trusted(tls)?);
-    let mut config =
-        match (&tls.client_cert, &tls.client_key) {
-            (None, None) => builder.with_no_client_auth(),
-            (Some(cert), key) => {
-                // Many keep both in one file.
-                let key = key.as_ref().unwrap_or(cert);
-                let chain = certificates("send.tls.client_cert", cert)?;
-                let secret = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|err| unreadable("send.tls.client_key", key, "private key", err))?;
-                builder.with_client_auth_cert(chain, secret).map_err(|err| match err {
+    let mut config = match (&tls.client_cert, &tls.client_key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), key) => {
+            // Many keep both in one file.
+            let key = key.as_ref().unwrap_or(cert);
+            let chain = certificates("send.tls.client_cert", cert)?;
+            let secret = PrivateKeyDer::from_pem_file(key)
+                .map_err(|err| unreadable("send.tls.client_key", key, "private key", err))?;
+            builder.with_client_auth_cert(chain, secret).map_err(|err| match err {
                 rustls::Error::InconsistentKeys(_) => Error(format!(
                     "the key {} does not belong to the certificate {}: give the key that the \
                      certificate was issued for",
                     key.display(),
                     cert.display()
                 )),
-                err => Error(format!(
-                    "the client certificate {} cannot be used: {err}",
-                    cert.display()
-                )),
+                err => Error(format!("the client certificate {} cannot be used: {err}", cert.display())),
             })?
-            }
-            (None, Some(_)) => {
-                return Err(Error(
-                    "send.tls.client_key is set and send.tls.client_cert is not: set both".into(),
-                ));
-            }
-        };
+        }
+        (None, Some(_)) => {
+            return Err(Error("send.tls.client_key is set and send.tls.client_cert is not: set both".into()));
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(8);
     Ok(Arc::new(config))
@@ -160,10 +154,7 @@ pub(super) fn handshake(
 impl Secure {
     /// Reads from below and decrypts; 0 is the end.
     fn take_in(&mut self, wait: Duration) -> io::Result<usize> {
-        let amount = self.session.read_tls(&mut Below {
-            pipe: &mut *self.below,
-            wait,
-        })?;
+        let amount = self.session.read_tls(&mut Below { pipe: &mut *self.below, wait })?;
         if let Err(err) = self.session.process_new_packets() {
             // The peer may learn why; nothing depends on it.
             self.flush(Duration::ZERO).ok();
@@ -187,10 +178,7 @@ impl Pipe for Secure {
 
     fn flush(&mut self, wait: Duration) -> io::Result<()> {
         while self.session.wants_write() {
-            self.session.write_tls(&mut Below {
-                pipe: &mut *self.below,
-                wait,
-            })?;
+            self.session.write_tls(&mut Below { pipe: &mut *self.below, wait })?;
         }
         self.below.flush(wait)
     }

@@ -172,6 +172,12 @@ fn is_reparse(found: &Metadata) -> bool {
 /// taken for local but the system's own drive.
 fn fs_kind(path: &Path) -> FsKind {
     let system = std::env::var_os("SystemDrive");
-    let drive = std::path::absolute(path).ok().and_then(|path| path.components().next().map(|part| part.as_os_str().to_os_string()));
-    if system.is_some() && drive.is_some_and(|drive| Some(drive) == system) { FsKind::LocalNoCtime } else { FsKind::Share }
+    let drive = std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.components().next().map(|part| part.as_os_str().to_os_string()));
+    if system.is_some() && drive.is_some_and(|drive| Some(drive) == system) {
+        FsKind::LocalNoCtime
+    } else {
+        FsKind::Share
+    }
 }

@@ -33,7 +33,8 @@ pub fn name_of(bytes: &[u8]) -> std::ffi::OsString {
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 // Without NONBLOCK the open of a FIFO waits for a writer.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+const FILE: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
 impl Folder {
     /// Opens the folder at `path`. Links in `path` itself are followed: it is the user's.
@@ -256,6 +257,8 @@ fn sync(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
+// The fields' types differ from platform to platform.
+#[allow(clippy::unnecessary_cast)]
 fn look_of(stat: &Stat, kind: FsKind) -> Look {
     let wall = |secs: i64, nanos: i64| Wall(secs.saturating_mul(1_000_000_000).saturating_add(nanos));
     Look {

@@ -60,19 +60,13 @@ fn conclude(text: &Text, mut tables: [Table; 4]) -> Result<(), Stop> {
     tables.sort_by_key(|table| std::cmp::Reverse(table.first));
     let divided = tables.iter().filter(|table| table.first > 1).count();
     let counted = match divided {
-        0 => tables
-            .iter()
-            .position(|table| table.delimiter == b',')
-            .map_or(0..1, |i| i..i + 1),
+        0 => tables.iter().position(|table| table.delimiter == b',').map_or(0..1, |i| i..i + 1),
         _ => 0..divided,
     };
     let counted = &tables[counted];
     let mut sound = counted.iter().filter(|table| table.wrong.is_none());
     match (sound.next(), &counted[0].wrong) {
-        (Some(table), _) => match table
-            .missing()
-            .filter(|_| sound.all(|t| t.missing().is_some()))
-        {
+        (Some(table), _) => match table.missing().filter(|_| sound.all(|t| t.missing().is_some())) {
             None => Ok(()),
             Some(missing) => Err(text.cut(&missing)),
         },
@@ -112,13 +106,7 @@ struct Table {
 
 impl Table {
     fn new(delimiter: u8) -> Table {
-        Table {
-            delimiter,
-            state: State::Record,
-            fields: 1,
-            first: 0,
-            wrong: None,
-        }
+        Table { delimiter, state: State::Record, fields: 1, first: 0, wrong: None }
     }
 
     /// Nothing that follows can change what this table says.
@@ -150,9 +138,7 @@ impl Table {
                 }
                 _ if byte == self.delimiter => self.end_field().map(|()| 1),
                 _ if byte == b'\n' || byte == b'\r' => self.end_record().map(|()| 1),
-                State::Quote => {
-                    Err("after the quote that closes a field only a delimiter may come".to_owned())
-                }
+                State::Quote => Err("after the quote that closes a field only a delimiter may come".to_owned()),
                 _ => {
                     self.state = State::Plain;
                     let ends = |byte: u8| matches!(byte, b'\n' | b'\r') || byte == self.delimiter;
@@ -171,10 +157,7 @@ impl Table {
         self.state = State::Field;
         self.fields += 1;
         if self.first != 0 && self.fields > self.first {
-            return Err(format!(
-                "more fields than the {} of the first record",
-                self.first
-            ));
+            return Err(format!("more fields than the {} of the first record", self.first));
         }
         Ok(())
     }
@@ -190,10 +173,7 @@ impl Table {
             self.first = fields;
         }
         if fields != self.first {
-            return Err(format!(
-                "{fields} fields, but the first record has {}",
-                self.first
-            ));
+            return Err(format!("{fields} fields, but the first record has {}", self.first));
         }
         Ok(())
     }
@@ -211,10 +191,9 @@ impl Table {
         match self.state {
             State::Quoted => Some("inside a quoted field".to_owned()),
             State::Record => None,
-            _ if self.fields < self.first => Some(format!(
-                "inside a record of {} fields, of which there should be {}",
-                self.fields, self.first
-            )),
+            _ if self.fields < self.first => {
+                Some(format!("inside a record of {} fields, of which there should be {}", self.fields, self.first))
+            }
             _ => None,
         }
     }

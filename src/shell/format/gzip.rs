@@ -21,17 +21,9 @@ pub(super) fn members(input: &mut Input) -> Result<(), Stop> {
     let mut window = Window::new(0, input.size());
     let mut inflater = Inflater::new();
     loop {
-        Header {
-            window: &mut window,
-            input,
-            crc: Crc::new(),
-        }
-        .read()?;
+        Header { window: &mut window, input, crc: Crc::new() }.read()?;
         let Some(content) = inflater.run(&mut window, input)? else {
-            return Err(cut(
-                window.at(),
-                "inside the compressed data (no gzip trailer)",
-            ));
+            return Err(cut(window.at(), "inside the compressed data (no gzip trailer)"));
         };
         let trailer_at = window.at();
         let Some([a, b, c, d, e, f, g, h]) = window.take::<8>(input)? else {

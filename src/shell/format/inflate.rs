@@ -19,18 +19,11 @@ pub(super) struct Content {
 
 impl Inflater {
     pub(super) fn new() -> Inflater {
-        Inflater {
-            decompress: Decompress::new(false),
-            out: vec![0; BUFFER],
-        }
+        Inflater { decompress: Decompress::new(false), out: vec![0; BUFFER] }
     }
 
     /// Reads one stream up to its last byte; `None` when the window ends before.
-    pub(super) fn run(
-        &mut self,
-        window: &mut Window,
-        input: &mut Input,
-    ) -> Result<Option<Content>, Stop> {
+    pub(super) fn run(&mut self, window: &mut Window, input: &mut Input) -> Result<Option<Content>, Stop> {
         self.decompress.reset(false);
         let mut crc = Crc::new();
         loop {
@@ -38,19 +31,14 @@ impl Inflater {
             let rest = window.rest(input)?;
             let at_end = rest.is_empty();
             let (read, written) = (self.decompress.total_in(), self.decompress.total_out());
-            let status = self
-                .decompress
-                .decompress(rest, &mut self.out, FlushDecompress::None)
-                .map_err(|_| corrupt(at))?;
+            let status =
+                self.decompress.decompress(rest, &mut self.out, FlushDecompress::None).map_err(|_| corrupt(at))?;
             let read = self.decompress.total_in() - read;
             let written = self.decompress.total_out() - written;
             crc.update(&self.out[..written as usize]);
             window.skip(read);
             if status == Status::StreamEnd {
-                return Ok(Some(Content {
-                    crc: crc.sum(),
-                    len: self.decompress.total_out(),
-                }));
+                return Ok(Some(Content { crc: crc.sum(), len: self.decompress.total_out() }));
             }
             if read == 0 && written == 0 {
                 return if at_end { Ok(None) } else { Err(corrupt(at)) };
@@ -60,7 +48,5 @@ impl Inflater {
 }
 
 fn corrupt(at: u64) -> Stop {
-    Stop::Bad(format!(
-        "the compressed data are corrupt at or after byte {at}"
-    ))
+    Stop::Bad(format!("the compressed data are corrupt at or after byte {at}"))
 }

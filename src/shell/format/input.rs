@@ -26,11 +26,7 @@ pub(super) struct Input<'a> {
 
 impl<'a> Input<'a> {
     pub(super) fn new(source: &'a mut dyn ReadSeek, size: u64) -> Input<'a> {
-        Input {
-            source,
-            size,
-            at: None,
-        }
+        Input { source, size, at: None }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -69,13 +65,7 @@ pub(super) struct Window {
 impl Window {
     /// Over `from..to`; `to` is not beyond the observed size.
     pub(super) fn new(from: u64, to: u64) -> Window {
-        Window {
-            buf: vec![0; BUFFER],
-            start: 0,
-            filled: 0,
-            at: from,
-            end: to,
-        }
+        Window { buf: vec![0; BUFFER], start: 0, filled: 0, at: from, end: to }
     }
 
     pub(super) fn set(&mut self, from: u64, to: u64) {
@@ -121,10 +111,7 @@ impl Window {
     }
 
     /// The next `N` bytes; `None` when the stretch ends before.
-    pub(super) fn take<const N: usize>(
-        &mut self,
-        input: &mut Input,
-    ) -> io::Result<Option<[u8; N]>> {
+    pub(super) fn take<const N: usize>(&mut self, input: &mut Input) -> io::Result<Option<[u8; N]>> {
         let mut taken = [0; N];
         let mut have = 0;
         while have < N {

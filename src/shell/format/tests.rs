@@ -20,12 +20,7 @@ pub(super) fn look(format: Format, bytes: &[u8]) -> Finding {
 pub(super) fn good(format: Format, bytes: impl AsRef<[u8]>) {
     let bytes = bytes.as_ref();
     let finding = look(format, bytes);
-    assert_eq!(
-        finding,
-        Finding::Good,
-        "{format:?} of {:?}",
-        String::from_utf8_lossy(bytes)
-    );
+    assert_eq!(finding, Finding::Good, "{format:?} of {:?}", String::from_utf8_lossy(bytes));
 }
 
 #[track_caller]
@@ -33,10 +28,7 @@ pub(super) fn unfinished(format: Format, bytes: impl AsRef<[u8]>, reason: &str) 
     let bytes = bytes.as_ref();
     match look(format, bytes) {
         Finding::Unfinished(given) if given.contains(reason) => {}
-        other => panic!(
-            "{format:?} of {:?}: {other:?}",
-            String::from_utf8_lossy(bytes)
-        ),
+        other => panic!("{format:?} of {:?}: {other:?}", String::from_utf8_lossy(bytes)),
     }
 }
 
@@ -45,10 +37,7 @@ pub(super) fn bad(format: Format, bytes: impl AsRef<[u8]>, reason: &str) {
     let bytes = bytes.as_ref();
     match look(format, bytes) {
         Finding::Bad(given) if given.contains(reason) => {}
-        other => panic!(
-            "{format:?} of {:?}: {other:?}",
-            String::from_utf8_lossy(bytes)
-        ),
+        other => panic!("{format:?} of {:?}: {other:?}", String::from_utf8_lossy(bytes)),
     }
 }
 
@@ -59,16 +48,8 @@ pub(super) fn prefixes(format: Format, whole: &[u8], end_is_seen: bool) {
     for cut in 0..whole.len() {
         let finding = look(format, &whole[..cut]);
         let shown = || String::from_utf8_lossy(&whole[..cut]).into_owned();
-        assert!(
-            !matches!(finding, Finding::Bad(_)),
-            "cut at {cut}: {finding:?}: {}",
-            shown()
-        );
-        assert!(
-            !end_is_seen || finding != Finding::Good,
-            "cut at {cut}: good: {}",
-            shown()
-        );
+        assert!(!matches!(finding, Finding::Bad(_)), "cut at {cut}: {finding:?}: {}", shown());
+        assert!(!end_is_seen || finding != Finding::Good, "cut at {cut}: good: {}", shown());
     }
 }
 
@@ -79,11 +60,7 @@ pub(super) fn across_buffers(format: Format, before: &str, filler: char, documen
         let mut bytes = before.as_bytes().to_vec();
         bytes.resize(BUFFER - k, filler as u8);
         bytes.extend_from_slice(document);
-        assert_eq!(
-            look(format, &bytes),
-            Finding::Good,
-            "the border is before byte {k} from the end"
-        );
+        assert_eq!(look(format, &bytes), Finding::Good, "the border is before byte {k} from the end");
     }
 }
 
@@ -204,10 +181,7 @@ fn any_content_is_good_unread() {
             Err(io::Error::other("must not be read"))
         }
     }
-    assert_eq!(
-        validate(Format::Any, &mut Unreadable, 1).unwrap(),
-        Finding::Good
-    );
+    assert_eq!(validate(Format::Any, &mut Unreadable, 1).unwrap(), Finding::Good);
     assert!(validate(Format::Utf8, &mut Unreadable, 1).is_err());
 }
 
@@ -224,32 +198,19 @@ fn an_empty_file_is_good_only_where_it_holds_nothing_less_than_expected() {
 #[test]
 fn nothing_beyond_the_observed_size_is_read() {
     let mut source = Cursor::new(b"[1] and more".to_vec());
-    assert_eq!(
-        validate(Format::Json, &mut source, 3).unwrap(),
-        Finding::Good
-    );
+    assert_eq!(validate(Format::Json, &mut source, 3).unwrap(), Finding::Good);
 }
 
 #[test]
 fn reading_begins_at_the_start_wherever_the_source_stands() {
     let mut source = Cursor::new(b"[1]".to_vec());
     source.set_position(2);
-    assert_eq!(
-        validate(Format::Json, &mut source, 3).unwrap(),
-        Finding::Good
-    );
+    assert_eq!(validate(Format::Json, &mut source, 3).unwrap(), Finding::Good);
 }
 
 #[test]
 fn a_file_that_became_shorter_is_an_error_of_reading() {
-    for format in [
-        Format::Utf8,
-        Format::Json,
-        Format::Xml,
-        Format::Csv,
-        Format::Gzip,
-        Format::Zip,
-    ] {
+    for format in [Format::Utf8, Format::Json, Format::Xml, Format::Csv, Format::Gzip, Format::Zip] {
         let err = validate(format, &mut Cursor::new(b"[1]".to_vec()), 4).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof, "{format:?}");
     }

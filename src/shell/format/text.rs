@@ -58,15 +58,10 @@ impl<'a> Text<'a> {
         let head = &head[..count];
         if head.starts_with(UTF16LE_MARK) || head.starts_with(UTF16BE_MARK) {
             return Err(Stop::Bad(
-                "the file begins with the byte order mark of UTF-16; this check wants UTF-8"
-                    .to_owned(),
+                "the file begins with the byte order mark of UTF-16; this check wants UTF-8".to_owned(),
             ));
         }
-        let mark = if head == UTF8_MARK {
-            UTF8_MARK.len()
-        } else {
-            0
-        };
+        let mark = if head == UTF8_MARK { UTF8_MARK.len() } else { 0 };
         Ok(Text::new(input, Encoding::Utf8, mark))
     }
 
@@ -190,9 +185,7 @@ impl<'a> Text<'a> {
     #[cold]
     pub(super) fn cut(&self, inside: &str) -> Stop {
         let (line, column) = self.place(self.at);
-        Stop::Unfinished(format!(
-            "the file ends at line {line}, column {column} {inside}"
-        ))
+        Stop::Unfinished(format!("the file ends at line {line}, column {column} {inside}"))
     }
 
     fn place(&self, to: usize) -> (u64, u64) {
@@ -290,8 +283,7 @@ impl<'a> Text<'a> {
                 self.fault = Some(Fault::Encoding("not UTF-16: half of a surrogate pair"));
                 break;
             };
-            self.text
-                .extend_from_slice(character.encode_utf8(&mut bytes).as_bytes());
+            self.text.extend_from_slice(character.encode_utf8(&mut bytes).as_bytes());
         }
         self.raw.drain(..whole);
         self.end = self.text.len();

@@ -144,14 +144,10 @@ impl Xml<'_, '_> {
                         "a document type declaration must come only once, \
                                                before the root element",
                     )),
-                    _ => Err(self
-                        .text
-                        .bad("expected `--`, `[CDATA[` or `DOCTYPE` after `<!`")),
+                    _ => Err(self.text.bad("expected `--`, `[CDATA[` or `DOCTYPE` after `<!`")),
                 }
             }
-            _ if self.root_seen && self.lengths.is_empty() => {
-                Err(self.text.bad("a second root element"))
-            }
+            _ if self.root_seen && self.lengths.is_empty() => Err(self.text.bad("a second root element")),
             _ => self.start_tag(),
         }
     }
@@ -160,9 +156,7 @@ impl Xml<'_, '_> {
     fn start_tag(&mut self) -> Result<(), Stop> {
         self.name(IN_TAG)?;
         if self.lengths.len() == DEPTH {
-            return Err(self
-                .text
-                .bad(format_args!("elements nested more than {DEPTH} deep")));
+            return Err(self.text.bad(format_args!("elements nested more than {DEPTH} deep")));
         }
         self.root_seen = true;
         self.lengths.push(self.name.len());
@@ -217,9 +211,7 @@ impl Xml<'_, '_> {
         let open = &self.open[self.open.len() - len..];
         if open != self.name {
             let open = String::from_utf8_lossy(open);
-            return Err(self
-                .text
-                .bad(format_args!("expected the end tag `</{open}>`")));
+            return Err(self.text.bad(format_args!("expected the end tag `</{open}>`")));
         }
         self.blanks(IN_TAG)?;
         self.text.expect(">", IN_TAG)?;
@@ -276,9 +268,7 @@ impl Xml<'_, '_> {
             return self.declaration();
         }
         if self.name.eq_ignore_ascii_case(b"xml") {
-            return Err(self
-                .text
-                .bad("an XML declaration must stand at the very start"));
+            return Err(self.text.bad("an XML declaration must stand at the very start"));
         }
         if !self.blanks(IN_INSTRUCTION)? {
             return self.text.expect("?>", IN_INSTRUCTION);
@@ -333,9 +323,7 @@ impl Xml<'_, '_> {
                 break;
             }
             if self.name.len() == NAME {
-                return Err(self
-                    .text
-                    .bad(format_args!("a name of more than {NAME} bytes")));
+                return Err(self.text.bad(format_args!("a name of more than {NAME} bytes")));
             }
             self.name.push(byte);
             self.text.skip(1);
@@ -346,9 +334,7 @@ impl Xml<'_, '_> {
             Ok(name) if is_name(name) => Ok(()),
             // Which letters the bytes above ASCII are is not known; the first is one.
             _ if single_bytes && is_single_byte_name(&self.name) => Ok(()),
-            _ => Err(self
-                .text
-                .bad("before this, a name with characters that names do not have")),
+            _ => Err(self.text.bad("before this, a name with characters that names do not have")),
         }
     }
 
@@ -381,21 +367,14 @@ impl Xml<'_, '_> {
     /// Moves over characters that XML allows (2.2) to the next that `stops`, and returns it.
     pub(super) fn until(&mut self, stops: impl Fn(u8) -> bool, inside: &str) -> Result<u8, Stop> {
         // U+FFFE and U+FFFF begin with it; single bytes have no such characters.
-        let wide = if self.text.single_bytes() {
-            None
-        } else {
-            Some(0xEF)
-        };
+        let wide = if self.text.single_bytes() { None } else { Some(0xEF) };
         loop {
             let rest = self.text.rest()?;
             if rest.is_empty() {
                 return Err(self.text.cut(inside));
             }
-            let notable = |byte: u8| {
-                stops(byte)
-                    || (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r'))
-                    || Some(byte) == wide
-            };
+            let notable =
+                |byte: u8| stops(byte) || (byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) || Some(byte) == wide;
             let count = rest.iter().take_while(|&&byte| !notable(byte)).count();
             let Some(&byte) = rest.get(count) else {
                 self.text.skip(count);

@@ -80,10 +80,7 @@ fn encoding_name(head: &[u8]) -> Option<&[u8]> {
     let inner = &inner[..inner.windows(2).position(|two| two == b"?>")?];
     let key = b"encoding";
     let at = inner.windows(key.len()).position(|word| word == key)?;
-    let value = inner[at + key.len()..]
-        .trim_ascii_start()
-        .strip_prefix(b"=")?
-        .trim_ascii_start();
+    let value = inner[at + key.len()..].trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
     let (&quote, value) = value.split_first()?;
     let end = value.iter().position(|&byte| byte == quote)?;
     matches!(quote, b'"' | b'\'').then(|| &value[..end])
@@ -110,9 +107,7 @@ impl Xml<'_, '_> {
             match found {
                 Some(i) if i == 0 || allowed.len() < 3 => allowed = &allowed[i + 1..],
                 _ => {
-                    return Err(self
-                        .text
-                        .bad("not a part of an XML declaration, or not here"));
+                    return Err(self.text.bad("not a part of an XML declaration, or not here"));
                 }
             }
             self.equals(IN_DECLARATION)?;
@@ -203,19 +198,11 @@ impl Xml<'_, '_> {
             return self.comment();
         }
         self.name(IN_DOCTYPE)?;
-        if !["ELEMENT", "ATTLIST", "ENTITY", "NOTATION"]
-            .iter()
-            .any(|k| k.as_bytes() == self.name)
-        {
-            return Err(self
-                .text
-                .bad("expected ELEMENT, ATTLIST, ENTITY or NOTATION"));
+        if !["ELEMENT", "ATTLIST", "ENTITY", "NOTATION"].iter().any(|k| k.as_bytes() == self.name) {
+            return Err(self.text.bad("expected ELEMENT, ATTLIST, ENTITY or NOTATION"));
         }
         loop {
-            match self.until(
-                |byte| matches!(byte, b'"' | b'\'' | b'<' | b'>'),
-                IN_DOCTYPE,
-            )? {
+            match self.until(|byte| matches!(byte, b'"' | b'\'' | b'<' | b'>'), IN_DOCTYPE)? {
                 b'>' => {
                     self.text.skip(1);
                     return Ok(());

@@ -33,10 +33,7 @@ const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 pub(super) fn archive(input: &mut Input) -> Result<(), Stop> {
     let Some(end) = find_end(input)? else {
         return Err(if begins_as_zip(input)? {
-            Stop::Unfinished(format!(
-                "the file ends at byte {} without a central directory",
-                input.size()
-            ))
+            Stop::Unfinished(format!("the file ends at byte {} without a central directory", input.size()))
         } else {
             Stop::Bad("not a zip: no signature at the start, no directory at the end".to_owned())
         });
@@ -50,9 +47,7 @@ fn begins_as_zip(input: &mut Input) -> Result<bool, Stop> {
     let mut head = [0; 4];
     let count = input.read_at(0, &mut head)?;
     let starts = [LOCAL, END, END64, SPLIT];
-    Ok(starts
-        .iter()
-        .any(|start| start.to_le_bytes().starts_with(&head[..count])))
+    Ok(starts.iter().any(|start| start.to_le_bytes().starts_with(&head[..count])))
 }
 
 /// The record at the very end of the file, and where it begins.
@@ -63,24 +58,15 @@ struct End {
 
 /// Looks backwards for the record whose comment ends where the file does.
 fn find_end(input: &mut Input) -> Result<Option<End>, Stop> {
-    let from = input
-        .size()
-        .saturating_sub((END_LEN + usize::from(u16::MAX)) as u64);
+    let from = input.size().saturating_sub((END_LEN + usize::from(u16::MAX)) as u64);
     let mut tail = vec![0; END_LEN + usize::from(u16::MAX)];
     let count = input.read_at(from, &mut tail)?;
     let tail = &tail[..count];
-    Ok(tail
-        .windows(END_LEN)
-        .enumerate()
-        .rev()
-        .find_map(|(i, window)| {
-            let record: [u8; END_LEN] = window.try_into().ok()?;
-            let whole = i + END_LEN + usize::from(u16_at(&record, 20)) == tail.len();
-            (u32_at(&record, 0) == END && whole).then_some(End {
-                at: from + i as u64,
-                record,
-            })
-        }))
+    Ok(tail.windows(END_LEN).enumerate().rev().find_map(|(i, window)| {
+        let record: [u8; END_LEN] = window.try_into().ok()?;
+        let whole = i + END_LEN + usize::from(u16_at(&record, 20)) == tail.len();
+        (u32_at(&record, 0) == END && whole).then_some(End { at: from + i as u64, record })
+    }))
 }
 
 /// Where the central directory is and how much it holds.
@@ -112,12 +98,7 @@ impl Directory {
         let Some(base) = at.checked_sub(len).and_then(|real| real.checked_sub(start)) else {
             return Err(bad(end.at, "the directory is larger than the file"));
         };
-        let as_said = Directory {
-            base: 0,
-            start,
-            len,
-            entries,
-        };
+        let as_said = Directory { base: 0, start, len, entries };
         if base == 0 || as_said.begins(input)? {
             return Ok(as_said);
         }
@@ -128,12 +109,7 @@ impl Directory {
                 input.size()
             )));
         }
-        Ok(Directory {
-            base,
-            start: base + start,
-            len,
-            entries,
-        })
+        Ok(Directory { base, start: base + start, len, entries })
     }
 
     fn begins(&self, input: &mut Input) -> Result<bool, Stop> {
@@ -150,10 +126,7 @@ impl Directory {
             let at = window.at();
             let entry = Entry::read(&mut window, input)?.ok_or_else(|| {
                 let entries = self.entries;
-                bad(
-                    at,
-                    &format!("the directory ends after {number} of its {entries} entries"),
-                )
+                bad(at, &format!("the directory ends after {number} of its {entries} entries"))
             })?;
             data.check(&entry, input)?;
         }
@@ -161,10 +134,7 @@ impl Directory {
         match window.take::<4>(input)? {
             None if at == end => Ok(()),
             Some(signature) if u32::from_le_bytes(signature) == SIGNATURE => Ok(()),
-            _ => Err(bad(
-                at,
-                "the directory has another length than its end record says",
-            )),
+            _ => Err(bad(at, "the directory has another length than its end record says")),
         }
     }
 }
@@ -187,10 +157,7 @@ fn find_end64(end_at: u64, input: &mut Input) -> Result<Option<(u64, [u8; 56])>,
             return Ok(Some((at, record)));
         }
     }
-    Err(bad(
-        locator_at,
-        "the zip64 locator points to no zip64 record",
-    ))
+    Err(bad(locator_at, "the zip64 locator points to no zip64 record"))
 }
 
 /// One entry of the directory (4.3.12).
@@ -233,17 +200,9 @@ impl Entry {
     }
 
     /// Takes the values that did not fit from the zip64 extra field (4.5.3).
-    fn large(
-        &mut self,
-        window: &mut Window,
-        extra_end: u64,
-        input: &mut Input,
-    ) -> Result<(), Stop> {
+    fn large(&mut self, window: &mut Window, extra_end: u64, input: &mut Input) -> Result<(), Stop> {
         let large = [&mut self.size, &mut self.compressed, &mut self.offset];
-        let mut large = large
-            .into_iter()
-            .filter(|value| **value == 0xFFFF_FFFF)
-            .peekable();
+        let mut large = large.into_iter().filter(|value| **value == 0xFFFF_FFFF).peekable();
         while large.peek().is_some() && window.at() + 4 <= extra_end {
             let Some(head) = window.take::<4>(input)? else {
                 return Ok(());
@@ -289,26 +248,15 @@ impl Data {
         let outside = || bad(entry.at, "an entry that does not lie before the directory");
         let header_at = self.base.checked_add(entry.offset).ok_or_else(outside)?;
         self.window.set(header_at, self.end);
-        let header = self
-            .window
-            .take::<{ LOCAL_LEN as usize }>(input)?
-            .ok_or_else(outside)?;
+        let header = self.window.take::<{ LOCAL_LEN as usize }>(input)?.ok_or_else(outside)?;
         if u32_at(&header, 0) != LOCAL {
-            return Err(bad(
-                header_at,
-                "no local header where the directory says there is one",
-            ));
+            return Err(bad(header_at, "no local header where the directory says there is one"));
         }
-        let data_at =
-            self.window.at() + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
-        let data_end = data_at
-            .checked_add(entry.compressed)
-            .filter(|&data_end| data_end <= self.end)
-            .ok_or_else(outside)?;
-        self.unclaimed = self
-            .unclaimed
-            .checked_sub(data_end - header_at)
-            .ok_or_else(|| bad(entry.at, "entries that overlap"))?;
+        let data_at = self.window.at() + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
+        let data_end =
+            data_at.checked_add(entry.compressed).filter(|&data_end| data_end <= self.end).ok_or_else(outside)?;
+        self.unclaimed =
+            self.unclaimed.checked_sub(data_end - header_at).ok_or_else(|| bad(entry.at, "entries that overlap"))?;
 
         self.window.set(data_at, data_end);
         let content = match entry.method {
@@ -322,10 +270,7 @@ impl Data {
             _ => return Ok(()),
         };
         if content.len != entry.size {
-            return Err(bad(
-                data_at,
-                "the data have another length than the directory says",
-            ));
+            return Err(bad(data_at, "the data have another length than the directory says"));
         }
         if content.crc != entry.crc {
             return Err(bad(data_at, "the CRC-32 is not that of the data"));
@@ -339,10 +284,7 @@ impl Data {
         loop {
             let rest = self.window.rest(input)?;
             if rest.is_empty() {
-                return Ok(Content {
-                    crc: crc.sum(),
-                    len: self.window.at() - start,
-                });
+                return Ok(Content { crc: crc.sum(), len: self.window.at() - start });
             }
             crc.update(rest);
             let count = rest.len() as u64;

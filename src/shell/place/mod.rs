@@ -128,7 +128,8 @@ impl Placer {
         }
         for ((job, plan), result) in jobs.iter().zip(&mut plans).zip(&mut results) {
             if let Some(plan) = plan {
-                *result = Some(self.carry_out(&root, &mut opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
+                *result =
+                    Some(self.carry_out(&root, &mut opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
             }
         }
         self.settle(jobs, &opened, results)
@@ -222,7 +223,14 @@ impl Placer {
     }
 
     /// After a crash: whether the rename that was written down took place.
-    fn resume(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, area: Area, path: &Rel) -> io::Result<Option<Plan>> {
+    fn resume(
+        &self,
+        root: &Arc<Folder>,
+        opened: &mut Opened,
+        job: &Filing,
+        area: Area,
+        path: &Rel,
+    ) -> io::Result<Option<Plan>> {
         let folder = self.target(root, opened, area, &path.parent())?;
         let there = match folder.look(path.name()) {
             Ok(Some(look)) => look,
@@ -321,8 +329,13 @@ impl Placer {
             // A folder of the share is a mount point of its own: copied from where it is.
             Renamed::CrossesDevices => {
                 let source = self.source(root, opened, &job.path)?;
-                let mut in_place =
-                    Plan { area: Area::Staging, folder: source, name: job.path.name().to_vec(), to: String::new(), moved: true };
+                let mut in_place = Plan {
+                    area: Area::Staging,
+                    folder: source,
+                    name: job.path.name().to_vec(),
+                    to: String::new(),
+                    moved: true,
+                };
                 if wanted == Area::Staging {
                     let look = fresh_look(&in_place.folder, &in_place.name)?;
                     if !is_what_was_sent(&look, &job.look) {
@@ -337,7 +350,14 @@ impl Placer {
     }
 
     /// Copies a file that lies in the staging folder to where it belongs, and removes it there.
-    fn copy_on(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, from: &mut Plan, wanted: Area) -> io::Result<Filed> {
+    fn copy_on(
+        &self,
+        root: &Arc<Folder>,
+        opened: &mut Opened,
+        job: &Filing,
+        from: &mut Plan,
+        wanted: Area,
+    ) -> io::Result<Filed> {
         let mut plan = self.fresh_plan(root, opened, job, wanted)?;
         if let Destination::DeadLetter(reason) = &job.to {
             dead::write_reason(&plan.folder, &plan.name, job, reason)?;

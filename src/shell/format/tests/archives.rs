@@ -11,9 +11,7 @@ use crate::shell::format::Finding;
 
 fn noise(len: usize) -> Vec<u8> {
     let mut rng = Rng::new(0x6e6f_6973);
-    (0..len)
-        .map(|_| b"etaoin shrdlu\n"[rng.below(14)])
-        .collect()
+    (0..len).map(|_| b"etaoin shrdlu\n"[rng.below(14)]).collect()
 }
 
 fn gzip(data: &[u8]) -> Vec<u8> {
@@ -24,10 +22,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 
 /// With every optional field of the header.
 fn full_gzip(data: &[u8]) -> Vec<u8> {
-    let builder = GzBuilder::new()
-        .extra(*b"ex\x02\0tra")
-        .filename("name")
-        .comment("a comment");
+    let builder = GzBuilder::new().extra(*b"ex\x02\0tra").filename("name").comment("a comment");
     let mut encoder = builder.write(Vec::new(), Compression::fast());
     encoder.write_all(data).unwrap();
     let plain = encoder.finish().unwrap();
@@ -49,11 +44,7 @@ fn gzip_is_good_whole_and_unfinished_cut() {
     dribbled(Gzip, &gzip(&noise(3_000)));
     good(Gzip, gzip(b""));
     good(Gzip, gzip(&noise(300_000)));
-    unfinished(
-        Gzip,
-        &gzip(b"abc")[..12],
-        "byte 12 inside the compressed data (no gzip trailer)",
-    );
+    unfinished(Gzip, &gzip(b"abc")[..12], "byte 12 inside the compressed data (no gzip trailer)");
     unfinished(Gzip, &gzip(b"abc")[..20], "inside the gzip trailer");
     unfinished(Gzip, b"\x1F\x8B\x08", "byte 3 inside a gzip header");
 }
@@ -64,18 +55,11 @@ fn gzip_members_may_follow_one_another() {
     let both = [one.clone(), two].concat();
     good(Gzip, &both);
     for cut in one.len() + 1..both.len() {
-        assert!(
-            matches!(look(Gzip, &both[..cut]), Finding::Unfinished(_)),
-            "cut at {cut}"
-        );
+        assert!(matches!(look(Gzip, &both[..cut]), Finding::Unfinished(_)), "cut at {cut}");
     }
     good(Gzip, [&both[..], &[0; 70_000]].concat());
     bad(Gzip, [&one[..], b"x"].concat(), "data after the end");
-    bad(
-        Gzip,
-        [&one[..], b"\0\0x"].concat(),
-        &format!("byte {}: data after", one.len() + 2),
-    );
+    bad(Gzip, [&one[..], b"\0\0x"].concat(), &format!("byte {}: data after", one.len() + 2));
 }
 
 #[test]
@@ -100,13 +84,7 @@ fn a_bomb_costs_no_memory() {
         encoder.write_all(&[b'x'; 40_000]).unwrap();
     }
     good(Gzip, encoder.finish().unwrap());
-    let name = Endless {
-        head: b"\x1F\x8B\x08\x08\0\0\0\0\0\0",
-        body: b"n",
-        repeats: 1_000_000,
-        tail: b"",
-        at: 0,
-    };
+    let name = Endless { head: b"\x1F\x8B\x08\x08\0\0\0\0\0\0", body: b"n", repeats: 1_000_000, tail: b"", at: 0 };
     assert!(matches!(name.check(Gzip), Finding::Unfinished(_)));
 }
 
@@ -117,10 +95,7 @@ fn a_hole_in_an_archive_is_unfinished() {
             let mut bytes = whole.clone();
             bytes[hole.clone()].fill(0);
             let finding = look(format, &bytes);
-            assert!(
-                matches!(finding, Finding::Unfinished(_)),
-                "{format:?} {hole:?}: {finding:?}"
-            );
+            assert!(matches!(finding, Finding::Unfinished(_)), "{format:?} {hole:?}: {finding:?}");
         }
     }
 }
@@ -146,10 +121,7 @@ fn archive() -> Builder {
         ("secret".to_owned(), 1, 0, b"not looked at".to_vec()),
         ("other method".to_owned(), 0, 93, b"not looked at".to_vec()),
     ];
-    Builder {
-        entries,
-        ..Builder::default()
-    }
+    Builder { entries, ..Builder::default() }
 }
 
 impl Builder {
@@ -180,10 +152,7 @@ impl Builder {
             let mut central_offset = offset;
             let mut extra = Vec::new();
             if self.zip64 {
-                (local, central) = (
-                    [local[0], u32::MAX, u32::MAX],
-                    [sizes[0], u32::MAX, u32::MAX],
-                );
+                (local, central) = ([local[0], u32::MAX, u32::MAX], [sizes[0], u32::MAX, u32::MAX]);
                 central_offset = u32::MAX;
                 extra.extend([0x55, 0x54, 1, 0, 7]);
                 extra.extend([1, 0, 24, 0]);
@@ -231,11 +200,7 @@ impl Builder {
             out.extend(b"PK\x06\x06");
             out.extend(44u64.to_le_bytes());
             out.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            out.extend(
-                [entries, entries, len, offset]
-                    .map(u64::to_le_bytes)
-                    .concat(),
-            );
+            out.extend([entries, entries, len, offset].map(u64::to_le_bytes).concat());
             out.extend(b"PK\x06\x07\0\0\0\0");
             out.extend(at.to_le_bytes());
             out.extend(1u32.to_le_bytes());
@@ -252,48 +217,17 @@ impl Builder {
 #[test]
 fn zip_is_good_whole_and_unfinished_cut() {
     prefixes(Zip, &archive().build(), true);
-    prefixes(
-        Zip,
-        &Builder {
-            comment: noise(70),
-            zip64: true,
-            ..archive()
-        }
-        .build(),
-        true,
-    );
+    prefixes(Zip, &Builder { comment: noise(70), zip64: true, ..archive() }.build(), true);
     prefixes(Zip, &Builder::default().build(), true);
     dribbled(Zip, &archive().build());
-    good(
-        Zip,
-        Builder {
-            comment: noise(65_535),
-            ..archive()
-        }
-        .build(),
-    );
-    good(
-        Zip,
-        Builder {
-            zip64: true,
-            ..Builder::default()
-        }
-        .build(),
-    );
+    good(Zip, Builder { comment: noise(65_535), ..archive() }.build());
+    good(Zip, Builder { zip64: true, ..Builder::default() }.build());
 }
 
 #[test]
 fn zip_may_follow_a_program() {
     for zip64 in [false, true] {
-        good(
-            Zip,
-            Builder {
-                before: b"MZ a program".to_vec(),
-                zip64,
-                ..archive()
-            }
-            .build(),
-        );
+        good(Zip, Builder { before: b"MZ a program".to_vec(), zip64, ..archive() }.build());
     }
 }
 
@@ -302,11 +236,7 @@ fn zip_cut_after_an_archive_inside_it_is_unfinished() {
     let inner = archive().build();
     let cut = 30 + 5 + 2 + inner.len();
     let entries = vec![("inner".to_owned(), 0, 0, inner)];
-    let outer = Builder {
-        entries,
-        ..Builder::default()
-    }
-    .build();
+    let outer = Builder { entries, ..Builder::default() }.build();
     good(Zip, &outer);
     unfinished(Zip, &outer[..cut], "the directory of another archive");
 }
@@ -314,11 +244,7 @@ fn zip_cut_after_an_archive_inside_it_is_unfinished() {
 #[test]
 fn zip_of_which_any_byte_of_the_data_is_wrong_is_not_good() {
     let entries = archive().entries[..2].to_vec();
-    let (whole, directory) = Builder {
-        entries,
-        ..Builder::default()
-    }
-    .build_with_directory();
+    let (whole, directory) = Builder { entries, ..Builder::default() }.build_with_directory();
     let stored = 30 + 10 + 2;
     let deflated = stored + 1_500 + 30 + 12 + 2;
     for at in (stored..stored + 1_500).chain(deflated..directory) {
@@ -331,33 +257,9 @@ fn zip_of_which_any_byte_of_the_data_is_wrong_is_not_good() {
 #[test]
 fn zip_must_agree_with_itself() {
     bad(Zip, b"not a zip at all", "not a zip");
-    bad(
-        Zip,
-        Builder {
-            more_entries: 1,
-            ..archive()
-        }
-        .build(),
-        "ends after 6 of its 7 entries",
-    );
-    bad(
-        Zip,
-        Builder {
-            more_entries: -1,
-            ..archive()
-        }
-        .build(),
-        "has another length",
-    );
-    bad(
-        Zip,
-        Builder {
-            more_len: 9_999_999,
-            ..archive()
-        }
-        .build(),
-        "larger than the file",
-    );
+    bad(Zip, Builder { more_entries: 1, ..archive() }.build(), "ends after 6 of its 7 entries");
+    bad(Zip, Builder { more_entries: -1, ..archive() }.build(), "has another length");
+    bad(Zip, Builder { more_len: 9_999_999, ..archive() }.build(), "larger than the file");
     let (whole, directory) = archive().build_with_directory();
     let damage = |at: usize, bytes: &[u8]| {
         let mut damaged = whole.clone();
@@ -366,26 +268,10 @@ fn zip_must_agree_with_itself() {
     };
     bad(Zip, damage(0, b"X"), "byte 0: no local header");
     bad(Zip, damage(directory + 42, &[5]), "byte 5: no local header");
-    bad(
-        Zip,
-        damage(directory + 45, &[5]),
-        "does not lie before the directory",
-    );
-    bad(
-        Zip,
-        damage(directory + 23, &[5]),
-        "does not lie before the directory",
-    );
-    bad(
-        Zip,
-        damage(directory + 24, &[1]),
-        "another length than the directory says",
-    );
-    bad(
-        Zip,
-        damage(directory + 16, b"crc!"),
-        "the CRC-32 is not that of the data",
-    );
+    bad(Zip, damage(directory + 45, &[5]), "does not lie before the directory");
+    bad(Zip, damage(directory + 23, &[5]), "does not lie before the directory");
+    bad(Zip, damage(directory + 24, &[1]), "another length than the directory says");
+    bad(Zip, damage(directory + 16, b"crc!"), "the CRC-32 is not that of the data");
     bad(Zip, damage(whole.len() - 18, &[1]), "split");
 }
 
@@ -406,31 +292,14 @@ fn zip_with_entries_that_share_data_is_refused() {
 
 #[test]
 fn a_zip_of_many_entries_is_walked() {
-    let entries = (0..20_000)
-        .map(|i| (format!("{i}"), 0, 0, vec![b'x'; 3]))
-        .collect();
-    good(
-        Zip,
-        Builder {
-            entries,
-            zip64: true,
-            ..Builder::default()
-        }
-        .build(),
-    );
+    let entries = (0..20_000).map(|i| (format!("{i}"), 0, 0, vec![b'x'; 3])).collect();
+    good(Zip, Builder { entries, zip64: true, ..Builder::default() }.build());
 }
 
 #[test]
 fn no_damage_makes_them_panic() {
     let mut rng = Rng::new(0x7a6970);
-    let zips = [
-        archive().build(),
-        Builder {
-            zip64: true,
-            ..archive()
-        }
-        .build(),
-    ];
+    let zips = [archive().build(), Builder { zip64: true, ..archive() }.build()];
     let gzips = [gzip(&noise(500)), full_gzip(&noise(50))];
     for turn in 0..3_000 {
         let mut zip = zips[turn % 2].clone();

@@ -20,9 +20,7 @@ fn a_document_is_good_and_every_beginning_of_it_unfinished() {
 
 #[test]
 fn any_value_may_stand_alone() {
-    for value in [
-        "1", "-0", "1.5", "1e9", "\"\"", "true", "false", "null", "[]", "{}",
-    ] {
+    for value in ["1", "-0", "1.5", "1e9", "\"\"", "true", "false", "null", "[]", "{}"] {
         good(Json, value);
         good(Jsonl, format!("{value}\n"));
     }
@@ -30,11 +28,7 @@ fn any_value_may_stand_alone() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    bad(
-        Json,
-        "{\"a\": 1,\n \"b\": 2\n \"c\": 3}",
-        "line 3, column 2: expected `,` or `}`",
-    );
+    bad(Json, "{\"a\": 1,\n \"b\": 2\n \"c\": 3}", "line 3, column 2: expected `,` or `}`");
     bad(Json, "[1 2]", "line 1, column 4: expected `,` or `]`");
     bad(Json, "[1, ]", "expected a value");
     bad(Json, "{\"a\": 1, }", "expected a name in quotes");
@@ -56,13 +50,7 @@ fn what_is_wrong_is_named_with_its_place() {
 
 #[test]
 fn half_of_a_surrogate_pair_is_bad() {
-    for half in [
-        r#""\ud83e""#,
-        r#""\ud83ex""#,
-        r#""\ud83e\n""#,
-        r#""\ud83e\u0041""#,
-        r#""\udd80""#,
-    ] {
+    for half in [r#""\ud83e""#, r#""\ud83ex""#, r#""\ud83e\n""#, r#""\ud83e\u0041""#, r#""\udd80""#] {
         bad(Json, half, "half of a surrogate pair");
     }
     unfinished(Json, r#""\ud83e"#, "inside a string");
@@ -73,11 +61,7 @@ fn what_is_cut_says_in_what() {
     unfinished(Json, "", "line 1, column 1 where a value is expected");
     unfinished(Json, "[\"ab", "line 1, column 5 inside a string");
     unfinished(Json, "{\n", "line 2, column 1 inside an object");
-    unfinished(
-        Json,
-        "[1,\n2",
-        "line 2, column 2 inside brackets that are still open",
-    );
+    unfinished(Json, "[1,\n2", "line 2, column 2 inside brackets that are still open");
     unfinished(Json, "tru", "inside `true`");
     unfinished(Json, "1.", "inside a number");
 }
@@ -86,34 +70,18 @@ fn what_is_cut_says_in_what() {
 fn nesting_is_bounded() {
     let nest = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     good(Json, nest(128));
-    bad(
-        Json,
-        nest(129),
-        "line 1, column 129: nested more than 128 deep",
-    );
+    bad(Json, nest(129), "line 1, column 129: nested more than 128 deep");
     bad(Json, "{\"a\":[".repeat(1_000_000), "nested more than");
 }
 
 #[test]
 fn memory_does_not_grow_with_a_string_a_number_or_a_line() {
-    let endless = |head, body, tail| Endless {
-        head,
-        body,
-        repeats: 1_000,
-        tail,
-        at: 0,
-    };
+    let endless = |head, body, tail| Endless { head, body, repeats: 1_000, tail, at: 0 };
     let string = || endless(b"[\"", &[b'x'; 5_000], b"\"]");
     assert_eq!(string().check(Json), Finding::Good);
     assert_eq!(string().check(Jsonl), Finding::Good);
-    assert_eq!(
-        endless(b"[1", &[b'7'; 1_000], b"]").check(Json),
-        Finding::Good
-    );
-    assert_eq!(
-        endless(b"[0", b",{\"k\":[true,\"v\"]}", b"]").check(Json),
-        Finding::Good
-    );
+    assert_eq!(endless(b"[1", &[b'7'; 1_000], b"]").check(Json), Finding::Good);
+    assert_eq!(endless(b"[0", b",{\"k\":[true,\"v\"]}", b"]").check(Json), Finding::Good);
     let cut = endless(b"[\"", &[b'x'; 5_000], b"").check(Json);
     assert!(matches!(cut, Finding::Unfinished(_)), "{cut:?}");
 }
@@ -125,11 +93,7 @@ fn lines_hold_one_value_each() {
     good(Jsonl, "\u{FEFF}{}\n");
     bad(Jsonl, "{\"a\":\n1}\n", "line 1, column 6: expected a value");
     bad(Jsonl, "{} {}\n", "expected the end of the line");
-    bad(
-        Jsonl,
-        "{}\n{\"a\": 1}}\n{}",
-        "line 2, column 9: expected the end of the line",
-    );
+    bad(Jsonl, "{}\n{\"a\": 1}}\n{}", "line 2, column 9: expected the end of the line");
     unfinished(Jsonl, "{}\n{\"a\"", "line 2, column 5 inside an object");
     unfinished(Jsonl, "{}\ntru", "inside `true`");
     prefixes(Jsonl, b"{\"a\": [1, 2]}\r\n-17\n\"x\"\n", false);
@@ -162,12 +126,7 @@ fn serde_json_agrees_about_documents_made_up_and_damaged() {
 fn compare(document: &[u8]) {
     let finding = look(Json, document);
     if std::str::from_utf8(document).is_err() || document.contains(&0) {
-        assert_ne!(
-            finding,
-            Finding::Good,
-            "{:?}",
-            String::from_utf8_lossy(document)
-        );
+        assert_ne!(finding, Finding::Good, "{:?}", String::from_utf8_lossy(document));
         return;
     }
     // As a `Value` surrogates are looked at, but large numbers have no place.

@@ -1,0 +1,422 @@
+//! The world that the engine is put into: a folder that others write to, an endpoint with
+//! moods, a disk that keeps what the journal says, and a power switch.
+//!
+//! Each step of each job is an event of its own, so that a crash can come between any two:
+//! between the acceptance and its line in the journal, between the line that announces a
+//! move and the rename, between the rename and the look behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dirpost::flow::classify::Verdict;
+use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
+use dirpost::flow::job::{Acceptance, Content, Delivered, Delivery, Destination, Filed, Filing, Folder, Input, Miss};
+use dirpost::flow::record::{Event as JournalEvent, Record, Replay};
+use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
+use dirpost::flow::rng::Rng;
+use dirpost::flow::time::{Mono, Now, Wall};
+
+/// A version of a file, as its writer made it. Never reused.
+pub type Version = u64;
+
+/// A file on the simulated disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub version: Version,
+    pub look: Look,
+    /// When it was last written to (ms).
+    pub changed: i64,
+    /// Its writer is done with this version.
+    pub complete: bool,
+}
+
+/// What is going to happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A writer does its next step.
+    Write(usize),
+    /// The scan lists the folder, and is over.
+    List,
+    SendStart(Delivery),
+    /// The last byte goes out.
+    SendEnd(Delivery, Version),
+    /// The answer is there; if it is an acceptance, it is written down now.
+    Answered(Delivery, Version, Verdict, Reply),
+    FileStart(Filing),
+    FileRename(Filing, String),
+    FileLook(Filing, String),
+    FileDone(Filing, Filed),
+    Tell(Input),
+    Mood(Mood),
+    Crash,
+}
+
+/// How the endpoint behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Well,
+    Unreachable,
+    Busy,
+    Unauthorized,
+    RejectsAll,
+    Resets,
+}
+
+/// What a writer does to its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Append,
+    Finish,
+    Rewrite,
+    Replace,
+    Delete,
+}
+
+pub struct Writer {
+    pub name: String,
+    pub steps: Vec<(i64, Step)>,
+}
+
+pub struct World {
+    pub rng: Rng,
+    pub time: i64,
+    pub fs: FsKind,
+    pub settle: i64,
+    pub mood: Mood,
+    pub faulty: bool,
+    pub events: BTreeMap<(i64, u64), Event>,
+    order: u64,
+    next_version: Version,
+    pub writers: Vec<Writer>,
+    /// The watched folder, `done`, `dead-letter` and the staging folder.
+    pub watched: BTreeMap<String, Node>,
+    pub done: BTreeMap<String, Node>,
+    pub dead: BTreeMap<String, Node>,
+    pub journal: Vec<u8>,
+    /// Accepted by the endpoint: version and key, in order.
+    pub accepted: Vec<(Version, String)>,
+    /// Versions that their writer took back: overwritten or deleted.
+    pub withdrawn: BTreeSet<Version>,
+    /// Complete versions that were ever left in the folder.
+    pub left: BTreeSet<Version>,
+    pub poison: BTreeSet<String>,
+    pub lonely_404: BTreeSet<String>,
+    pub attempts: Vec<(i64, Mood)>,
+    /// Condemned while the endpoint rejected everything.
+    pub unjustly: BTreeSet<(String, Stamp)>,
+    pub crashes: usize,
+    pub in_flight_at_crashes: usize,
+    pub in_flight: usize,
+    pub tick: Vec<String>,
+}
+
+const START: i64 = 1_800_000_000_000;
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::new(seed);
+        let fs = if rng.below(2) == 0 { FsKind::Local } else { FsKind::Share };
+        World {
+            rng,
+            time: 0,
+            fs,
+            settle: 1_000,
+            mood: Mood::Well,
+            faulty: true,
+            events: BTreeMap::new(),
+            order: 0,
+            next_version: 0,
+            writers: Vec::new(),
+            watched: BTreeMap::new(),
+            done: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            journal: Vec::new(),
+            accepted: Vec::new(),
+            withdrawn: BTreeSet::new(),
+            left: BTreeSet::new(),
+            poison: BTreeSet::new(),
+            lonely_404: BTreeSet::new(),
+            attempts: Vec::new(),
+            unjustly: BTreeSet::new(),
+            crashes: 0,
+            in_flight_at_crashes: 0,
+            in_flight: 0,
+            tick: Vec::new(),
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        Now { mono: Mono(self.time), wall: self.wall() }
+    }
+
+    fn wall(&self) -> Wall {
+        Wall((START + self.time) * 1_000_000)
+    }
+
+    pub fn at(&mut self, delay: u64, event: Event) {
+        self.order += 1;
+        self.events.insert((self.time + delay as i64, self.order), event);
+    }
+
+    fn soon(&mut self, most: u64, event: Event) {
+        let delay = self.rng.below(most);
+        self.at(delay, event);
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        let line = format!("{:>8} {}", self.time, what());
+        self.tick.push(line);
+    }
+
+    // ---- writers --------------------------------------------------------------------
+
+    pub fn write(&mut self, writer: usize) {
+        let name = self.writers[writer].name.clone();
+        let Some((_, step)) = (!self.writers[writer].steps.is_empty()).then(|| self.writers[writer].steps.remove(0))
+        else {
+            return;
+        };
+        self.say(|| format!("writer: {name} {step:?}"));
+        let wall = self.wall();
+        let old = self.watched.get(&name).copied();
+        match step {
+            Step::Delete => {
+                if let Some(old) = self.watched.remove(&name) {
+                    self.withdrawn.insert(old.version);
+                }
+            }
+            Step::Finish => {
+                if let Some(node) = self.watched.get_mut(&name) {
+                    node.complete = true;
+                    self.left.insert(node.version);
+                } else {
+                    // It was taken away while it was being written: only a writer that
+                    // paused for longer than the settle time allows that.
+                    panic!("{name} vanished while it was being written");
+                }
+            }
+            Step::Append | Step::Rewrite | Step::Replace => {
+                self.next_version += 1;
+                let version = self.next_version;
+                if let Some(old) = old {
+                    self.withdrawn.insert(old.version);
+                }
+                let size = match step {
+                    Step::Append => old.map_or(0, |node| node.look.stamp.size) + 1 + self.rng.below(9),
+                    // Sometimes the very same size.
+                    _ => old.map_or(5, |node| node.look.stamp.size) + self.rng.below(2),
+                };
+                let keeps_inode = old.filter(|_| step != Step::Replace);
+                let ino = keeps_inode.map_or(version + 1_000_000, |node| node.look.ino);
+                // Some tools give a file the mtime it had elsewhere: old, or in the future.
+                let mtime = match self.rng.below(6) {
+                    0 if step == Step::Replace => Wall(1_000_000_000 * (1 + version as i64)),
+                    1 if step == Step::Replace => Wall(wall.0 + 86_400_000_000_000),
+                    _ => wall,
+                };
+                let look =
+                    Look { stamp: Stamp { size, mtime }, ctime: wall, dev: 1, ino, blocks: size / 4, fs: self.fs };
+                let complete = step == Step::Replace;
+                if complete {
+                    self.left.insert(version);
+                }
+                self.watched.insert(name.clone(), Node { version, look, changed: self.time, complete });
+            }
+        }
+        if let Some(&(pause, _)) = self.writers[writer].steps.first() {
+            self.at(pause as u64, Event::Write(writer));
+        }
+    }
+
+    // ---- scan -----------------------------------------------------------------------
+
+    pub fn list(&mut self) -> Vec<Input> {
+        if self.faulty && self.rng.below(20) == 0 {
+            return vec![Input::Scanned(Err("the share is away".into()))];
+        }
+        let path = Rel::root();
+        if self.faulty && self.rng.below(20) == 0 {
+            let content = Err("EIO half-way".into());
+            return vec![Input::Listed(Folder { path, content }), Input::Scanned(Ok(()))];
+        }
+        let mut content = Content::default();
+        for (name, node) in &self.watched {
+            content.files.push(name.as_bytes(), node.look.stamp);
+            content.looks.push(node.look);
+        }
+        vec![Input::Listed(Folder { path, content: Ok(content) }), Input::Scanned(Ok(()))]
+    }
+
+    // ---- deliver --------------------------------------------------------------------
+
+    fn find(&self, path: &Rel) -> Option<Node> {
+        self.watched.get(std::str::from_utf8(path.as_bytes()).unwrap()).copied()
+    }
+
+    pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
+        self.in_flight += 1;
+        match self.find(&job.path) {
+            None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
+            Some(node) if node.look != job.look => Some(self.back(job.file, Delivered::Changed(Some(node.look)))),
+            Some(node) => {
+                assert!(
+                    self.time - node.changed >= self.settle,
+                    "{} is sent {} ms after its last change",
+                    job.path,
+                    self.time - node.changed
+                );
+                assert!(node.complete, "{} is sent before its writer is done", job.path);
+                self.attempts.push((self.time, self.mood));
+                if self.mood == Mood::Unreachable {
+                    let failure = Failure { kind: FailureKind::Connect, detail: "refused".into() };
+                    return Some(self.replied(&job, Verdict::Down { reached: false }, Reply::Failed(failure)));
+                }
+                let delay = 1 + self.rng.below(300);
+                self.at(delay, Event::SendEnd(job, node.version));
+                None
+            }
+        }
+    }
+
+    pub fn send_end(&mut self, job: Delivery, version: Version) -> Option<Input> {
+        match self.find(&job.path) {
+            Some(node) if node.look == job.look => {}
+            other => return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look)))),
+        }
+        let name = job.path.to_string();
+        let answer = |status| Reply::Answer(Answer { status, body_matches: true, ..Answer::default() });
+        let (verdict, reply) = match self.mood {
+            Mood::Unreachable | Mood::Resets => {
+                let failure = Failure { kind: FailureKind::Broken, detail: "reset".into() };
+                (Verdict::Down { reached: true }, Reply::Failed(failure))
+            }
+            Mood::Busy => (Verdict::Busy, answer(503)),
+            Mood::Unauthorized => (Verdict::Refused, answer(401)),
+            Mood::RejectsAll => (Verdict::Rejected, answer(400)),
+            Mood::Well if self.poison.contains(&name) => (Verdict::Rejected, answer(422)),
+            Mood::Well if self.lonely_404.contains(&name) => (Verdict::Refused, answer(404)),
+            Mood::Well => (Verdict::Accepted, answer(200)),
+        };
+        if verdict == Verdict::Accepted {
+            self.say(|| format!("accepted {name} version {version}"));
+            self.accepted.push((version, job.key.clone()));
+        }
+        let delay = 1 + self.rng.below(400);
+        self.at(delay, Event::Answered(job, version, verdict, reply));
+        None
+    }
+
+    pub fn answered(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
+        if verdict == Verdict::Accepted {
+            let acceptance = Acceptance { key: job.key.clone(), status: 200, marker: None };
+            self.write_down(&job.path, job.look.stamp, Record::accepted(&acceptance, false));
+        }
+        self.replied(job, verdict, reply)
+    }
+
+    fn replied(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
+        let took = std::time::Duration::from_millis(1);
+        self.back(job.file, Delivered::Replied { verdict, reply, took, journaled: Ok(()) })
+    }
+
+    fn back(&mut self, file: u64, delivered: Delivered) -> Input {
+        self.in_flight -= 1;
+        Input::Delivered(file, delivered)
+    }
+
+    fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
+        let line = Record::line(path, stamp, self.wall(), event);
+        self.journal.extend(line);
+    }
+
+    // ---- file away: the steps of shell::place --------------------------------------
+
+    pub fn file_start(&mut self, job: Filing) {
+        if let Destination::DeadLetter(reason) = &job.to {
+            if reason.status == Some(400) && job.resumed.is_none() {
+                self.unjustly.insert((job.path.to_string(), job.look.stamp));
+            }
+            if job.resumed.is_none() {
+                self.write_down(&job.path, job.look.stamp, Record::condemned(reason));
+            }
+        }
+        if let Some(to) = job.resumed.clone().filter(|to| self.area(to).contains_key(to)) {
+            self.soon(50, Event::FileLook(job, to));
+            return;
+        }
+        let dead = matches!(job.to, Destination::DeadLetter(_));
+        let area = if dead { "dead" } else { "done" };
+        let mut to = format!("{area}/{}", job.path);
+        while self.area(&to).contains_key(&to) {
+            to.push('+');
+        }
+        self.write_down(&job.path, job.look.stamp, JournalEvent::Moving { to: to.clone() });
+        self.soon(50, Event::FileRename(job, to));
+    }
+
+    fn area(&mut self, to: &str) -> &mut BTreeMap<String, Node> {
+        if to.starts_with("dead/") { &mut self.dead } else { &mut self.done }
+    }
+
+    pub fn file_rename(&mut self, job: Filing, to: String) {
+        if self.faulty && self.rng.below(15) == 0 {
+            let filed = Filed::Failed("the disk is full".into());
+            self.soon(20, Event::FileDone(job, filed));
+            return;
+        }
+        match self.watched.remove(&job.path.to_string()) {
+            None => self.soon(20, Event::FileDone(job, Filed::Gone)),
+            Some(mut node) => {
+                node.look.ctime = self.wall();
+                let old = self.area(&to).insert(to.clone(), node);
+                assert!(old.is_none(), "{to} was replaced");
+                self.soon(50, Event::FileLook(job, to));
+            }
+        }
+    }
+
+    pub fn file_look(&mut self, job: Filing, to: String) {
+        let node = self.area(&to)[&to];
+        let same =
+            if job.look.ino == 0 { node.look.stamp == job.look.stamp } else { node.look.same_but_moved(&job.look) };
+        let filed = if same {
+            Filed::Away { to: Some(to) }
+        } else if self.watched.contains_key(&job.path.to_string()) {
+            let node = self.area(&to).remove(&to).unwrap();
+            let place = format!("dead/{}~{}", job.path, node.version);
+            self.dead.insert(place.clone(), node);
+            Filed::Displaced { to: place }
+        } else {
+            let mut node = self.area(&to).remove(&to).unwrap();
+            node.look.ctime = self.wall();
+            self.watched.insert(job.path.to_string(), node);
+            Filed::PutBack(node.look)
+        };
+        self.soon(20, Event::FileDone(job, filed));
+    }
+
+    pub fn file_done(&mut self, job: &Filing, filed: Filed) -> Input {
+        if !matches!(filed, Filed::Failed(_)) {
+            self.write_down(&job.path, job.look.stamp, JournalEvent::Filed);
+        }
+        self.say(|| format!("filed {}: {filed:?}", job.path));
+        Input::Filed(job.file, filed)
+    }
+
+    // ---- the power switch -----------------------------------------------------------
+
+    /// All that was under way is gone; the journal may have lost its torn end.
+    pub fn crash(&mut self) -> Replay {
+        self.say(|| "crash".into());
+        self.crashes += 1;
+        self.in_flight_at_crashes += self.in_flight;
+        self.in_flight = 0;
+        self.events.retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
+        let torn = self.rng.below(30) as usize;
+        self.journal.extend_from_slice(&b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)]);
+        let mut replay = Replay::default();
+        replay.add(&self.journal);
+        // As the next process does: a new file with what is live.
+        self.journal = replay.lines(self.wall());
+        replay
+    }
+}
