@@ -14,8 +14,6 @@
 //! and gives back what is to be done. [`run`] is the loop between the two, and the only
 //! module that knows both. [`config`] is what the user wants, [`cli`] how it is asked for.
 
-// Denied in the core, where they would break its purity; see `.clippy.toml`.
-#![allow(clippy::disallowed_methods)]
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 

@@ -4,7 +4,8 @@
 //! - While the gate is closed, at most one file is on its way, the probe, and the next
 //!   one goes only when the step of the backoff is over. One exception: where all that
 //!   has failed since the gate closed is one single file, and the endpoint was reached,
-//!   the file may be the cause, and the first other file may probe at once.
+//!   the file may be the cause, and the first other file may probe at once. Not so where the
+//!   endpoint has asked for a pause (`Retry-After`): that is meant for all files.
 //! - Any acceptance opens the gate.
 //! - What a file with a fault of its own does (it failed before another was accepted)
 //!   says nothing of the endpoint, unless the endpoint was not even reached.
@@ -58,6 +59,8 @@ struct Closed {
     only: Option<FileNo>,
     several: bool,
     reached: bool,
+    /// The endpoint has asked for a pause.
+    asked: bool,
 }
 
 /// What a failure did to the gate.
@@ -121,7 +124,9 @@ impl Gate {
     /// other may probe at once.
     pub fn lone_suspect(&self) -> Option<FileNo> {
         match &self.state {
-            State::Closed(closed) if !closed.several && closed.reached && closed.probing.is_none() => closed.only,
+            State::Closed(closed) if !closed.several && closed.reached && !closed.asked && closed.probing.is_none() => {
+                closed.only
+            }
             _ => None,
         }
     }
@@ -254,6 +259,7 @@ impl Gate {
             only: None,
             several: false,
             reached: true,
+            asked: false,
         });
     }
 
@@ -261,6 +267,7 @@ impl Gate {
         if let State::Closed(closed) = &mut self.state {
             let drawn = self.backoff.draw(closed.step, rng);
             closed.next = now + drawn.max(wait.unwrap_or_default());
+            closed.asked = wait.is_some();
             closed.step = closed.step.saturating_add(1);
         }
     }
@@ -284,7 +291,7 @@ impl Closed {
     }
 
     fn other_may_probe_at_once(&self, file: FileNo) -> bool {
-        !self.several && self.reached && self.only.is_some_and(|only| only != file)
+        !self.several && self.reached && !self.asked && self.only.is_some_and(|only| only != file)
     }
 }
 
@@ -355,6 +362,15 @@ mod tests {
         gate.sent(2);
         let (own, _) = gate.accepted(2, Mono(1));
         assert_eq!(own, BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn a_pause_that_the_endpoint_asks_for_is_kept_by_all_files() {
+        let (mut gate, mut rng) = gate();
+        gate.sent(1);
+        gate.failed(1, Verdict::Busy, false, Some(Duration::from_secs(9)), Mono(0), &mut rng);
+        assert!(!gate.admits(2, Mono(8_999)) && gate.admits(2, Mono(9_000)));
+        assert_eq!(gate.lone_suspect(), None);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use dirpost::flow::backoff::Backoff;
 use dirpost::flow::classify;
 use dirpost::flow::engine::{EndingPolicy, Engine, Policy};
 use dirpost::flow::job::{Effect, Input};
-use dirpost::flow::note::Note;
 use dirpost::flow::rng::Rng;
 
 use world::{Event, Mood, Step, World, Writer};
@@ -140,7 +139,6 @@ impl Run {
                 }
                 Effect::Note(note) => {
                     self.world.say(|| format!("{note:?}"));
-                    if let Note::GateOpened { .. } = note {}
                 }
                 Effect::Inspect(_) => panic!("nothing is checked here"),
                 Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
@@ -165,7 +163,7 @@ impl Run {
             Event::List => self.world.list(),
             Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
             Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
-            Event::Answered(job, _, verdict, reply) => vec![self.world.answered(&job, verdict, reply)],
+            Event::Answered(job, verdict, reply) => vec![self.world.answered(&job, verdict, reply)],
             Event::FileStart(job) => {
                 self.world.file_start(job);
                 vec![]
@@ -179,7 +177,6 @@ impl Run {
                 vec![]
             }
             Event::FileDone(job, filed) => vec![self.world.file_done(&job, filed)],
-            Event::Tell(input) => vec![input],
             Event::Mood(mood) => {
                 self.world.say(|| format!("endpoint: {mood:?}"));
                 self.world.mood = mood;

@@ -40,12 +40,11 @@ pub enum Event {
     /// The last byte goes out.
     SendEnd(Delivery, Version),
     /// The answer is there; if it is an acceptance, it is written down now.
-    Answered(Delivery, Version, Verdict, Reply),
+    Answered(Delivery, Verdict, Reply),
     FileStart(Filing),
     FileRename(Filing, String),
     FileLook(Filing, String),
     FileDone(Filing, Filed),
-    Tell(Input),
     Mood(Mood),
     Crash,
 }
@@ -301,7 +300,7 @@ impl World {
             self.accepted.push((version, job.key.clone()));
         }
         let delay = 1 + self.rng.below(400);
-        self.at(delay, Event::Answered(job, version, verdict, reply));
+        self.at(delay, Event::Answered(job, verdict, reply));
         None
     }
 

@@ -124,7 +124,7 @@ pub struct Engine {
     /// Whose turn it is between files never tried and files tried before.
     again_next: bool,
     gate_trouble: Option<(Trouble, String)>,
-    share_trouble: Option<Trouble>,
+    share_trouble: Option<(Trouble, String)>,
     journal_trouble: Option<Trouble>,
     folder_troubles: std::collections::BTreeMap<Rel, Trouble>,
     stop: Option<Mono>,
@@ -365,7 +365,7 @@ impl Engine {
         self.scan.next = (started + self.policy.interval).max(now.mono + rest);
         match result {
             Ok(()) => {
-                if let Some(trouble) = self.share_trouble.take() {
+                if let Some((trouble, _)) = self.share_trouble.take() {
                     self.note(Note::ShareBack { since: now.mono.since(trouble.since) });
                 }
                 self.scan.completed += 1;
@@ -384,11 +384,12 @@ impl Engine {
     fn on_share_away(&mut self, why: String, now: Now) {
         match &mut self.share_trouble {
             None => {
-                self.share_trouble = Some(Trouble::new(now.mono));
+                self.share_trouble = Some((Trouble::new(now.mono), why.clone()));
                 self.note(Note::ShareAway { why });
             }
-            Some(trouble) => {
-                if trouble.remind(now.mono) {
+            Some((trouble, said)) => {
+                if *said != why || trouble.remind(now.mono) {
+                    said.clone_from(&why);
                     let since = now.mono.since(trouble.since);
                     self.note(Note::ShareStillAway { why, since });
                 }

@@ -1,0 +1,145 @@
+//! The command line: exit codes and messages.
+
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn once_delivers_what_is_there_and_ends_with_0() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    assert_eq!(once(&config(dir.path(), &server.url(), ""), &[]).status.code(), Some(0));
+    dir.write("a.csv", "a");
+    let output = once(&config(dir.path(), &server.url(), ""), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("delivered a.csv (1 B, "));
+    assert_eq!(dir.done(), ["a.csv"]);
+}
+
+#[test]
+fn once_with_a_folder_and_a_url_needs_no_configuration() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("a.csv", "a");
+    let output = dirpost(&["once", dir.path().to_str().unwrap(), &server.url()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(server.accepted_count(), 1);
+}
+
+#[test]
+fn once_ends_with_3_when_something_is_left() {
+    let (dir, mut server) = (Dir::new(), Server::accepting());
+    server.down();
+    dir.write("a.csv", "a");
+    let output = once(&config(dir.path(), &server.url(), ""), &["--deadline", "2s"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert_eq!(dir.waiting(), ["a.csv"]);
+}
+
+#[test]
+fn once_ends_with_3_when_the_folder_is_missing() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let output = once(&config(&dir.join("missing"), &server.url(), ""), &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("missing"), "{}", text(&output.stderr));
+    assert!(!dir.exists("missing"));
+}
+
+#[test]
+fn once_ends_with_4_when_a_file_went_to_dead_letter() {
+    let dir = Dir::new();
+    let server = Server::start(|head| Reaction::Answer(if head.path == "bad.csv" { 422 } else { 200 }));
+    dir.write("bad.csv", "b");
+    dir.write("good.csv", "g");
+    let output = once(&config(dir.path(), &server.url(), ""), &[]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("dead letter: bad.csv: the endpoint answered 422"));
+}
+
+#[test]
+fn once_ends_with_5_while_another_works() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
+    daemon.wait_log("first look");
+    let output = once(&config(dir.path(), &server.url(), ""), &[]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_second_run_waits_and_takes_over() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let mut first = Daemon::start(&config(dir.path(), &server.url(), ""));
+    first.wait_log("first look");
+    let second = Daemon::start(&config(dir.path(), &server.url(), ""));
+    second.wait_log("standby");
+    first.kill();
+    second.wait_log("the lock is free");
+    dir.write("a.csv", "a");
+    crate::util::wait_until("it to be delivered", BOUND, || dir.done().len() == 1);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_names_file_line_key_and_the_right_one() {
+    let dir = Dir::new();
+    let file = dir.write("wrong.toml", "watch.dir = \"/in\"\nsend.url = \"http://h/\"\nsend.wokers = 3\n");
+    for command in ["run", "once", "check"] {
+        let output = dirpost(&[command, "--config", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let said = text(&output.stderr);
+        for part in ["wrong.toml", "line 3", "`send.wokers`", "did you mean `send.workers`?"] {
+            assert!(said.contains(part), "{command}: {said}");
+        }
+    }
+    let missing = dirpost(&["--config", dir.join("nothing.toml").to_str().unwrap()]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("nothing.toml"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let wrong: [&[&str]; 6] = [
+        &[],
+        &["--frobnicate"],
+        &["frobnicate"],
+        &["once", "only-a-folder"],
+        &["once", "--deadline", "soon"],
+        &["once", "--no-wait", "a", "http://h/"],
+    ];
+    for args in wrong {
+        let output = dirpost(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+        assert!(!output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn help_version_and_completions_go_to_stdout_and_end_with_0() {
+    for args in
+        [&["--help"][..], &["once", "--help"], &["--version"], &["completions", "bash"], &["completions", "zsh"]]
+    {
+        let output = dirpost(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{args:?}");
+    }
+    assert!(text(&dirpost(&["--help"]).stdout).contains("Exit codes"));
+}
+
+#[test]
+fn check_says_what_is_right_and_what_is_wrong_and_sends_no_file() {
+    let (dir, mut server) = (Dir::new(), Server::accepting());
+    let watched = dir.mkdir("in");
+    dir.write("in/a.csv", "a");
+    let file = dir.write("dirpost.toml", config(&watched, &server.url(), ""));
+    let good = dirpost(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stdout));
+    assert!(server.requests().iter().all(|request| request.method == "OPTIONS" && request.body.is_empty()));
+    server.down();
+    let down = dirpost(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(down.status.code(), Some(1));
+    assert!(text(&down.stdout).contains("WRONG"), "{}", text(&down.stdout));
+    std::fs::remove_dir_all(&watched).unwrap();
+    let gone = text(&dirpost(&["check", "--config", file.to_str().unwrap()]).stdout);
+    assert!(gone.contains("2 things are wrong"), "{gone}");
+    assert!(!dir.exists("in"), "check makes nothing");
+}

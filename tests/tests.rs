@@ -1,0 +1,11 @@
+//! The real binary against a scriptable endpoint: one module per subject.
+
+mod util;
+
+mod away;
+mod checks;
+mod cli;
+mod faults;
+mod nginx;
+mod settle;
+mod signals;

@@ -1,0 +1,124 @@
+//! The real binary.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{BOUND, Dir, wait_until};
+
+/// A configuration with short times; `extra` are lines such as `send.workers = 2`.
+pub fn config(dir: &Path, url: &str, extra: &str) -> String {
+    let mut text = format!("watch.dir = '{}'\nsend.url = '{url}'\n", dir.display());
+    for (key, value) in [
+        ("watch.interval", "100ms"),
+        ("ready.settle", "300ms"),
+        ("retry.first", "100ms"),
+        ("retry.max", "1s"),
+        ("send.proxy", "none"),
+    ] {
+        if !extra.contains(key) {
+            text += &format!("{key} = \"{value}\"\n");
+        }
+    }
+    text + extra + "\n"
+}
+
+/// One run of the program to its end.
+pub fn dirpost(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dirpost")).args(args).env_remove("RUST_LOG").output().expect("it starts")
+}
+
+/// `once`, with a configuration.
+pub fn once(config: &str, args: &[&str]) -> Output {
+    let dir = Dir::new();
+    let file = dir.write("dirpost.toml", config);
+    let file = file.to_str().expect("a path that is text").to_string();
+    dirpost(&[&["once", "--config", &file], args].concat())
+}
+
+/// `run`, until it is dropped.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    _dir: Dir,
+}
+
+impl Daemon {
+    pub fn start(config: &str) -> Daemon {
+        let dir = Dir::new();
+        let file = dir.write("dirpost.toml", config);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dirpost"))
+            .arg("--config")
+            .arg(file)
+            .env_remove("RUST_LOG")
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stderr) = (Arc::clone(&log), child.stderr.take().expect("a pipe"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        Daemon { child, log, _dir: dir }
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    pub fn wait_log(&self, text: &str) {
+        wait_until(&format!("`{text}` in the log"), BOUND, || self.has_logged(text));
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn wait_exit(&mut self, bound: Duration) -> i32 {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(started.elapsed() < bound, "it is still running after {bound:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// User and system time so far.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        // Fields 14 and 15 of proc(5), in ticks of 10 ms.
+        let ticks: u64 = [fields[11], fields[12]].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(80);
+            eprintln!("--- the end of dirpost's log\n{}\n---", log[from..].join("\n"));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A temporary folder, and numbers to draw from.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// Removed at the end, unless the test has failed: then its path is printed.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Dir {
+        Dir::within(&std::env::temp_dir())
+    }
+
+    pub fn within(parent: &Path) -> Dir {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("dirpost-test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Dir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("its folder");
+        std::fs::write(&path, bytes).expect("a file written");
+        path
+    }
+
+    pub fn append(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.join(name)).expect("a file to append to");
+        file.write_all(bytes.as_ref()).expect("appended");
+    }
+
+    pub fn mkdir(&self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    pub fn read(&self, name: impl AsRef<Path>) -> Vec<u8> {
+        let path = self.join(name);
+        std::fs::read(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+    }
+
+    pub fn text(&self, name: impl AsRef<Path>) -> String {
+        String::from_utf8_lossy(&self.read(name)).into_owned()
+    }
+
+    pub fn exists(&self, name: impl AsRef<Path>) -> bool {
+        self.join(name).symlink_metadata().is_ok()
+    }
+
+    /// All files below `name`, as relative paths, sorted; nothing if it is not there.
+    pub fn list(&self, name: impl AsRef<Path>) -> Vec<String> {
+        fn walk(base: &Path, at: &Path, found: &mut Vec<String>) {
+            let Ok(entries) = std::fs::read_dir(at) else { return };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    walk(base, &path, found);
+                } else if let Ok(rel) = path.strip_prefix(base) {
+                    found.push(rel.to_string_lossy().into_owned());
+                }
+            }
+        }
+        let base = self.join(name);
+        let mut found = Vec::new();
+        walk(&base, &base, &mut found);
+        found.sort();
+        found
+    }
+
+    /// The files that dirpost has still to deliver.
+    pub fn waiting(&self) -> Vec<String> {
+        self.list("").into_iter().filter(|name| !name.starts_with(".dirpost")).collect()
+    }
+
+    pub fn done(&self) -> Vec<String> {
+        self.list(".dirpost/done")
+    }
+
+    /// Without the reason files.
+    pub fn dead(&self) -> Vec<String> {
+        self.list(".dirpost/dead-letter").into_iter().filter(|name| !name.ends_with(".reason.json")).collect()
+    }
+
+    /// What the reason file of a dead letter says.
+    pub fn reason(&self, name: &str) -> serde_json::Value {
+        let text = self.read(format!(".dirpost/dead-letter/{name}.reason.json"));
+        serde_json::from_slice(&text).expect("a reason file is JSON")
+    }
+
+    pub fn set_mtime(&self, name: impl AsRef<Path>, time: SystemTime) {
+        let file = std::fs::File::options().write(true).open(self.join(name)).expect("a file");
+        file.set_modified(time).expect("its mtime");
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the folder is left as it is: {}", self.0.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// SplitMix64, seeded by the test.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.draw() as u8).collect()
+    }
+}

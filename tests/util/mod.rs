@@ -1,0 +1,24 @@
+//! What the tests of the real binary need: folders, an endpoint, the daemon.
+#![allow(dead_code)]
+
+mod daemon;
+mod dir;
+mod server;
+
+use std::time::{Duration, Instant};
+
+pub use daemon::{Daemon, config, dirpost, once};
+pub use dir::{Dir, Rng};
+pub use server::{Gate, Reaction, Server};
+
+/// How long a condition may take before a test fails: generous, for a busy machine.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
+pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < bound, "waited {bound:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
