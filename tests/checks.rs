@@ -130,10 +130,7 @@ fn only_wanted_names_are_sent() {
     ];
     let done = |extra: &str| verdicts(extra, &files).0.done();
     assert_eq!(done(""), ["a.csv", "b.txt", "in/deep/g.csv", "in/f.csv", "old/e.csv"]);
-    assert_eq!(
-        done("watch.include = [\"**/*.csv\"]\nwatch.exclude = [\"old\"]"),
-        ["a.csv", "in/deep/g.csv", "in/f.csv"]
-    );
+    assert_eq!(done("watch.include = [\"*.csv\"]\nwatch.exclude = [\"old\"]"), ["a.csv", "in/deep/g.csv", "in/f.csv"]);
     assert_eq!(done("watch.max_depth = 1"), ["a.csv", "b.txt"]);
     assert_eq!(done("watch.max_depth = 2\nwatch.include = [\"in/*\"]"), ["in/f.csv"]);
     assert_eq!(done("watch.ignore_temporary = false").len(), 8);

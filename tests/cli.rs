@@ -87,7 +87,7 @@ fn a_wrong_configuration_ends_with_2_and_names_file_line_key_and_the_right_one()
         let output = dirpost(&[command, "--config", file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(2), "{command}");
         let said = text(&output.stderr);
-        for part in ["wrong.toml", "line 3", "`send.wokers`", "did you mean `send.workers`?"] {
+        for part in ["wrong.toml:3", "send.wokers", "send.workers"] {
             assert!(said.contains(part), "{command}: {said}");
         }
     }

@@ -1,70 +1,30 @@
 //! The configuration, resolved: every value is valid, every default is filled in.
 //!
-//! [`load`] reads the file (`read`), fills in the environment, validates (`resolve`),
-//! and returns a [`Config`] or an [`Error`] that names the file, the line, the key and
-//! what to write instead. Nothing behind this
-//! module looks at TOML or checks a value again.
+//! [`load`] reads the file key by key, fills in the environment, validates, and
+//! returns a [`Config`] or an [`Error`] that names the file, the line, the key
+//! and what to write instead. Nothing behind this module looks at TOML or
+//! checks a value again.
 
+mod endpoint;
+mod env;
+mod error;
 mod pending;
+mod places;
 mod read;
 mod resolve;
+mod send;
 mod suggest;
+mod units;
+mod unknown;
+
 #[cfg(test)]
 mod tests;
-mod units;
-mod validate;
 
-use std::path::{Path, PathBuf};
+pub use error::Error;
+pub use resolve::{from_dir_and_url, load, parse};
+
+use std::path::PathBuf;
 use std::time::Duration;
-
-pub use self::read::Error;
-
-/// How the environment is asked for a variable.
-pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
-/// Reads the configuration file at `path`.
-///
-/// # Errors
-/// If it cannot be read or anything in it is wrong: all of it at once, a line each.
-pub fn load(path: &Path, env: &Env<'_>) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(|err| Error::unreadable(path, &err))?;
-    parse(&text, path, env)
-}
-
-/// Reads a configuration. `path` is for messages, and relative paths are relative to its folder.
-///
-/// # Errors
-/// If anything in it is wrong: all of it at once, a line each.
-pub fn parse(text: &str, path: &Path, env: &Env<'_>) -> Result<Config, Error> {
-    let base = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_path_buf));
-    let mut reader = read::Reader::new(text, path, env)?;
-    resolve::resolve(&mut reader, &base.unwrap_or_default())
-}
-
-/// The configuration of `dirpost run DIR URL`: all defaults.
-///
-/// # Errors
-/// If the URL is none.
-pub fn from_dir_and_url(dir: &Path, url: &str) -> Result<Config, Error> {
-    let quoted = |text: &str| toml_string(text);
-    let dir = dir.to_str().ok_or_else(|| Error::plain("the folder's name is not text: name it in a configuration"))?;
-    let escaped = [dir, url].map(|text| quoted(&text.replace("${", "$${")));
-    let text = format!("watch.dir = {}\nsend.url = {}\n", escaped[0], escaped[1]);
-    parse(&text, Path::new("DIR URL"), &|_| None)
-}
-
-/// `text` as a TOML basic string (TOML 1.0, "String").
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            _ if char.is_control() => quoted += &format!("\\u{:04X}", char as u32),
-            _ => quoted.push(char),
-        }
-    }
-    quoted + "\""
-}
 
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]

@@ -1,18 +1,28 @@
-//! Keys of the contract that this version does not serve yet.
+//! Keys that are understood and checked, but that dirpost does not act on yet.
 //!
-//! They are accepted and checked like all others, and refused when they are set to anything
-//! but their default: a key that is ignored in silence would be worse than none.
+//! A key that does nothing would be worse than one that is refused. To release
+//! one, remove its line.
 
+use super::read::Source;
 use super::{Config, Rewrites};
 
-/// A dotted key, and whether a configuration asks for more of it than the default.
+/// A dotted key, and whether the configuration sets it to other than its default.
 type Pending = (&'static str, fn(&Config) -> bool);
 
-/// All of them.
-pub const PENDING: [Pending; 5] = [
-    ("watch.threads", |config| config.watch.threads > 1),
+pub const PENDING: &[Pending] = &[
     ("watch.rewrites", |config| config.watch.rewrites != Rewrites::Auto),
     ("watch.shard", |config| config.watch.shard.is_some()),
-    ("delivered.keep_for", |config| config.delivered.keep_for.is_some()),
+    ("watch.threads", |config| config.watch.threads != 1),
     ("report.metrics_file", |config| config.report.metrics_file.is_some()),
+    ("delivered.keep_for", |config| config.delivered.keep_for.is_some()),
 ];
+
+/// Records every pending key that is in use.
+pub fn refuse(config: &Config, pending: &[Pending], source: &Source<'_>) {
+    for (key, in_use) in pending {
+        if in_use(config) {
+            let version = env!("CARGO_PKG_VERSION");
+            source.problem(key, format!("`{key}` is not yet supported by dirpost {version}; leave it out"));
+        }
+    }
+}

@@ -1,369 +1,266 @@
-//! From keys to the [`Config`]: defaults, ranges, and what must fit together.
+//! From the text of a file to a [`Config`]: every table but `[send]`, which has
+//! a file of its own.
 
+use super::error::Error;
+use super::read::{Item, Section, Source};
+use super::{
+    Action, Check, Config, DeadLetter, Delivered, Empty, Format, Log, Ready, Report, Retry, Rewrites, Settle, Shard,
+    State, Watch,
+};
+use super::{endpoint, pending, places, read, send, units};
+use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use super::pending::PENDING;
-use super::read::{Error, Reader};
-use super::{
-    Action, Auth, BodyKind, Check, Compress, Config, DeadLetter, Delivered, Digest, Empty, Format, Log, Method, Proxy,
-    Ready, Report, Retry, Rewrites, Roots, Send, Settle, Shard, State, Statuses, Tls, Watch, validate,
-};
+use toml::de::DeTable;
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything, or all that is wrong.
-pub fn resolve(reader: &mut Reader<'_>, base: &Path) -> Result<Config, Error> {
-    let watch = watch(reader, base);
-    let state = state(reader, base, &watch);
-    let config = Config {
-        ready: ready(reader),
-        check: check(reader),
-        send: send(reader, base),
-        retry: retry(reader),
-        delivered: delivered(reader, base, &state.dir),
-        dead_letter: DeadLetter {
-            dir: reader.path("dead_letter.dir", base).unwrap_or_else(|| state.dir.join("dead-letter")),
-        },
-        report: Report { metrics_file: reader.path("report.metrics_file", base) },
-        log: Log {
-            level: reader.choice(
-                "log.level",
-                &[
-                    ("error", log::LevelFilter::Error),
-                    ("warn", log::LevelFilter::Warn),
-                    ("info", log::LevelFilter::Info),
-                    ("debug", log::LevelFilter::Debug),
-                    ("trace", log::LevelFilter::Trace),
-                    ("off", log::LevelFilter::Off),
-                ],
-                log::LevelFilter::Info,
-            ),
-        },
-        watch,
-        state,
-    };
-    folders(reader, &config);
-    for (key, is_asked_for) in PENDING {
-        if is_asked_for(&config) {
-            reader.wrong(key, &format!("it is not yet supported by dirpost {}", env!("CARGO_PKG_VERSION")));
-        }
-    }
-    reader.end()?;
-    Ok(config)
+/// Reads and resolves a configuration file.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
+    let bytes =
+        std::fs::read(path).map_err(|error| Error::whole(Some(path), None, format!("cannot be read: {error}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+        Error::whole(Some(path), Some(line), "is not UTF-8; save the file as UTF-8".to_owned())
+    })?;
+    parse(text, path, env)
 }
 
-fn watch(reader: &mut Reader<'_>, base: &Path) -> Watch {
-    let _ = reader.required("watch.dir", "/srv/drop");
-    let max_share = reader.float("watch.max_share").unwrap_or(0.25);
-    if !(max_share > 0.0 && max_share <= 1.0) {
-        reader.wrong("watch.max_share", "it is a part of the time: more than 0, at most 1");
+/// Resolves the text of a configuration file. `path` is for messages, and its
+/// folder is where relative paths begin.
+pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
+    let tree = read::tree(text, path)?;
+    let base = std::path::absolute(path)
+        .map_err(|error| Error::whole(Some(path), None, format!("no usable path: {error}")))?;
+    let base = base.parent().unwrap_or(&base);
+    let source = Source::new(text, base, env);
+    let config = resolve(&source, tree.get_ref(), None);
+    finish(&source, Some(path), config)
+}
+
+/// Everything at its default but the folder and the URL, which are taken
+/// literally: no `${NAME}` in them. A relative folder begins at the current one.
+pub fn from_dir_and_url(dir: &Path, url: &str) -> Result<Config, Error> {
+    let here = std::env::current_dir()
+        .map_err(|error| Error::whole(None, None, format!("the current folder cannot be found: {error}")))?;
+    let source = Source::new("", &here, &|_| None);
+    let nothing = DeTable::new();
+    let dir =
+        read::absolute(dir, &here).map_err(|text| source.problem("watch.dir", text)).unwrap_or_else(|()| here.clone());
+    if let Err(text) = endpoint::url(url) {
+        source.problem("send.url", text);
     }
-    let globs = |reader: &mut Reader<'_>, key: &str| {
-        let globs = reader.texts(key).unwrap_or_default();
-        for glob in &globs {
-            if let Err(err) = globset::Glob::new(glob) {
-                reader.wrong(key, &format!("{err}"));
-            }
-        }
-        globs
-    };
-    let shard = reader.text("watch.shard").and_then(|text| {
-        let shard = text.split_once('/').and_then(|(index, count)| {
-            let (index, count) = (index.trim().parse().ok()?, count.trim().parse().ok()?);
-            (1 <= index && index <= count && count <= 1024).then_some(Shard { index, count })
-        });
-        if shard.is_none() {
-            reader.wrong("watch.shard", &format!("`{text}` is no part of a whole: write it as \"2/8\""));
-        }
-        shard
+    let config = resolve(&source, &nothing, Some((dir, url.to_owned())));
+    finish(&source, None, config)
+}
+
+fn finish(source: &Source<'_>, path: Option<&Path>, config: Option<Config>) -> Result<Config, Error> {
+    if let Some(config) = &config {
+        pending::refuse(config, pending::PENDING, source);
+    }
+    let problems = source.problems();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(Error::new(path, problems)),
+    }
+}
+
+/// Reads all tables. Problems are recorded in `source`; `None` only if there are some.
+pub(super) fn resolve<'a>(
+    source: &'a Source<'a>,
+    map: &'a DeTable<'a>,
+    given: Option<(PathBuf, String)>,
+) -> Option<Config> {
+    let (dir, url) = given.unzip();
+    let root = source.root(map);
+    // Every table is read even if an earlier one is wrong: all problems at once.
+    let watch = watch(&root.table("watch"), source, dir);
+    let ready = ready(&root.table("ready"));
+    let check = check(&root.table("check"), source);
+    let send = send::send(&root.table("send"), source, url);
+    let retry = retry(&root.table("retry"), source);
+    let report = Report { metrics_file: root.table("report").get("metrics_file", Item::path) };
+    let log = Log { level: root.table("log").or("level", LevelFilter::Info, level) };
+    let state = root.table("state").get("dir", Item::path);
+    let delivered = delivered(&root.table("delivered"));
+    let dead_letter = root.table("dead_letter").get("dir", Item::path);
+    source.unknown(map);
+
+    let (watch, send) = (watch?, send?);
+    let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
+    let (action, delivered_dir, keep_for, remember) = delivered;
+    let dir = delivered_dir.unwrap_or_else(|| state.join("done"));
+    let delivered = Delivered { action, dir, keep_for, remember };
+    let dead_letter = DeadLetter { dir: dead_letter.unwrap_or_else(|| state.join("dead-letter")) };
+    let state = State { dir: state };
+    let config = Config { watch, ready, check, send, retry, delivered, dead_letter, state, report, log };
+    places::check(&config, source);
+    Some(config)
+}
+
+fn default_state(watched: &Path, shard: Option<Shard>) -> PathBuf {
+    let dir = watched.join(".dirpost");
+    match shard {
+        Some(Shard { index, count }) => dir.join(format!("shard-{index}-of-{count}")),
+        None => dir,
+    }
+}
+
+fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Option<Watch> {
+    let dir = table.get("dir", Item::path);
+    if dir.is_none() && given.is_none() && !source.is_set("watch.dir") {
+        source.problem("watch.dir", "is missing; add under [watch]: dir = \"/srv/outbox\"");
+    }
+    let rewrites = table.or("rewrites", Rewrites::Auto, |item| {
+        Ok(item.duration_or("auto", true)?.map_or(Rewrites::Auto, Rewrites::Every))
     });
-    let rewrites = match reader.text("watch.rewrites").as_deref() {
-        None | Some("auto") => Rewrites::Auto,
-        Some(_) => reader.duration("watch.rewrites", true).map_or(Rewrites::Auto, Rewrites::Every),
-    };
-    Watch {
-        dir: reader.path("watch.dir", base).unwrap_or_default(),
-        interval: reader.duration("watch.interval", false).unwrap_or(5 * SECOND),
-        max_share,
-        max_depth: reader.integer("watch.max_depth", 1, i64::from(u32::MAX)).map(|depth| depth as u32),
-        include: globs(reader, "watch.include"),
-        exclude: globs(reader, "watch.exclude"),
-        ignore_temporary: reader.bool("watch.ignore_temporary", true),
-        require_mount: reader.bool("watch.require_mount", false),
-        threads: reader.integer("watch.threads", 1, 64).unwrap_or(1) as usize,
+    let watch = Watch {
+        dir: PathBuf::new(),
+        interval: table.duration("interval", 5 * SECOND),
+        max_share: table.or("max_share", 0.25, Item::share),
+        max_depth: table.get("max_depth", |item| item.integer(1, i64::from(u32::MAX))),
+        include: table.or("include", Vec::new(), globs),
+        exclude: table.or("exclude", Vec::new(), globs),
+        ignore_temporary: table.flag("ignore_temporary", true),
+        require_mount: table.flag("require_mount", false),
+        threads: table.or("threads", 1, |item| item.integer(1, 64)),
         rewrites,
-        shard,
+        shard: table.get("shard", |item| {
+            let text = item.text("\"2/8\" for part 2 of 8")?;
+            units::shard(&text).map_err(|text| item.wrong(text))
+        }),
+    };
+    given.or(dir).map(|dir| Watch { dir, ..watch })
+}
+
+fn globs(item: &Item<'_>) -> Result<Vec<String>, super::error::Problem> {
+    let want = "an array of globs, such as [\"*.csv\", \"in/**\"]";
+    let mut globs = Vec::new();
+    for member in item.members(want)? {
+        let glob = member.word("a glob in quotes, such as \"*.csv\"")?;
+        if let Err(error) = globset::Glob::new(&glob) {
+            let why = error.kind();
+            return Err(member.wrong(format!("\"{glob}\" is not a glob: {why}")));
+        }
+        if glob.starts_with('/') {
+            return Err(member.wrong(format!(
+                "\"{glob}\" never matches: globs are held against the path below the watched \
+                 folder; write it without the `/` at its beginning"
+            )));
+        }
+        globs.push(glob);
+    }
+    Ok(globs)
+}
+
+fn ready(table: &Section<'_>) -> Ready {
+    Ready {
+        settle: table
+            .or("settle", Settle::Auto, |item| Ok(item.duration_or("auto", true)?.map_or(Settle::Auto, Settle::For))),
+        marker: table.get("marker", |item| {
+            let marker = item.word("the ending of a marker's name, such as \".done\"")?;
+            if marker.contains(['/', '\\']) || marker.contains(char::is_control) {
+                return Err(item.wrong(
+                    "is added to a file's name, so it can have no `/`, `\\` or control \
+                     character in it; write an ending such as \".done\"",
+                ));
+            }
+            Ok(marker)
+        }),
+        empty: table.or("empty", Empty::Wait, |item| {
+            item.choice(&[("wait", Empty::Wait), ("send", Empty::Send), ("reject", Empty::Reject)])
+        }),
     }
 }
 
-fn state(reader: &mut Reader<'_>, base: &Path, watch: &Watch) -> State {
-    let own = watch.dir.join(crate::flow::filter::OWN_FOLDER);
-    let default = match watch.shard {
-        Some(Shard { index, count }) => own.join(format!("shard-{index}-of-{count}")),
-        None => own,
+fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
+    let check = Check {
+        min_size: table.get("min_size", |item| item.size(0)),
+        max_size: table.get("max_size", |item| item.size(1)),
+        format: table.or("format", Format::Any, |item| {
+            item.choice(&[
+                ("any", Format::Any),
+                ("utf8", Format::Utf8),
+                ("json", Format::Json),
+                ("jsonl", Format::Jsonl),
+                ("xml", Format::Xml),
+                ("csv", Format::Csv),
+                ("gzip", Format::Gzip),
+                ("zip", Format::Zip),
+            ])
+        }),
+        command: table.get("command", |item| {
+            let want = "a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]";
+            let members = item.members(want)?;
+            let argv: Vec<String> = members.iter().map(|member| member.text("a string")).collect::<Result<_, _>>()?;
+            if argv.first().is_none_or(|program| program.trim().is_empty()) {
+                return Err(item.wrong(format!("names no program; write {want}")));
+            }
+            Ok(argv)
+        }),
+        command_timeout: table.duration("command_timeout", MINUTE),
+        grace: table.or("grace", MINUTE, |item| item.duration(true)),
     };
-    State { dir: reader.path("state.dir", base).unwrap_or(default) }
-}
-
-fn ready(reader: &mut Reader<'_>) -> Ready {
-    let settle = match reader.text("ready.settle").as_deref() {
-        None | Some("auto") => Settle::Auto,
-        Some(_) => reader.duration("ready.settle", true).map_or(Settle::Auto, Settle::For),
-    };
-    let marker = reader.text("ready.marker");
-    if marker.as_ref().is_some_and(|marker| marker.is_empty() || marker.contains(['/', '\\', '\0'])) {
-        reader.wrong("ready.marker", "it is what a file's name is followed by, as \".done\"");
-    }
-    let all = [("wait", Empty::Wait), ("send", Empty::Send), ("reject", Empty::Reject)];
-    Ready { settle, marker, empty: reader.choice("ready.empty", &all, Empty::Wait) }
-}
-
-fn check(reader: &mut Reader<'_>) -> Check {
-    let (min_size, max_size) = (reader.size("check.min_size"), reader.size("check.max_size"));
-    if let (Some(min), Some(max)) = (min_size, max_size)
+    if let (Some(min), Some(max)) = (check.min_size, check.max_size)
         && min > max
     {
-        reader.wrong("check.min_size", "it is more than check.max_size: no file would pass");
-    }
-    let command = reader.texts("check.command");
-    if command.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-        reader.wrong(
-            "check.command",
-            "it is a command and its arguments, as [\"/usr/bin/xmllint\", \"--noout\", \"{file}\"]",
+        source.problem(
+            "check.min_size",
+            format!(
+                "is over check.max_size ({min} > {max} bytes), so no file would pass; \
+                 write at most {max}"
+            ),
         );
     }
-    let formats = [
-        ("any", Format::Any),
-        ("utf8", Format::Utf8),
-        ("json", Format::Json),
-        ("jsonl", Format::Jsonl),
-        ("xml", Format::Xml),
-        ("csv", Format::Csv),
-        ("gzip", Format::Gzip),
-        ("zip", Format::Zip),
-    ];
-    Check {
-        min_size,
-        max_size,
-        format: reader.choice("check.format", &formats, Format::Any),
-        command,
-        command_timeout: reader.duration("check.command_timeout", false).unwrap_or(60 * SECOND),
-        grace: reader.duration("check.grace", true).unwrap_or(60 * SECOND),
-    }
+    check
 }
 
-fn send(reader: &mut Reader<'_>, base: &Path) -> Send {
-    let url = reader.required("send.url", "https://example.org/upload");
-    if reader.is_set("send.url")
-        && let Err(why) = validate::url(&url)
-    {
-        reader.wrong("send.url", &why);
-    }
-    let (accept, reject) = statuses(reader);
-    let timeout = |reader: &mut Reader<'_>, key, default| reader.duration(key, false).unwrap_or(default);
-    let content_type = reader.text("send.content_type").filter(|kind| kind != "auto");
-    if content_type.as_ref().is_some_and(|kind| !kind.contains('/') || kind.chars().any(char::is_control)) {
-        reader.wrong("send.content_type", "it is \"auto\" or a media type, as \"text/csv\"");
-    }
-    Send {
-        url,
-        method: reader.choice("send.method", &[("POST", Method::Post), ("PUT", Method::Put)], Method::Post),
-        body: body(reader),
-        content_type,
-        headers: headers(reader),
-        workers: reader.integer("send.workers", 1, 64).unwrap_or(4) as usize,
-        connect_timeout: timeout(reader, "send.connect_timeout", 10 * SECOND),
-        stall_timeout: timeout(reader, "send.stall_timeout", 30 * SECOND),
-        response_timeout: timeout(reader, "send.response_timeout", 120 * SECOND),
-        digest: reader.choice(
-            "send.digest",
-            &[("auto", Digest::Auto), ("always", Digest::Always), ("never", Digest::Never)],
-            Digest::Auto,
-        ),
-        compress: reader.choice("send.compress", &[("none", Compress::None), ("gzip", Compress::Gzip)], Compress::None),
-        accept,
-        reject,
-        brake: reader.integer("send.brake", 0, 1_000_000).unwrap_or(10) as u32,
-        key_scope: reader.text("send.key_scope"),
-        accept_content_type: reader.text("send.accept_content_type"),
-        accept_body: reader.text("send.accept_body"),
-        in_order: reader.bool("send.in_order", false),
-        max_rate: rate(reader),
-        auth: auth(reader, base),
-        tls: tls(reader, base),
-        proxy: proxy(reader),
-    }
-}
-
-fn statuses(reader: &mut Reader<'_>) -> (Statuses, Statuses) {
-    let accept = Statuses(reader.statuses("send.accept").unwrap_or_else(|| vec![(200, 299)]));
-    let reject = reader
-        .statuses("send.reject")
-        .unwrap_or_else(|| [400, 413, 414, 415, 422].map(|status| (status, status)).to_vec());
-    if accept.0.is_empty() {
-        reader.wrong("send.accept", "it is empty: nothing would ever be accepted");
-    }
-    let reject = Statuses(reject);
-    if let Some(status) = (200..600).find(|&status| accept.contains(status) && reject.contains(status)) {
-        let key = if reader.is_set("send.reject") { "send.reject" } else { "send.accept" };
-        reader.wrong(key, &format!("{status} is both in send.accept and in send.reject"));
-    }
-    (accept, reject)
-}
-
-fn body(reader: &mut Reader<'_>) -> BodyKind {
-    let field = reader.text("send.field");
-    let multipart = reader.choice("send.body", &[("raw", false), ("multipart", true)], false);
-    if !multipart && field.is_some() {
-        reader.wrong("send.field", "it is the name of a form field, and needs send.body = \"multipart\"");
-    }
-    if field.as_ref().is_some_and(|field| field.is_empty() || field.contains(['"', '\r', '\n'])) {
-        reader.wrong("send.field", "it is the name of a form field: not empty, without quotes and line ends");
-    }
-    if multipart { BodyKind::Multipart(field.unwrap_or_else(|| "file".into())) } else { BodyKind::Raw }
-}
-
-fn headers(reader: &mut Reader<'_>) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = Vec::new();
-    for (key, name) in reader.headers() {
-        let Some(value) = reader.text(&key) else { continue };
-        if let Err(why) = validate::header(&name, &value) {
-            reader.wrong(&key, &why);
-        }
-        if all.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
-            reader.wrong(&key, "this header field is there twice");
-        }
-        all.push((name, value));
-    }
-    all
-}
-
-fn rate(reader: &mut Reader<'_>) -> Option<u64> {
-    let rate = reader.size("send.max_rate")?;
-    if rate < 1024 {
-        reader.wrong("send.max_rate", "it is bytes per second, at least 1 KiB, as \"10 MiB\"");
-    }
-    Some(rate)
-}
-
-fn auth(reader: &mut Reader<'_>, base: &Path) -> Option<Auth> {
-    let set = ["bearer_file", "user", "password_file", "header", "value_file"]
-        .map(|name| reader.is_set(&format!("send.auth.{name}")));
-    match set {
-        [false, false, false, false, false] => {
-            if reader.is_set("send.auth") {
-                reader.wrong("send.auth", "it is a table, as { bearer_file = \"/etc/dirpost/token\" }");
+fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
+    let retry = Retry {
+        first: table.duration("first", SECOND),
+        max: table.duration("max", 5 * MINUTE),
+        give_up_after: table.get("give_up_after", |item| {
+            if item.maybe_text()?.as_deref() == Some("never") {
+                return Err(item.wrong("is never by default; leave the key out"));
             }
-            None
-        }
-        [true, false, false, false, false] => {
-            reader.path("send.auth.bearer_file", base).map(|file| Auth::Bearer { file })
-        }
-        [false, true, true, false, false] => {
-            let user = reader.text("send.auth.user").unwrap_or_default();
-            if user.contains(':') || user.chars().any(char::is_control) {
-                reader.wrong("send.auth.user", "a user's name holds no `:` and no control characters (RFC 7617)");
-            }
-            reader.path("send.auth.password_file", base).map(|password_file| Auth::Basic { user, password_file })
-        }
-        [false, false, false, true, true] => {
-            let name = reader.text("send.auth.header").unwrap_or_default();
-            if let Err(why) = validate::header(&name, "") {
-                reader.wrong("send.auth.header", &why);
-            }
-            reader.path("send.auth.value_file", base).map(|value_file| Auth::Header { name, value_file })
-        }
-        _ => {
-            let names = ["bearer_file", "user", "password_file", "header", "value_file"];
-            let first = names.iter().zip(set).find(|(_, set)| *set).map_or("user", |(name, _)| name);
-            reader.wrong(
-                &format!("send.auth.{first}"),
-                "send.auth is one of { bearer_file }, { user, password_file } or { header, value_file }, whole and not mixed",
-            );
-            None
-        }
-    }
-}
-
-fn tls(reader: &mut Reader<'_>, base: &Path) -> Tls {
-    let tls = Tls {
-        ca: reader.path("send.tls.ca", base),
-        client_cert: reader.path("send.tls.client_cert", base),
-        client_key: reader.path("send.tls.client_key", base),
-        roots: reader.choice(
-            "send.tls.roots",
-            &[("system", Roots::System), ("bundled", Roots::Bundled)],
-            Roots::System,
-        ),
+            item.duration(false)
+        }),
     };
-    if tls.client_cert.is_none() && tls.client_key.is_some() {
-        reader.wrong("send.tls.client_key", "it needs send.tls.client_cert beside it");
+    if retry.first > retry.max {
+        let show = |duration| humantime::format_duration(duration).to_string();
+        let key = if source.is_set("retry.first") { "retry.first" } else { "retry.max" };
+        source.problem(
+            key,
+            format!(
+                "retry.first ({}) is longer than retry.max ({}); write a retry.first that is \
+                 not longer",
+                show(retry.first),
+                show(retry.max)
+            ),
+        );
     }
-    tls
+    retry
 }
 
-fn proxy(reader: &mut Reader<'_>) -> Proxy {
-    match reader.text("send.proxy") {
-        None => Proxy::Environment,
-        Some(text) if text == "none" => Proxy::None,
-        Some(text) => {
-            let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-            if !["http", "https", "socks4", "socks4a", "socks5"].contains(&scheme) {
-                // The text itself may hold a password.
-                reader.wrong(
-                    "send.proxy",
-                    "it is \"none\" or a URL that begins with http://, https://, socks4://, socks4a:// or socks5://",
-                );
-            }
-            Proxy::Url(text)
-        }
-    }
+/// All of `[delivered]`, with the folder only if it is set.
+fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>, Duration) {
+    let action = table.or("action", Action::Move, |item| {
+        item.choice(&[("move", Action::Move), ("delete", Action::Delete), ("keep", Action::Keep)])
+    });
+    let dir = table.get("dir", Item::path);
+    let keep_for = table.get("keep_for", |item| item.duration(false));
+    (action, dir, keep_for, table.duration("remember", 30 * DAY))
 }
 
-fn retry(reader: &mut Reader<'_>) -> Retry {
-    let first = reader.duration("retry.first", false).unwrap_or(SECOND);
-    let max = reader.duration("retry.max", false).unwrap_or(300 * SECOND);
-    if first > max {
-        let key = if reader.is_set("retry.first") { "retry.first" } else { "retry.max" };
-        reader.wrong(key, "retry.first is more than retry.max");
-    }
-    Retry { first, max, give_up_after: reader.duration("retry.give_up_after", false) }
-}
-
-fn delivered(reader: &mut Reader<'_>, base: &Path, state: &Path) -> Delivered {
-    let actions = [("move", Action::Move), ("delete", Action::Delete), ("keep", Action::Keep)];
-    Delivered {
-        action: reader.choice("delivered.action", &actions, Action::Move),
-        dir: reader.path("delivered.dir", base).unwrap_or_else(|| state.join("done")),
-        keep_for: reader.duration("delivered.keep_for", false),
-        remember: reader.duration("delivered.remember", false).unwrap_or(30 * DAY),
-    }
-}
-
-/// How the folders may lie to each other.
-fn folders(reader: &mut Reader<'_>, config: &Config) {
-    let (watch, state) = (&config.watch.dir, &config.state.dir);
-    if watch == state || watch.starts_with(state) {
-        reader.wrong("state.dir", "the watched folder lies in it: its files would never be seen");
-    }
-    let own = watch.join(crate::flow::filter::OWN_FOLDER);
-    let check = |reader: &mut Reader<'_>, key: &str, dir: &PathBuf| {
-        if dir.starts_with(watch) && !dir.starts_with(state) && !dir.starts_with(&own) {
-            reader.wrong(
-                key,
-                "it lies in the watched folder: what is put there would be sent again. Name a folder outside, or none",
-            );
-        }
-        if watch.starts_with(dir) {
-            reader.wrong(key, "the watched folder lies in it");
-        }
-    };
-    check(reader, "delivered.dir", &config.delivered.dir);
-    check(reader, "dead_letter.dir", &config.dead_letter.dir);
-    if config.delivered.dir == config.dead_letter.dir {
-        let key = if reader.is_set("dead_letter.dir") { "dead_letter.dir" } else { "delivered.dir" };
-        reader.wrong(key, "delivered.dir and dead_letter.dir are the same folder");
-    }
+fn level(item: &Item<'_>) -> Result<LevelFilter, super::error::Problem> {
+    item.choice(&[
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ])
 }

@@ -1,6 +1,6 @@
 //! Which names are looked at: SCAN's policy, decided from the name alone.
 
-use globset::{Candidate, Glob, GlobSet, GlobSetBuilder};
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::file::Rel;
 
@@ -89,7 +89,12 @@ impl Filter {
 fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(Glob::new(pattern)?);
+        // As people know it from .gitignore: without a `/` on the name at any depth, else on
+        // the whole path; `*` stays within one part, `**` does not.
+        let whole = if pattern.contains('/') { pattern.clone() } else { format!("**/{pattern}") };
+        set.add(
+            GlobBuilder::new(&whole).literal_separator(true).case_insensitive(false).backslash_escape(true).build()?,
+        );
     }
     set.build()
 }
@@ -158,6 +163,8 @@ mod tests {
         let filter = filter(&["*.csv", "in/**"], &["**/old/**", "x*"], None, None);
         let class = |folder: &str, name: &str| filter.class(&Rel::new(folder.as_bytes()), name.as_bytes());
         assert_eq!(class("", "a.csv"), Class::File);
+        assert_eq!(class("deep/down", "a.csv"), Class::File);
+        assert_eq!(class("deep/in", "a.txt"), Class::Ignored);
         assert_eq!(class("in", "a.txt"), Class::File);
         assert_eq!(class("", "a.txt"), Class::Ignored);
         assert_eq!(class("in/old", "a.csv"), Class::Ignored);

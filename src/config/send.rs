@@ -1,0 +1,222 @@
+//! `[send]` and the tables in it.
+
+use super::error::Problem;
+use super::read::{Item, Section, Source};
+use super::{Auth, BodyKind, Compress, Digest, Method, Proxy, Roots, Send, Statuses, Tls};
+use super::{endpoint, units};
+use std::time::Duration;
+
+/// Reads `[send]`; `given` is the URL if it comes from elsewhere, and valid.
+pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<Send> {
+    let url = table.get("url", |item| {
+        let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
+        checked(item, url, endpoint::url)
+    });
+    if url.is_none() && given.is_none() && !source.is_set("send.url") {
+        source.problem("send.url", "is missing; add under [send]: url = \"https://example.org/in/{path}\"");
+    }
+    let seconds = Duration::from_secs;
+    let body = body(table, source);
+    let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| statuses(item, false));
+    let reject = [400, 413, 414, 415, 422].map(|status| (status, status)).to_vec();
+    let reject = table.or("reject", Statuses(reject), |item| statuses(item, true));
+    check_overlap(&accept, &reject, source);
+    let auth = auth(&table.table("auth"), source);
+    let send = Send {
+        url: String::new(),
+        method: table.or("method", Method::Post, |item| item.choice(&[("POST", Method::Post), ("PUT", Method::Put)])),
+        body,
+        content_type: table.or("content_type", None, content_type),
+        headers: table.or("headers", Vec::new(), headers),
+        workers: table.or("workers", 4, |item| item.integer(1, 64)),
+        connect_timeout: table.duration("connect_timeout", seconds(10)),
+        stall_timeout: table.duration("stall_timeout", seconds(30)),
+        response_timeout: table.duration("response_timeout", seconds(120)),
+        digest: table.or("digest", Digest::Auto, |item| {
+            item.choice(&[("auto", Digest::Auto), ("always", Digest::Always), ("never", Digest::Never)])
+        }),
+        compress: table
+            .or("compress", Compress::None, |item| item.choice(&[("none", Compress::None), ("gzip", Compress::Gzip)])),
+        accept,
+        reject,
+        brake: table.or("brake", 10, |item| item.integer(0, i64::from(u32::MAX))),
+        key_scope: table.get("key_scope", |item| {
+            let scope = item.word("a name for this sender, such as \"plant-7\"")?;
+            checked(item, scope, endpoint::plain)
+        }),
+        accept_content_type: table.get("accept_content_type", |item| {
+            let kind = item.word("a media type, such as \"application/json\"")?;
+            checked(item, kind, endpoint::media_type)
+        }),
+        accept_body: table.get("accept_body", |item| item.word("a part of the answer's body")),
+        in_order: table.flag("in_order", false),
+        max_rate: table.get("max_rate", |item| item.size(1)),
+        auth,
+        tls: tls(&table.table("tls"), source),
+        proxy: table.or("proxy", Proxy::Environment, proxy),
+    };
+    check_headers(&send, source);
+    given.or(url).map(|url| Send { url, ..send })
+}
+
+fn checked(item: &Item<'_>, text: String, check: impl Fn(&str) -> Result<(), String>) -> Result<String, Problem> {
+    check(&text).map_err(|what| item.wrong(what))?;
+    Ok(text)
+}
+
+fn body(table: &Section<'_>, source: &Source<'_>) -> BodyKind {
+    let multipart = table.or("body", false, |item| item.choice(&[("raw", false), ("multipart", true)]));
+    let field = table.or("field", "file".to_owned(), |item| {
+        let field = item.word("the name of the form field, such as \"file\"")?;
+        if field.contains(char::is_control) || field.contains('"') {
+            return Err(item.wrong("must not have `\"` or a control character in it"));
+        }
+        Ok(field)
+    });
+    if multipart {
+        return BodyKind::Multipart(field);
+    }
+    // The default may be spelled out; anything else would have no effect.
+    if field != "file" {
+        source.problem("send.field", "is only for send.body = \"multipart\"; leave it out, or write that too");
+    }
+    BodyKind::Raw
+}
+
+fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
+    let text = item.word("\"auto\" or a media type, such as \"text/csv\"")?;
+    if text == "auto" {
+        return Ok(None);
+    }
+    checked(item, text, endpoint::media_type).map(Some)
+}
+
+fn headers(item: &Item<'_>) -> Result<Vec<(String, String)>, Problem> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, value) in item.entries("a table, such as { X-Source = \"plant-7\" }")? {
+        endpoint::header_name(&name).map_err(|text| value.wrong(text))?;
+        if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+            return Err(value.wrong("is there twice (case does not matter); leave one out"));
+        }
+        let text = value.text("a string")?;
+        headers.push((name, checked(&value, text, endpoint::header_value)?));
+    }
+    Ok(headers)
+}
+
+/// Headers that another key sets, too.
+fn check_headers(send: &Send, source: &Source<'_>) {
+    let by_auth = match &send.auth {
+        Some(Auth::Header { name, .. }) => name.as_str(),
+        Some(_) => "Authorization",
+        None => "",
+    };
+    for (name, _) in &send.headers {
+        if name.eq_ignore_ascii_case(by_auth) {
+            source.problem("send.headers", format!("{name} is set by send.auth; leave one out"));
+        }
+        if send.compress == Compress::Gzip && name.eq_ignore_ascii_case("content-encoding") {
+            source.problem("send.headers", format!("{name} is set by send.compress = \"gzip\"; leave one out"));
+        }
+    }
+}
+
+fn statuses(item: &Item<'_>, may_be_empty: bool) -> Result<Statuses, Problem> {
+    let mut ranges = Vec::new();
+    for member in item.members("an array, such as [200, \"202-204\"]")? {
+        let range = match member.maybe_text()? {
+            Some(text) => units::status_range(&text),
+            None => {
+                let status = member.integer(0, i64::from(u16::MAX))?;
+                units::status_bounds(status, status)
+            }
+        };
+        ranges.push(range.map_err(|text| member.wrong(text))?);
+    }
+    if ranges.is_empty() && !may_be_empty {
+        return Err(item.wrong("is empty, so nothing would ever be accepted; write [\"200-299\"]"));
+    }
+    Ok(Statuses(ranges))
+}
+
+fn check_overlap(accept: &Statuses, reject: &Statuses, source: &Source<'_>) {
+    let Some(status) = units::overlap(&accept.0, &reject.0) else {
+        return;
+    };
+    // Points at the one that is in the file; the other one may be the default.
+    let key = if source.is_set("send.reject") { "send.reject" } else { "send.accept" };
+    let default =
+        if source.is_set("send.accept") && source.is_set("send.reject") { "" } else { " (one of them is the default)" };
+    source.problem(
+        key,
+        format!(
+            "{status} is in send.accept and in send.reject{default}; write both so that it is \
+             in one only"
+        ),
+    );
+}
+
+fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
+    let bearer = table.get("bearer_file", Item::path);
+    let user = table.get("user", |item| {
+        let user = item.word("the name of the user")?;
+        if user.contains(':') || user.contains(char::is_control) {
+            return Err(item.wrong("must not have `:` or a control character in it"));
+        }
+        Ok(user)
+    });
+    let password_file = table.get("password_file", Item::path);
+    let header = table.get("header", |item| {
+        let name = item.word("the name of the header, such as \"X-Api-Key\"")?;
+        checked(item, name, endpoint::header_name)
+    });
+    let value_file = table.get("value_file", Item::path);
+
+    let set = |name: &str| source.is_set(&format!("send.auth.{name}"));
+    let names = ["bearer_file", "user", "password_file", "header", "value_file"].map(set);
+    match names {
+        [true, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
+        [false, true, true, false, false] => {
+            user.zip(password_file).map(|(user, password_file)| Auth::Basic { user, password_file })
+        }
+        [false, false, false, true, true] => {
+            header.zip(value_file).map(|(name, value_file)| Auth::Header { name, value_file })
+        }
+        [false, false, false, false, false] if !source.is_set("send.auth") => None,
+        _ => {
+            source.problem(
+                "send.auth",
+                "write exactly one of { bearer_file = \"…\" }, { user = \"…\", password_file = \
+                 \"…\" } or { header = \"…\", value_file = \"…\" }; secrets are in files of \
+                 their own",
+            );
+            None
+        }
+    }
+}
+
+fn tls(table: &Section<'_>, source: &Source<'_>) -> Tls {
+    let tls = Tls {
+        ca: table.get("ca", Item::path),
+        client_cert: table.get("client_cert", Item::path),
+        client_key: table.get("client_key", Item::path),
+        roots: table
+            .or("roots", Roots::System, |item| item.choice(&[("system", Roots::System), ("bundled", Roots::Bundled)])),
+    };
+    for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
+        let (one, other) = (format!("send.tls.{one}"), format!("send.tls.{other}"));
+        if source.is_set(&one) && !source.is_set(&other) {
+            source.problem(&one, format!("needs {other} as well; write both or none"));
+        }
+    }
+    tls
+}
+
+fn proxy(item: &Item<'_>) -> Result<Proxy, Problem> {
+    let text = item.word("\"none\", \"environment\" or the proxy's URL in quotes")?;
+    match text.as_str() {
+        "none" => Ok(Proxy::None),
+        "environment" => Ok(Proxy::Environment),
+        _ => checked(item, text, endpoint::proxy).map(Proxy::Url),
+    }
+}
