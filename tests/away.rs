@@ -201,3 +201,18 @@ fn a_file_that_cannot_be_filed_is_not_sent_again_and_filed_when_it_can_be() {
     daemon.wait_log("trouble over: a.csv");
     assert_eq!(server.requests().len(), 1);
 }
+
+#[test]
+fn a_marker_vouches_for_one_version_only() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let text = config(dir.path(), &server.url(), "ready.marker = \".done\"\ndelivered.action = \"keep\"");
+    dir.write("a.csv", "one");
+    dir.write("a.csv.done", "1");
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    dir.write("a.csv", "two, not finished");
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    assert_eq!(server.accepted_count(), 1, "the old marker counted for the new version");
+    dir.write("a.csv.done", "22");
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    assert_eq!(server.accepted_bodies("a.csv"), [b"one".to_vec(), b"two, not finished".to_vec()]);
+}

@@ -130,6 +130,8 @@ pub struct Engine {
     stop: Option<Mono>,
     finished: bool,
     dead: usize,
+    /// With a marker and `keep`: the marker that vouched for what was delivered last.
+    used_markers: std::collections::BTreeMap<Rel, Stamp>,
     tally: Tally,
     effects: Vec<Effect>,
 }
@@ -182,6 +184,7 @@ impl Engine {
             stop: None,
             finished: false,
             dead: 0,
+            used_markers: std::collections::BTreeMap::new(),
             tally: Tally::default(),
             effects: Vec::new(),
             policy,
@@ -192,8 +195,8 @@ impl Engine {
     pub fn resume(&mut self, live: impl IntoIterator<Item = (Rel, Live)>, now: Now) -> Vec<Effect> {
         for (path, Live { stamp, fate, moving }) in live {
             let (to, marker, unwritten) = match fate {
-                Fate::Kept(_) => {
-                    self.tree.set_resting(&path, stamp);
+                Fate::Kept(acceptance) => {
+                    self.rest(&path, stamp, acceptance.marker);
                     continue;
                 }
                 Fate::Accepted(acceptance) => (self.destination(), acceptance.marker, None),
@@ -237,8 +240,8 @@ impl Engine {
         }
         let scan = (self.scan.running.is_none() && self.stop.is_none()).then_some(self.scan.next);
         let hang = self.scan.running.map(|since| self.scan.hangs.map_or(since + HANG, |hangs| hangs.next()));
-        let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_ready());
-        // A file whose filing is to be tried again stays where it is while the share is away.
+        // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
+        let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_room() && self.has_ready());
         [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline()].into_iter().flatten().min()
     }
 
@@ -260,7 +263,15 @@ impl Engine {
         self.share_trouble.is_none() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
     }
 
+    /// Whether one more file may be on its way.
+    fn has_room(&self) -> bool {
+        self.motions.count(State::Sending) < self.policy.workers && self.motions.count(State::Filing) < MAX_FILING
+    }
+
     fn has_ready(&self) -> bool {
+        if self.policy.in_order {
+            return self.next_in_order().is_some();
+        }
         self.motions.first(Queue::Fresh).is_some() || self.motions.first(Queue::Again).is_some()
     }
 
@@ -278,9 +289,19 @@ impl Engine {
 
     fn add(&mut self, path: Rel, still: Still, marker: Option<super::file::Look>, now: Now) -> FileNo {
         self.tally.moving_bytes += still.look.stamp.size;
-        let file = self.motions.add(Motion::new(path.clone(), still, marker, now.wall));
+        let mut motion = Motion::new(path.clone(), still, marker, now.wall);
+        motion.used_marker = self.used_markers.get(&path).copied();
+        let file = self.motions.add(motion);
         self.tree.set_moving(&path, file);
         file
+    }
+
+    /// `path` is delivered and stays where it is.
+    fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
+        self.tree.set_resting(path, stamp);
+        if let Some(marker) = marker {
+            self.used_markers.insert(path.clone(), marker);
+        }
     }
 
     /// Takes `file` out of motion: nothing is known of it any more.
@@ -460,8 +481,7 @@ impl Engine {
             let job = Inspection { file, path: motion.path.clone(), look: motion.still.look };
             self.effects.push(Effect::Inspect(job));
         }
-        while self.motions.count(State::Sending) < self.policy.workers
-            && self.motions.count(State::Filing) < MAX_FILING
+        while self.has_room()
             && let Some(file) = self.next_to_send(now.mono)
         {
             self.hand_out_delivery(file);
@@ -566,3 +586,6 @@ impl Engine {
         self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None });
     }
 }
+
+#[cfg(test)]
+mod tests;

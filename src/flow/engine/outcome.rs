@@ -137,7 +137,7 @@ impl Engine {
         if self.policy.action == Action::Keep && unwritten.is_none() {
             // The journal has it, and it stays: nothing is left to be filed.
             self.drop_file(file);
-            self.tree.set_resting(&path, look.stamp);
+            self.rest(&path, look.stamp, marker.map(|marker| marker.stamp));
             return;
         }
         let to = self.destination();
@@ -340,7 +340,7 @@ impl Engine {
         match (&filing.to, to) {
             (Destination::Keep, _) => {
                 self.drop_file(file);
-                self.tree.set_resting(&path, filing.look.stamp);
+                self.rest(&path, filing.look.stamp, filing.marker.map(|marker| marker.stamp));
                 return;
             }
             (Destination::DeadLetter(reason), to) => {

@@ -1,0 +1,89 @@
+//! What the simulation does not look at: that the engine asks to be woken for a reason.
+
+use std::time::Duration;
+
+use super::*;
+use crate::flow::classify::Verdict;
+use crate::flow::file::{FsKind, Look};
+use crate::flow::job::{Content, Delivered};
+use crate::flow::reply::{Failure, FailureKind, Reply};
+use crate::flow::time::Wall;
+
+fn engine(tune: impl Fn(&mut Config)) -> Engine {
+    let mut config = crate::config::from_dir_and_url(std::path::Path::new("/in"), "http://h/").unwrap();
+    config.ready.settle = Settle::For(Duration::ZERO);
+    tune(&mut config);
+    Engine::new(Policy::new(&config, "id", Ending::Never), 1, at(0))
+}
+
+fn at(mono: i64) -> Now {
+    Now { mono: Mono(mono), wall: Wall((1_000_000 + mono) * 1_000_000) }
+}
+
+/// A scan that finds these files; what is to be delivered.
+fn scan(engine: &mut Engine, now: Now, names: &[&str]) -> Vec<Delivery> {
+    let mut content = Content::default();
+    for name in names {
+        let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, fs: FsKind::Share, ..Look::default() };
+        content.files.push(name.as_bytes(), look.stamp);
+        content.looks.push(look);
+    }
+    let mut effects = engine.on(now, Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    effects.extend(engine.on(now, Input::Scanned(Ok(()))));
+    deliveries(effects)
+}
+
+fn deliveries(effects: Vec<Effect>) -> Vec<Delivery> {
+    effects.into_iter().filter_map(|effect| if let Effect::Deliver(job) = effect { Some(job) } else { None }).collect()
+}
+
+fn unreachable() -> Delivered {
+    let failure = Failure { kind: FailureKind::Connect, detail: "refused".into() };
+    Delivered::Replied {
+        verdict: Verdict::Down { reached: false },
+        reply: Reply::Failed(failure),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    }
+}
+
+#[test]
+fn with_all_workers_busy_a_probe_that_is_due_does_not_wake_it_again_and_again() {
+    let mut engine = engine(|config| config.send.workers = 2);
+    engine.on(at(0), Input::Tick);
+    let jobs = scan(&mut engine, at(1), &["a", "b", "c", "d"]);
+    assert_eq!(jobs.len(), 2);
+    // One fails: the gate closes. The other hangs, and the probe takes the free worker.
+    engine.on(at(2), Input::Delivered(jobs[0].file, unreachable()));
+    let probe = engine.wake_at().unwrap();
+    let jobs = deliveries(engine.on(at(probe.0), Input::Tick));
+    assert_eq!(jobs.len(), 1);
+    let wake = engine.wake_at().unwrap();
+    assert!(wake > Mono(probe.0), "{wake:?}");
+}
+
+#[test]
+fn whatever_it_waits_for_it_never_asks_to_be_woken_in_the_past() {
+    let mut engine = engine(|config| config.send.workers = 1);
+    engine.on(at(0), Input::Tick);
+    let mut job = scan(&mut engine, at(1), &["a", "b"]).pop();
+    let mut now = 1;
+    for _ in 0..500 {
+        if let Some(job) = job.take() {
+            engine.on(at(now), Input::Delivered(job.file, unreachable()));
+        }
+        let wake = engine.wake_at().unwrap();
+        assert!(wake.0 > now, "at {now} it wants to be woken at {wake:?}");
+        now = wake.0;
+        for effect in engine.on(at(now), Input::Tick) {
+            match effect {
+                Effect::Deliver(delivery) => job = Some(delivery),
+                Effect::Scan => drop(engine.on(at(now), Input::Scanned(Err("away".into())))),
+                _ => {}
+            }
+        }
+        if now % 3 == 0 {
+            engine.on(at(now), Input::Scanned(Ok(())));
+        }
+    }
+}
