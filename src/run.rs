@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Action, Config, Digest};
 use crate::flow::engine::{EndingPolicy, Engine, INSPECTORS, Policy};
@@ -73,6 +73,8 @@ const STANDBY: Duration = Duration::from_millis(500);
 const AWAY: Duration = Duration::from_secs(2);
 /// How long the journal is waited for at the end.
 const LAST_SYNC: Duration = Duration::from_secs(2);
+/// Groups begin at least so far apart: a few large ones cost less than many small ones.
+const APART: Duration = Duration::from_millis(50);
 /// Lines of the journal reach the disk within this time.
 const SYNC: Duration = Duration::from_millis(500);
 
@@ -447,6 +449,7 @@ impl Group {
 /// One thread files everything away, in groups of what has come meanwhile.
 fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, inbox: SyncSender<Message>) {
     let body = move || {
+        let mut last: Option<Instant> = None;
         while let Ok(first) = orders.recv() {
             let mut group = Group::default();
             let wait = matches!(first, Order::Sync);
@@ -456,11 +459,13 @@ fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, 
             if wait && let Ok(order) = orders.recv_timeout(SYNC) {
                 group.take(order);
             }
-            while group.filings.len() < GROUP
-                && let Ok(order) = orders.try_recv()
-            {
+            let until = last.map(|last| last + APART);
+            while group.filings.len() < GROUP && group.leave.is_none() {
+                let wait = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+                let Ok(order) = orders.recv_timeout(wait) else { break };
                 group.take(order);
             }
+            last = Some(Instant::now());
             let Group { filings: group, leave } = group;
             if group.is_empty() {
                 if let Err(err) = journal.sync(clock::wall()) {

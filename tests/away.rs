@@ -216,3 +216,15 @@ fn a_marker_vouches_for_one_version_only() {
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     assert_eq!(server.accepted_bodies("a.csv"), [b"one".to_vec(), b"two, not finished".to_vec()]);
 }
+
+#[test]
+fn a_done_folder_that_somebody_removes_is_made_again_and_nothing_is_sent_twice() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "watch.interval = \"1s\""));
+    for number in 0..5 {
+        dir.write(format!("f{number}"), "x");
+        wait_until("it to be filed", BOUND, || dir.exists(format!(".dirpost/done/f{number}")));
+        std::fs::remove_dir_all(dir.join(".dirpost/done")).unwrap();
+    }
+    assert_eq!(server.requests().len(), 5);
+}

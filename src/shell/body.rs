@@ -47,8 +47,7 @@ impl Watched {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(root: Arc<Folder>, path: &Rel, look: &Look) -> Result<Watched, OpenError> {
-        let file = root.open(path).map_err(OpenError::Failed)?;
-        let now = file_look(&file, look.fs).map_err(OpenError::Failed)?;
+        let (file, now) = root.open(path).map_err(OpenError::Failed)?;
         if now != *look {
             return Err(OpenError::Changed(now));
         }
@@ -90,7 +89,7 @@ impl Watched {
     pub fn confirm(&mut self) -> io::Result<()> {
         self.checked = Instant::now();
         let now = if self.look.fs == FsKind::Share {
-            file_look(&self.root.open(&self.path)?, self.look.fs)?
+            self.root.open(&self.path)?.1
         } else {
             file_look(&self.file, self.look.fs)?
         };

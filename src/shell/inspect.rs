@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Check, Format};
 use crate::flow::escape::escape;
 use crate::flow::job::{Inspected, Inspection};
-use crate::shell::folder::{file_look, name_of};
+use crate::shell::folder::name_of;
 use crate::shell::format::{Finding, validate};
 use crate::shell::send::miss;
 use crate::shell::share::Share;
@@ -42,8 +42,7 @@ impl Inspector {
 
     fn try_inspect(&self, job: &Inspection) -> io::Result<Inspected> {
         let root = self.share.folder();
-        let file = root.open(&job.path)?;
-        let now = file_look(&file, job.look.fs)?;
+        let (file, now) = root.open(&job.path)?;
         if now != job.look {
             return Ok(Inspected::Changed(Some(now)));
         }
@@ -57,7 +56,7 @@ impl Inspector {
             };
             sha256 = reader.finish(job.look.stamp.size);
             // A finding on a file that changed meanwhile says nothing.
-            let now = file_look(&root.open(&job.path)?, job.look.fs)?;
+            let (_, now) = root.open(&job.path)?;
             if now != job.look {
                 return Ok(Inspected::Changed(Some(now)));
             }

@@ -13,7 +13,6 @@ mod other;
 #[cfg(unix)]
 mod unix;
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use self::other::{Folder, bytes_of, file_look, name_of};
 #[cfg(unix)]
 pub use self::unix::{Folder, bytes_of, file_look, name_of};
-use crate::flow::file::Rel;
 
 /// How a rename without replacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,25 +79,6 @@ impl Folder {
         });
         placed.inspect_err(|_| drop(self.remove(&draft)))
     }
-
-    /// Opens the folder that `path` lies in.
-    ///
-    /// # Errors
-    /// Of the calls.
-    pub fn parent_of(&self, path: &Rel) -> io::Result<Folder> {
-        self.folder(&path.parent())
-    }
-
-    /// Opens `path` for reading, without following links and without blocking.
-    ///
-    /// # Errors
-    /// Of the calls; `NotFound` if it is not there, and others if it is no regular file.
-    pub fn open(&self, path: &Rel) -> io::Result<File> {
-        if path.parent() == Rel::root() {
-            return self.file(path.name());
-        }
-        self.parent_of(path)?.file(path.name())
-    }
 }
 
 /// A name for a file that is not finished, in a folder of dirpost's own.
@@ -118,6 +97,8 @@ fn is_unsupported(err: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::flow::file::Rel;
     use crate::shell::testing::TempDir;
 
     #[test]

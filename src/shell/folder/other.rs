@@ -67,6 +67,13 @@ impl Folder {
         self.path.join(name_of(name))
     }
 
+    pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
+        let folder = self.folder(&path.parent())?;
+        let file = folder.file(path.name())?;
+        let look = file_look(&file, folder.kind)?;
+        Ok((file, look))
+    }
+
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
         let path = self.path_of(name);
         if !is_plain(&std::fs::symlink_metadata(&path)?) {

@@ -1,5 +1,8 @@
 //! [`Folder`] by file descriptors (POSIX.1-2008 `openat` and its kin).
 
+// The types of stat's fields differ from platform to platform.
+#![allow(clippy::unnecessary_cast)]
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -7,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
@@ -16,7 +19,7 @@ use crate::flow::time::Wall;
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
-    dev: Dev,
+    dev: u64,
     ino: u64,
     kind: FsKind,
 }
@@ -48,7 +51,7 @@ impl Folder {
     fn new(fd: OwnedFd) -> io::Result<Folder> {
         let stat = rustix::fs::fstat(&fd)?;
         let kind = fs_kind(&fd);
-        Ok(Folder { fd, dev: stat.st_dev as Dev, ino: stat.st_ino as u64, kind })
+        Ok(Folder { fd, dev: stat.st_dev as u64, ino: stat.st_ino as u64, kind })
     }
 
     /// Opens a folder below this one.
@@ -56,15 +59,34 @@ impl Folder {
     /// # Errors
     /// Of `openat`; `NotADirectory` or `FilesystemLoop` where a link is in the way.
     pub fn folder(&self, path: &Rel) -> io::Result<Folder> {
-        let mut folder: Option<OwnedFd> = None;
-        for part in path.parts() {
-            let at = folder.as_ref().unwrap_or(&self.fd);
-            folder = Some(rustix::fs::openat(at, OsStr::from_bytes(part), FOLDER, Mode::empty())?);
-        }
-        match folder {
+        match self.descend(path.parts())? {
             Some(fd) => Folder::new(fd),
             None => Folder::new(self.fd.try_clone()?),
         }
+    }
+
+    /// The folder at the end of `parts`; `None` for this one.
+    fn descend<'p>(&self, parts: impl Iterator<Item = &'p [u8]>) -> io::Result<Option<OwnedFd>> {
+        let mut folder: Option<OwnedFd> = None;
+        for part in parts {
+            let at = folder.as_ref().unwrap_or(&self.fd);
+            folder = Some(rustix::fs::openat(at, OsStr::from_bytes(part), FOLDER, Mode::empty())?);
+        }
+        Ok(folder)
+    }
+
+    /// Opens the regular file at `path` for reading, and looks at it through its handle,
+    /// without following links and without blocking.
+    ///
+    /// # Errors
+    /// Of `openat`; `InvalidInput` if it is there but no regular file.
+    pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
+        let count = path.parts().count();
+        let parent = self.descend(path.parts().take(count.saturating_sub(1)))?;
+        let (fd, stat) = open_file(parent.as_ref().unwrap_or(&self.fd), path.name())?;
+        // A folder on the way may be another file system's.
+        let kind = if stat.st_dev as u64 == self.dev { self.kind } else { fs_kind(&fd) };
+        Ok((File::from(fd), look_of(&stat, kind)))
     }
 
     /// The same, and makes what is missing, for everybody to read (less the umask).
@@ -95,18 +117,7 @@ impl Folder {
     /// # Errors
     /// Of `openat`; `InvalidInput` if it is there but no regular file.
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
-        let fd = match rustix::fs::openat(&self.fd, OsStr::from_bytes(name), FILE, Mode::empty()) {
-            // A link (ELOOP, on FreeBSD EMLINK), or a socket (ENXIO).
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-            }
-            other => other?,
-        };
-        let stat = rustix::fs::fstat(&fd)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        Ok(File::from(fd))
+        Ok(File::from(open_file(&self.fd, name)?.0))
     }
 
     /// The names in the folder `path` below this one, in no order.
@@ -135,7 +146,7 @@ impl Folder {
             return Ok(None);
         }
         // Another file system may be mounted over a file; then nothing is known of it.
-        let kind = if stat.st_dev as Dev == self.dev { self.kind } else { FsKind::Share };
+        let kind = if stat.st_dev as u64 == self.dev { self.kind } else { FsKind::Share };
         Ok(Some(look_of(&stat, kind)))
     }
 
@@ -249,6 +260,20 @@ pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
     Ok(look_of(&rustix::fs::fstat(file)?, kind))
 }
 
+fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
+    let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    let fd = match rustix::fs::openat(folder, OsStr::from_bytes(name), FILE, Mode::empty()) {
+        // A link (ELOOP, on FreeBSD EMLINK), or a socket (ENXIO).
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => return Err(irregular()),
+        other => other?,
+    };
+    let stat = rustix::fs::fstat(&fd)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(irregular());
+    }
+    Ok((fd, stat))
+}
+
 fn sync(fd: &OwnedFd) -> io::Result<()> {
     match rustix::fs::fsync(fd) {
         // Some file systems (SMB, FUSE) have no fsync for folders: there is nothing to wait for.
@@ -257,8 +282,6 @@ fn sync(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
-// The fields' types differ from platform to platform.
-#[allow(clippy::unnecessary_cast)]
 fn look_of(stat: &Stat, kind: FsKind) -> Look {
     let wall = |secs: i64, nanos: i64| Wall(secs.saturating_mul(1_000_000_000).saturating_add(nanos));
     Look {

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use self::name::{REASON, free};
 use crate::config::Config;
@@ -29,7 +29,7 @@ use crate::flow::gate::FileNo;
 use crate::flow::job::{Destination, Filed, Filing};
 use crate::flow::record::{Event, Record};
 use crate::shell::clock::wall;
-use crate::shell::folder::{Folder, Renamed, draft_name, file_look};
+use crate::shell::folder::{Folder, Renamed, draft_name};
 use crate::shell::journal::Journal;
 use crate::shell::share::{Share, below, explain};
 
@@ -41,6 +41,8 @@ pub struct Placer {
     done: PathBuf,
     dead: PathBuf,
     marker: Vec<u8>,
+    /// The folders of the last group, good for as long as the share was not opened again.
+    opened: Mutex<Opened>,
 }
 
 /// Where a file goes, by the word that the journal has for it.
@@ -62,13 +64,29 @@ struct Plan {
     moved: bool,
 }
 
-/// Folders opened for one group.
-#[derive(Default)]
+/// So many folders are held open between two groups.
+const HELD: usize = 64;
+
+/// Folders opened for filing.
+#[derive(Debug, Default)]
 struct Opened {
+    /// The watched folder that they were opened below.
+    root: Option<Arc<Folder>>,
     sources: HashMap<Rel, Arc<Folder>>,
     targets: HashMap<(Area, Rel), Arc<Folder>>,
     /// To be brought onto the disk.
     dirty: HashMap<(u64, u64), Arc<Folder>>,
+}
+
+impl Opened {
+    /// Lets go of what was opened before the share was opened again.
+    fn renew(&mut self, root: &Arc<Folder>) {
+        let same = self.root.as_ref().is_some_and(|held| Arc::ptr_eq(held, root));
+        if !same || self.sources.len() + self.targets.len() > HELD {
+            *self = Opened { root: Some(Arc::clone(root)), ..Opened::default() };
+        }
+        self.dirty.clear();
+    }
 }
 
 impl Area {
@@ -96,13 +114,16 @@ impl Placer {
             done: config.delivered.dir.clone(),
             dead: config.dead_letter.dir.clone(),
             marker: config.ready.marker.clone().unwrap_or_default().into_bytes(),
+            opened: Mutex::default(),
         }
     }
 
     /// Files a group away.
     pub fn place(&self, jobs: &[Filing]) -> Vec<(FileNo, Filed)> {
         let root = self.share.folder();
-        let mut opened = Opened::default();
+        let mut held = self.opened.lock().expect("one thread files");
+        let opened = &mut *held;
+        opened.renew(&root);
         let mut results: Vec<Option<Filed>> = jobs.iter().map(|_| None).collect();
         let mut plans: Vec<Option<Plan>> = jobs.iter().map(|_| None).collect();
 
@@ -111,7 +132,7 @@ impl Placer {
         }
         let mut moving = Vec::new();
         for (at, job) in jobs.iter().enumerate() {
-            match self.plan(&root, &mut opened, job) {
+            match self.plan(&root, opened, job) {
                 Ok(Some(plan)) => {
                     if !plan.moved {
                         moving.extend(line(job, Event::Moving { to: plan.to.clone() }));
@@ -128,11 +149,10 @@ impl Placer {
         }
         for ((job, plan), result) in jobs.iter().zip(&mut plans).zip(&mut results) {
             if let Some(plan) = plan {
-                *result =
-                    Some(self.carry_out(&root, &mut opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
+                *result = Some(self.carry_out(&root, opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
             }
         }
-        self.settle(jobs, &opened, results)
+        self.settle(jobs, opened, results)
     }
 
     /// Lines that must stand before anything is moved.
@@ -263,6 +283,12 @@ impl Placer {
                 Ok(Renamed::CrossesDevices) => return self.across(root, opened, job, plan),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     dead::remove_reason(job, plan);
+                    // It may as well be the target's folder that is gone.
+                    let source = self.source(root, opened, &job.path).and_then(|source| source.look(job.path.name()));
+                    if source.is_ok() {
+                        opened.targets.clear();
+                        return Err(err);
+                    }
                     self.marker_away(root, opened, job, plan)?;
                     return Ok(Filed::Gone);
                 }
@@ -475,7 +501,7 @@ fn line(job: &Filing, event: Event) -> Vec<u8> {
 }
 
 fn fresh_look(folder: &Folder, name: &[u8]) -> io::Result<Look> {
-    file_look(&folder.file(name)?, folder.kind())
+    Ok(folder.open(&Rel::new(name))?.1)
 }
 
 /// After a restart the inode is not known.
@@ -492,7 +518,7 @@ fn copy(from: &Folder, name: &[u8], to: &Folder, draft: &[u8], sent: &Look) -> i
     let mtime = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(u64::try_from(sent.stamp.mtime.0).unwrap_or(0));
     target.set_modified(mtime)?;
     target.sync_all()?;
-    let size = file_look(&to.file(draft)?, to.kind())?.stamp.size;
+    let size = fresh_look(to, draft)?.stamp.size;
     if copied != sent.stamp.size || size != copied {
         return Err(io::Error::other(format!("{copied} of {} bytes were copied, and {size} arrived", sent.stamp.size)));
     }
