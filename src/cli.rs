@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::dead;
 use crate::run::{Mode, code, run};
 
 /// Polls a folder and POSTs every complete file to an HTTP endpoint, exactly as whole as it
@@ -53,11 +54,41 @@ enum Command {
     },
     /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
     Check(ConfigArg),
+    /// What lies in dead-letter, and what becomes of it; also while dirpost runs
+    DeadLetter {
+        #[command(subcommand)]
+        action: DeadLetter,
+    },
     /// Print a completion script
     Completions {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLetter {
+    /// One line for each file: when, which, why
+    List(Letters),
+    /// All that is known, with the start of the endpoint's answer
+    Show(Letters),
+    /// Put it back to its place, to be sent again under a new key
+    Retry(Letters),
+    /// Delete it
+    Discard(Letters),
+}
+
+#[derive(Args, Debug)]
+struct Letters {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Paths in the dead-letter folder, or where the files came from
+    #[arg(value_name = "PATH", conflicts_with = "all")]
+    paths: Vec<String>,
+    /// Everything that lies there
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Args, Debug)]
@@ -103,10 +134,27 @@ pub fn main() -> ExitCode {
             Ok(config) => crate::check::check(&config),
             Err(why) => usage(&why),
         },
+        Some(Command::DeadLetter { action }) => dead_letter(outer, action),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "dirpost", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+    }
+}
+
+fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> ExitCode {
+    let (action, letters) = match action {
+        DeadLetter::List(letters) => (dead::Action::List, letters),
+        DeadLetter::Show(letters) => (dead::Action::Show, letters),
+        DeadLetter::Retry(letters) => (dead::Action::Retry, letters),
+        DeadLetter::Discard(letters) => (dead::Action::Discard, letters),
+    };
+    if letters.paths.is_empty() && !letters.all && action != dead::Action::List {
+        return usage("name the files, or say --all");
+    }
+    match load(letters.config.or(outer), None) {
+        Ok(config) => dead::dead_letter(&config, action, &letters.paths, letters.all),
+        Err(why) => usage(&why),
     }
 }
 

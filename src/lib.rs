@@ -20,6 +20,7 @@
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod dead;
 pub mod flow;
 pub mod progress;
 pub mod run;

@@ -22,9 +22,11 @@ use crate::flow::trouble::Trouble;
 use crate::progress::Progress;
 use crate::shell::clock;
 use crate::shell::deliver::{Client, IDLE, Shared};
+use crate::shell::folder::Folder;
 use crate::shell::inspect::Inspector;
 use crate::shell::journal::Journal;
 use crate::shell::place::Placer;
+use crate::shell::retries::Watcher;
 use crate::shell::send::{Office, deliver};
 use crate::shell::share::{OpenError, Share, StateDir, below, random};
 use crate::shell::{report, scan, signal};
@@ -236,7 +238,7 @@ impl Daemon {
             engine: Engine::new(policy, seed, now),
             mode,
             progress: Progress::new(mode != Mode::Run),
-            scans: spawn_scanner(config, Arc::clone(&share), send.clone())?,
+            scans: spawn_scanner(config, Arc::clone(&share), Arc::clone(&state.folder), send.clone())?,
             inspections: spawn_inspectors(config, &share, send),
             free: (0..workers.len()).rev().collect(),
             workers,
@@ -349,14 +351,24 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String>
     builder.spawn(body).map(drop).map_err(|err| format!("a thread cannot be started: {err}"))
 }
 
-fn spawn_scanner(config: &Config, share: Arc<Share>, inbox: SyncSender<Message>) -> Result<Sender<()>, String> {
+fn spawn_scanner(
+    config: &Config,
+    share: Arc<Share>,
+    state: Arc<Folder>,
+    inbox: SyncSender<Message>,
+) -> Result<Sender<()>, String> {
     let (send, orders) = channel();
     let own = [&config.state.dir, &config.delivered.dir, &config.dead_letter.dir];
     let own = own.into_iter().filter_map(|path| below(&config.watch.dir, path)).collect();
     let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own).map_err(|err| err.to_string())?;
+    let mut watcher = Watcher::default();
     spawn("scan", move || {
         while orders.recv().is_ok() {
-            scan::scan(&share, &filter, &|input| inbox.send(Message::Input(input)).is_ok());
+            let mut news = || {
+                let retries = watcher.changed(&state)?;
+                Some(Input::Retries(retries.into_iter().map(|retry| (retry.path, retry.stamp, retry.round)).collect()))
+            };
+            scan::scan(&share, &filter, &mut news, &|input| inbox.send(Message::Input(input)).is_ok());
         }
     })?;
     Ok(send)

@@ -5,6 +5,8 @@ mod util;
 mod away;
 mod checks;
 mod cli;
+mod dead;
+
 mod faults;
 mod nginx;
 mod settle;

@@ -19,6 +19,8 @@ use super::time::Wall;
 pub enum Input {
     /// Nothing but that time has passed.
     Tick,
+    /// Versions that were taken out of dead-letter to be sent again, with the numbers of their keys.
+    Retries(Vec<(Rel, Stamp, u32)>),
     /// One folder was listed.
     Listed(Folder),
     /// A scan is over. `Err`: the watched folder itself is not there, or is not the share.

@@ -15,6 +15,7 @@ pub mod send;
 // FILE AWAY
 pub mod journal;
 pub mod place;
+pub mod retries;
 // What they share
 pub mod clock;
 pub mod folder;

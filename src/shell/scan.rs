@@ -17,8 +17,8 @@ use crate::shell::folder::{Folder, bytes_of, name_of};
 use crate::shell::share::{Share, explain};
 
 /// Looks at everything once: sends a [`Input::Listed`] for each folder, then [`Input::Scanned`].
-/// `send` says whether anybody still listens.
-pub fn scan(share: &Share, filter: &Filter, send: &dyn Fn(Input) -> bool) {
+/// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
+pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Input>, send: &dyn Fn(Input) -> bool) {
     let root = match share.reopen() {
         Ok(root) => root,
         Err(why) => {
@@ -44,6 +44,9 @@ pub fn scan(share: &Share, filter: &Filter, send: &dyn Fn(Input) -> bool) {
             }
         };
         folders.extend(content.folders.iter().map(|name| path.join(name)));
+        if news().is_some_and(|input| !send(input)) {
+            return;
+        }
         if !send(Input::Listed(job::Folder { path, content: Ok(content) })) {
             return;
         }
@@ -134,7 +137,7 @@ mod tests {
         let (share, _state) = Share::open(&config, false).unwrap_or_else(|_| panic!("it opens"));
         let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
         let found = RefCell::new(Vec::new());
-        scan(&share, &filter, &|input| {
+        scan(&share, &filter, &mut || None, &|input| {
             if let Input::Listed(job::Folder { path, content: Ok(content) }) = input {
                 found.borrow_mut().extend(content.files.iter().map(|(name, _)| path.join(name).to_string()));
             }

@@ -32,7 +32,7 @@ pub struct Share {
 /// dirpost's own folder and what is in it.
 #[derive(Debug)]
 pub struct StateDir {
-    pub folder: Folder,
+    pub folder: Arc<Folder>,
     /// In the watched folder, on its file system: where a file is moved to before it is
     /// deleted or copied away.
     pub staging: Folder,
@@ -86,7 +86,7 @@ impl Share {
             current: Mutex::new(Arc::new(root)),
             id: Some(id.clone()),
         };
-        Ok((share, StateDir { folder, staging, id, _lock: lock }))
+        Ok((share, StateDir { folder: Arc::new(folder), staging, id, _lock: lock }))
     }
 
     /// The watched folder as it was last opened.

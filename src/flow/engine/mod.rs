@@ -132,6 +132,8 @@ pub struct Engine {
     dead: usize,
     /// With a marker and `keep`: the marker that vouched for what was delivered last.
     used_markers: std::collections::BTreeMap<Rel, Stamp>,
+    /// The numbers of the keys of what was taken out of dead-letter; 0 for all others.
+    rounds: std::collections::BTreeMap<(Rel, Stamp), u32>,
     tally: Tally,
     effects: Vec<Effect>,
 }
@@ -185,6 +187,7 @@ impl Engine {
             finished: false,
             dead: 0,
             used_markers: std::collections::BTreeMap::new(),
+            rounds: std::collections::BTreeMap::new(),
             tally: Tally::default(),
             effects: Vec::new(),
             policy,
@@ -218,6 +221,9 @@ impl Engine {
         self.steps.observe(now);
         match input {
             Input::Tick => {}
+            Input::Retries(retries) => {
+                self.rounds = retries.into_iter().map(|(path, stamp, round)| ((path, stamp), round)).collect();
+            }
             Input::Listed(folder) => self.on_listed(folder, now),
             Input::Scanned(result) => self.on_scanned(result, now),
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
@@ -276,7 +282,8 @@ impl Engine {
     }
 
     fn key_of(&self, path: &Rel, stamp: Stamp) -> String {
-        key(&self.policy.key_scope, path, stamp, 0)
+        let round = if self.rounds.is_empty() { None } else { self.rounds.get(&(path.clone(), stamp)) };
+        key(&self.policy.key_scope, path, stamp, round.copied().unwrap_or(0))
     }
 
     fn destination(&self) -> Destination {
