@@ -5,6 +5,8 @@ mod util;
 mod away;
 mod checks;
 mod cli;
+#[cfg(unix)]
+mod endpoints;
 mod faults;
 mod nginx;
 mod settle;
