@@ -7,6 +7,8 @@ mod checks;
 mod cli;
 mod dead;
 
+#[cfg(unix)]
+mod endpoints;
 mod faults;
 mod nginx;
 mod settle;

@@ -108,6 +108,32 @@ fn an_answer_that_comes_along_with_the_continue_is_heard() {
     assert!(server.join().unwrap() <= 128 * 1024);
 }
 
+/// Proxies put fields such as `Via` into it, and RFC 9110 (15.2) allows that.
+#[test]
+fn a_continue_with_fields_of_its_own_is_one() {
+    for pieces in [
+        vec!["HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\nX: y\r\n\r\n"],
+        vec!["HTTP/1.1 100 Continue\r\nVia: 1.1 pro", "xy\r\n\r\n"],
+        vec!["HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n", "HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n"],
+        vec!["HTTP/1.1 102 Hm\r\n\r\nHTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n"],
+    ] {
+        let (url, server) = serve(move |listener| {
+            let mut peer = accept(&listener);
+            peer.head().unwrap();
+            for piece in pieces {
+                peer.say(piece);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let body = peer.body(BIG).len();
+            peer.say(&format!("HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n{OK}"));
+            body
+        });
+        let answer = answer(send(&mut client(&config(&url)), "a", &mut big()));
+        assert!(answer.status == 200 && !answer.early, "{answer:?}");
+        assert_eq!(server.join().unwrap(), BIG);
+    }
+}
+
 #[test]
 fn the_body_is_not_sent_when_the_answer_comes_first() {
     let (url, server) = serve(|listener| {

@@ -9,6 +9,7 @@
 //!   An answer ends the writing: what ureq hands over from then on is
 //!   swallowed, so that it comes to reading the answer, and the connection is
 //!   not used again.
+//! - *Interim answers are passed over*, those with fields of their own, too.
 //! - *A failed write is not the last word.* The answer that came before the
 //!   failure is read if there is one; only when there is none is it the failure.
 //! - *Stalled is not slow.* Only when no byte at all has gone out for the stall
@@ -168,9 +169,7 @@ impl Line {
     fn hear(&mut self) -> io::Result<bool> {
         loop {
             // The answer may have come together with an interim one.
-            while let Interim::Whole(len) = interim(self.buffers.input()) {
-                self.buffers.input_consume(len);
-            }
+            self.pass_over();
             if interim(self.buffers.input()) == Interim::No && !self.buffers.input().is_empty() {
                 return Ok(true);
             }
@@ -182,6 +181,17 @@ impl Line {
                 Err(err) => return Err(err),
             }
         }
+    }
+
+    /// Takes the interim answers from the front of the input. True if one of them says to go
+    /// on (100). ureq must not see them: it takes one with fields for the answer.
+    fn pass_over(&mut self) -> bool {
+        let mut go_on = false;
+        while let Interim::Whole(len) = interim(self.buffers.input()) {
+            go_on |= self.buffers.input()[9..].starts_with(b"100");
+            self.buffers.input_consume(len);
+        }
+        go_on
     }
 
     fn fill(&mut self, wait: Duration) -> io::Result<usize> {
@@ -294,7 +304,17 @@ impl Transport for Line {
         loop {
             // One and the same wait for most reads, so that it is set only once.
             match self.fill(slice(LAST_WORD, left)) {
-                Ok(amount) => return Ok(amount > 0),
+                Ok(0) => return Ok(false),
+                Ok(_) if self.tunnel => return Ok(true),
+                Ok(_) => {
+                    let go_on = self.pass_over() && timeout.reason == ureq::Timeout::Await100;
+                    match interim(self.buffers.input()) {
+                        Interim::No if !self.buffers.input().is_empty() => return Ok(true),
+                        // To ureq the end of the wait is as good as the word to go on.
+                        _ if go_on => return Err(ureq::Error::Timeout(timeout.reason)),
+                        _ => {}
+                    }
+                }
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 Err(err) => return Err(err.into()),
@@ -331,7 +351,8 @@ fn slice(slice: Duration, whole: Duration) -> Duration {
     if cfg!(windows) { whole } else { slice.min(whole) }
 }
 
-/// Whether input begins with an interim answer (1xx), which is not the answer.
+/// Whether input begins with an interim answer (1xx), which is not the answer. (Nobody asked
+/// for 101: where it comes, nothing follows.)
 #[derive(Debug, PartialEq, Eq)]
 enum Interim {
     No,
@@ -352,6 +373,7 @@ fn interim(input: &[u8]) -> Interim {
     }
     match input.get(9) {
         None => Interim::Perhaps,
+        Some(b'1') if input[9..].starts_with(b"101") => Interim::No,
         Some(b'1') => match input.windows(4).position(|end| end == b"\r\n\r\n") {
             Some(at) => Interim::Whole(at + 4),
             None => Interim::Perhaps,
@@ -370,8 +392,10 @@ mod tests {
         assert_eq!(interim(b"HT"), Interim::Perhaps);
         assert_eq!(interim(b"HTTP/1.1 "), Interim::Perhaps);
         assert_eq!(interim(b"HTTP/1.1 4"), Interim::No);
+        assert_eq!(interim(b"HTTP/1.1 101 Switching Protocols"), Interim::No);
         assert_eq!(interim(b"HTTP/1.1 100 Continue\r\n"), Interim::Perhaps);
         assert_eq!(interim(b"HTTP/1.1 100 Continue\r\n\r\nHTTP"), Interim::Whole(25));
+        assert_eq!(interim(b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"), Interim::Whole(31));
         assert_eq!(interim(b"SSH-2.0"), Interim::No);
     }
 }

@@ -1,0 +1,171 @@
+//! Files into nginx and Apache, and what `check` says of them.
+
+use super::service::{Nginx, Service, find, free_port, is_root};
+use crate::util::{BOUND, Daemon, Dir, Rng, config, dirpost, wait_until};
+
+/// Files of several sizes and names, written to `dir`.
+pub fn drop_files(dir: &Dir, seed: u64) -> Vec<(String, Vec<u8>)> {
+    let mut rng = Rng(seed);
+    let sizes = [1, 700, 70_000, 1 << 20, (1 << 20) + 1, 9_000_000];
+    let names = ["one.csv", "two words.txt", "ü ☃.json", "100%.bin", "q?a=b&c#d;.xml", "large.dat"];
+    names
+        .iter()
+        .zip(sizes)
+        .map(|(name, size)| {
+            let bytes = rng.bytes(size);
+            dir.write(name, &bytes);
+            ((*name).to_string(), bytes)
+        })
+        .collect()
+}
+
+/// Delivers `sources`, and looks at what the server has in `folder` of `place`.
+pub fn delivers(config: &str, dir: &Dir, sources: &[(String, Vec<u8>)], place: &Dir, folder: &str) {
+    let _daemon = Daemon::start(config);
+    wait_until("all filed", BOUND, || dir.done().len() == sources.len());
+    for (name, bytes) in sources {
+        assert!(place.read(format!("{folder}/{name}")) == *bytes, "{name} differs");
+    }
+}
+
+/// What `check` prints.
+pub fn check(config: &str) -> String {
+    let dir = Dir::new();
+    let file = dir.write("dirpost.toml", config);
+    let out = dirpost(&["check", "--config", file.to_str().unwrap()]);
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[test]
+fn nginx_takes_files_over_tls_from_an_authority_of_its_own() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    let sources = drop_files(&dir, 1);
+    let url = format!("https://localhost:{}/in/{{path}}", nginx.tls);
+    let extra = format!("send.method = \"PUT\"\nsend.tls.ca = '{}'", nginx.path("ca.pem"));
+    delivers(&config(dir.path(), &url, &extra), &dir, &sources, &nginx.place, "www/in");
+}
+
+#[test]
+fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    let sources = drop_files(&dir, 2);
+    let url = format!("https://localhost:{}/in/{{path}}", nginx.strict);
+    let ca = format!("send.method = \"PUT\"\nsend.tls.ca = '{}'\n", nginx.path("ca.pem"));
+    {
+        // nginx answers 400 to everybody without one: the brake holds after two.
+        let daemon = Daemon::start(&config(dir.path(), &url, &format!("{ca}send.brake = 2\nsend.workers = 1")));
+        daemon.wait_log("rejected");
+        wait_until("the brake", BOUND, || dir.dead().len() >= 2);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert_eq!(dir.dead().len(), 2, "the brake did not hold");
+        assert!(dir.done().is_empty());
+    }
+    for name in dir.dead() {
+        std::fs::rename(dir.join(format!(".dirpost/dead-letter/{name}")), dir.join(&name)).unwrap();
+    }
+    let proof =
+        format!("send.tls.client_cert = '{}'\nsend.tls.client_key = '{}'", nginx.path("me.pem"), nginx.path("me.key"));
+    delivers(&config(dir.path(), &url, &(ca + &proof)), &dir, &sources, &nginx.place, "www/in");
+}
+
+#[test]
+fn check_tells_of_certificates_and_ports_in_one_sentence() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    let ca = format!("send.tls.ca = '{}'", nginx.path("ca.pem"));
+    let (tls, plain, closed) = (nginx.tls, nginx.plain, free_port());
+    let cases = [
+        (format!("https://localhost:{tls}/"), "", "from an authority that is not trusted here"),
+        (format!("https://127.0.0.1:{tls}/"), &ca, "is for localhost, not for 127.0.0.1"),
+        (format!("https://localhost:{plain}/"), &ca, "does not speak TLS on this port"),
+        (format!("http://localhost:{closed}/"), "", "refuses connections"),
+        ("http://nowhere.invalid/".into(), "", "does not resolve"),
+    ];
+    for (url, extra, sentence) in cases {
+        let said = check(&config(dir.path(), &url, extra));
+        let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
+        assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{url}: wanted `{sentence}`, it said:\n{said}");
+        println!("{}", wrong[0]);
+    }
+    let said = check(&config(dir.path(), &format!("https://localhost:{tls}/"), &ca));
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+/// Apache with mod_dav, where the user `plant` has the password `s3cret`.
+struct Apache {
+    place: Dir,
+    port: u16,
+    _service: Service,
+}
+
+impl Apache {
+    fn start() -> Option<Apache> {
+        let openssl = find("openssl")?;
+        let (place, port) = (Dir::new(), free_port());
+        let hash = std::process::Command::new(openssl).args(["passwd", "-apr1", "s3cret"]).output().unwrap();
+        let hash = String::from_utf8(hash.stdout).unwrap();
+        place.write("users", format!("plant:{hash}"));
+        place.mkdir("www");
+        place.mkdir("locks");
+        // Apache as root serves as somebody else, who must be able to write.
+        for name in ["", "www", "locks"] {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(place.join(name), std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let user = if is_root() { "User www-data\nGroup www-data" } else { "" };
+        let root = place.path().display();
+        let modules = "/usr/lib/apache2/modules";
+        let mut text = format!(
+            "ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {root}/pid\n\
+             ErrorLog {root}/error.log\nDefaultRuntimeDir {root}\nMutex file:{root} default\n"
+        );
+        for name in ["mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "dav", "dav_fs"]
+        {
+            text += &format!("LoadModule {name}_module {modules}/mod_{name}.so\n");
+        }
+        text += &format!(
+            "{user}\nDavLockDB {root}/locks/db\nDocumentRoot {root}/www\n\
+             <Directory {root}/www>\nDav On\nAuthType Basic\nAuthName in\nAuthUserFile {root}/users\n\
+             Require valid-user\n</Directory>\n"
+        );
+        let conf = place.write("apache.conf", text);
+        let service = Service::start(&place, "apache2", &["-D", "FOREGROUND", "-f", conf.to_str().unwrap()], port)?;
+        Some(Apache { place, port, _service: service })
+    }
+}
+
+#[test]
+fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
+    let Some(apache) = Apache::start() else { return };
+    let (dir, keys) = (Dir::new(), Dir::new());
+    let sources = drop_files(&dir, 3);
+    let password = keys.write("password", "wrong\n");
+    let url = format!("http://127.0.0.1:{}/{{path}}", apache.port);
+    let extra =
+        format!("send.method = \"PUT\"\nsend.auth = {{ user = \"plant\", password_file = '{}' }}", password.display());
+    let config = config(dir.path(), &url, &extra);
+    let said = check(&config);
+    assert!(said.lines().any(|line| line.starts_with("WRONG") && line.contains("401")), "{said}");
+    let daemon = Daemon::start(&config);
+    daemon.wait_log("401");
+    assert!(dir.done().is_empty() && dir.dead().is_empty());
+    keys.write("password", "s3cret\n");
+    wait_until("all filed", BOUND, || dir.done().len() == sources.len());
+    for (name, bytes) in &sources {
+        assert!(apache.place.read(format!("www/{name}")) == *bytes, "{name} differs");
+    }
+    assert!(!daemon.has_logged("s3cret"));
+    // A collection that does not exist is a 409 in WebDAV: later, not never.
+    dir.write("missing/late.csv", "late");
+    daemon.wait_log("409");
+    assert!(dir.dead().is_empty());
+    let made = apache.place.mkdir("www/missing");
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o777)).unwrap();
+    wait_until("the late one", BOUND, || dir.done().len() == sources.len() + 1);
+    assert_eq!(apache.place.text("www/missing/late.csv"), "late");
+    let said = check(&config);
+    assert!(!said.contains("WRONG"), "{said}");
+}
