@@ -102,6 +102,8 @@ pub use self::finish::Ending as EndingPolicy;
 const MAX_FILING: usize = 4096;
 /// So many checks run side by side.
 pub const INSPECTORS: usize = 2;
+/// What a scan may take beyond four times the one before and count in full.
+const UNUSUAL: Duration = Duration::from_secs(1);
 /// A scan that takes longer hangs.
 const HANG: Duration = Duration::from_secs(30);
 /// How long what is on its way may take after a stop was asked for.
@@ -147,6 +149,8 @@ struct Scan {
     running: Option<Mono>,
     next: Mono,
     complete: bool,
+    /// How long the last one took, as far as that counts.
+    usual: Duration,
     /// How many were complete.
     completed: u64,
     hangs: Option<Trouble>,
@@ -176,7 +180,15 @@ impl Engine {
             gate: Gate::new(policy.backoff, now.mono),
             brake: Brake::new(policy.brake),
             command_brake: Brake::new(policy.brake),
-            scan: Scan { number: 0, running: None, next: now.mono, complete: true, completed: 0, hangs: None },
+            scan: Scan {
+                number: 0,
+                running: None,
+                next: now.mono,
+                complete: true,
+                usual: Duration::ZERO,
+                completed: 0,
+                hangs: None,
+            },
             head: None,
             again_next: false,
             gate_trouble: None,
@@ -387,9 +399,14 @@ impl Engine {
             self.note(Note::ScanBack { since: now.mono.since(hangs.since) });
         }
         let took = now.mono.since(started);
-        let rest = took.mul_f64((1.0 / self.policy.max_share - 1.0).clamp(0.0, 1e6));
-        // The time of a scan that hung, or did not get far, does not count.
+        // The time of a scan that hung, or did not get far, does not count; nor does most of one
+        // that took far longer than the one before: that was the share, not the looking.
+        let counted = took.min(self.scan.usual * 4 + UNUSUAL);
+        let rest = counted.mul_f64((1.0 / self.policy.max_share - 1.0).clamp(0.0, 1e6));
         let rest = if result.is_ok() && took < HANG { rest } else { Duration::ZERO };
+        if result.is_ok() {
+            self.scan.usual = counted;
+        }
         self.scan.next = (started + self.policy.interval).max(now.mono + rest);
         match result {
             Ok(()) => {

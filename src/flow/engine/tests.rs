@@ -87,3 +87,24 @@ fn whatever_it_waits_for_it_never_asks_to_be_woken_in_the_past() {
         }
     }
 }
+
+#[test]
+fn one_scan_that_hung_for_a_while_does_not_put_off_the_next_for_minutes_but_slow_ones_do() {
+    let mut engine = engine(|config| config.watch.interval = Duration::from_secs(5));
+    engine.on(at(0), Input::Tick);
+    engine.on(at(10), Input::Scanned(Ok(())));
+    engine.on(at(5_000), Input::Tick);
+    engine.on(at(30_000), Input::Scanned(Ok(())));
+    let next = engine.wake_at().unwrap();
+    assert!(next <= Mono(30_000 + 4_000), "{next:?}");
+    // A folder that always takes 10 s is looked at a quarter of the time.
+    let mut now = next.0;
+    for _ in 0..6 {
+        engine.on(at(now), Input::Tick);
+        engine.on(at(now + 10_000), Input::Scanned(Ok(())));
+        now = engine.wake_at().unwrap().0.max(now + 10_000);
+    }
+    engine.on(at(now), Input::Tick);
+    engine.on(at(now + 10_000), Input::Scanned(Ok(())));
+    assert_eq!(engine.wake_at(), Some(Mono(now + 40_000)));
+}
