@@ -9,5 +9,6 @@ mod cli;
 mod endpoints;
 mod faults;
 mod nginx;
+mod sending;
 mod settle;
 mod signals;
