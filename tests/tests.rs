@@ -11,5 +11,6 @@ mod dead;
 mod endpoints;
 mod faults;
 mod nginx;
+mod sending;
 mod settle;
 mod signals;

@@ -2,7 +2,7 @@
 
 use super::servers::{delivers, drop_files};
 use super::service::{Nginx, Service, free_port, is_root};
-use crate::util::{Daemon, Dir, config, dirpost};
+use crate::util::{Daemon, Dir, check, config};
 
 /// Both kinds of URL through the proxy.
 fn goes_through(nginx: &Nginx, proxy: &str) {
@@ -31,11 +31,8 @@ fn is_asked_for_a_password(nginx: &Nginx, proxy: &str) {
         let daemon = Daemon::start(&text);
         daemon.wait_log("nothing is lost");
         assert!(dir.done().is_empty() && dir.dead().is_empty());
-        let keep = Dir::new();
-        let file = keep.write("dirpost.toml", &text);
-        let out = dirpost(&["check", "--config", file.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        assert!(said.lines().any(|line| line.starts_with("WRONG") && line.contains("proxy")), "{said}");
+        let wrong = check(&text, &[]);
+        assert!(wrong.len() == 1 && wrong[0].contains("proxy"), "{wrong:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files into nginx and Apache, and what `check` says of them.
 
 use super::service::{Nginx, Service, find, free_port, is_root};
-use crate::util::{BOUND, Daemon, Dir, Rng, config, dirpost, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Rng, check, config, wait_until};
 
 /// Files of several sizes and names, written to `dir`.
 pub fn drop_files(dir: &Dir, seed: u64) -> Vec<(String, Vec<u8>)> {
@@ -26,14 +26,6 @@ pub fn delivers(config: &str, dir: &Dir, sources: &[(String, Vec<u8>)], place: &
     for (name, bytes) in sources {
         assert!(place.read(format!("{folder}/{name}")) == *bytes, "{name} differs");
     }
-}
-
-/// What `check` prints.
-pub fn check(config: &str) -> String {
-    let dir = Dir::new();
-    let file = dir.write("dirpost.toml", config);
-    let out = dirpost(&["check", "--config", file.to_str().unwrap()]);
-    String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 #[test]
@@ -84,13 +76,25 @@ fn check_tells_of_certificates_and_ports_in_one_sentence() {
         ("http://nowhere.invalid/".into(), "", "does not resolve"),
     ];
     for (url, extra, sentence) in cases {
-        let said = check(&config(dir.path(), &url, extra));
-        let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
-        assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{url}: wanted `{sentence}`, it said:\n{said}");
+        let wrong = check(&config(dir.path(), &url, extra), &[]);
+        assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{url}: wanted `{sentence}`: {wrong:?}");
         println!("{}", wrong[0]);
     }
-    let said = check(&config(dir.path(), &format!("https://localhost:{tls}/"), &ca));
-    assert!(!said.contains("WRONG"), "{said}");
+    let url = format!("https://localhost:{tls}/");
+    assert_eq!(check(&config(dir.path(), &url, &ca), &[]), [""; 0]);
+}
+
+#[test]
+fn an_authority_that_the_system_trusts_is_trusted_and_not_with_the_bundled_roots() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    let url = format!("https://localhost:{}/", nginx.tls);
+    // The system's store is where OpenSSL's variable says it is.
+    let store = nginx.path("ca.pem");
+    let env = [("SSL_CERT_FILE", &*store)];
+    assert_eq!(check(&config(dir.path(), &url, ""), &env), [""; 0]);
+    let wrong = check(&config(dir.path(), &url, "send.tls.roots = \"bundled\""), &env);
+    assert!(wrong.len() == 1 && wrong[0].contains("not trusted here"), "{wrong:?}");
 }
 
 /// Apache with mod_dav, where the user `plant` has the password `s3cret`.
@@ -146,8 +150,8 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     let extra =
         format!("send.method = \"PUT\"\nsend.auth = {{ user = \"plant\", password_file = '{}' }}", password.display());
     let config = config(dir.path(), &url, &extra);
-    let said = check(&config);
-    assert!(said.lines().any(|line| line.starts_with("WRONG") && line.contains("401")), "{said}");
+    let wrong = check(&config, &[]);
+    assert!(wrong.len() == 1 && wrong[0].contains("401"), "{wrong:?}");
     let daemon = Daemon::start(&config);
     daemon.wait_log("401");
     assert!(dir.done().is_empty() && dir.dead().is_empty());
@@ -166,6 +170,5 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o777)).unwrap();
     wait_until("the late one", BOUND, || dir.done().len() == sources.len() + 1);
     assert_eq!(apache.place.text("www/missing/late.csv"), "late");
-    let said = check(&config);
-    assert!(!said.contains("WRONG"), "{said}");
+    assert_eq!(check(&config, &[]), [""; 0]);
 }

@@ -38,6 +38,17 @@ pub fn once(config: &str, args: &[&str]) -> Output {
     dirpost(&[&["once", "--config", &file], args].concat())
 }
 
+/// What `check` says is wrong, with variables in its environment.
+pub fn check(config: &str, env: &[(&str, &str)]) -> Vec<String> {
+    let dir = Dir::new();
+    let file = dir.write("dirpost.toml", config);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dirpost"));
+    command.arg("check").arg("--config").arg(file).env_remove("RUST_LOG").envs(env.iter().copied());
+    let said = String::from_utf8(command.output().expect("it starts").stdout).expect("text");
+    assert!(said.contains("the configuration is valid"), "{said}");
+    said.lines().filter(|line| line.starts_with("WRONG")).map(str::to_string).collect()
+}
+
 /// `run`, until it is dropped.
 pub struct Daemon {
     child: Child,
@@ -99,6 +110,15 @@ impl Daemon {
             assert!(started.elapsed() < bound, "it is still running after {bound:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The most memory it ever had, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let number = line.split_whitespace().next().expect("a number");
+        number.parse::<u64>().expect("KiB") * 1024
     }
 
     /// User and system time so far.

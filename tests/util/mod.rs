@@ -7,7 +7,7 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-pub use daemon::{Daemon, config, dirpost, once};
+pub use daemon::{Daemon, check, config, dirpost, once};
 pub use dir::{Dir, Rng};
 pub use server::{Gate, Reaction, Server};
 
