@@ -1,6 +1,7 @@
 //! The progress bar of `once` on a terminal.
 
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -11,7 +12,10 @@ use crate::shell::report::bytes;
 /// A bar, or nothing where nobody would see it.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    shown: Option<Instant>,
 }
+
+const EVERY: Duration = Duration::from_millis(100);
 
 impl Progress {
     /// `wanted`, and only on a terminal.
@@ -23,14 +27,20 @@ impl Progress {
             let target = ProgressDrawTarget::stderr_with_hz(10);
             ProgressBar::with_draw_target(Some(0), target).with_style(style)
         });
-        Progress { bar }
+        Progress { bar, shown: None }
     }
 
-    pub fn show(&self, tally: Tally) {
+    /// Shows where it stands, ten times a second at most.
+    pub fn show(&mut self, tally: impl FnOnce() -> Tally) {
         let Some(bar) = &self.bar else { return };
-        bar.set_length(tally.delivered_bytes + tally.moving_bytes);
+        if self.shown.is_some_and(|shown| shown.elapsed() < EVERY) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let tally = tally();
+        bar.set_length(tally.delivered_bytes + tally.left_bytes);
         bar.set_position(tally.delivered_bytes);
-        bar.set_message(format!("{} of {} files", tally.delivered, tally.delivered + tally.moving as u64));
+        bar.set_message(format!("{} of {} files", tally.delivered, tally.delivered + tally.left));
     }
 
     /// Prints something else to the terminal without disturbing the bar.

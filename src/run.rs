@@ -271,7 +271,7 @@ impl Daemon {
                     next = inbox.try_recv().ok();
                 }
             }
-            self.progress.show(self.engine.tally());
+            self.progress.show(|| self.engine.tally());
             let now = clock::now();
             let received = match self.engine.wake_at() {
                 Some(wake) => inbox.recv_timeout(wake.since(now.mono)),

@@ -162,11 +162,9 @@ pub struct Tally {
     pub delivered: u64,
     pub delivered_bytes: u64,
     pub condemned: u64,
-    /// In motion now.
-    pub moving: usize,
-    /// Of these, waiting for a marker or content.
-    pub waiting: usize,
-    pub moving_bytes: u64,
+    /// Still to be delivered, those that wait for their writer not counted.
+    pub left: u64,
+    pub left_bytes: u64,
 }
 
 impl Engine {
@@ -263,9 +261,14 @@ impl Engine {
         [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline()].into_iter().flatten().min()
     }
 
-    /// Counts, for a progress bar and the log.
+    /// Counts, for a progress bar. It goes through all files in motion: not for every turn.
     pub fn tally(&self) -> Tally {
-        Tally { moving: self.motions.len(), waiting: self.motions.count(State::Waiting), ..self.tally }
+        let mut tally = self.tally;
+        for motion in self.motions.iter().filter(|motion| !matches!(motion.state, State::Filing | State::Waiting)) {
+            tally.left += 1;
+            tally.left_bytes += motion.still.look.stamp.size;
+        }
+        tally
     }
 
     /// How many files are on their way to or at the endpoint, or being filed.
@@ -307,7 +310,6 @@ impl Engine {
     }
 
     fn add(&mut self, path: Rel, still: Still, marker: Option<super::file::Look>, now: Now) -> FileNo {
-        self.tally.moving_bytes += still.look.stamp.size;
         let mut motion = Motion::new(path.clone(), still, marker, now.wall);
         motion.used_marker = self.used_markers.get(&path).copied();
         let file = self.motions.add(motion);
@@ -326,7 +328,6 @@ impl Engine {
     /// Takes `file` out of motion: nothing is known of it any more.
     fn drop_file(&mut self, file: FileNo) -> Option<Motion> {
         let motion = self.motions.remove(file)?;
-        self.tally.moving_bytes = self.tally.moving_bytes.saturating_sub(motion.still.look.stamp.size);
         self.gate.untried(file);
         if self.head == Some(file) {
             self.head = None;
@@ -380,11 +381,9 @@ impl Engine {
         if motion.is_busy() {
             return;
         }
-        let old = motion.still.look.stamp.size;
         let changed = motion.still.observe(look, now, &self.steps);
         if changed {
             motion.forget_version(now.wall);
-            self.tally.moving_bytes = self.tally.moving_bytes + look.stamp.size - old.min(self.tally.moving_bytes);
             self.gate.forget(file);
             self.release_line(file);
         }

@@ -143,6 +143,10 @@ impl Motions {
         self.files.get_mut(&file)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Motion> {
+        self.files.values()
+    }
+
     pub fn len(&self) -> usize {
         self.files.len()
     }

@@ -241,8 +241,6 @@ impl Engine {
             // How it changed is not to be seen, so its stillness starts now.
             still.since = now.mono;
         }
-        self.tally.moving_bytes =
-            (self.tally.moving_bytes + still.look.stamp.size).saturating_sub(motion.still.look.stamp.size);
         motion.still = still;
         motion.forget_version(now.wall);
         let path = motion.path.clone();
