@@ -191,18 +191,18 @@ pub struct Reason {
 #[derive(Clone, Debug)]
 pub enum Filed {
     /// It is away, and that is on the disk. Where it lies now, if it does.
-    Away {
-        to: Option<String>,
-    },
+    Away { to: Option<String> },
     /// What was moved was not what was sent: a new version. It is back at its place.
     PutBack(Look),
     /// As before, but the place was taken meanwhile: the new version is in dead-letter.
-    Displaced {
-        to: String,
-    },
+    Displaced { to: String },
     /// Somebody else took it away.
     Gone,
-    Failed(String),
+    Failed {
+        why: String,
+        /// It has left its place already: where it lies, for the next try.
+        moved: Option<String>,
+    },
     /// The acceptance could not be written to the journal.
     Unwritten(String),
 }

@@ -50,7 +50,7 @@ impl Journal {
     /// Of the calls.
     pub fn open(state: &Folder, now: Wall) -> io::Result<(Journal, Replay)> {
         let folder = state.make(&Rel::new(b"journal"))?;
-        let numbers = numbers(state)?;
+        let numbers = numbers(&folder)?;
         let replay = read(&folder, &numbers)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let (file, size) = begin(&folder, number, &replay.lines(now))?;
@@ -120,7 +120,7 @@ impl Journal {
     fn compact(&self, now: Wall) -> io::Result<()> {
         // Appends wait: nothing may be written to the old file behind what is read here.
         let mut inner = self.lock();
-        let numbers: Vec<u64> = (1..=inner.number).collect();
+        let numbers = numbers(&self.folder)?;
         let replay = read(&self.folder, &numbers)?;
         let number = inner.number + 1;
         let (file, size) = begin(&self.folder, number, &replay.lines(now))?;
@@ -145,9 +145,9 @@ fn name(number: u64) -> Vec<u8> {
 }
 
 /// The numbers of the files that are there, in order.
-fn numbers(state: &Folder) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = state
-        .names(&Rel::new(b"journal"))?
+fn numbers(folder: &Folder) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = folder
+        .names(&Rel::root())?
         .iter()
         .filter_map(|name| std::str::from_utf8(name).ok()?.strip_suffix(".jsonl")?.parse().ok())
         .collect();

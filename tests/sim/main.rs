@@ -66,11 +66,11 @@ fn plan(world: &mut World, crashes: bool) {
         }
         let steps = steps(&mut world.rng);
         let start = world.rng.below(FAULTS as u64 / 2);
-        world.writers.push(Writer { name, steps });
+        world.writers.push(Writer { name, steps, version: 0 });
         world.at(start, Event::Write(number));
     }
     // A good file at the end: only an acceptance releases the brake.
-    world.writers.push(Writer { name: "last".into(), steps: vec![(0, Step::Replace)] });
+    world.writers.push(Writer { name: "last".into(), steps: vec![(0, Step::Replace)], version: 0 });
     world.at(FAULTS as u64 + 5_000, Event::Write(files));
     let mut at = 0;
     while at < FAULTS {

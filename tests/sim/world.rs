@@ -73,6 +73,8 @@ pub enum Step {
 pub struct Writer {
     pub name: String,
     pub steps: Vec<(i64, Step)>,
+    /// What it has written last.
+    pub version: Version,
 }
 
 pub struct World {
@@ -176,7 +178,10 @@ impl World {
         };
         self.say(|| format!("writer: {name} {step:?}"));
         let wall = self.wall();
-        let old = self.watched.get(&name).copied();
+        // A file that was moved while it was being written is written on through the handle
+        // that its writer holds.
+        let moved = self.moved_from_under(writer, step);
+        let old = moved.as_ref().map(|place| self.area(place)[place]).or_else(|| self.watched.get(&name).copied());
         match step {
             Step::Delete => {
                 if let Some(old) = self.watched.remove(&name) {
@@ -184,9 +189,14 @@ impl World {
                 }
             }
             Step::Finish => {
-                if let Some(node) = self.watched.get_mut(&name) {
+                let node = match &moved {
+                    Some(place) => self.area(place).get_mut(place),
+                    None => self.watched.get_mut(&name),
+                };
+                if let Some(node) = node {
                     node.complete = true;
-                    self.left.insert(node.version);
+                    let version = node.version;
+                    self.left.insert(version);
                 } else {
                     // It was taken away while it was being written: only a writer that
                     // paused for longer than the settle time allows that.
@@ -218,12 +228,31 @@ impl World {
                 if complete {
                     self.left.insert(version);
                 }
-                self.watched.insert(name.clone(), Node { version, look, changed: self.time, complete });
+                self.writers[writer].version = version;
+                let node = Node { version, look, changed: self.time, complete };
+                match moved {
+                    Some(place) => self.area(&place).insert(place, node),
+                    None => self.watched.insert(name.clone(), node),
+                };
             }
         }
         if let Some(&(pause, _)) = self.writers[writer].steps.first() {
             self.at(pause as u64, Event::Write(writer));
         }
+    }
+
+    /// Where the file is that this writer has open, if not at its place.
+    fn moved_from_under(&self, writer: usize, step: Step) -> Option<String> {
+        if !matches!(step, Step::Append | Step::Finish) {
+            return None;
+        }
+        let version = self.writers[writer].version;
+        let is_it = |node: &Node| node.version == version && !node.complete;
+        [&self.done, &self.dead]
+            .into_iter()
+            .flat_map(|area| area.iter())
+            .find(|(_, node)| is_it(node))
+            .map(|(place, _)| place.clone())
     }
 
     // ---- scan -----------------------------------------------------------------------
@@ -358,7 +387,7 @@ impl World {
 
     pub fn file_rename(&mut self, job: Filing, to: String) {
         if self.faulty && self.rng.below(15) == 0 {
-            let filed = Filed::Failed("the disk is full".into());
+            let filed = Filed::Failed { why: "the disk is full".into(), moved: None };
             self.soon(20, Event::FileDone(job, filed));
             return;
         }
@@ -374,6 +403,11 @@ impl World {
     }
 
     pub fn file_look(&mut self, job: Filing, to: String) {
+        if self.faulty && self.rng.below(15) == 0 {
+            let filed = Filed::Failed { why: "EIO".into(), moved: Some(to) };
+            self.soon(20, Event::FileDone(job, filed));
+            return;
+        }
         let node = self.area(&to)[&to];
         let same =
             if job.look.ino == 0 { node.look.stamp == job.look.stamp } else { node.look.same_but_moved(&job.look) };
@@ -394,7 +428,7 @@ impl World {
     }
 
     pub fn file_done(&mut self, job: &Filing, filed: Filed) -> Input {
-        if !matches!(filed, Filed::Failed(_)) {
+        if !matches!(filed, Filed::Failed { .. }) {
             self.write_down(&job.path, job.look.stamp, JournalEvent::Filed);
         }
         self.say(|| format!("filed {}: {filed:?}", job.path));

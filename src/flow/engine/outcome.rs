@@ -317,12 +317,13 @@ impl Engine {
                 self.note(Note::Filed { path, to: None });
                 self.leave(file);
             }
-            Filed::Failed(why) => {
+            Filed::Failed { why, moved } => {
                 if let Some(motion) = self.motions.get_mut(file)
                     && let Some(filing) = &mut motion.filing
                 {
                     // The journal has the acceptance by now.
                     filing.unwritten = None;
+                    filing.resumed = moved.or(filing.resumed.take());
                 }
                 self.trouble(file, "file", why, now);
             }

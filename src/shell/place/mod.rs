@@ -140,7 +140,7 @@ impl Placer {
                     plans[at] = Some(plan);
                 }
                 Ok(None) => results[at] = Some(Filed::Away { to: None }),
-                Err(err) => results[at] = Some(self.failed(job, &err)),
+                Err(err) => results[at] = Some(self.failed(job, None, &err)),
             }
         }
         if let Err(err) = self.append(&moving) {
@@ -149,7 +149,8 @@ impl Placer {
         }
         for ((job, plan), result) in jobs.iter().zip(&mut plans).zip(&mut results) {
             if let Some(plan) = plan {
-                *result = Some(self.carry_out(&root, opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
+                let filed = self.carry_out(&root, opened, job, plan);
+                *result = Some(filed.unwrap_or_else(|err| self.failed(job, Some(plan), &err)));
             }
         }
         self.settle(jobs, opened, results)
@@ -184,8 +185,8 @@ impl Placer {
         let mut filed = Vec::new();
         let mut answers = Vec::new();
         for (job, result) in jobs.iter().zip(results) {
-            let result = result.unwrap_or_else(|| Filed::Failed("it was passed over".into()));
-            let over = !matches!(result, Filed::Failed(_) | Filed::Unwritten(_));
+            let result = result.unwrap_or_else(|| Filed::Failed { why: "it was passed over".into(), moved: None });
+            let over = !matches!(result, Filed::Failed { .. } | Filed::Unwritten(_));
             // Until the move is on the disk the journal keeps the acceptance. The files are
             // where they belong all the same; the next start finds them there.
             if over && synced.is_ok() && !matches!(job.to, Destination::Keep) {
@@ -202,13 +203,14 @@ impl Placer {
         answers
     }
 
-    fn failed(&self, job: &Filing, err: &io::Error) -> Filed {
+    fn failed(&self, job: &Filing, plan: Option<&Plan>, err: &io::Error) -> Filed {
         let to = match job.to {
             Destination::Done => self.done.display().to_string(),
             Destination::DeadLetter(_) => self.dead.display().to_string(),
             Destination::Delete | Destination::Keep => String::from(".dirpost/staging"),
         };
-        Filed::Failed(format!("moving it to {to}: {}", explain(err)))
+        let moved = plan.filter(|plan| plan.moved && !plan.to.is_empty()).map(|plan| plan.to.clone());
+        Filed::Failed { why: format!("moving it to {to}: {}", explain(err)), moved }
     }
 
     /// Chooses where a file goes. `None`: nowhere, it stays.
@@ -273,19 +275,21 @@ impl Placer {
 
     /// Renames, looks, and does what remains.
     fn carry_out(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<Filed> {
-        if let Destination::DeadLetter(reason) = &job.to {
+        if let Destination::DeadLetter(reason) = &job.to
+            && plan.area == Area::Dead
+        {
             dead::write_reason(&plan.folder, &plan.name, job, reason)?;
         }
         if !plan.moved {
             match self.rename(root, opened, job, plan) {
-                Ok(Renamed::Done) => {}
+                Ok(Renamed::Done) => plan.moved = true,
                 Ok(Renamed::Taken) => return self.start_over(root, opened, job, plan),
                 Ok(Renamed::CrossesDevices) => return self.across(root, opened, job, plan),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     dead::remove_reason(job, plan);
                     // It may as well be the target's folder that is gone.
                     let source = self.source(root, opened, &job.path).and_then(|source| source.look(job.path.name()));
-                    if source.is_ok() {
+                    if !source.is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
                         opened.targets.clear();
                         return Err(err);
                     }
@@ -341,38 +345,35 @@ impl Placer {
     fn across(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<Filed> {
         dead::remove_reason(job, plan);
         let wanted = plan.area;
-        let mut staged = self.fresh_plan(root, opened, job, Area::Staging)?;
-        self.append(&line(job, Event::Moving { to: staged.to.clone() }))?;
-        match self.rename(root, opened, job, &staged)? {
+        *plan = self.fresh_plan(root, opened, job, Area::Staging)?;
+        self.append(&line(job, Event::Moving { to: plan.to.clone() }))?;
+        match self.rename(root, opened, job, plan)? {
             Renamed::Done => {
-                let look = fresh_look(&staged.folder, &staged.name)?;
-                if !is_what_was_sent(&look, &job.look) {
-                    return self.put_back(root, opened, job, &staged);
+                plan.moved = true;
+                if !is_what_was_sent(&fresh_look(&plan.folder, &plan.name)?, &job.look) {
+                    return self.put_back(root, opened, job, plan);
                 }
-                self.copy_on(root, opened, job, &mut staged, wanted)
+                self.copy_on(root, opened, job, plan, wanted)
             }
             Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
-            // A folder of the share is a mount point of its own: copied from where it is.
-            Renamed::CrossesDevices => {
-                let source = self.source(root, opened, &job.path)?;
-                let mut in_place = Plan {
-                    area: Area::Staging,
-                    folder: source,
-                    name: job.path.name().to_vec(),
-                    to: String::new(),
-                    moved: true,
-                };
-                if wanted == Area::Staging {
-                    let look = fresh_look(&in_place.folder, &in_place.name)?;
-                    if !is_what_was_sent(&look, &job.look) {
-                        return Ok(Filed::PutBack(look));
-                    }
-                    in_place.folder.remove(&in_place.name)?;
-                    return Ok(Filed::Away { to: None });
-                }
-                self.copy_on(root, opened, job, &mut in_place, wanted)
-            }
+            Renamed::CrossesDevices => self.copy_in_place(root, opened, job, wanted),
         }
+    }
+
+    /// A folder of the share is a mount point of its own: copied from where it is.
+    fn copy_in_place(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, wanted: Area) -> io::Result<Filed> {
+        let folder = self.source(root, opened, &job.path)?;
+        let name = job.path.name().to_vec();
+        let look = fresh_look(&folder, &name)?;
+        if !is_what_was_sent(&look, &job.look) {
+            return Ok(Filed::PutBack(look));
+        }
+        if wanted == Area::Staging {
+            folder.remove(&name)?;
+            return Ok(Filed::Away { to: None });
+        }
+        let mut in_place = Plan { area: Area::Staging, folder, name, to: String::new(), moved: true };
+        self.copy_on(root, opened, job, &mut in_place, wanted)
     }
 
     /// Copies a file that lies in the staging folder to where it belongs, and removes it there.
