@@ -180,7 +180,6 @@ fn a_probe_says_what_is_wrong() {
         ("HTTP/1.1 204 No\r\n\r\n", true, "answers"),
         ("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", true, "OPTIONS"),
         ("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", false, "credentials"),
-        ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", false, "path of send.url"),
         ("HTTP/1.1 302 F\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n", false, "https://x/"),
     ] {
         let (url, server) = answering(vec![answer.into()]);
@@ -188,6 +187,28 @@ fn a_probe_says_what_is_wrong() {
         assert!(probe.fine == fine && probe.sentence.contains(word), "{probe:?}");
         assert!(server.join().unwrap()[0].0.starts_with("OPTIONS / "));
     }
+}
+
+/// To some servers a question with OPTIONS has no address.
+#[test]
+fn a_404_to_a_probe_is_asked_about_again() {
+    const NO: &str = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    for (second, fine, word) in [
+        (NO, false, "path of send.url"),
+        (OK, true, "does not take OPTIONS (status 404)"),
+        ("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", true, "does not take OPTIONS"),
+        ("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", false, "credentials"),
+    ] {
+        let (url, server) = answering(vec![NO.into(), second.into()]);
+        let probe = client(&config(&url)).probe();
+        assert!(probe.fine == fine && probe.sentence.contains(word), "{probe:?}");
+        assert!(server.join().unwrap()[1].0.starts_with("GET / "));
+    }
+    // Where each file has an address, there is nothing yet at that of a new one.
+    let (url, server) = answering(vec![NO.into()]);
+    let probe = client(&config(&format!("{url}in/{{path}}"))).probe();
+    assert!(probe.fine && probe.sentence.contains("no file of the name"), "{probe:?}");
+    server.join().unwrap();
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //!
 //! It asks with `OPTIONS`, which changes nothing on any server and is answered
 //! by most; what it cannot tell is whether a file would be accepted. The URL's
-//! templates are filled in with a name that says whose question it is.
+//! templates are filled in with a name that says whose question it is. Some
+//! servers know of no address in a question with `OPTIONS` (404): those are
+//! asked once more with `GET`, which changes nothing, either.
 
 use ureq::http::{Method, Uri};
 
@@ -29,13 +31,24 @@ pub(super) fn probe(client: &mut Client) -> Probe {
         Err(err) => return wrong(format!("send.url is not a URL: {err}")),
     };
     client.rest();
-    let result = client.ask(Method::OPTIONS, uri);
+    let mut result = client.ask(Method::OPTIONS, uri.clone());
     let shared = client.shared.clone();
     let endpoint = &shared.names.endpoint;
+    let unknown = |result: &Try| matches!(result, Try::Answered(response, _) if response.status() == 404);
+    let again = unknown(&result);
+    if again {
+        if shared.style.names_file() {
+            return Probe { fine: true, sentence: not_there_yet(endpoint) };
+        }
+        result = client.ask(Method::GET, uri);
+    }
     match result {
         Try::Answered(response, _) => {
             let answer = answer::read(response, None, false);
-            let (fine, sentence) = meaning(endpoint, answer.status, answer.location.as_deref());
+            let (fine, sentence) = match answer.status {
+                200..=299 if again => (true, no_options(endpoint, 404)),
+                status => meaning(endpoint, status, answer.location.as_deref()),
+            };
             Probe { fine, sentence }
         }
         Try::Failed(err) => wrong(sentence::failure(&err, &client.exchange.state(), &shared.names).detail),
@@ -43,13 +56,21 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     }
 }
 
+fn no_options(endpoint: &str, status: u16) -> String {
+    format!("{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of sending")
+}
+
+fn not_there_yet(endpoint: &str) -> String {
+    format!(
+        "{endpoint} answers; it has no file of the name that was asked for (status 404), so nothing is known of \
+         what it will say to a new one"
+    )
+}
+
 fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String) {
     match status {
         200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
-        400 | 405 | 406 | 411 | 415 | 422 | 501 => (
-            true,
-            format!("{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of POST"),
-        ),
+        400 | 405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
         300..=399 => (
             false,
             format!(
@@ -69,7 +90,7 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
         404 => (
             false,
             format!(
-                "{endpoint} knows no such address (status 404 to OPTIONS): check the path of \
+                "{endpoint} knows no such address (status 404 to OPTIONS and GET): check the path of \
                  send.url"
             ),
         ),

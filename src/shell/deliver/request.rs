@@ -75,6 +75,11 @@ impl Style {
         &self.url
     }
 
+    /// Whether each file has an address of its own.
+    pub fn names_file(&self) -> bool {
+        self.url.contains("{path}") || self.url.contains("{name}")
+    }
+
     /// For a proxy that is asked to forward.
     pub fn proxy_authorization(&self) -> Option<&HeaderValue> {
         self.proxy_authorization.as_ref()
