@@ -1,6 +1,7 @@
 //! Real endpoints and real proxies from Debian's packages. What is not installed is said
 //! and skipped; `.ci/run` installs all of it.
 
+mod page;
 mod proxies;
 mod servers;
 mod service;

@@ -1,5 +1,6 @@
 //! Files into nginx and Apache, and what `check` says of them.
 
+use super::page::config_of;
 use super::service::{Nginx, Service, find, free_port, is_root};
 use crate::util::{BOUND, Daemon, Dir, Rng, check, config, wait_until};
 
@@ -57,9 +58,14 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
     for name in dir.dead() {
         std::fs::rename(dir.join(format!(".dirpost/dead-letter/{name}")), dir.join(&name)).unwrap();
     }
-    let proof =
-        format!("send.tls.client_cert = '{}'\nsend.tls.client_key = '{}'", nginx.path("me.pem"), nginx.path("me.key"));
-    delivers(&config(dir.path(), &url, &(ca + &proof)), &dir, &sources, &nginx.place, "www/in");
+    let names = [
+        ("/srv/outbox", dir.path().to_str().unwrap()),
+        ("files.example.org", &*format!("localhost:{}", nginx.strict)),
+        ("/etc/dirpost/ca.pem", &nginx.path("ca.pem")),
+        ("/etc/dirpost/client.pem", &nginx.path("me.pem")),
+        ("/etc/dirpost/client.key", &nginx.path("me.key")),
+    ];
+    delivers(&config_of("nginx, WebDAV PUT", &names), &dir, &sources, &nginx.place, "www/in");
 }
 
 #[test]
@@ -111,10 +117,10 @@ impl Apache {
         let hash = std::process::Command::new(openssl).args(["passwd", "-apr1", "s3cret"]).output().unwrap();
         let hash = String::from_utf8(hash.stdout).unwrap();
         place.write("users", format!("plant:{hash}"));
-        place.mkdir("www");
+        place.mkdir("www/dav");
         place.mkdir("locks");
         // Apache as root serves as somebody else, who must be able to write.
-        for name in ["", "www", "locks"] {
+        for name in ["", "www", "www/dav", "locks"] {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(place.join(name), std::fs::Permissions::from_mode(0o777)).unwrap();
         }
@@ -146,10 +152,12 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     let (dir, keys) = (Dir::new(), Dir::new());
     let sources = drop_files(&dir, 3);
     let password = keys.write("password", "wrong\n");
-    let url = format!("http://127.0.0.1:{}/{{path}}", apache.port);
-    let extra =
-        format!("send.method = \"PUT\"\nsend.auth = {{ user = \"plant\", password_file = '{}' }}", password.display());
-    let config = config(dir.path(), &url, &extra);
+    let names = [
+        ("/srv/outbox", dir.path().to_str().unwrap()),
+        ("https://files.example.org", &*format!("http://127.0.0.1:{}", apache.port)),
+        ("/etc/dirpost/password", password.to_str().unwrap()),
+    ];
+    let config = config_of("Apache, WebDAV PUT", &names);
     let wrong = check(&config, &[]);
     assert!(wrong.len() == 1 && wrong[0].contains("401"), "{wrong:?}");
     let daemon = Daemon::start(&config);
@@ -158,17 +166,94 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     keys.write("password", "s3cret\n");
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     for (name, bytes) in &sources {
-        assert!(apache.place.read(format!("www/{name}")) == *bytes, "{name} differs");
+        assert!(apache.place.read(format!("www/dav/{name}")) == *bytes, "{name} differs");
     }
     assert!(!daemon.has_logged("s3cret"));
     // A collection that does not exist is a 409 in WebDAV: later, not never.
     dir.write("missing/late.csv", "late");
     daemon.wait_log("409");
     assert!(dir.dead().is_empty());
-    let made = apache.place.mkdir("www/missing");
+    let made = apache.place.mkdir("www/dav/missing");
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o777)).unwrap();
     wait_until("the late one", BOUND, || dir.done().len() == sources.len() + 1);
-    assert_eq!(apache.place.text("www/missing/late.csv"), "late");
+    assert_eq!(apache.place.text("www/dav/missing/late.csv"), "late");
     assert_eq!(check(&config, &[]), [""; 0]);
+}
+
+/// The smallest DICOM file: an image without pixels, of the study `number`.
+fn dicom(number: u32) -> Vec<u8> {
+    fn element(group: u16, element: u16, kind: &[u8; 2], value: &[u8]) -> Vec<u8> {
+        let mut value = value.to_vec();
+        if value.len() % 2 == 1 {
+            value.push(if kind == b"LO" { b' ' } else { 0 });
+        }
+        let mut out = [group.to_le_bytes(), element.to_le_bytes(), *kind].concat();
+        if kind == b"OB" {
+            out.extend_from_slice(&[0, 0]);
+            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        } else {
+            out.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        }
+        out.extend_from_slice(&value);
+        out
+    }
+    const CAPTURE: &[u8] = b"1.2.840.10008.5.1.4.1.1.7";
+    const EXPLICIT: &[u8] = b"1.2.840.10008.1.2.1";
+    let id = |kind: u32| format!("1.2.3.{kind}.{number}").into_bytes();
+    let meta = [
+        element(2, 1, b"OB", &[0, 1]),
+        element(2, 2, b"UI", CAPTURE),
+        element(2, 3, b"UI", &id(1)),
+        element(2, 0x10, b"UI", EXPLICIT),
+        element(2, 0x12, b"UI", b"1.2.3"),
+    ]
+    .concat();
+    let data = [
+        element(8, 0x16, b"UI", CAPTURE),
+        element(8, 0x18, b"UI", &id(1)),
+        element(0x10, 0x20, b"LO", b"P1"),
+        element(0x20, 0xd, b"UI", &id(2)),
+        element(0x20, 0xe, b"UI", &id(3)),
+    ]
+    .concat();
+    let length = element(2, 0, b"UL", &(meta.len() as u32).to_le_bytes());
+    [&[0; 128][..], b"DICM", &length, &meta, &data].concat()
+}
+
+#[test]
+fn orthanc_takes_images_and_refuses_what_is_none() {
+    let (place, dir, keys, port) = (Dir::new(), Dir::new(), Dir::new(), free_port());
+    let text = serde_json::json!({
+        "HttpPort": port, "DicomServerEnabled": false, "Plugins": [], "AuthenticationEnabled": true,
+        "StorageDirectory": place.join("store"), "IndexDirectory": place.join("store"),
+        "RemoteAccessAllowed": false, "RegisteredUsers": { "plant": "s3cret" },
+    });
+    let conf = place.write("orthanc.json", text.to_string());
+    let Some(_orthanc) = Service::start(&place, "Orthanc", &[conf.to_str().unwrap()], port) else { return };
+    for number in 1..=20 {
+        dir.write(format!("{number}.dcm"), dicom(number));
+    }
+    dir.write("none.dcm", "this is no image");
+    let password = keys.write("password", "s3cret");
+    let names = [
+        ("/srv/outbox", dir.path().to_str().unwrap()),
+        ("orthanc.example.org:8042", &*format!("127.0.0.1:{port}")),
+        ("/etc/dirpost/password", password.to_str().unwrap()),
+    ];
+    let config = config_of("Orthanc, `/instances`", &names);
+    assert_eq!(check(&config, &[]), [""; 0]);
+    let daemon = Daemon::start(&config);
+    wait_until("all filed", BOUND, || dir.waiting().is_empty());
+    assert_eq!((dir.done().len(), dir.dead()), (20, vec!["none.dcm".to_string()]));
+    assert!(dir.reason("none.dcm").to_string().contains("Bad file format"));
+    // Orthanc closes idle connections after one second: no failure.
+    for number in 21..=23 {
+        std::thread::sleep(std::time::Duration::from_millis(900));
+        dir.write(format!("{number}.dcm"), dicom(number));
+    }
+    wait_until("all filed", BOUND, || dir.done().len() == 23);
+    assert!(!daemon.has_logged("ERROR"));
+    let stored = place.list("store").len();
+    assert!(stored >= 23, "{stored}");
 }
