@@ -155,6 +155,24 @@ fn the_body_is_not_sent_when_the_answer_comes_first() {
     assert_eq!(server.join().unwrap(), 0);
 }
 
+/// RFC 9110, 10.1.1: then it is asked again without.
+#[test]
+fn a_server_that_knows_no_expect_gets_the_body_all_the_same() {
+    let (url, server) = serve(|listener| {
+        let mut peer = accept(&listener);
+        assert_eq!(field(&peer.head().unwrap(), "expect"), Some("100-continue"));
+        peer.say("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+        let mut peer = accept(&listener);
+        let (head, body) = peer.request().unwrap();
+        peer.say(OK);
+        (field(&head, "expect").map(str::to_owned), body.len())
+    });
+    let mut body = big();
+    let answer = answer(send(&mut client(&config(&url)), "a", &mut body));
+    assert!(answer.status == 200 && !answer.early, "{answer:?}");
+    assert_eq!(server.join().unwrap(), (None, BIG));
+}
+
 #[test]
 fn a_continue_that_never_comes_or_comes_late_is_no_hindrance() {
     for late in [false, true] {

@@ -17,6 +17,7 @@
 //! - A connection that had carried a request before and breaks before any byte
 //!   of an answer is stale: the request is sent once more, on a fresh one, and
 //!   only what comes of that counts. Timeouts are not retried.
+//! - A server that knows no `Expect` (417) is asked again without it.
 //! - Idle connections are not used after [`IDLE`], which is below the 5 s after
 //!   which the quickest of common servers close them, and none is older than a
 //!   minute, so that names that change are followed.
@@ -49,7 +50,7 @@ use std::time::{Duration, Instant};
 
 use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
 use ureq::http::header::PROXY_AUTHORIZATION;
-use ureq::http::{Method, Request, Uri};
+use ureq::http::{Method, Request, StatusCode, Uri};
 use ureq::{Agent, SendBody};
 
 use self::auth::Credentials;
@@ -292,17 +293,18 @@ impl Client {
             Ok(credentials) => credentials,
             Err(sentence) => return Outcome::Local(sentence),
         };
-        let head = match self.shared.style.head(letter, credentials) {
+        let mut head = match self.shared.style.head(letter, credentials) {
             Ok(head) => head,
             Err(sentence) => return Outcome::Local(sentence),
         };
-        let mut outcome = self.attempt(letter, &head, body);
-        if matches!(outcome, Try::Failed(ref err) if self.was_stale(err)) {
-            log::debug!("a kept connection to {} was stale", self.shared.names.endpoint);
-            if let Err(err) = body.rewind() {
-                return Outcome::Broken(err);
-            }
-            outcome = self.attempt(letter, &head, body);
+        let mut outcome = self.attempt_on_live(letter, &head, body);
+        let unexpected = |response: &ureq::http::Response<_>| response.status() == StatusCode::EXPECTATION_FAILED;
+        if head.expects && matches!(&outcome, Try::Answered(response, _) if unexpected(response)) {
+            head.expect_nothing();
+            outcome = match body.rewind() {
+                Ok(()) => self.attempt_on_live(letter, &head, body),
+                Err(err) => Try::Broken(err),
+            };
         }
         match outcome {
             Try::Broken(err) => Outcome::Broken(err),
@@ -313,6 +315,19 @@ impl Client {
                 let wanted = self.accept_body.as_deref();
                 Outcome::Reply(Reply::Answer(answer::read(response, wanted, early)))
             }
+        }
+    }
+
+    /// An attempt, and another one where the connection was stale.
+    fn attempt_on_live(&mut self, letter: &Letter, head: &Head, body: &mut dyn Body) -> Try {
+        let outcome = self.attempt(letter, head, body);
+        if !matches!(outcome, Try::Failed(ref err) if self.was_stale(err)) {
+            return outcome;
+        }
+        log::debug!("a kept connection to {} was stale", self.shared.names.endpoint);
+        match body.rewind() {
+            Ok(()) => self.attempt(letter, head, body),
+            Err(err) => Try::Broken(err),
         }
     }
 

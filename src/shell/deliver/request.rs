@@ -40,6 +40,14 @@ pub(super) struct Head {
     pub expects: bool,
 }
 
+impl Head {
+    /// Takes the question back whether the body is wanted.
+    pub fn expect_nothing(&mut self) {
+        self.expects = false;
+        self.headers.remove(header::EXPECT);
+    }
+}
+
 impl Style {
     pub fn new(send: &config::Send, way: &Way) -> Result<Style, Error> {
         let mut headers = Vec::new();
