@@ -73,11 +73,13 @@ fn check_tells_of_certificates_and_ports_in_one_sentence() {
     let Some(nginx) = Nginx::start() else { return };
     let dir = Dir::new();
     let ca = format!("send.tls.ca = '{}'", nginx.path("ca.pem"));
-    let (tls, plain, closed) = (nginx.tls, nginx.plain, free_port());
+    let (tls, strict, plain, closed) = (nginx.tls, nginx.strict, nginx.plain, free_port());
     let cases = [
         (format!("https://localhost:{tls}/"), "", "from an authority that is not trusted here"),
         (format!("https://127.0.0.1:{tls}/"), &ca, "is for localhost, not for 127.0.0.1"),
         (format!("https://localhost:{plain}/"), &ca, "does not speak TLS on this port"),
+        (format!("https://localhost:{strict}/"), &ca, "wants a client certificate"),
+        (format!("http://localhost:{tls}/"), "", "speaks TLS on this port"),
         (format!("http://localhost:{closed}/"), "", "refuses connections"),
         ("http://nowhere.invalid/".into(), "", "does not resolve"),
     ];
