@@ -100,7 +100,7 @@ fn dirpost(folder: &Path, url: &str, extra: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_dirpost")).arg("--config").arg(config).spawn().expect("dirpost")
 }
 
-/// User and system time, in ms; resident and private memory, in KiB.
+/// User and system time, in ms; resident and anonymous memory, in KiB.
 fn usage(child: &Child) -> (u64, u64, u64) {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).expect("Linux' /proc");
     let stat = read("stat");
@@ -114,7 +114,7 @@ fn usage(child: &Child) -> (u64, u64, u64) {
             .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
             .sum()
     };
-    (ticks * 10, field("Rss:"), field("Private_Dirty:"))
+    (ticks * 10, field("Rss:"), field("Anonymous:"))
 }
 
 fn end(mut child: Child) {
@@ -143,7 +143,7 @@ fn at_rest() {
     thread::sleep(Duration::from_secs(20));
     let (later, ..) = usage(&child);
     println!(
-        "at rest after 10 deliveries: {rss} KiB resident, {private} KiB private and dirty; {} ms of CPU in 20 s at an interval of 1 s",
+        "at rest after 10 deliveries: {rss} KiB resident, {private} KiB of its own; {} ms of CPU in 20 s at an interval of 1 s",
         later - cpu
     );
     end(child);
