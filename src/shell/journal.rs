@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use crate::flow::file::Rel;
 use crate::flow::record::Replay;
 use crate::flow::time::Wall;
-use crate::shell::folder::Folder;
+use crate::shell::folder::{DRAFT, Folder};
 
 /// See the module.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ impl Journal {
         let (file, size) = begin(&folder, number, &replay.lines(now))?;
         for old in numbers {
             folder.remove(&name(old))?;
+        }
+        // A former process may have been killed while it wrote one.
+        for draft in state.names(&Rel::new(b"journal"))?.iter().filter(|name| name.starts_with(DRAFT.as_bytes())) {
+            let _ = folder.remove(draft);
         }
         let inner =
             Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at: COMPACT_MIN.max(4 * size) };
