@@ -86,6 +86,11 @@ impl Journal {
         Ok(first)
     }
 
+    /// Whether lines wait for an fsync.
+    pub fn is_pending(&self) -> bool {
+        !self.lock().unsynced.is_empty()
+    }
+
     /// Brings all that was appended onto the disk. Deliveries do not wait for it.
     ///
     /// # Errors

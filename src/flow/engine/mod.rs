@@ -16,6 +16,8 @@
 mod finish;
 mod motion;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -237,7 +239,7 @@ impl Engine {
         }
         let scan = (self.scan.running.is_none() && self.stop.is_none()).then_some(self.scan.next);
         let hang = self.scan.running.map(|since| self.scan.hangs.map_or(since + HANG, |hangs| hangs.next()));
-        let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_ready());
+        let probe = self.gate.next_probe().filter(|_| self.may_send() && self.has_ready());
         // A file whose filing is to be tried again stays where it is while the share is away.
         [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline()].into_iter().flatten().min()
     }
@@ -260,7 +262,17 @@ impl Engine {
         self.share_trouble.is_none() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
     }
 
+    /// Whether there is a free worker, and room for what it may bring.
+    fn may_send(&self) -> bool {
+        self.may_work()
+            && self.motions.count(State::Sending) < self.policy.workers
+            && self.motions.count(State::Filing) < MAX_FILING
+    }
+
     fn has_ready(&self) -> bool {
+        if self.policy.in_order {
+            return self.next_in_order().is_some();
+        }
         self.motions.first(Queue::Fresh).is_some() || self.motions.first(Queue::Again).is_some()
     }
 
@@ -460,8 +472,7 @@ impl Engine {
             let job = Inspection { file, path: motion.path.clone(), look: motion.still.look };
             self.effects.push(Effect::Inspect(job));
         }
-        while self.motions.count(State::Sending) < self.policy.workers
-            && self.motions.count(State::Filing) < MAX_FILING
+        while self.may_send()
             && let Some(file) = self.next_to_send(now.mono)
         {
             self.hand_out_delivery(file);

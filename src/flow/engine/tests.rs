@@ -1,0 +1,89 @@
+use super::*;
+use crate::config::Statuses;
+use crate::flow::classify::Verdict;
+use crate::flow::file::Look;
+use crate::flow::job::{Content, Delivered};
+use crate::flow::reply::{Failure, FailureKind, Reply};
+use crate::flow::time::Wall;
+
+fn policy() -> Policy {
+    Policy {
+        interval: Duration::from_secs(1000),
+        max_share: 0.25,
+        settle: Settle::For(Duration::ZERO),
+        marker: false,
+        empty: Empty::Send,
+        min_size: None,
+        max_size: None,
+        inspects: false,
+        grace: Duration::from_secs(5),
+        workers: 2,
+        in_order: false,
+        brake: 10,
+        answers: classify::Policy {
+            accept: Statuses(vec![(200, 299)]),
+            reject: Statuses(vec![(400, 400)]),
+            accept_content_type: None,
+        },
+        backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
+        give_up_after: None,
+        action: Action::Move,
+        remember: Duration::from_secs(86_400),
+        key_scope: "test".into(),
+        ending: Ending::Never,
+    }
+}
+
+fn at(ms: i64) -> Now {
+    Now { mono: Mono(ms), wall: Wall((1_000_000 + ms) * 1_000_000) }
+}
+
+/// An engine that has seen `names`, and what it handed out.
+fn started(policy: Policy, names: &[&str]) -> (Engine, Vec<Delivery>) {
+    let mut engine = Engine::new(policy, 1, at(0));
+    engine.on(at(0), Input::Tick);
+    let mut content = Content::default();
+    for (number, name) in names.iter().enumerate() {
+        let look = Look { stamp: Stamp { size: 1, mtime: Wall(number as i64) }, ..Look::default() };
+        content.files.push(name.as_bytes(), look.stamp);
+        content.looks.push(look);
+    }
+    let mut effects = engine.on(at(0), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    effects.extend(engine.on(at(0), Input::Scanned(Ok(()))));
+    let sent = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Deliver(job) => Some(job),
+        _ => None,
+    });
+    (engine, sent.collect())
+}
+
+fn unreachable() -> Delivered {
+    let failure = Failure { kind: FailureKind::Connect, detail: "refused".into() };
+    Delivered::Replied {
+        verdict: Verdict::Down { reached: false },
+        reply: Reply::Failed(failure),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    }
+}
+
+#[test]
+fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
+    let policy = Policy { in_order: true, workers: 1, ..policy() };
+    let (mut engine, sent) = started(policy, &["a", "b"]);
+    let (head, mut now) = (sent[0].file, 0);
+    // It has a fault of its own, and waits by its own clock; then the endpoint goes.
+    engine.motions.get_mut(head).unwrap().own = true;
+    for _ in 0..8 {
+        let effects = engine.on(at(now), Input::Delivered(head, unreachable()));
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Deliver(_))));
+        for _ in 0..100 {
+            let next = engine.wake_at().unwrap().0;
+            assert!(next > now, "it would spin at {now}");
+            now = next;
+            if engine.on(at(now), Input::Tick).iter().any(|effect| matches!(effect, Effect::Deliver(_))) {
+                break;
+            }
+        }
+    }
+}
