@@ -25,4 +25,4 @@ pub mod report;
 pub mod signal;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
