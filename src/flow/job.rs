@@ -189,18 +189,15 @@ pub struct Reason {
 #[derive(Clone, Debug)]
 pub enum Filed {
     /// It is away, and that is on the disk. Where it lies now, if it does.
-    Away {
-        to: Option<String>,
-    },
+    Away { to: Option<String> },
     /// What was moved was not what was sent: a new version. It is back at its place.
     PutBack(Look),
     /// As before, but the place was taken meanwhile: the new version is in dead-letter.
-    Displaced {
-        to: String,
-    },
+    Displaced { to: String },
     /// Somebody else took it away.
     Gone,
-    Failed(String),
+    /// It is to be tried again; where it lies by now, if the rename itself went well.
+    Failed { why: String, to: Option<String> },
     /// The acceptance could not be written to the journal.
     Unwritten(String),
 }

@@ -358,7 +358,7 @@ impl World {
 
     pub fn file_rename(&mut self, job: Filing, to: String) {
         if self.faulty && self.rng.below(15) == 0 {
-            let filed = Filed::Failed("the disk is full".into());
+            let filed = Filed::Failed { why: "the disk is full".into(), to: None };
             self.soon(20, Event::FileDone(job, filed));
             return;
         }
@@ -394,7 +394,7 @@ impl World {
     }
 
     pub fn file_done(&mut self, job: &Filing, filed: Filed) -> Input {
-        if !matches!(filed, Filed::Failed(_)) {
+        if !matches!(filed, Filed::Failed { .. }) {
             self.write_down(&job.path, job.look.stamp, JournalEvent::Filed);
         }
         self.say(|| format!("filed {}: {filed:?}", job.path));

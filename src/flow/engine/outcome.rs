@@ -305,6 +305,8 @@ impl Engine {
             Filed::PutBack(look) => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.used_marker = filing.marker.map(|marker| marker.stamp);
+                let old = motion.still.look.stamp.size;
+                self.tally.moving_bytes = (self.tally.moving_bytes + look.stamp.size).saturating_sub(old);
                 motion.still = Still::new(look, now, &self.steps);
                 motion.forget_version(now.wall);
                 self.note(Note::NewVersion { path, displaced: None });
@@ -319,12 +321,15 @@ impl Engine {
                 self.note(Note::Filed { path, to: None });
                 self.leave(file);
             }
-            Filed::Failed(why) => {
+            Filed::Failed { why, to } => {
                 if let Some(motion) = self.motions.get_mut(file)
                     && let Some(filing) = &mut motion.filing
                 {
                     // The journal has the acceptance by now.
                     filing.unwritten = None;
+                    if to.is_some() {
+                        filing.resumed = to;
+                    }
                 }
                 self.trouble(file, "file", why, now);
             }

@@ -87,3 +87,19 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
         }
     }
 }
+
+#[test]
+fn filing_that_failed_after_the_rename_goes_on_from_there() {
+    let (mut engine, sent) = started(policy(), &["a"]);
+    let answer = Reply::Answer(super::super::reply::Answer { status: 200, body_matches: true, ..Default::default() });
+    let took = Duration::ZERO;
+    let delivered = Delivered::Replied { verdict: Verdict::Accepted, reply: answer, took, journaled: Ok(()) };
+    engine.on(at(1), Input::Delivered(sent[0].file, delivered));
+    let failed = crate::flow::job::Filed::Failed { why: "full".into(), to: Some("staging/d".into()) };
+    engine.on(at(2), Input::Filed(sent[0].file, failed));
+    let effects = engine.on(engine.wake_at().map_or(at(3), |at| super::tests::at(at.0)), Input::Tick);
+    let again = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::File(filing) if filing.resumed.as_deref() == Some("staging/d")));
+    assert!(again, "{effects:?}");
+}

@@ -14,8 +14,10 @@
 
 mod dead;
 mod name;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -67,8 +69,16 @@ struct Plan {
 struct Opened {
     sources: HashMap<Rel, Arc<Folder>>,
     targets: HashMap<(Area, Rel), Arc<Folder>>,
+    /// Names that are promised to files of this group.
+    claimed: HashSet<(Area, Rel)>,
     /// To be brought onto the disk.
     dirty: HashMap<(u64, u64), Arc<Folder>>,
+}
+
+impl Opened {
+    fn is_claimed(&self, area: Area, parent: &Rel, name: &[u8]) -> bool {
+        self.claimed.contains(&(area, parent.join(name)))
+    }
 }
 
 impl Area {
@@ -119,7 +129,7 @@ impl Placer {
                     plans[at] = Some(plan);
                 }
                 Ok(None) => results[at] = Some(Filed::Away { to: None }),
-                Err(err) => results[at] = Some(self.failed(job, &err)),
+                Err(err) => results[at] = Some(self.failed(job, &err, None)),
             }
         }
         if let Err(err) = self.append(&moving) {
@@ -128,8 +138,10 @@ impl Placer {
         }
         for ((job, plan), result) in jobs.iter().zip(&mut plans).zip(&mut results) {
             if let Some(plan) = plan {
-                *result =
-                    Some(self.carry_out(&root, &mut opened, job, plan).unwrap_or_else(|err| self.failed(job, &err)));
+                let filed = self.carry_out(&root, &mut opened, job, plan);
+                // Once renamed, it is looked for there when it is tried again.
+                let to = plan.moved.then(|| plan.to.clone());
+                *result = Some(filed.unwrap_or_else(|err| self.failed(job, &err, to)));
             }
         }
         self.settle(jobs, &opened, results)
@@ -164,8 +176,8 @@ impl Placer {
         let mut filed = Vec::new();
         let mut answers = Vec::new();
         for (job, result) in jobs.iter().zip(results) {
-            let result = result.unwrap_or_else(|| Filed::Failed("it was passed over".into()));
-            let over = !matches!(result, Filed::Failed(_) | Filed::Unwritten(_));
+            let result = result.unwrap_or_else(|| Filed::Failed { why: "it was passed over".into(), to: None });
+            let over = !matches!(result, Filed::Failed { .. } | Filed::Unwritten(_));
             // Until the move is on the disk the journal keeps the acceptance. The files are
             // where they belong all the same; the next start finds them there.
             if over && synced.is_ok() && !matches!(job.to, Destination::Keep) {
@@ -182,13 +194,13 @@ impl Placer {
         answers
     }
 
-    fn failed(&self, job: &Filing, err: &io::Error) -> Filed {
-        let to = match job.to {
+    fn failed(&self, job: &Filing, err: &io::Error, to: Option<String>) -> Filed {
+        let place = match job.to {
             Destination::Done => self.done.display().to_string(),
             Destination::DeadLetter(_) => self.dead.display().to_string(),
             Destination::Delete | Destination::Keep => String::from(".dirpost/staging"),
         };
-        Filed::Failed(format!("moving it to {to}: {}", explain(err)))
+        Filed::Failed { why: format!("moving it to {place}: {}", explain(err)), to }
     }
 
     /// Chooses where a file goes. `None`: nowhere, it stays.
@@ -217,7 +229,10 @@ impl Placer {
             _ => &[],
         };
         let wanted = if area == Area::Staging { draft_name() } else { job.path.name().to_vec() };
-        let name = free(&folder, &wanted, beside)?;
+        let name = free(&folder, &wanted, beside, &|name| opened.is_claimed(area, &parent, name))?;
+        for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
+            opened.claimed.insert((area, parent.join(&[&name, suffix].concat())));
+        }
         let to = format!("{}/{}", area.word(), escape(parent.join(&name).as_bytes()));
         Ok(Plan { area, folder, name, to, moved: false })
     }
@@ -235,33 +250,46 @@ impl Placer {
         let there = match folder.look(path.name()) {
             Ok(Some(look)) => look,
             Ok(None) => return Ok(None),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // Its reason was written first.
+                let plan = Plan { area, folder, name: path.name().to_vec(), to: String::new(), moved: false };
+                if area == Area::Dead {
+                    dead::remove_reason(job, &plan);
+                }
+                return Ok(None);
+            }
             Err(err) => return Err(err),
         };
         // A rename by link and unlink may have stopped in between: then both are one file.
         if let Ok(source) = self.source(root, opened, &job.path)
             && let Ok(Some(look)) = source.look(job.path.name())
-            && look.ino != 0
-            && (look.dev, look.ino) == (there.dev, there.ino)
         {
-            source.remove(job.path.name())?;
-            opened.dirty.insert(source.number(), source);
+            if look.ino != 0 && (look.dev, look.ino) == (there.dev, there.ino) {
+                source.remove(job.path.name())?;
+                opened.dirty.insert(source.number(), source);
+            } else if look.stamp == job.look.stamp && there.stamp != job.look.stamp {
+                // It never left; the name has gone to another one.
+                return Ok(None);
+            }
         }
+        opened.claimed.insert((area, path.parent().join(&[path.name(), REASON].concat())));
         let to = job.resumed.clone().unwrap_or_default();
         Ok(Some(Plan { area, folder, name: path.name().to_vec(), to, moved: true }))
     }
 
     /// Renames, looks, and does what remains.
     fn carry_out(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<Filed> {
-        if let Destination::DeadLetter(reason) = &job.to {
+        if let Destination::DeadLetter(reason) = &job.to
+            && plan.area == Area::Dead
+        {
             dead::write_reason(&plan.folder, &plan.name, job, reason)?;
         }
         if !plan.moved {
             match self.rename(root, opened, job, plan) {
-                Ok(Renamed::Done) => {}
+                Ok(Renamed::Done) => plan.moved = true,
                 Ok(Renamed::Taken) => return self.start_over(root, opened, job, plan),
                 Ok(Renamed::CrossesDevices) => return self.across(root, opened, job, plan),
-                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                Err(err) if err.kind() == io::ErrorKind::NotFound && self.is_gone(root, &job.path) => {
                     dead::remove_reason(job, plan);
                     self.marker_away(root, opened, job, plan)?;
                     return Ok(Filed::Gone);
@@ -323,7 +351,9 @@ impl Placer {
                 if !is_what_was_sent(&look, &job.look) {
                     return self.put_back(root, opened, job, &staged);
                 }
-                self.copy_on(root, opened, job, &mut staged, wanted)
+                staged.moved = true;
+                *plan = staged;
+                self.copy_on(root, opened, job, plan, wanted)
             }
             Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
             // A folder of the share is a mount point of its own: copied from where it is.
@@ -393,7 +423,9 @@ impl Placer {
             Renamed::Taken | Renamed::CrossesDevices => {
                 let look = fresh_look(&plan.folder, &plan.name)?;
                 let folder = self.target(root, opened, Area::Dead, &job.path.parent())?;
-                let name = free(&folder, job.path.name(), &[REASON])?;
+                let parent = job.path.parent();
+                let name =
+                    free(&folder, job.path.name(), &[REASON], &|name| opened.is_claimed(Area::Dead, &parent, name))?;
                 dead::write_displaced(&folder, &name, job, &look)?;
                 match plan.folder.rename(&plan.name, &folder, &name, true)? {
                     Renamed::Done => folder.sync()?,
@@ -412,7 +444,10 @@ impl Placer {
     /// A marker goes where its file went, unless it is a new one by now.
     fn marker_away(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<()> {
         let Some(known) = job.marker else { return Ok(()) };
-        let source = self.source(root, opened, &job.path)?;
+        let source = match self.source(root, opened, &job.path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
         let name = [job.path.name(), &self.marker].concat();
         match source.look(&name) {
             Ok(Some(look)) if look.stamp == known.stamp => {}
@@ -423,7 +458,7 @@ impl Placer {
         if plan.area == Area::Staging {
             source.remove(&name)?;
         } else {
-            let target = free(&plan.folder, &[&plan.name[..], &self.marker].concat(), &[])?;
+            let target = free(&plan.folder, &[&plan.name[..], &self.marker].concat(), &[], &|_| false)?;
             match source.rename(&name, &plan.folder, &target, true)? {
                 Renamed::Done => {}
                 // It is empty or nearly so, and has done its work.
@@ -432,6 +467,12 @@ impl Placer {
         }
         opened.dirty.insert(source.number(), source);
         Ok(())
+    }
+
+    /// Whether `path` itself is not there: `NotFound` may also be said of the target's folder.
+    fn is_gone(&self, root: &Arc<Folder>, path: &Rel) -> bool {
+        let look = root.parent_of(path).and_then(|folder| folder.look(path.name()));
+        matches!(look, Err(err) if err.kind() == io::ErrorKind::NotFound)
     }
 
     fn source(&self, root: &Arc<Folder>, opened: &mut Opened, path: &Rel) -> io::Result<Arc<Folder>> {
@@ -475,7 +516,13 @@ fn line(job: &Filing, event: Event) -> Vec<u8> {
 }
 
 fn fresh_look(folder: &Folder, name: &[u8]) -> io::Result<Look> {
-    file_look(&folder.file(name)?, folder.kind())
+    match folder.file(name) {
+        // A file that nobody may read can be condemned all the same.
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            folder.look(name)?.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        }
+        file => file_look(&file?, folder.kind()),
+    }
 }
 
 /// After a restart the inode is not known.
