@@ -377,6 +377,12 @@ impl World {
         let node = self.area(&to)[&to];
         let same =
             if job.look.ino == 0 { node.look.stamp == job.look.stamp } else { node.look.same_but_moved(&job.look) };
+        // A writer that the file was taken from finds it back soon: so does the simulation assume.
+        if same && self.faulty && self.rng.below(15) == 0 {
+            let filed = Filed::Failed { why: "EIO after the rename".into(), to: Some(to) };
+            self.soon(20, Event::FileDone(job, filed));
+            return;
+        }
         let filed = if same {
             Filed::Away { to: Some(to) }
         } else if self.watched.contains_key(&job.path.to_string()) {
