@@ -128,7 +128,8 @@ pub struct Engine {
     gate_trouble: Option<(Trouble, String)>,
     share_trouble: Option<(Trouble, String)>,
     journal_trouble: Option<Trouble>,
-    folder_troubles: std::collections::BTreeMap<Rel, Trouble>,
+    /// With the number of the last scan that met it.
+    folder_troubles: std::collections::BTreeMap<Rel, (Trouble, u64)>,
     stop: Option<Mono>,
     finished: bool,
     dead: usize,
@@ -313,10 +314,15 @@ impl Engine {
             Ok(content) => content,
             Err(why) => {
                 self.scan.complete = false;
-                if !self.folder_troubles.contains_key(&folder.path) {
+                let known = self.folder_troubles.get_mut(&folder.path);
+                if known.is_none_or(|(trouble, scan)| {
+                    *scan = self.scan.number;
+                    trouble.remind(now.mono)
+                }) {
                     self.note(Note::FolderTrouble { path: folder.path.clone(), why });
-                    self.folder_troubles.insert(folder.path, Trouble::new(now.mono));
                 }
+                let begun = (Trouble::new(now.mono), self.scan.number);
+                self.folder_troubles.entry(folder.path).or_insert(begun);
                 return;
             }
         };
@@ -380,6 +386,8 @@ impl Engine {
                 if let Some((trouble, _)) = self.share_trouble.take() {
                     self.note(Note::ShareBack { since: now.mono.since(trouble.since) });
                 }
+                // A folder that is gone has no trouble any more.
+                self.folder_troubles.retain(|_, (_, scan)| *scan == self.scan.number);
                 self.scan.completed += 1;
                 if self.scan.completed == 1 {
                     let waiting = self.motions.count(State::Waiting);

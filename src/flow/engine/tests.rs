@@ -103,3 +103,16 @@ fn filing_that_failed_after_the_rename_goes_on_from_there() {
         .any(|effect| matches!(effect, Effect::File(filing) if filing.resumed.as_deref() == Some("staging/d")));
     assert!(again, "{effects:?}");
 }
+
+#[test]
+fn the_trouble_with_a_folder_that_is_gone_is_forgotten() {
+    let (mut engine, _) = started(policy(), &[]);
+    for number in 0..3 {
+        let now = at(10_000_000 * (number + 1));
+        engine.on(now, Input::Tick);
+        let path = Rel::new(format!("d{number}").as_bytes());
+        engine.on(now, Input::Listed(Folder { path, content: Err("EACCES".into()) }));
+        engine.on(now, Input::Scanned(Ok(())));
+        assert_eq!(engine.folder_troubles.len(), 1);
+    }
+}
