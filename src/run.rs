@@ -79,6 +79,8 @@ const LAST_SYNC: Duration = Duration::from_secs(2);
 const APART: Duration = Duration::from_millis(50);
 /// Lines of the journal reach the disk within this time.
 const SYNC: Duration = Duration::from_millis(500);
+/// After an fsync that failed the next one waits so long.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs to the end.
 pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
@@ -462,7 +464,15 @@ impl Group {
 fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, inbox: SyncSender<Message>) {
     let body = move || {
         let mut last: Option<Instant> = None;
-        while let Ok(first) = orders.recv() {
+        let mut trouble: Option<Trouble> = None;
+        loop {
+            // A line that came during an fsync, or from here, has woken nobody.
+            let pause = if trouble.is_some() { AGAIN } else { SYNC };
+            let first = match orders.recv_timeout(if journal.is_pending() { pause } else { Duration::MAX }) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => Order::Sync,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let mut group = Group::default();
             let wait = matches!(first, Order::Sync);
             group.take(first);
@@ -480,8 +490,15 @@ fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, 
             last = Some(Instant::now());
             let Group { filings: group, leave } = group;
             if group.is_empty() {
-                if let Err(err) = journal.sync(clock::wall()) {
-                    log::warn!(target: "dirpost", "journal: bringing it onto the disk failed: {err}");
+                match journal.sync(clock::wall()) {
+                    Ok(()) => trouble = None,
+                    Err(err) => {
+                        let now = clock::now().mono;
+                        if trouble.as_mut().is_none_or(|trouble| trouble.remind(now)) {
+                            log::warn!(target: "dirpost", "journal: bringing it onto the disk failed: {err}");
+                        }
+                        trouble.get_or_insert_with(|| Trouble::new(now));
+                    }
                 }
             } else {
                 for (file, filed) in placer.place(&group) {
@@ -498,5 +515,46 @@ fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, 
     };
     if let Err(why) = spawn("file", body) {
         log::error!(target: "dirpost", "{why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::file::Rel;
+    use crate::flow::job::{Destination, Reason};
+    use crate::flow::time::Wall;
+    use crate::shell::testing::TempDir;
+
+    #[test]
+    fn what_was_filed_is_brought_onto_the_disk_with_no_further_order() {
+        let dir = TempDir::new();
+        let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
+        let Opened { share, journal, state: _state, .. } = *open_all(&config, false).unwrap_or_else(|_| panic!("open"));
+        std::fs::write(dir.path().join("bad"), "x").unwrap();
+        let (share, journal) = (Arc::new(share), Arc::new(journal));
+        let look = share.folder().look(b"bad").unwrap().unwrap();
+        let reason = Reason {
+            reason: "bad".into(),
+            status: None,
+            body: Vec::new(),
+            attempts: 0,
+            first_seen: Wall(1),
+            dead_at: Wall(1),
+            key: "k".into(),
+        };
+        let to = Destination::DeadLetter(Box::new(reason));
+        let filing = Filing { file: 1, path: Rel::new(b"bad"), look, to, marker: None, unwritten: None, resumed: None };
+        let (orders, order_box) = channel();
+        let (send, inbox) = sync_channel(8);
+        spawn_placer(Placer::new(&config, share, Arc::clone(&journal)), Arc::clone(&journal), order_box, send);
+        orders.send(Order::File(Box::new(filing))).unwrap();
+        inbox.recv().unwrap();
+        assert!(journal.is_pending());
+        let started = clock::now().mono;
+        while journal.is_pending() {
+            assert!(clock::now().mono.since(started) < 10 * SYNC, "it is never brought onto the disk");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }

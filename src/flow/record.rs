@@ -62,6 +62,8 @@ pub enum Event {
         attempts: u32,
         first_seen: i64,
         dead_at: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marker: Option<(u64, i64)>,
     },
     /// It is about to be renamed to `to`, which was free.
     Moving { to: String },
@@ -94,7 +96,7 @@ impl Record {
         }
     }
 
-    pub fn condemned(reason: &Reason) -> Event {
+    pub fn condemned(reason: &Reason, marker: Option<Stamp>) -> Event {
         Event::Condemned {
             key: reason.key.clone(),
             reason: reason.reason.clone(),
@@ -103,6 +105,7 @@ impl Record {
             attempts: reason.attempts,
             first_seen: reason.first_seen.0,
             dead_at: reason.dead_at.0,
+            marker: marker.map(|stamp| (stamp.size, stamp.mtime.0)),
         }
     }
 }
@@ -129,7 +132,7 @@ pub enum Fate {
     Accepted(Acceptance),
     /// Accepted, and it stays.
     Kept(Acceptance),
-    Condemned(Box<Reason>),
+    Condemned(Box<Reason>, Option<Stamp>),
 }
 
 /// A journal, added up.
@@ -165,8 +168,9 @@ impl Replay {
                 let acceptance = Acceptance { key, status, marker };
                 if keep { Fate::Kept(acceptance) } else { Fate::Accepted(acceptance) }
             }
-            Event::Condemned { key, reason, status, body, attempts, first_seen, dead_at } => {
-                Fate::Condemned(Box::new(Reason {
+            Event::Condemned { key, reason, status, body, attempts, first_seen, dead_at, marker } => {
+                let marker = marker.map(|(size, mtime)| Stamp { size, mtime: Wall(mtime) });
+                let reason = Reason {
                     reason,
                     status,
                     body: unescape(&body),
@@ -174,7 +178,8 @@ impl Replay {
                     first_seen: Wall(first_seen),
                     dead_at: Wall(dead_at),
                     key,
-                }))
+                };
+                Fate::Condemned(Box::new(reason), marker)
             }
             Event::Moving { to } => {
                 if let Some(live) = self.live.get_mut(&path)
@@ -201,7 +206,7 @@ impl Replay {
             let event = match &live.fate {
                 Fate::Accepted(acceptance) => Record::accepted(acceptance, false),
                 Fate::Kept(acceptance) => Record::accepted(acceptance, true),
-                Fate::Condemned(reason) => Record::condemned(reason),
+                Fate::Condemned(reason, marker) => Record::condemned(reason, *marker),
             };
             lines.extend(Record::line(path, live.stamp, at, event));
             if let Some(to) = &live.moving {
@@ -237,7 +242,7 @@ mod tests {
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
         line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
         line(&odd, Record::accepted(&accepted, true));
-        line(&Rel::new(b"bad.json"), Record::condemned(&reason));
+        line(&Rel::new(b"bad.json"), Record::condemned(&reason, Some(stamp(0))));
         line(&Rel::new(b"bad.json"), Event::Moving { to: "dead-letter/bad.json".into() });
         line(&Rel::new(b"a.csv"), Event::Moving { to: "done/a.csv".into() });
         line(&Rel::new(b"a.csv"), Event::Filed);

@@ -53,9 +53,11 @@ impl Tree {
     /// Merges the complete listing of `path`, taken by scan number `scan`.
     pub fn merge(&mut self, path: &Rel, content: Content, scan: u64, wall: Wall) -> Vec<Event> {
         let mut events = Vec::new();
-        self.drop_folders(path, &content.folders, &mut events);
+        let kept = self.drop_folders(path, &content.folders, &mut events);
         let folder = self.folders.entry(path.clone()).or_default();
         folder.folders = content.folders;
+        folder.folders.extend(kept);
+        folder.folders.sort_unstable();
 
         let marker_of = |name: &[u8]| {
             content.markers.binary_search_by(|(own, _)| own.as_slice().cmp(name)).ok().map(|at| content.markers[at].1)
@@ -99,25 +101,27 @@ impl Tree {
         events
     }
 
-    /// Forgets folders in `path` that are no longer listed, with all that is below them.
-    fn drop_folders(&mut self, path: &Rel, now_there: &[Vec<u8>], events: &mut Vec<Event>) {
-        let Some(known) = self.folders.get(path) else { return };
-        let gone: Vec<Rel> = known
-            .folders
-            .iter()
-            .filter(|name| now_there.binary_search(name).is_err())
-            .map(|name| path.join(name))
-            .collect();
-        for folder in gone {
-            for below in self.subtree(&folder) {
+    /// Forgets folders in `path` that are no longer listed, with all that is below them. Gives
+    /// those of which something is still known: they are for a later listing to forget.
+    fn drop_folders(&mut self, path: &Rel, now_there: &[Vec<u8>], events: &mut Vec<Event>) -> Vec<Vec<u8>> {
+        let Some(known) = self.folders.get(path) else { return Vec::new() };
+        let mut gone: Vec<Vec<u8>> = known.folders.clone();
+        gone.retain(|name| now_there.binary_search(name).is_err());
+        gone.retain(|name| {
+            let mut kept = false;
+            for below in self.subtree(&path.join(name)) {
                 let node = self.folders.get_mut(&below).expect("it was just listed");
                 events.extend(node.moving.values().map(|&file| Event::Missing { file }));
                 // Delivered files in a folder that is missing stay known like any others.
                 if node.is_forgettable() {
                     self.folders.remove(&below);
+                } else {
+                    kept = true;
                 }
             }
-        }
+            kept
+        });
+        gone
     }
 
     fn subtree(&self, folder: &Rel) -> Vec<Rel> {
@@ -232,6 +236,20 @@ mod tests {
     }
 
     const NOW: Wall = Wall(1_000);
+
+    #[test]
+    fn nothing_is_left_of_a_folder_that_went_with_files_in_motion() {
+        let mut tree = Tree::default();
+        let (root, path) = (Rel::root(), Rel::new(b"a/b/f"));
+        tree.merge(&root, content(&[], &["a"]), 1, NOW);
+        tree.merge(&Rel::new(b"a"), content(&[], &["b"]), 1, NOW);
+        tree.merge(&Rel::new(b"a/b"), content(&[("f", 1)], &[]), 1, NOW);
+        tree.set_moving(&path, 7);
+        assert_eq!(tree.merge(&root, content(&[], &[]), 2, NOW), [Event::Missing { file: 7 }]);
+        tree.forget(&path);
+        tree.merge(&root, content(&[], &[]), 3, NOW);
+        assert_eq!(tree.folders.keys().collect::<Vec<_>>(), [&root]);
+    }
 
     #[test]
     fn a_file_is_new_once_then_seen_then_missing() {

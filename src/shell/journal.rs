@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use crate::flow::file::Rel;
 use crate::flow::record::Replay;
 use crate::flow::time::Wall;
-use crate::shell::folder::Folder;
+use crate::shell::folder::{DRAFT, Folder};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ struct Inner {
     number: u64,
     /// The last write stopped in the middle of a line.
     torn: bool,
+    /// An fsync failed: another one of this file would lie.
+    suspect: bool,
     /// What was written since the last fsync.
     unsynced: Vec<u8>,
     /// Bytes in the file.
@@ -57,8 +59,19 @@ impl Journal {
         for old in numbers {
             folder.remove(&name(old))?;
         }
-        let inner =
-            Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at: COMPACT_MIN.max(4 * size) };
+        // A former process may have been killed while it wrote one.
+        for draft in state.names(&Rel::new(b"journal"))?.iter().filter(|name| name.starts_with(DRAFT.as_bytes())) {
+            let _ = folder.remove(draft);
+        }
+        let inner = Inner {
+            file,
+            number,
+            torn: false,
+            suspect: false,
+            unsynced: Vec::new(),
+            size,
+            compact_at: COMPACT_MIN.max(4 * size),
+        };
         Ok((Journal { folder, inner: Mutex::new(inner) }, replay))
     }
 
@@ -82,24 +95,31 @@ impl Journal {
         Ok(first)
     }
 
+    /// Whether lines wait for an fsync.
+    pub fn is_pending(&self) -> bool {
+        !self.lock().unsynced.is_empty()
+    }
+
     /// Brings all that was appended onto the disk. Deliveries do not wait for it.
     ///
     /// # Errors
     /// Of the calls; the next call tries again with a new file.
     pub fn sync(&self, now: Wall) -> io::Result<()> {
-        let (file, pending, compact) = {
+        let (file, pending, compact, suspect) = {
             let inner = self.lock();
             if inner.unsynced.is_empty() {
                 return Ok(());
             }
-            (inner.file.try_clone()?, inner.unsynced.len(), inner.size >= inner.compact_at)
+            (inner.file.try_clone()?, inner.unsynced.len(), inner.size >= inner.compact_at, inner.suspect)
         };
         // Not under the lock: workers go on appending meanwhile.
-        match file.sync_data() {
+        let synced = if suspect { Err(io::Error::other("an fsync before this failed")) } else { file.sync_data() };
+        match synced {
             Ok(()) => {
                 self.lock().unsynced.drain(..pending);
             }
             Err(err) => {
+                self.lock().suspect = true;
                 self.move_on(None).map_err(|_| err)?;
             }
         }
@@ -112,7 +132,7 @@ impl Journal {
         let number = inner.number + 1;
         let (file, size) = begin(&self.folder, number, lines.unwrap_or(&inner.unsynced))?;
         let compact_at = if lines.is_some() { COMPACT_MIN.max(4 * size) } else { inner.compact_at };
-        *inner = Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at };
+        *inner = Inner { file, number, torn: false, suspect: false, unsynced: Vec::new(), size, compact_at };
         Ok(())
     }
 
@@ -124,7 +144,15 @@ impl Journal {
         let replay = read(&self.folder, &numbers)?;
         let number = inner.number + 1;
         let (file, size) = begin(&self.folder, number, &replay.lines(now))?;
-        *inner = Inner { file, number, torn: false, unsynced: Vec::new(), size, compact_at: COMPACT_MIN.max(4 * size) };
+        *inner = Inner {
+            file,
+            number,
+            torn: false,
+            suspect: false,
+            unsynced: Vec::new(),
+            size,
+            compact_at: COMPACT_MIN.max(4 * size),
+        };
         drop(inner);
         for old in numbers {
             match self.folder.remove(&name(old)) {
@@ -172,8 +200,10 @@ fn read(folder: &Folder, numbers: &[u64]) -> io::Result<Replay> {
 /// Makes the file `number` with `lines` in it, all of it on the disk.
 fn begin(folder: &Folder, number: u64, lines: &[u8]) -> io::Result<(File, u64)> {
     folder.write_new(&name(number), lines)?;
-    folder.sync()?;
-    Ok((folder.append(&name(number))?, lines.len() as u64))
+    let begun = folder.sync().and_then(|()| folder.append(&name(number)));
+    // Left there it would be in the way of the next attempt, and read as newer than it is.
+    let file = begun.inspect_err(|_| drop(folder.remove(&name(number))))?;
+    Ok((file, lines.len() as u64))
 }
 
 #[cfg(test)]

@@ -26,4 +26,4 @@ pub mod report;
 pub mod signal;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

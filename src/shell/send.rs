@@ -45,6 +45,12 @@ pub fn deliver(office: &Office, client: &mut Client, job: &Delivery) -> Delivere
         Err(OpenError::Changed(look)) => return Delivered::Changed(Some(look)),
         Err(OpenError::Failed(err)) => return Delivered::Missing(miss(&err)),
     };
+    // With no bytes there is no last one before which it would be looked at.
+    if job.look.stamp.size == 0
+        && let Err(err) = body.confirm()
+    {
+        return broken(&body, &err);
+    }
     let sha256 = match digest(office, job, &mut body) {
         Ok(sha256) => sha256,
         Err(err) => return broken(&body, &err),

@@ -221,6 +221,8 @@ impl Run {
                 (_, Some(wake)) => {
                     self.world.time = wake;
                     self.tell(Input::Tick);
+                    let next = self.engine.wake_at();
+                    assert!(next.is_none_or(|at| at.0 > wake), "it would spin: {next:?} after {wake}");
                 }
                 (Some(_), None) => unreachable!("covered by the first arm"),
                 (None, None) => panic!("nothing will ever happen again"),

@@ -364,7 +364,7 @@ impl World {
                 self.unjustly.insert((job.path.to_string(), job.look.stamp));
             }
             if job.resumed.is_none() {
-                self.write_down(&job.path, job.look.stamp, Record::condemned(reason));
+                self.write_down(&job.path, job.look.stamp, Record::condemned(reason, None));
             }
         }
         if let Some(to) = job.resumed.clone().filter(|to| self.area(to).contains_key(to)) {

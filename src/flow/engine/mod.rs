@@ -16,6 +16,8 @@
 mod finish;
 mod motion;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -128,7 +130,8 @@ pub struct Engine {
     gate_trouble: Option<(Trouble, String)>,
     share_trouble: Option<(Trouble, String)>,
     journal_trouble: Option<Trouble>,
-    folder_troubles: std::collections::BTreeMap<Rel, Trouble>,
+    /// With the number of the last scan that met it.
+    folder_troubles: std::collections::BTreeMap<Rel, (Trouble, u64)>,
     stop: Option<Mono>,
     finished: bool,
     dead: usize,
@@ -213,7 +216,7 @@ impl Engine {
                     continue;
                 }
                 Fate::Accepted(acceptance) => (self.destination(), acceptance.marker, None),
-                Fate::Condemned(reason) => (Destination::DeadLetter(reason), None, None),
+                Fate::Condemned(reason, marker) => (Destination::DeadLetter(reason), marker, None),
             };
             let look = super::file::Look { stamp, ..Default::default() };
             let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
@@ -342,10 +345,15 @@ impl Engine {
             Ok(content) => content,
             Err(why) => {
                 self.scan.complete = false;
-                if !self.folder_troubles.contains_key(&folder.path) {
+                let known = self.folder_troubles.get_mut(&folder.path);
+                if known.is_none_or(|(trouble, scan)| {
+                    *scan = self.scan.number;
+                    trouble.remind(now.mono)
+                }) {
                     self.note(Note::FolderTrouble { path: folder.path.clone(), why });
-                    self.folder_troubles.insert(folder.path, Trouble::new(now.mono));
                 }
+                let begun = (Trouble::new(now.mono), self.scan.number);
+                self.folder_troubles.entry(folder.path).or_insert(begun);
                 return;
             }
         };
@@ -412,6 +420,8 @@ impl Engine {
                 if let Some((trouble, _)) = self.share_trouble.take() {
                     self.note(Note::ShareBack { since: now.mono.since(trouble.since) });
                 }
+                // A folder that is gone has no trouble any more.
+                self.folder_troubles.retain(|_, (_, scan)| *scan == self.scan.number);
                 self.scan.completed += 1;
                 if self.scan.completed == 1 {
                     let waiting = self.motions.count(State::Waiting);
@@ -609,6 +619,3 @@ impl Engine {
         self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None });
     }
 }
-
-#[cfg(test)]
-mod tests;

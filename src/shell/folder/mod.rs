@@ -14,6 +14,7 @@ mod other;
 mod unix;
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(not(unix))]
@@ -81,12 +82,22 @@ impl Folder {
     }
 }
 
-/// A name for a file that is not finished, in a folder of dirpost's own.
+/// A name for a file that is not finished, in a folder of dirpost's own. Random, for in a
+/// container each process has the same id, and one that was killed may have left a draft.
 pub fn draft_name() -> Vec<u8> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    static START: OnceLock<u64> = OnceLock::new();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!(".draft-{}-{count}", std::process::id()).into_bytes()
+    let start = START.get_or_init(|| {
+        let mut bytes = [0; 8];
+        // Without randomness the id of the process has to do.
+        getrandom::getrandom(&mut bytes).map_or(std::process::id().into(), |()| u64::from_le_bytes(bytes))
+    });
+    format!("{DRAFT}{start:016x}-{count}").into_bytes()
 }
+
+/// How the names of drafts begin.
+pub const DRAFT: &str = ".draft-";
 
 /// What file systems answer to a call that they do not have.
 fn is_unsupported(err: &io::Error) -> bool {
@@ -122,6 +133,15 @@ mod tests {
         assert_eq!(folder.write_new(b"x", b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_draft_that_a_former_process_with_the_same_id_left_is_not_in_the_way() {
+        let dir = TempDir::new();
+        for count in 0..200 {
+            std::fs::write(dir.path().join(format!(".draft-{}-{count}", std::process::id())), "").unwrap();
+        }
+        Folder::at(dir.path()).unwrap().write_new(b"x", b"one").unwrap();
     }
 
     #[cfg(unix)]

@@ -14,8 +14,10 @@
 
 mod dead;
 mod name;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -74,6 +76,8 @@ struct Opened {
     root: Option<Arc<Folder>>,
     sources: HashMap<Rel, Arc<Folder>>,
     targets: HashMap<(Area, Rel), Arc<Folder>>,
+    /// Names that are promised to files of this group.
+    claimed: HashSet<(Area, Rel)>,
     /// To be brought onto the disk.
     dirty: HashMap<(u64, u64), Arc<Folder>>,
 }
@@ -86,6 +90,11 @@ impl Opened {
             *self = Opened { root: Some(Arc::clone(root)), ..Opened::default() };
         }
         self.dirty.clear();
+        self.claimed.clear();
+    }
+
+    fn is_claimed(&self, area: Area, parent: &Rel, name: &[u8]) -> bool {
+        self.claimed.contains(&(area, parent.join(name)))
     }
 }
 
@@ -166,7 +175,7 @@ impl Placer {
             if let Destination::DeadLetter(reason) = &job.to
                 && job.resumed.is_none()
             {
-                lines.extend(line(job, Record::condemned(reason)));
+                lines.extend(line(job, Record::condemned(reason, job.marker.map(|marker| marker.stamp))));
             }
         }
         self.append(&lines).map_err(|err| explain(&err))
@@ -239,7 +248,10 @@ impl Placer {
             _ => &[],
         };
         let wanted = if area == Area::Staging { draft_name() } else { job.path.name().to_vec() };
-        let name = free(&folder, &wanted, beside)?;
+        let name = free(&folder, &wanted, beside, &|name| opened.is_claimed(area, &parent, name))?;
+        for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
+            opened.claimed.insert((area, parent.join(&[&name, suffix].concat())));
+        }
         let to = format!("{}/{}", area.word(), escape(parent.join(&name).as_bytes()));
         Ok(Plan { area, folder, name, to, moved: false })
     }
@@ -257,18 +269,29 @@ impl Placer {
         let there = match folder.look(path.name()) {
             Ok(Some(look)) => look,
             Ok(None) => return Ok(None),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // Its reason was written first.
+                let plan = Plan { area, folder, name: path.name().to_vec(), to: String::new(), moved: false };
+                if area == Area::Dead {
+                    dead::remove_reason(job, &plan);
+                }
+                return Ok(None);
+            }
             Err(err) => return Err(err),
         };
         // A rename by link and unlink may have stopped in between: then both are one file.
         if let Ok(source) = self.source(root, opened, &job.path)
             && let Ok(Some(look)) = source.look(job.path.name())
-            && look.ino != 0
-            && (look.dev, look.ino) == (there.dev, there.ino)
         {
-            source.remove(job.path.name())?;
-            opened.dirty.insert(source.number(), source);
+            if look.ino != 0 && (look.dev, look.ino) == (there.dev, there.ino) {
+                source.remove(job.path.name())?;
+                opened.dirty.insert(source.number(), source);
+            } else if look.stamp == job.look.stamp && there.stamp != job.look.stamp {
+                // It never left; the name has gone to another one.
+                return Ok(None);
+            }
         }
+        opened.claimed.insert((area, path.parent().join(&[path.name(), REASON].concat())));
         let to = job.resumed.clone().unwrap_or_default();
         Ok(Some(Plan { area, folder, name: path.name().to_vec(), to, moved: true }))
     }
@@ -285,19 +308,15 @@ impl Placer {
                 Ok(Renamed::Done) => plan.moved = true,
                 Ok(Renamed::Taken) => return self.start_over(root, opened, job, plan),
                 Ok(Renamed::CrossesDevices) => return self.across(root, opened, job, plan),
-                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                Err(err) if err.kind() == io::ErrorKind::NotFound && self.is_gone(root, &job.path) => {
                     dead::remove_reason(job, plan);
-                    // It may as well be the target's folder that is gone.
-                    let source = self.source(root, opened, &job.path).and_then(|source| source.look(job.path.name()));
-                    if !source.is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
-                        opened.targets.clear();
-                        return Err(err);
-                    }
                     self.marker_away(root, opened, job, plan)?;
                     return Ok(Filed::Gone);
                 }
                 Err(err) => {
                     dead::remove_reason(job, plan);
+                    // The target's folder may be gone: it is opened anew for the next try.
+                    opened.targets.clear();
                     return Err(err);
                 }
             }
@@ -345,6 +364,10 @@ impl Placer {
     fn across(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<Filed> {
         dead::remove_reason(job, plan);
         let wanted = plan.area;
+        // The names are for the copy.
+        for suffix in [&b""[..], REASON, &self.marker] {
+            opened.claimed.remove(&(plan.area, job.path.parent().join(&[&plan.name, suffix].concat())));
+        }
         *plan = self.fresh_plan(root, opened, job, Area::Staging)?;
         self.append(&line(job, Event::Moving { to: plan.to.clone() }))?;
         match self.rename(root, opened, job, plan)? {
@@ -370,6 +393,9 @@ impl Placer {
         }
         if wanted == Area::Staging {
             folder.remove(&name)?;
+            opened.dirty.insert(folder.number(), Arc::clone(&folder));
+            let mut gone = Plan { area: Area::Staging, folder, name, to: String::new(), moved: true };
+            self.marker_away(root, opened, job, &mut gone)?;
             return Ok(Filed::Away { to: None });
         }
         let mut in_place = Plan { area: Area::Staging, folder, name, to: String::new(), moved: true };
@@ -420,7 +446,9 @@ impl Placer {
             Renamed::Taken | Renamed::CrossesDevices => {
                 let look = fresh_look(&plan.folder, &plan.name)?;
                 let folder = self.target(root, opened, Area::Dead, &job.path.parent())?;
-                let name = free(&folder, job.path.name(), &[REASON])?;
+                let parent = job.path.parent();
+                let name =
+                    free(&folder, job.path.name(), &[REASON], &|name| opened.is_claimed(Area::Dead, &parent, name))?;
                 dead::write_displaced(&folder, &name, job, &look)?;
                 match plan.folder.rename(&plan.name, &folder, &name, true)? {
                     Renamed::Done => folder.sync()?,
@@ -439,7 +467,10 @@ impl Placer {
     /// A marker goes where its file went, unless it is a new one by now.
     fn marker_away(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing, plan: &mut Plan) -> io::Result<()> {
         let Some(known) = job.marker else { return Ok(()) };
-        let source = self.source(root, opened, &job.path)?;
+        let source = match self.source(root, opened, &job.path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
         let name = [job.path.name(), &self.marker].concat();
         match source.look(&name) {
             Ok(Some(look)) if look.stamp == known.stamp => {}
@@ -450,7 +481,7 @@ impl Placer {
         if plan.area == Area::Staging {
             source.remove(&name)?;
         } else {
-            let target = free(&plan.folder, &[&plan.name[..], &self.marker].concat(), &[])?;
+            let target = free(&plan.folder, &[&plan.name[..], &self.marker].concat(), &[], &|_| false)?;
             match source.rename(&name, &plan.folder, &target, true)? {
                 Renamed::Done => {}
                 // It is empty or nearly so, and has done its work.
@@ -459,6 +490,12 @@ impl Placer {
         }
         opened.dirty.insert(source.number(), source);
         Ok(())
+    }
+
+    /// Whether `path` itself is not there: `NotFound` may also be said of the target's folder.
+    fn is_gone(&self, root: &Arc<Folder>, path: &Rel) -> bool {
+        let look = root.folder(&path.parent()).and_then(|folder| folder.look(path.name()));
+        matches!(look, Err(err) if err.kind() == io::ErrorKind::NotFound)
     }
 
     fn source(&self, root: &Arc<Folder>, opened: &mut Opened, path: &Rel) -> io::Result<Arc<Folder>> {
@@ -502,7 +539,13 @@ fn line(job: &Filing, event: Event) -> Vec<u8> {
 }
 
 fn fresh_look(folder: &Folder, name: &[u8]) -> io::Result<Look> {
-    Ok(folder.open(&Rel::new(name))?.1)
+    match folder.open(&Rel::new(name)) {
+        // A file that nobody may read can be condemned all the same.
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            folder.look(name)?.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        }
+        opened => Ok(opened?.1),
+    }
 }
 
 /// After a restart the inode is not known.

@@ -10,16 +10,18 @@ const NAME_MAX: usize = 255;
 pub const REASON: &[u8] = b".reason.json";
 
 /// `name`, or with a number before its extension, so that nothing in `folder` is called so.
-/// `beside` are suffixes whose names must be free as well.
+/// `beside` are suffixes whose names must be free as well; `claimed` says which names are
+/// promised to others.
 ///
 /// # Errors
 /// Of looking.
-pub fn free(folder: &Folder, name: &[u8], beside: &[&[u8]]) -> io::Result<Vec<u8>> {
-    let room = NAME_MAX - beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
+pub fn free(folder: &Folder, name: &[u8], beside: &[&[u8]], claimed: &dyn Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+    let room = NAME_MAX.saturating_sub(beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0));
     let is_free = |number: u64| -> io::Result<Option<Vec<u8>>> {
         let candidate = numbered(name, number, room);
         for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
-            if exists(folder, &[&candidate, suffix].concat())? {
+            let name = [&candidate, suffix].concat();
+            if claimed(&name) || exists(folder, &name)? {
                 return Ok(None);
             }
         }
@@ -58,7 +60,7 @@ fn numbered(name: &[u8], number: u64, room: usize) -> Vec<u8> {
     let dot = name.iter().rposition(|&byte| byte == b'.').filter(|&at| at > 0 && name.len() - at < 32);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
     let number = if number == 0 { String::new() } else { format!(".{number}") };
-    let mut end = stem.len().min(room - extension.len() - number.len());
+    let mut end = stem.len().min(room.saturating_sub(extension.len() + number.len()));
     // Not in the middle of a character of UTF-8.
     while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
         end -= 1;
@@ -97,7 +99,7 @@ mod tests {
             let name = numbered(b"x.csv", number, 255);
             std::fs::write(dir.path().join(String::from_utf8(name).unwrap()), "").unwrap();
         }
-        assert_eq!(free(&folder, b"x.csv", &[]).unwrap(), b"x.3000.csv");
+        assert_eq!(free(&folder, b"x.csv", &[], &|_| false).unwrap(), b"x.3000.csv");
     }
 
     #[test]
@@ -105,6 +107,6 @@ mod tests {
         let dir = TempDir::new();
         let folder = Folder::at(dir.path()).unwrap();
         std::fs::write(dir.path().join("x.csv.reason.json"), "").unwrap();
-        assert_eq!(free(&folder, b"x.csv", &[REASON]).unwrap(), b"x.1.csv");
+        assert_eq!(free(&folder, b"x.csv", &[REASON], &|_| false).unwrap(), b"x.1.csv");
     }
 }

@@ -1,0 +1,113 @@
+use super::*;
+use crate::config::Config;
+use crate::flow::job::Reason;
+use crate::flow::time::Wall;
+use crate::shell::testing::TempDir;
+
+struct Bench {
+    dir: TempDir,
+    placer: Placer,
+    _state: crate::shell::share::StateDir,
+}
+
+fn bench(tune: impl Fn(&mut Config)) -> Bench {
+    let dir = TempDir::new();
+    let mut config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
+    tune(&mut config);
+    let (share, state) = Share::open(&config, false).unwrap_or_else(|_| panic!("it opens"));
+    let (journal, _) = Journal::open(&state.folder, wall()).unwrap();
+    let placer = Placer::new(&config, Arc::new(share), Arc::new(journal));
+    Bench { dir, placer, _state: state }
+}
+
+impl Bench {
+    fn write(&self, name: &str, content: &str) -> Look {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self.placer.share.folder().look(name.as_bytes()).unwrap().unwrap()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_else(|err| panic!("{name}: {err}"))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.dir.path().join(name).exists()
+    }
+}
+
+fn filing(file: FileNo, name: &str, look: Look, to: Destination) -> Filing {
+    Filing { file, path: Rel::new(name.as_bytes()), look, to, marker: None, unwritten: None, resumed: None }
+}
+
+fn dead() -> Destination {
+    let reason = Reason {
+        reason: "bad".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 0,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    };
+    Destination::DeadLetter(Box::new(reason))
+}
+
+#[test]
+fn files_of_one_group_do_not_get_in_each_others_way() {
+    let bench = bench(|_| {});
+    std::fs::create_dir_all(bench.dir.path().join(".dirpost/dead-letter")).unwrap();
+    std::fs::write(bench.dir.path().join(".dirpost/dead-letter/x.csv"), "old").unwrap();
+    let names = ["y.csv.reason.json", "y.csv", "x.csv", "x.1.csv"];
+    let jobs: Vec<Filing> =
+        (0..).zip(names).map(|(file, name)| filing(file, name, bench.write(name, name), dead())).collect();
+    let filed = bench.placer.place(&jobs);
+    let mut places = std::collections::BTreeSet::new();
+    for ((_, filed), name) in filed.iter().zip(names) {
+        let Filed::Away { to: Some(to) } = filed else { panic!("{name}: {filed:?}") };
+        assert!(places.insert(to.clone()), "{to}");
+        assert_eq!(bench.read(&format!(".dirpost/{to}")), name);
+        assert!(bench.read(&format!(".dirpost/{to}.reason.json")).contains(&format!("\"path\": \"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn a_reason_that_was_written_before_a_crash_does_not_stay_without_its_file() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "x");
+    std::fs::create_dir_all(bench.dir.path().join(".dirpost/dead-letter")).unwrap();
+    std::fs::write(bench.dir.path().join(".dirpost/dead-letter/x.csv.reason.json"), "{}").unwrap();
+    let job = Filing { resumed: Some("dead-letter/x.csv".into()), ..filing(1, "x.csv", look, dead()) };
+    let filed = bench.placer.place(&[job]);
+    assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "dead-letter/x.csv"), "{filed:?}");
+    assert_eq!(bench.read(".dirpost/dead-letter/x.csv"), "x");
+}
+
+#[test]
+fn after_a_crash_a_name_that_went_to_another_file_is_left_to_it() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "mine");
+    std::fs::create_dir_all(bench.dir.path().join(".dirpost/done")).unwrap();
+    std::fs::write(bench.dir.path().join(".dirpost/done/x.csv"), "another").unwrap();
+    let look = Look { ino: 0, dev: 0, ctime: Wall(0), ..look };
+    let job = Filing { resumed: Some("done/x.csv".into()), ..filing(1, "x.csv", look, Destination::Done) };
+    let filed = bench.placer.place(&[job]);
+    assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "done/x.1.csv"), "{filed:?}");
+    assert_eq!(bench.read(".dirpost/done/x.csv"), "another");
+    assert!(!bench.has("x.csv"));
+}
+
+#[test]
+fn what_lies_in_the_staging_folder_goes_on_from_there_with_its_reason() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "x");
+    let staged = bench.dir.path().join(".dirpost/staging/draft");
+    std::fs::rename(bench.dir.path().join("x.csv"), &staged).unwrap();
+    let job = Filing { resumed: Some("staging/draft".into()), ..filing(1, "x.csv", look, dead()) };
+    let filed = bench.placer.place(&[job]);
+    assert!(matches!(&filed[0].1, Filed::Away { to: Some(_) }), "{filed:?}");
+    assert_eq!(bench.read(".dirpost/dead-letter/x.csv"), "x");
+    assert!(bench.has(".dirpost/dead-letter/x.csv.reason.json"));
+    assert_eq!(std::fs::read_dir(bench.dir.path().join(".dirpost/staging")).unwrap().count(), 0);
+}
