@@ -7,8 +7,8 @@
 //! hangs.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ enum Message {
     /// The same, from a worker that is free again.
     Free(usize, Input),
     Opened(Result<Box<Opened>, OpenError>),
+    /// A share was mounted over the folder.
+    Mounted,
 }
 
 /// Everything that had to be opened.
@@ -84,20 +86,38 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs to the end.
 pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
-    let (send, inbox) = sync_channel(INBOX);
-    let commands = send.clone();
-    let listening = signal::listen(move |command| drop(commands.send(Message::Input(Input::Command(command)))));
+    let (first, mut inbox) = sync_channel(INBOX);
+    let current = Arc::new(Mutex::new(first));
+    let commands = Arc::clone(&current);
+    let listening = signal::listen(move |command| {
+        let inbox = commands.lock().expect("no thread panics with it").clone();
+        drop(inbox.send(Message::Input(Input::Command(command))));
+    });
     if let Err(err) = listening {
         return fail(&format!("signals cannot be handled: {err}"));
     }
     let started = clock::now().mono;
-    let opened = match open(config, mode, adopt, &send, &inbox) {
-        Ok(opened) => opened,
-        Err(code) => return code,
-    };
-    match Daemon::start(config, mode, started, *opened, &send) {
-        Ok(mut daemon) => daemon.turn_until_done(&inbox),
-        Err(why) => fail(&why),
+    loop {
+        let send = current.lock().expect("no thread panics with it").clone();
+        let opened = match open(config, mode, adopt, &send, &inbox) {
+            Ok(opened) => opened,
+            Err(code) => return code,
+        };
+        let ended = match Daemon::start(config, mode, started, *opened, &send) {
+            Ok(mut daemon) => daemon.turn_until_done(&inbox),
+            Err(why) => Some(fail(&why)),
+        };
+        if let Some(code) = ended {
+            return code;
+        }
+        // A new inbox: what the threads of the old folder still say is about the old folder.
+        let (send, next) = sync_channel(INBOX);
+        *current.lock().expect("no thread panics with it") = send;
+        let stop = inbox.try_iter().any(|message| matches!(message, Message::Input(Input::Command(Command::Stop))));
+        if stop {
+            return ExitCode::SUCCESS;
+        }
+        inbox = next;
     }
 }
 
@@ -207,6 +227,8 @@ struct Daemon {
     /// The last one to come free goes first: its connection is the warmest.
     free: Vec<usize>,
     orders: Sender<Order>,
+    /// A share was mounted over the folder: it is opened anew when nothing is on its way.
+    mounted: bool,
     _state: StateDir,
 }
 
@@ -245,6 +267,7 @@ impl Daemon {
             free: (0..workers.len()).rev().collect(),
             workers,
             orders,
+            mounted: false,
             _state: state,
         };
         log::info!(
@@ -259,19 +282,24 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> ExitCode {
+    /// The exit code; `None` if all is to be opened anew.
+    fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> Option<ExitCode> {
         let mut next = Some(Message::Input(Input::Tick));
         loop {
             let now = clock::now();
             let mut turns = 0;
             while let Some(message) = next.take() {
                 if let Some(finish) = self.turn(now, message) {
-                    return self.leave(finish);
+                    return Some(self.leave(finish));
                 }
                 turns += 1;
                 if turns < INBOX {
                     next = inbox.try_recv().ok();
                 }
+            }
+            if self.mounted && self.free.len() == self.workers.len() {
+                log::info!(target: "dirpost", "the share has been mounted on the folder: opening it anew");
+                return None;
             }
             self.progress.show(|| self.engine.tally());
             let now = clock::now();
@@ -289,6 +317,10 @@ impl Daemon {
             Message::Free(worker, input) => {
                 self.free.push(worker);
                 input
+            }
+            Message::Mounted => {
+                self.mounted = true;
+                return None;
             }
             Message::Opened(_) => return None,
         };
@@ -371,6 +403,9 @@ fn spawn_scanner(
                 Some(Input::Retries(retries.into_iter().map(|retry| (retry.path, retry.stamp, retry.round)).collect()))
             };
             scan::scan(&share, &filter, &mut news, &|input| inbox.send(Message::Input(input)).is_ok());
+            if share.is_mounted_over() {
+                let _ = inbox.send(Message::Mounted);
+            }
         }
     })?;
     Ok(send)

@@ -10,6 +10,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
@@ -25,6 +26,10 @@ pub struct Share {
     path: PathBuf,
     require_mount: bool,
     current: Mutex<Arc<Folder>>,
+    /// Something was mounted on the folder when it was opened first.
+    mount_at_first: bool,
+    /// Nothing was mounted on it then, and something is now.
+    mounted_over: AtomicBool,
     /// What `.dirpost/id` must say; `None` on a share that dirpost may not write to.
     id: Option<String>,
 }
@@ -83,6 +88,8 @@ impl Share {
         let share = Share {
             path,
             require_mount: config.watch.require_mount,
+            mount_at_first: is_mount(&config.watch.dir, &root),
+            mounted_over: AtomicBool::new(false),
             current: Mutex::new(Arc::new(root)),
             id: Some(id.clone()),
         };
@@ -92,6 +99,12 @@ impl Share {
     /// The watched folder as it was last opened.
     pub fn folder(&self) -> Arc<Folder> {
         Arc::clone(&self.current.lock().expect("no thread panics with it"))
+    }
+
+    /// A share was mounted over the folder that was opened first: all is to be opened anew, and
+    /// the state that is found there is the one that counts.
+    pub fn is_mounted_over(&self) -> bool {
+        self.mounted_over.load(Ordering::Relaxed)
     }
 
     pub fn path(&self) -> &Path {
@@ -107,6 +120,11 @@ impl Share {
         if let Some(id) = &self.id {
             let own = root.folder(&Rel::new(OWN_FOLDER.as_bytes()));
             let found = own.and_then(|own| read_small(&own, b"id"));
+            let is_ours = found.as_ref().is_ok_and(|found| found.trim_ascii() == id.as_bytes());
+            if !is_ours && !self.mount_at_first && is_mount(&self.path, &root) {
+                self.mounted_over.store(true, Ordering::Relaxed);
+                return Err(format!("{}: the share has been mounted on it", self.path.display()));
+            }
             match found {
                 Ok(found) if found.trim_ascii() == id.as_bytes() => {}
                 Ok(_) => {
@@ -143,6 +161,11 @@ fn open_root(path: &Path, require_mount: bool) -> Result<Folder, String> {
         }
     }
     Ok(root)
+}
+
+/// Whether something is mounted on `path`. A bind mount of the same file system is not seen.
+fn is_mount(path: &Path, root: &Folder) -> bool {
+    Folder::at(&path.join("..")).is_ok_and(|parent| !parent.same_fs(root))
 }
 
 /// Reads the mark, or makes it.
