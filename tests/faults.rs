@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Rng, Server, config, wait_until};
 
 /// Answers with this status until the test changes it.
 fn switchable(status: u16) -> (Server, Arc<AtomicU16>) {
@@ -116,7 +116,12 @@ fn refusals_that_concern_every_file_condemn_none() {
         let (dir, (server, status)) = (Dir::new(), switchable(refusal));
         write_many(&dir, 20);
         let daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-        daemon.wait_log(&format!("endpoint: the endpoint answered {refusal}"));
+        let says = if refusal == 407 {
+            "endpoint: the proxy wants".into()
+        } else {
+            format!("endpoint: the endpoint answered {refusal}")
+        };
+        daemon.wait_log(&says);
         let then = server.requests().len();
         wait_until("more probes", BOUND, || server.requests().len() >= then + 2);
         status.store(200, Ordering::SeqCst);
@@ -179,13 +184,14 @@ fn what_is_in_flight_at_a_kill_is_sent_again_under_the_same_key_and_nothing_else
     let dir = Dir::new();
     let server = Server::accepting();
     let text = config(dir.path(), &server.url(), "ready.settle = \"0s\"");
-    const COUNT: usize = 1_000;
-    const KILLS: usize = 10;
+    const COUNT: usize = 3_000;
+    const KILLS: usize = 100;
     write_many(&dir, COUNT);
     let mut kills = 0;
     while dir.done().len() < COUNT {
         let mut daemon = Daemon::start(&text);
-        let target = server.accepted_count() + COUNT / KILLS / 2;
+        let mut rng = Rng(kills as u64);
+        let target = server.accepted_count() + rng.below((COUNT / KILLS) as u64) as usize;
         let until = Instant::now() + BOUND;
         while kills < KILLS && server.accepted_count() < target.min(COUNT) && Instant::now() < until {
             std::hint::spin_loop();

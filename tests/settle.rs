@@ -174,3 +174,38 @@ fn links_fifos_and_sockets_are_left_alone() {
     assert_eq!(server.requests().len(), 2);
     assert!(dir.exists("link.csv") && dir.exists("fifo") && dir.exists("socket"));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_swapped_for_a_link_in_a_tight_loop_never_leads_to_the_secret() {
+    let (dir, outside, server) = (Dir::new(), Dir::new(), Server::accepting());
+    outside.write("secret", "the secret");
+    outside.write("folder/a.csv", "the secret");
+    let extra = "ready.settle = \"0s\"\nwatch.interval = \"1ms\"\nwatch.max_share = 1.0\ndelivered.action = \"delete\"";
+    let _daemon = Daemon::start(&config(dir.path(), &server.url(), extra));
+    let started = std::time::Instant::now();
+    let (link, folder) = (dir.join(".link"), dir.join("sub"));
+    let mut swaps = 0u64;
+    while started.elapsed() < Duration::from_secs(10) {
+        let _ = std::fs::write(dir.join("a.csv"), "harmless");
+        let _ = std::fs::create_dir(&folder);
+        let _ = std::fs::write(folder.join("a.csv"), "harmless");
+        // Long enough, now and then, to be found and opened.
+        if swaps.is_multiple_of(8) {
+            std::thread::sleep(Duration::from_micros(swaps % 5_000));
+        }
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(outside.join("secret"), &link).unwrap();
+        let _ = std::fs::rename(&link, dir.join("a.csv"));
+        let _ = std::fs::rename(&folder, dir.join(".away"));
+        let _ = std::os::unix::fs::symlink(outside.join("folder"), &folder);
+        let _ = std::fs::remove_file(&folder);
+        let _ = std::fs::remove_dir_all(dir.join(".away"));
+        let _ = std::fs::remove_file(dir.join("a.csv"));
+        swaps += 1;
+    }
+    println!("{swaps} swaps, {} files delivered meanwhile", server.requests().len());
+    assert!(server.requests().iter().all(|request| !request.body.windows(6).any(|part| part == b"secret")));
+    assert_eq!(outside.text("secret"), "the secret");
+    assert!(outside.exists("folder/a.csv"));
+}

@@ -43,6 +43,10 @@ impl Steps {
     }
 }
 
+/// Kernels stamp a change with the time of their last tick: up to 4 ms early at 250 Hz
+/// (`CONFIG_HZ`; from Linux 6.13 on no longer so where it matters).
+const TICK: Duration = Duration::from_millis(4);
+
 /// A run of equal looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Still {
@@ -56,7 +60,7 @@ impl Still {
     pub fn new(look: Look, now: Now, steps: &Steps) -> Still {
         let since = match look.fs {
             FsKind::Local if look.ctime.0 > 0 => {
-                let changed = now.mono_of(look.ctime);
+                let changed = now.mono_of(look.ctime) + TICK;
                 steps.last.map_or(changed, |step| changed.max(step)).min(now.mono)
             }
             _ => now.mono,

@@ -370,7 +370,11 @@ impl Engine {
 
 /// What an answer that was no acceptance says, in a few words.
 fn sentence(answer: &Answer) -> String {
-    let mut text = format!("the endpoint answered {}", answer.status);
+    let mut text = match answer.status {
+        // RFC 9110, 15.5.8: only a proxy says that.
+        407 => "the proxy wants credentials (407): write them into its URL, in send.proxy or the environment".into(),
+        status => format!("the endpoint answered {status}"),
+    };
     if let Some(location) = &answer.location {
         text += &format!(", a redirect to {location}, which is never followed");
     }
