@@ -275,7 +275,8 @@ impl Daemon {
             "dirpost {}: {} to {}",
             env!("CARGO_PKG_VERSION"),
             config.watch.dir.display(),
-            config.send.url
+            // A query may hold a secret, as in a presigned URL.
+            config.send.url.split('?').next().unwrap_or_default()
         );
         let effects = daemon.engine.resume(replay.live, now);
         daemon.carry_out(effects);

@@ -190,7 +190,7 @@ fn what_is_in_flight_at_a_kill_is_sent_again_under_the_same_key_and_nothing_else
     let mut kills = 0;
     while dir.done().len() < COUNT {
         let mut daemon = Daemon::start(&text);
-        let mut rng = Rng(kills as u64);
+        let mut rng = Rng::new(kills as u64);
         let target = server.accepted_count() + rng.below((COUNT / KILLS) as u64) as usize;
         let until = Instant::now() + BOUND;
         while kills < KILLS && server.accepted_count() < target.min(COUNT) && Instant::now() < until {

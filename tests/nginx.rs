@@ -72,7 +72,7 @@ fn what_nginx_has_on_its_disk_is_byte_for_byte_what_was_dropped() {
         eprintln!("skipped: nginx with its DAV module is not installed");
         return;
     };
-    let mut rng = Rng(5);
+    let mut rng = Rng::new(5);
     let mut sources = Vec::new();
     for number in 0..200 {
         let name = match number % 4 {
@@ -82,7 +82,7 @@ fn what_nginx_has_on_its_disk_is_byte_for_byte_what_was_dropped() {
             _ => format!("q?{number}&x#.json"),
         };
         let size = if number == 7 { 20 << 20 } else { 1 + rng.below(100_000) as usize };
-        let bytes = rng.bytes(size);
+        let bytes = crate::util::draw_bytes(&mut rng, size);
         dir.write(&name, &bytes);
         sources.push((name, bytes));
     }

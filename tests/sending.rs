@@ -116,11 +116,11 @@ fn sixty_four_workers_send_side_by_side() {
 #[test]
 fn a_form_holds_the_file_under_its_name_whatever_that_is() {
     let (server, dir) = (Server::accepting(), Dir::new());
-    let mut rng = Rng(8);
+    let mut rng = Rng::new(8);
     let names = ["plain.csv", "a \"quoted\" one", "line\r\nbreak", "ü ☃.json", "100%; x=y", "sub/back\\slash"];
     let mut sources = Vec::new();
     for name in names {
-        let bytes = rng.bytes(100_000);
+        let bytes = crate::util::draw_bytes(&mut rng, 100_000);
         dir.write(name, &bytes);
         sources.push((name, bytes));
     }
@@ -147,8 +147,8 @@ fn a_form_holds_the_file_under_its_name_whatever_that_is() {
 #[test]
 fn a_gzip_body_unpacks_to_the_file() {
     let (server, dir) = (Server::accepting(), Dir::new());
-    let mut rng = Rng(9);
-    let sources = [b"a".to_vec(), rng.bytes(3 << 20), b"the same line\n".repeat(200_000)];
+    let mut rng = Rng::new(9);
+    let sources = [b"a".to_vec(), crate::util::draw_bytes(&mut rng, 3 << 20), b"the same line\n".repeat(200_000)];
     for (number, bytes) in sources.iter().enumerate() {
         dir.write(format!("{number}.txt"), bytes);
     }
@@ -326,4 +326,17 @@ fn the_environment_names_a_proxy_and_hosts_without_it() {
     let env = [("HTTP_PROXY", &*proxy), ("http_proxy", &proxy), ("NO_PROXY", "invalid"), ("no_proxy", "invalid")];
     let said = check(&text, &env);
     assert!(said.len() == 1 && said[0].contains("does not resolve"), "{said:?}");
+}
+
+#[test]
+fn a_secret_in_the_url_or_in_a_header_is_never_logged() {
+    let dir = Dir::new();
+    let server = Server::start(|head| Reaction::Answer(if head.attempt < 3 { 401 } else { 200 }));
+    dir.write("a.csv", "a");
+    let url = format!("{}/{{path}}?sig=s3cret", server.url());
+    let extra = "send.headers.X-Api-Key = \"s3cret\"\nlog.level = \"trace\"";
+    let daemon = Daemon::start(&config(dir.path(), &url, extra));
+    wait_until("it to be filed", BOUND, || dir.done() == ["a.csv"]);
+    assert!(server.requests().iter().all(|request| request.target.contains("s3cret")));
+    assert!(!daemon.has_logged("s3cret"), "{:?}", daemon.log());
 }

@@ -10,7 +10,7 @@ use crate::util::{BOUND, Daemon, Dir, Rng, Server, config, wait_until};
 
 /// Content that shows whether it is whole: its length and digest stand at its end.
 fn sealed(rng: &mut Rng, size: usize) -> Vec<u8> {
-    let mut bytes = rng.bytes(size);
+    let mut bytes = crate::util::draw_bytes(rng, size);
     bytes.extend_from_slice(&(size as u64).to_le_bytes());
     let digest = Sha256::digest(&bytes);
     bytes.extend_from_slice(&digest);
@@ -26,7 +26,7 @@ fn is_sealed(bytes: &[u8]) -> bool {
 
 /// One of the ways in which programs write files. No pause is longer than 150 ms.
 fn write(folder: &Path, number: usize) -> String {
-    let mut rng = Rng(number as u64);
+    let mut rng = Rng::new(number as u64);
     let size = 1_000 + rng.below(200_000) as usize;
     let bytes = sealed(&mut rng, size);
     let pause = |rng: &mut Rng| std::thread::sleep(Duration::from_millis(rng.below(150)));

@@ -42,6 +42,14 @@ struct Inner {
     compact_at: u64,
 }
 
+impl Inner {
+    /// A file that was begun with `size` bytes, all of them on the disk.
+    fn new(file: File, number: u64, size: u64) -> Inner {
+        let compact_at = COMPACT_MIN.max(4 * size);
+        Inner { file, number, torn: false, suspect: false, unsynced: Vec::new(), size, compact_at }
+    }
+}
+
 /// The least size at which a journal is rewritten.
 const COMPACT_MIN: u64 = 4 << 20;
 
@@ -63,15 +71,7 @@ impl Journal {
         for draft in state.names(&Rel::new(b"journal"))?.iter().filter(|name| name.starts_with(DRAFT.as_bytes())) {
             let _ = folder.remove(draft);
         }
-        let inner = Inner {
-            file,
-            number,
-            torn: false,
-            suspect: false,
-            unsynced: Vec::new(),
-            size,
-            compact_at: COMPACT_MIN.max(4 * size),
-        };
+        let inner = Inner::new(file, number, size);
         Ok((Journal { folder, inner: Mutex::new(inner) }, replay))
     }
 
@@ -120,19 +120,19 @@ impl Journal {
             }
             Err(err) => {
                 self.lock().suspect = true;
-                self.move_on(None).map_err(|_| err)?;
+                self.move_on().map_err(|_| err)?;
             }
         }
         if compact { self.compact(now) } else { Ok(()) }
     }
 
-    /// Begins the next file with `lines`, or with all that is not known to be on the disk.
-    fn move_on(&self, lines: Option<&[u8]>) -> io::Result<()> {
+    /// Begins the next file with all that is not known to be on the disk.
+    fn move_on(&self) -> io::Result<()> {
         let mut inner = self.lock();
         let number = inner.number + 1;
-        let (file, size) = begin(&self.folder, number, lines.unwrap_or(&inner.unsynced))?;
-        let compact_at = if lines.is_some() { COMPACT_MIN.max(4 * size) } else { inner.compact_at };
-        *inner = Inner { file, number, torn: false, suspect: false, unsynced: Vec::new(), size, compact_at };
+        let (file, size) = begin(&self.folder, number, &inner.unsynced)?;
+        let compact_at = inner.compact_at;
+        *inner = Inner { compact_at, ..Inner::new(file, number, size) };
         Ok(())
     }
 
@@ -144,15 +144,7 @@ impl Journal {
         let replay = read(&self.folder, &numbers)?;
         let number = inner.number + 1;
         let (file, size) = begin(&self.folder, number, &replay.lines(now))?;
-        *inner = Inner {
-            file,
-            number,
-            torn: false,
-            suspect: false,
-            unsynced: Vec::new(),
-            size,
-            compact_at: COMPACT_MIN.max(4 * size),
-        };
+        *inner = Inner::new(file, number, size);
         drop(inner);
         for old in numbers {
             match self.folder.remove(&name(old)) {

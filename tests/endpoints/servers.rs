@@ -6,14 +6,14 @@ use crate::util::{BOUND, Daemon, Dir, Rng, check, config, wait_until};
 
 /// Files of several sizes and names, written to `dir`.
 pub fn drop_files(dir: &Dir, seed: u64) -> Vec<(String, Vec<u8>)> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::new(seed);
     let sizes = [1, 700, 70_000, 1 << 20, (1 << 20) + 1, 9_000_000];
     let names = ["one.csv", "two words.txt", "ü ☃.json", "100%.bin", "q?a=b&c#d;.xml", "large.dat"];
     names
         .iter()
         .zip(sizes)
         .map(|(name, size)| {
-            let bytes = rng.bytes(size);
+            let bytes = crate::util::draw_bytes(&mut rng, size);
             dir.write(name, &bytes);
             ((*name).to_string(), bytes)
         })

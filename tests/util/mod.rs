@@ -8,7 +8,8 @@ mod server;
 use std::time::{Duration, Instant};
 
 pub use daemon::{Daemon, check, config, dirpost, once};
-pub use dir::{Dir, Rng};
+pub use dir::{Dir, draw_bytes};
+pub use dirpost::flow::rng::Rng;
 pub use server::{Gate, Reaction, Server};
 
 /// How long a condition may take before a test fails: generous, for a busy machine.
