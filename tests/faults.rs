@@ -50,7 +50,7 @@ fn good_files_are_not_late_beside_one_that_gets_404_and_one_that_is_reset() {
     }
     println!("the latest of 30 good files came {latest:?} after it was dropped (settle 300 ms, interval 100 ms)");
     assert!(latest < Duration::from_secs(10), "one was late: {latest:?}");
-    assert_eq!(dir.waiting(), ["lonely404.csv", "reset.csv"]);
+    wait_until("the good ones to be filed", BOUND, || dir.waiting() == ["lonely404.csv", "reset.csv"]);
     assert!(dir.dead().is_empty());
 }
 
