@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Action, Config, Digest};
-use crate::flow::engine::{EndingPolicy, Engine, INSPECTORS, Policy};
+use crate::flow::engine::{Ending, Engine, INSPECTORS, Policy};
 use crate::flow::filter::Filter;
 use crate::flow::job::{Command, Delivery, Effect, Filing, Finish, Input, Inspection};
 use crate::flow::record::Replay;
@@ -243,8 +243,8 @@ impl Daemon {
         let Opened { share, state, journal, replay } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let ending = match mode {
-            Mode::Run => EndingPolicy::Never,
-            Mode::Once { deadline } => EndingPolicy::Once { deadline: started + deadline },
+            Mode::Run => Ending::Never,
+            Mode::Once { deadline } => Ending::Once { deadline: started + deadline },
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
@@ -416,8 +416,7 @@ fn spawn_scanner(
 fn spawn_inspectors(config: &Config, share: &Arc<Share>, inbox: &SyncSender<Message>) -> Sender<Inspection> {
     let (send, jobs) = channel::<Inspection>();
     let jobs = Arc::new(std::sync::Mutex::new(jobs));
-    let needed = config.check.format != crate::config::Format::Any || config.check.command.is_some();
-    for _ in 0..if needed { INSPECTORS } else { 0 } {
+    for _ in 0..if config.check.reads_content() { INSPECTORS } else { 0 } {
         let inspector = Inspector {
             share: Arc::clone(share),
             check: config.check.clone(),

@@ -109,6 +109,13 @@ pub struct Check {
     pub grace: Duration,
 }
 
+impl Check {
+    /// Whether a file's content is looked at before it is sent.
+    pub fn reads_content(&self) -> bool {
+        self.format != Format::Any || self.command.is_some()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Any,

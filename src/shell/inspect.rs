@@ -78,20 +78,17 @@ impl Inspector {
 
     fn ask(&self, argv: &[String], job: &Inspection, sha256: Option<[u8; 32]>) -> Inspected {
         let path = self.share.path().join(name_of(job.path.as_bytes()));
-        match run(argv, &path, self.check.command_timeout) {
+        // On one line, whatever it wrote.
+        let ran = run(argv, &path, self.check.command_timeout)
+            .map(|(status, said)| (status, escape(said.trim_ascii()).replace("%0A", " ")));
+        match ran {
             Ok((status, _)) if status.success() => Inspected::Good { sha256 },
-            Ok((status, said)) if status.code() == Some(1) => {
-                let said = escape(said.trim_ascii()).replace("%0A", " ");
-                Inspected::CommandRejects(if said.is_empty() {
-                    "check.command rejects it and says nothing".into()
-                } else {
-                    said
-                })
-            }
-            Ok((status, said)) => {
-                let said = escape(said.trim_ascii()).replace("%0A", " ");
-                Inspected::Undecided(format!("check.command ended with {status}: {said}"))
-            }
+            Ok((status, said)) if status.code() == Some(1) => Inspected::CommandRejects(if said.is_empty() {
+                "check.command rejects it and says nothing".into()
+            } else {
+                said
+            }),
+            Ok((status, said)) => Inspected::Undecided(format!("check.command ended with {status}: {said}")),
             Err(err) if err.kind() == io::ErrorKind::TimedOut => Inspected::Undecided(format!(
                 "check.command was not done within check.command_timeout ({})",
                 humantime::format_duration(self.check.command_timeout)

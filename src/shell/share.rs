@@ -38,9 +38,6 @@ pub struct Share {
 #[derive(Debug)]
 pub struct StateDir {
     pub folder: Arc<Folder>,
-    /// In the watched folder, on its file system: where a file is moved to before it is
-    /// deleted or copied away.
-    pub staging: Folder,
     pub id: String,
     /// Held for as long as this lives.
     _lock: File,
@@ -83,8 +80,6 @@ impl Share {
         let lock = take_lock(&own, &own_path)?;
         let id = mark(&own).map_err(|err| fault(&own_path.join("id"), &explain(&err)))?;
         remember(&folder, &id, adopt).map_err(|err| fault(state_path, &err))?;
-        let staging =
-            own.make(&Rel::new(b"staging")).map_err(|err| fault(&own_path.join("staging"), &explain(&err)))?;
         let share = Share {
             path,
             require_mount: config.watch.require_mount,
@@ -93,7 +88,7 @@ impl Share {
             current: Mutex::new(Arc::new(root)),
             id: Some(id.clone()),
         };
-        Ok((share, StateDir { folder: Arc::new(folder), staging, id, _lock: lock }))
+        Ok((share, StateDir { folder: Arc::new(folder), id, _lock: lock }))
     }
 
     /// The watched folder as it was last opened.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dirpost::config::{Action, Empty, Settle, Statuses};
 use dirpost::flow::backoff::Backoff;
 use dirpost::flow::classify;
-use dirpost::flow::engine::{EndingPolicy, Engine, Policy};
+use dirpost::flow::engine::{Ending, Engine, Policy};
 use dirpost::flow::job::{Effect, Input};
 use dirpost::flow::rng::Rng;
 
@@ -50,7 +50,7 @@ fn policy(world: &World, in_order: bool) -> Policy {
         action: Action::Move,
         remember: Duration::from_secs(86_400),
         key_scope: "sim".into(),
-        ending: EndingPolicy::Never,
+        ending: Ending::Never,
     }
 }
 

@@ -1,19 +1,10 @@
 //! How a run ends, and what is said at growing intervals.
 
 use super::motion::State;
-use super::{Engine, GRACE_OF_STOP, HANG, Trouble};
+use super::{Ending, Engine, GRACE_OF_STOP, HANG, Trouble};
 use crate::flow::job::{Effect, Finish};
 use crate::flow::note::Note;
 use crate::flow::time::{Mono, Now};
-
-/// When a run ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Never: `run`.
-    Never,
-    /// When all that was there at the first look is dealt with, or at this moment: `once`.
-    Once { deadline: Mono },
-}
 
 impl Engine {
     /// `once` deals with what is there at its first look.

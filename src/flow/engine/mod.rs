@@ -16,17 +16,17 @@
 mod finish;
 mod motion;
 mod outcome;
+mod policy;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::finish::Ending;
 use self::motion::{Motion, Motions, Queue, Slot, State};
-use super::backoff::Backoff;
+pub use self::policy::{Ending, Policy};
 use super::brake::Brake;
-use super::classify;
-use super::file::{Rel, Stamp};
+use super::file::{Look, Rel, Stamp};
 use super::gate::{FileNo, Gate};
 use super::job::{Command, Delivery, Destination, Effect, Filing, Folder, Input, Inspection, Reason};
 use super::key::key;
@@ -37,68 +37,7 @@ use super::still::{Steps, Still, settle_time};
 use super::time::{Mono, Now};
 use super::tree::{Event, Tree};
 use super::trouble::Trouble;
-use crate::config::{Action, Config, Empty, Format, Settle};
-
-/// What the engine needs of the configuration.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    pub interval: Duration,
-    pub max_share: f64,
-    pub settle: Settle,
-    pub marker: bool,
-    pub empty: Empty,
-    pub min_size: Option<u64>,
-    pub max_size: Option<u64>,
-    /// Whether a file's content is looked at before it is sent.
-    pub inspects: bool,
-    pub grace: Duration,
-    pub workers: usize,
-    pub in_order: bool,
-    pub brake: u32,
-    pub answers: classify::Policy,
-    pub backoff: Backoff,
-    pub give_up_after: Option<Duration>,
-    pub action: Action,
-    /// `delivered.remember`.
-    pub remember: Duration,
-    /// What the keys are made of, beside the file.
-    pub key_scope: String,
-    pub ending: Ending,
-}
-
-impl Policy {
-    /// `share_id` stands in where no `send.key_scope` is set.
-    pub fn new(config: &Config, share_id: &str, ending: Ending) -> Policy {
-        Policy {
-            interval: config.watch.interval,
-            max_share: config.watch.max_share,
-            settle: config.ready.settle,
-            marker: config.ready.marker.is_some(),
-            empty: config.ready.empty,
-            min_size: config.check.min_size,
-            max_size: config.check.max_size,
-            inspects: config.check.format != Format::Any || config.check.command.is_some(),
-            grace: config.check.grace,
-            workers: if config.send.in_order { 1 } else { config.send.workers },
-            in_order: config.send.in_order,
-            brake: config.send.brake,
-            answers: classify::Policy {
-                accept: config.send.accept.clone(),
-                reject: config.send.reject.clone(),
-                accept_content_type: config.send.accept_content_type.clone(),
-            },
-            backoff: Backoff { first: config.retry.first, max: config.retry.max },
-            give_up_after: config.retry.give_up_after,
-            action: config.delivered.action,
-            remember: config.delivered.remember,
-            key_scope: config.send.key_scope.clone().unwrap_or_else(|| share_id.to_string()),
-            ending,
-        }
-    }
-}
-
-/// When a run ends by itself.
-pub use self::finish::Ending as EndingPolicy;
+use crate::config::{Action, Empty};
 
 /// So many files may wait to be filed before no more are sent.
 const MAX_FILING: usize = 4096;
@@ -131,14 +70,14 @@ pub struct Engine {
     share_trouble: Option<(Trouble, String)>,
     journal_trouble: Option<Trouble>,
     /// With the number of the last scan that met it.
-    folder_troubles: std::collections::BTreeMap<Rel, (Trouble, u64)>,
+    folder_troubles: BTreeMap<Rel, (Trouble, u64)>,
     stop: Option<Mono>,
     finished: bool,
     dead: usize,
     /// With a marker and `keep`: the marker that vouched for what was delivered last.
-    used_markers: std::collections::BTreeMap<Rel, Stamp>,
+    used_markers: BTreeMap<Rel, Stamp>,
     /// The numbers of the keys of what was taken out of dead-letter; 0 for all others.
-    rounds: std::collections::BTreeMap<(Rel, Stamp), u32>,
+    rounds: BTreeMap<(Rel, Stamp), u32>,
     tally: Tally,
     effects: Vec<Effect>,
 }
@@ -151,7 +90,6 @@ struct Scan {
     /// Since when one is under way.
     running: Option<Mono>,
     next: Mono,
-    complete: bool,
     /// How long the last one took, as far as that counts.
     usual: Duration,
     /// How many were complete.
@@ -181,26 +119,18 @@ impl Engine {
             gate: Gate::new(policy.backoff, now.mono),
             brake: Brake::new(policy.brake),
             command_brake: Brake::new(policy.brake),
-            scan: Scan {
-                number: 0,
-                running: None,
-                next: now.mono,
-                complete: true,
-                usual: Duration::ZERO,
-                completed: 0,
-                hangs: None,
-            },
+            scan: Scan { number: 0, running: None, next: now.mono, usual: Duration::ZERO, completed: 0, hangs: None },
             head: None,
             again_next: false,
             gate_trouble: None,
             share_trouble: None,
             journal_trouble: None,
-            folder_troubles: std::collections::BTreeMap::new(),
+            folder_troubles: BTreeMap::new(),
             stop: None,
             finished: false,
             dead: 0,
-            used_markers: std::collections::BTreeMap::new(),
-            rounds: std::collections::BTreeMap::new(),
+            used_markers: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             tally: Tally::default(),
             effects: Vec::new(),
             policy,
@@ -218,9 +148,9 @@ impl Engine {
                 Fate::Accepted(acceptance) => (self.destination(), acceptance.marker, None),
                 Fate::Condemned(reason, marker) => (Destination::DeadLetter(reason), marker, None),
             };
-            let look = super::file::Look { stamp, ..Default::default() };
+            let look = Look { stamp, ..Default::default() };
             let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
-            let marker = marker.map(|stamp| super::file::Look { stamp, ..Default::default() });
+            let marker = marker.map(|stamp| Look { stamp, ..Default::default() });
             self.file_away(
                 file,
                 Filing { file, path, look, to, marker, unwritten, resumed: Some(moving.unwrap_or_default()) },
@@ -312,7 +242,7 @@ impl Engine {
         }
     }
 
-    fn add(&mut self, path: Rel, still: Still, marker: Option<super::file::Look>, now: Now) -> FileNo {
+    fn add(&mut self, path: Rel, still: Still, marker: Option<Look>, now: Now) -> FileNo {
         let mut motion = Motion::new(path.clone(), still, marker, now.wall);
         motion.used_marker = self.used_markers.get(&path).copied();
         let file = self.motions.add(motion);
@@ -344,7 +274,6 @@ impl Engine {
         let content = match folder.content {
             Ok(content) => content,
             Err(why) => {
-                self.scan.complete = false;
                 let known = self.folder_troubles.get_mut(&folder.path);
                 if known.is_none_or(|(trouble, scan)| {
                     *scan = self.scan.number;
@@ -381,7 +310,7 @@ impl Engine {
         }
     }
 
-    fn on_seen(&mut self, file: FileNo, look: super::file::Look, marker: Option<super::file::Look>, now: Now) {
+    fn on_seen(&mut self, file: FileNo, look: Look, marker: Option<Look>, now: Now) {
         let Some(motion) = self.motions.get_mut(file) else { return };
         let marker_changed = motion.marker.map(|marker| marker.stamp) != marker.map(|marker| marker.stamp);
         motion.marker = marker;
@@ -500,7 +429,6 @@ impl Engine {
         if self.stop.is_none() && !self.finished && self.scan.running.is_none() && now.mono >= self.scan.next {
             self.scan.number += 1;
             self.scan.running = Some(now.mono);
-            self.scan.complete = true;
             self.effects.push(Effect::Scan);
         }
         if !self.may_work() {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Statuses;
-use crate::flow::classify::Verdict;
-use crate::flow::file::{FsKind, Look};
+use crate::config::{Config, Settle, Statuses};
+use crate::flow::backoff::Backoff;
+use crate::flow::classify::{self, Verdict};
+use crate::flow::file::FsKind;
 use crate::flow::job::{Content, Delivered};
 use crate::flow::reply::{Failure, FailureKind, Reply};
 use crate::flow::time::Wall;

@@ -103,6 +103,8 @@ fn what_lies_in_the_staging_folder_goes_on_from_there_with_its_reason() {
     let bench = bench(|_| {});
     let look = bench.write("x.csv", "x");
     let staged = bench.dir.path().join(".dirpost/staging/draft");
+    // As the placer makes it for the first file that goes there.
+    std::fs::create_dir(staged.parent().unwrap()).unwrap();
     std::fs::rename(bench.dir.path().join("x.csv"), &staged).unwrap();
     let job = Filing { resumed: Some("staging/draft".into()), ..filing(1, "x.csv", look, dead()) };
     let filed = bench.placer.place(&[job]);

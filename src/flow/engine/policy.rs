@@ -1,0 +1,75 @@
+//! What the engine needs of the configuration.
+
+use std::time::Duration;
+
+use crate::config::{Action, Config, Empty, Settle};
+use crate::flow::backoff::Backoff;
+use crate::flow::classify;
+use crate::flow::time::Mono;
+
+/// The settings of a run; none of them changes while it lasts.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub interval: Duration,
+    pub max_share: f64,
+    pub settle: Settle,
+    pub marker: bool,
+    pub empty: Empty,
+    pub min_size: Option<u64>,
+    pub max_size: Option<u64>,
+    /// Whether a file's content is looked at before it is sent.
+    pub inspects: bool,
+    pub grace: Duration,
+    pub workers: usize,
+    pub in_order: bool,
+    pub brake: u32,
+    pub answers: classify::Policy,
+    pub backoff: Backoff,
+    pub give_up_after: Option<Duration>,
+    pub action: Action,
+    /// `delivered.remember`.
+    pub remember: Duration,
+    /// What the keys are made of, beside the file.
+    pub key_scope: String,
+    pub ending: Ending,
+}
+
+impl Policy {
+    /// `share_id` stands in where no `send.key_scope` is set.
+    pub fn new(config: &Config, share_id: &str, ending: Ending) -> Policy {
+        Policy {
+            interval: config.watch.interval,
+            max_share: config.watch.max_share,
+            settle: config.ready.settle,
+            marker: config.ready.marker.is_some(),
+            empty: config.ready.empty,
+            min_size: config.check.min_size,
+            max_size: config.check.max_size,
+            inspects: config.check.reads_content(),
+            grace: config.check.grace,
+            workers: if config.send.in_order { 1 } else { config.send.workers },
+            in_order: config.send.in_order,
+            brake: config.send.brake,
+            answers: classify::Policy {
+                accept: config.send.accept.clone(),
+                reject: config.send.reject.clone(),
+                accept_content_type: config.send.accept_content_type.clone(),
+            },
+            backoff: Backoff { first: config.retry.first, max: config.retry.max },
+            give_up_after: config.retry.give_up_after,
+            action: config.delivered.action,
+            remember: config.delivered.remember,
+            key_scope: config.send.key_scope.clone().unwrap_or_else(|| share_id.to_string()),
+            ending,
+        }
+    }
+}
+
+/// When a run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Never: `run`.
+    Never,
+    /// When all that was there at the first look is dealt with, or at this moment: `once`.
+    Once { deadline: Mono },
+}
