@@ -27,7 +27,7 @@ const AFTER_HELP: &str = "\
 Without --config, ./dirpost.toml is read, or else /etc/dirpost.toml.
 
 Exit codes:
-  0  all delivered, or nothing to do
+  0  all delivered, or nothing to do; `once --no-wait`: or only settling
   1  failed at run time; `check` found something wrong
   2  wrong usage or configuration
   3  `once`: something is left to be tried again
@@ -48,8 +48,8 @@ enum Command {
         /// Leave after this time, whatever is left
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
         deadline: Duration,
-        /// Wait for nothing (not yet supported)
-        #[arg(long, hide = true)]
+        /// Wait for nothing: deliver what an earlier run saw unchanged, and leave
+        #[arg(long)]
         no_wait: bool,
     },
     /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
@@ -124,11 +124,8 @@ pub fn main() -> ExitCode {
     match cli.command {
         None => start(load(outer, None), Mode::Run, false),
         Some(Command::Run(args)) => start(load(args.config.or(outer), Some(&args.place)), Mode::Run, args.adopt),
-        Some(Command::Once { no_wait: true, .. }) => {
-            usage("`once --no-wait` is not yet supported by this version; without it `once` waits for what is settling")
-        }
-        Some(Command::Once { run, deadline, .. }) => {
-            start(load(run.config.or(outer), Some(&run.place)), Mode::Once { deadline }, run.adopt)
+        Some(Command::Once { run, deadline, no_wait }) => {
+            start(load(run.config.or(outer), Some(&run.place)), Mode::Once { deadline, no_wait }, run.adopt)
         }
         Some(Command::Check(args)) => match load(args.config.or(outer), None) {
             Ok(config) => crate::check::check(&config),

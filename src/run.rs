@@ -13,22 +13,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{Action, Config, Digest};
-use crate::flow::engine::{Ending, Engine, INSPECTORS, Policy};
+use crate::flow::engine::{Ending, Engine, INSPECTORS, Past, Policy};
+use crate::flow::file::{Rel, Stamp};
 use crate::flow::filter::Filter;
 use crate::flow::job::{Command, Delivery, Effect, Filing, Finish, Input, Inspection};
-use crate::flow::record::Replay;
+use crate::flow::memory::Memory;
+use crate::flow::record::{Event, Record};
 use crate::flow::time::Mono;
 use crate::flow::trouble::Trouble;
 use crate::progress::Progress;
-use crate::shell::clock;
+use crate::shell::clock::{self, Sleep};
 use crate::shell::deliver::{Client, IDLE, Shared};
 use crate::shell::folder::Folder;
 use crate::shell::inspect::Inspector;
 use crate::shell::journal::Journal;
+use crate::shell::memory;
 use crate::shell::place::Placer;
 use crate::shell::retries::Watcher;
 use crate::shell::send::{Office, deliver};
-use crate::shell::share::{OpenError, Share, StateDir, below, random};
+use crate::shell::share::{OpenError, Share, below, explain};
+use crate::shell::state::{StateDir, random};
 use crate::shell::{report, scan, signal};
 
 /// How it is run.
@@ -36,8 +40,9 @@ use crate::shell::{report, scan, signal};
 pub enum Mode {
     /// Until it is stopped.
     Run,
-    /// Until what is there is dealt with, or for so long.
-    Once { deadline: Duration },
+    /// Until what is there is dealt with, or for so long; with `no_wait` no longer than there is
+    /// something to do.
+    Once { deadline: Duration, no_wait: bool },
 }
 
 /// The exit codes, as `--help` lists them.
@@ -55,8 +60,6 @@ enum Message {
     /// The same, from a worker that is free again.
     Free(usize, Input),
     Opened(Result<Box<Opened>, OpenError>),
-    /// A share was mounted over the folder.
-    Mounted,
 }
 
 /// Everything that had to be opened.
@@ -64,7 +67,9 @@ struct Opened {
     share: Share,
     state: StateDir,
     journal: Journal,
-    replay: Replay,
+    past: Past,
+    /// Lines of the journal that could not be read.
+    unreadable: usize,
 }
 
 /// The inbox holds so many; who has more to say waits.
@@ -75,6 +80,9 @@ const GROUP: usize = 512;
 const STANDBY: Duration = Duration::from_millis(500);
 /// How often a folder that is missing is looked for.
 const AWAY: Duration = Duration::from_secs(2);
+/// Before all is opened anew, what is on its way may take so long beyond the time that an
+/// endpoint has to answer; what takes longer hangs with its share.
+const CLOSING: Duration = Duration::from_secs(30);
 /// How long the journal is waited for at the end.
 const LAST_SYNC: Duration = Duration::from_secs(2);
 /// Groups begin at least so far apart: a few large ones cost less than many small ones.
@@ -97,18 +105,24 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         return fail(&format!("signals cannot be handled: {err}"));
     }
     let started = clock::now().mono;
+    let mut past: Option<Past> = None;
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let opened = match open(config, mode, adopt, &send, &inbox) {
+        let mut opened = match open(config, mode, adopt, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
         };
+        if let Some(past) = past.take() {
+            // What this process knows is newer than what it has written down.
+            opened.past = Past { live: opened.past.live, ..past };
+        }
         let ended = match Daemon::start(config, mode, started, *opened, &send) {
             Ok(mut daemon) => daemon.turn_until_done(&inbox),
-            Err(why) => Some(fail(&why)),
+            Err(why) => Ended::Left(fail(&why)),
         };
-        if let Some(code) = ended {
-            return code;
+        match ended {
+            Ended::Left(code) => return code,
+            Ended::Anew(known) => past = Some(*known),
         }
         // A new inbox: what the threads of the old folder still say is about the old folder.
         let (send, next) = sync_channel(INBOX);
@@ -184,9 +198,10 @@ fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     let (share, state) = Share::open(config, adopt)?;
     let (journal, replay) = Journal::open(&state.folder, clock::wall()).map_err(|err| {
         let path = config.state.dir.join("journal");
-        OpenError::Fault(format!("{}: {}", path.display(), crate::shell::share::explain(&err)))
+        OpenError::Fault(format!("{}: {}", path.display(), explain(&err)))
     })?;
-    Ok(Box::new(Opened { share, state, journal, replay }))
+    let past = Past { live: replay.live, memory: memory::read(&state.folder), ..Past::default() };
+    Ok(Box::new(Opened { share, state, journal, past, unreadable: replay.unreadable }))
 }
 
 fn wait_opened(inbox: &Receiver<Message>) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
@@ -211,9 +226,19 @@ fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitC
 /// What the filing thread is asked for.
 enum Order {
     File(Box<Filing>),
+    /// Lines for the journal.
+    Write(Vec<u8>),
+    Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
     Leave(Sender<()>),
+}
+
+/// How a turn of the loop ends.
+enum Ended {
+    Left(ExitCode),
+    /// All is to be opened anew; what is known so far.
+    Anew(Box<Past>),
 }
 
 /// The engine with its threads.
@@ -227,8 +252,13 @@ struct Daemon {
     /// The last one to come free goes first: its connection is the warmest.
     free: Vec<usize>,
     orders: Sender<Order>,
-    /// A share was mounted over the folder: it is opened anew when nothing is on its way.
-    mounted: bool,
+    /// So many orders to file something away are not answered yet.
+    filing: usize,
+    /// All is opened anew when nothing is on its way, or at this moment.
+    closing: Option<Mono>,
+    /// How long an endpoint may take to answer.
+    patience: Duration,
+    sleep: Sleep,
     _state: StateDir,
 }
 
@@ -240,11 +270,11 @@ impl Daemon {
         opened: Opened,
         send: &SyncSender<Message>,
     ) -> Result<Daemon, String> {
-        let Opened { share, state, journal, replay } = opened;
+        let Opened { share, state, journal, past, unreadable } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let ending = match mode {
             Mode::Run => Ending::Never,
-            Mode::Once { deadline } => Ending::Once { deadline: started + deadline },
+            Mode::Once { deadline, no_wait } => Ending::Once { deadline: started + deadline, no_wait },
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
@@ -252,11 +282,11 @@ impl Daemon {
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
-        if replay.unreadable > 0 {
-            log::warn!(target: "dirpost", "journal: {} lines could not be read and were passed over", replay.unreadable);
+        if unreadable > 0 {
+            log::warn!(target: "dirpost", "journal: {unreadable} lines could not be read and were passed over");
         }
         let placer = Placer::new(config, Arc::clone(&share), Arc::clone(&journal));
-        spawn_placer(placer, Arc::clone(&journal), order_box, send.clone());
+        spawn_placer(placer, Arc::clone(&journal), Arc::clone(&state.folder), order_box, send.clone());
         let now = clock::now();
         let mut daemon = Daemon {
             engine: Engine::new(policy, seed, now),
@@ -267,7 +297,10 @@ impl Daemon {
             free: (0..workers.len()).rev().collect(),
             workers,
             orders,
-            mounted: false,
+            filing: 0,
+            closing: None,
+            patience: config.send.response_timeout + config.send.stall_timeout,
+            sleep: Sleep::new(now),
             _state: state,
         };
         log::info!(
@@ -278,33 +311,34 @@ impl Daemon {
             // A query may hold a secret, as in a presigned URL.
             config.send.url.split('?').next().unwrap_or_default()
         );
-        let effects = daemon.engine.resume(replay.live, now);
+        let effects = daemon.engine.resume(past, now);
         daemon.carry_out(effects);
         Ok(daemon)
     }
 
-    /// The exit code; `None` if all is to be opened anew.
-    fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> Option<ExitCode> {
+    fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> Ended {
         let mut next = Some(Message::Input(Input::Tick));
         loop {
             let now = clock::now();
+            if let Some(slept) = self.sleep.observe(now) {
+                self.turn(now, Message::Input(Input::Slept(slept)));
+            }
             let mut turns = 0;
             while let Some(message) = next.take() {
                 if let Some(finish) = self.turn(now, message) {
-                    return Some(self.leave(finish));
+                    return Ended::Left(self.leave(finish));
                 }
                 turns += 1;
                 if turns < INBOX {
                     next = inbox.try_recv().ok();
                 }
             }
-            if self.mounted && self.free.len() == self.workers.len() {
-                log::info!(target: "dirpost", "the share has been mounted on the folder: opening it anew");
-                return None;
+            if self.closing.is_some_and(|until| now.mono >= until || self.is_idle()) {
+                return Ended::Anew(Box::new(self.close(now)));
             }
             self.progress.show(|| self.engine.tally());
             let now = clock::now();
-            let received = match self.engine.wake_at() {
+            let received = match self.engine.wake_at().into_iter().chain(self.closing).min() {
                 Some(wake) => inbox.recv_timeout(wake.since(now.mono)),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -319,12 +353,14 @@ impl Daemon {
                 self.free.push(worker);
                 input
             }
-            Message::Mounted => {
-                self.mounted = true;
-                return None;
-            }
             Message::Opened(_) => return None,
         };
+        if let Input::Closing(_) = input {
+            self.closing = Some(now.mono + self.patience + CLOSING);
+        }
+        if let Input::Filed(..) = input {
+            self.filing -= 1;
+        }
         let effects = self.engine.on(now, input);
         self.carry_out(effects)
     }
@@ -340,7 +376,12 @@ impl Daemon {
                     let worker = self.free.pop().expect("the engine sends no more files than there are workers");
                     drop(self.workers[worker].send(job));
                 }
-                Effect::File(filing) => drop(self.orders.send(Order::File(Box::new(filing)))),
+                Effect::File(filing) => {
+                    self.filing += 1;
+                    drop(self.orders.send(Order::File(Box::new(filing))));
+                }
+                Effect::Write(lines) => drop(self.orders.send(Order::Write(journal_lines(lines)))),
+                Effect::Remember(memory) => drop(self.orders.send(Order::Remember(memory))),
                 Effect::Note(note) => self.progress.aside(|| report::write(&note)),
                 Effect::Finish(how) => finish = Some(how),
             }
@@ -348,18 +389,42 @@ impl Daemon {
         finish
     }
 
-    fn leave(&mut self, finish: Finish) -> ExitCode {
-        self.progress.end(self.engine.tally());
+    /// Whether no thread is at anything but a scan.
+    fn is_idle(&self) -> bool {
+        self.free.len() == self.workers.len() && self.filing == 0
+    }
+
+    /// Lets the journal be finished, if its share lets it.
+    fn put_down(&self) {
         let (done, wait) = channel();
         if self.orders.send(Order::Leave(done)).is_ok() {
             let _ = wait.recv_timeout(LAST_SYNC);
         }
+    }
+
+    /// What the next engine goes on with.
+    fn close(&mut self, now: crate::flow::time::Now) -> Past {
+        if !self.is_idle() {
+            log::warn!(target: "dirpost", "something still hangs on the share as it was: it is opened anew all the same");
+        }
+        self.put_down();
+        self.engine.past(now)
+    }
+
+    fn leave(&mut self, finish: Finish) -> ExitCode {
+        self.progress.end(self.engine.tally());
+        self.put_down();
         match (self.mode, finish) {
             (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => ExitCode::SUCCESS,
             (_, Finish::Left) => ExitCode::from(code::LEFT),
             (_, Finish::Dead) => ExitCode::from(code::DEAD),
         }
     }
+}
+
+fn journal_lines(lines: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
+    let at = clock::wall();
+    lines.into_iter().flat_map(|(path, stamp, event)| Record::line(&path, stamp, at, event)).collect()
 }
 
 fn office(
@@ -404,9 +469,6 @@ fn spawn_scanner(
                 Some(Input::Retries(retries.into_iter().map(|retry| (retry.path, retry.stamp, retry.round)).collect()))
             };
             scan::scan(&share, &filter, &mut news, &|input| inbox.send(Message::Input(input)).is_ok());
-            if share.is_mounted_over() {
-                let _ = inbox.send(Message::Mounted);
-            }
         }
     })?;
     Ok(send)
@@ -482,6 +544,8 @@ fn spawn_workers(
 #[derive(Default)]
 struct Group {
     filings: Vec<Filing>,
+    lines: Vec<u8>,
+    memory: Option<Memory>,
     leave: Option<Sender<()>>,
 }
 
@@ -489,6 +553,8 @@ impl Group {
     fn take(&mut self, order: Order) {
         match order {
             Order::File(filing) => self.filings.push(*filing),
+            Order::Write(lines) => self.lines.extend(lines),
+            Order::Remember(memory) => self.memory = Some(memory),
             Order::Sync => {}
             Order::Leave(done) => self.leave = Some(done),
         }
@@ -496,7 +562,13 @@ impl Group {
 }
 
 /// One thread files everything away, in groups of what has come meanwhile.
-fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, inbox: SyncSender<Message>) {
+fn spawn_placer(
+    placer: Placer,
+    journal: Arc<Journal>,
+    state: Arc<Folder>,
+    orders: Receiver<Order>,
+    inbox: SyncSender<Message>,
+) {
     let body = move || {
         let mut last: Option<Instant> = None;
         let mut trouble: Option<Trouble> = None;
@@ -523,7 +595,16 @@ fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, 
                 group.take(order);
             }
             last = Some(Instant::now());
-            let Group { filings: group, leave } = group;
+            let Group { filings: group, lines, memory, leave } = group;
+            if !lines.is_empty()
+                && let Err(err) = journal.append(&lines)
+            {
+                // They come again: the next process finds the same files missing.
+                log::warn!(target: "dirpost", "journal: what is missing could not be noted: {}", explain(&err));
+            }
+            if let Some(Err(err)) = memory.map(|memory| memory::write(&state, &memory)) {
+                log::warn!(target: "dirpost", "what was learned could not be kept for the next start: {}", explain(&err));
+            }
             if group.is_empty() {
                 match journal.sync(clock::wall()) {
                     Ok(()) => trouble = None,
@@ -556,7 +637,6 @@ fn spawn_placer(placer: Placer, journal: Arc<Journal>, orders: Receiver<Order>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::file::Rel;
     use crate::flow::job::{Destination, Reason};
     use crate::flow::time::Wall;
     use crate::shell::testing::TempDir;
@@ -565,7 +645,8 @@ mod tests {
     fn what_was_filed_is_brought_onto_the_disk_with_no_further_order() {
         let dir = TempDir::new();
         let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
-        let Opened { share, journal, state: _state, .. } = *open_all(&config, false).unwrap_or_else(|_| panic!("open"));
+        let Opened { share, journal, state: opened_state, .. } =
+            *open_all(&config, false).unwrap_or_else(|_| panic!("open"));
         std::fs::write(dir.path().join("bad"), "x").unwrap();
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let look = share.folder().look(b"bad").unwrap().unwrap();
@@ -582,7 +663,8 @@ mod tests {
         let filing = Filing { file: 1, path: Rel::new(b"bad"), look, to, marker: None, unwritten: None, resumed: None };
         let (orders, order_box) = channel();
         let (send, inbox) = sync_channel(8);
-        spawn_placer(Placer::new(&config, share, Arc::clone(&journal)), Arc::clone(&journal), order_box, send);
+        let state = Arc::clone(&opened_state.folder);
+        spawn_placer(Placer::new(&config, share, Arc::clone(&journal)), Arc::clone(&journal), state, order_box, send);
         orders.send(Order::File(Box::new(filing))).unwrap();
         inbox.recv().unwrap();
         assert!(journal.is_pending());

@@ -30,6 +30,16 @@ impl Brake {
         Brake { limit: limit as usize, row: BTreeSet::new() }
     }
 
+    /// How many were rejected in a row.
+    pub fn count(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Goes on where an earlier brake was: so many were rejected, none of them a file of now.
+    pub fn recall(&mut self, count: usize) {
+        self.row.extend((0..count.min(self.limit) as FileNo).map(|number| FileNo::MAX - number));
+    }
+
     pub fn holds(&self) -> bool {
         self.limit > 0 && self.row.len() >= self.limit
     }

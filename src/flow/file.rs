@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::time::Wall;
 
 /// A path relative to the watched folder, as bytes, with `/` between its parts.
@@ -78,9 +81,24 @@ impl fmt::Debug for Rel {
     }
 }
 
+/// Escaped, as in the log.
+impl Serialize for Rel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::escape::escape(&self.0))
+    }
+}
+
+/// Only what is plain: what stands in a file leads nowhere outside.
+impl<'de> Deserialize<'de> for Rel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rel, D::Error> {
+        let path = Rel::new(&super::escape::unescape(&String::deserialize(deserializer)?));
+        if path.is_plain() { Ok(path) } else { Err(D::Error::custom("it is no plain relative path")) }
+    }
+}
+
 /// Size and modification time: with the path, the identity of a version of a file
 /// that outlives a process and a remount. Compared with `!=` only, never "newer than".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Stamp {
     /// Bytes.
     pub size: u64,

@@ -16,6 +16,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::backoff::Backoff;
 use super::classify::Verdict;
 use super::rng::Rng;
@@ -63,6 +65,35 @@ struct Closed {
     asked: bool,
 }
 
+/// What a gate has learned, but for the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The open clock (ms).
+    pub open_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<LearnedClosed>,
+}
+
+/// How it is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedClosed {
+    pub since: Mono,
+    pub step: u32,
+    pub next: Mono,
+    pub several: bool,
+    pub reached: bool,
+    pub asked: bool,
+}
+
+/// The part that one file has in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub row: bool,
+    pub suspect: bool,
+    /// It alone has failed since the gate closed.
+    pub only: bool,
+}
+
 /// What a failure did to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -79,6 +110,52 @@ impl Gate {
             suspects: BTreeSet::new(),
             opened_total: Duration::ZERO,
             changed: now,
+        }
+    }
+
+    /// What is worth knowing in the next process; with [`Gate::part`] of the files.
+    pub fn learned(&self, now: Mono) -> Learned {
+        let open_ms = u64::try_from(self.open_clock(now).as_millis()).unwrap_or(u64::MAX);
+        let closed = match &self.state {
+            State::Open => None,
+            State::Closed(Closed { since, step, next, several, reached, asked, .. }) => Some(LearnedClosed {
+                since: *since,
+                step: *step,
+                next: *next,
+                several: *several,
+                reached: *reached,
+                asked: *asked,
+            }),
+        };
+        Learned { open_ms, closed }
+    }
+
+    /// Goes on where an earlier gate was.
+    pub fn recall(&mut self, learned: &Learned, now: Mono) {
+        self.opened_total = Duration::from_millis(learned.open_ms);
+        self.changed = now;
+        if let Some(LearnedClosed { since, step, next, several, reached, asked }) = learned.closed.clone() {
+            let (probing, only) = (None, None);
+            self.state = State::Closed(Closed { since, step, next, probing, only, several, reached, asked });
+        }
+    }
+
+    /// The part that `file` has in it.
+    pub fn part(&self, file: FileNo) -> Part {
+        let only = matches!(&self.state, State::Closed(closed) if closed.only == Some(file));
+        Part { row: self.row.contains(&file), suspect: self.suspects.contains(&file), only }
+    }
+
+    /// `file` had this part in the earlier gate.
+    pub fn recall_part(&mut self, file: FileNo, part: Part) {
+        if part.row {
+            self.row.insert(file);
+        }
+        if part.suspect {
+            self.suspects.insert(file);
+        }
+        if let (true, State::Closed(closed)) = (part.only, &mut self.state) {
+            closed.only.get_or_insert(file);
         }
     }
 

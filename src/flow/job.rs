@@ -10,7 +10,9 @@ use super::classify::Verdict;
 use super::file::{Look, Rel, Stamp};
 use super::gate::FileNo;
 use super::listing::Listing;
+use super::memory::Memory;
 use super::note::Note;
+use super::record;
 use super::reply::Reply;
 use super::time::Wall;
 
@@ -29,6 +31,23 @@ pub enum Input {
     Delivered(FileNo, Delivered),
     Filed(FileNo, Filed),
     Command(Command),
+    /// A scan has found, as it began, that the lock is still this process's.
+    Confirmed,
+    /// The machine was suspended for so long.
+    Slept(Duration),
+    /// All is about to be opened anew.
+    Closing(Closing),
+}
+
+/// Why all is opened anew: the lock taken, the journal read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The share was away, and is there again.
+    ShareBack,
+    /// A share was mounted over the folder.
+    MountedOver,
+    /// The lock is not this process's any more.
+    LockLost(String),
 }
 
 /// What a person or the service manager wants.
@@ -48,6 +67,10 @@ pub enum Effect {
     Inspect(Inspection),
     Deliver(Delivery),
     File(Filing),
+    /// To be written to the journal, about versions that it knows.
+    Write(Vec<(Rel, Stamp, record::Event)>),
+    /// To be written down for the next process, in place of what was written before.
+    Remember(Memory),
     /// Something to tell a person.
     Note(Note),
     /// Leave.
@@ -192,6 +215,8 @@ pub struct Reason {
 pub enum Filed {
     /// It is away, and that is on the disk. Where it lies now, if it does.
     Away { to: Option<String> },
+    /// It cannot be moved away: dead-letter has a copy, and it stays where it is.
+    Copied { to: String },
     /// What was moved was not what was sent: a new version. It is back at its place.
     PutBack(Look),
     /// As before, but the place was taken meanwhile: the new version is in dead-letter.

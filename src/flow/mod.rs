@@ -27,6 +27,7 @@ pub mod record;
 // All of it
 pub mod engine;
 pub mod job;
+pub mod memory;
 pub mod note;
 // What they share
 pub mod escape;

@@ -67,6 +67,11 @@ pub enum Note {
         waiting: usize,
         since: Duration,
     },
+    /// The endpoint did not accept when an earlier process left.
+    GateRemembered {
+        since: Duration,
+        again_in: Duration,
+    },
     GateOpened {
         since: Duration,
         waiting: usize,
@@ -89,6 +94,15 @@ pub enum Note {
     },
     ShareBack {
         since: Duration,
+    },
+    MountedOver,
+    /// Another process may work on the folder.
+    LockLost {
+        why: String,
+    },
+    /// The machine was suspended.
+    Slept {
+        time: Duration,
     },
     FolderTrouble {
         path: Rel,
@@ -114,6 +128,11 @@ pub enum Note {
     },
     JournalBack {
         since: Duration,
+    },
+    /// `once` leaves these.
+    LeftForNext {
+        settling: usize,
+        left: usize,
     },
     Stopping {
         in_flight: usize,

@@ -7,10 +7,13 @@
 //! - A version of a file is named by path, size and mtime (ns), as everywhere.
 //! - `accepted` and `condemned` are written before the file is moved, `moving` before the
 //!   rename and only for a target that was free, `filed` only when the move is on the disk.
+//! - What stays where it is (`keep`, or copied to dead-letter) is known until `forgotten` is
+//!   written; for how long it has been missing outlives a restart.
 //! - [`Replay`] never trusts anything behind the last whole line, and skips a line that it
 //!   cannot read: each line stands for itself.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +72,14 @@ pub enum Event {
     Moving { to: String },
     /// It has been moved, deleted or put back for good.
     Filed,
+    /// Dead-letter has a copy: it cannot be moved away, and stays where it is.
+    Copied,
+    /// It was delivered or copied, stays where it was, and is not there: since then (ns).
+    Missing { since: i64 },
+    /// It is there again.
+    Back,
+    /// It has been missing for `delivered.remember`: as if it had never been seen.
+    Forgotten,
 }
 
 impl Record {
@@ -124,14 +135,15 @@ pub struct Live {
     pub fate: Fate,
     /// Where it was about to be moved.
     pub moving: Option<String>,
+    /// All is done, and it stays where it is: it is only to be known again.
+    pub rests: bool,
+    /// It rests, and has not been there since.
+    pub missing: Option<Wall>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Accepted, and to be filed away.
     Accepted(Acceptance),
-    /// Accepted, and it stays.
-    Kept(Acceptance),
     Condemned(Box<Reason>, Option<Stamp>),
 }
 
@@ -162,11 +174,10 @@ impl Replay {
             return;
         }
         let stamp = Stamp { size: record.size, mtime: Wall(record.mtime) };
-        let fate = match record.event {
+        let (fate, rests) = match record.event {
             Event::Accepted { key, status, marker, keep } => {
                 let marker = marker.map(|(size, mtime)| Stamp { size, mtime: Wall(mtime) });
-                let acceptance = Acceptance { key, status, marker };
-                if keep { Fate::Kept(acceptance) } else { Fate::Accepted(acceptance) }
+                (Fate::Accepted(Acceptance { key, status, marker }), keep)
             }
             Event::Condemned { key, reason, status, body, attempts, first_seen, dead_at, marker } => {
                 let marker = marker.map(|(size, mtime)| Stamp { size, mtime: Wall(mtime) });
@@ -179,38 +190,47 @@ impl Replay {
                     dead_at: Wall(dead_at),
                     key,
                 };
-                Fate::Condemned(Box::new(reason), marker)
+                (Fate::Condemned(Box::new(reason), marker), false)
             }
-            Event::Moving { to } => {
-                if let Some(live) = self.live.get_mut(&path)
-                    && live.stamp == stamp
-                {
-                    live.moving = Some(to);
-                }
-                return;
-            }
-            Event::Filed => {
-                if self.live.get(&path).is_some_and(|live| live.stamp == stamp) {
-                    self.live.remove(&path);
-                }
-                return;
-            }
+            later => return self.amend(path, stamp, later),
         };
-        self.live.insert(path, Live { stamp, fate, moving: None });
+        self.live.insert(path, Live { stamp, fate, moving: None, rests, missing: None });
+    }
+
+    /// What happened to a version that is known.
+    fn amend(&mut self, path: Rel, stamp: Stamp, event: Event) {
+        let Entry::Occupied(mut entry) = self.live.entry(path) else { return };
+        let live = entry.get_mut();
+        if live.stamp != stamp {
+            return;
+        }
+        match event {
+            Event::Moving { to } => live.moving = Some(to),
+            Event::Copied => live.rests = true,
+            Event::Missing { since } => live.missing = Some(Wall(since)),
+            Event::Back => live.missing = None,
+            Event::Filed | Event::Forgotten => drop(entry.remove()),
+            Event::Accepted { .. } | Event::Condemned { .. } => {}
+        }
     }
 
     /// The same state as lines, for a new journal file.
     pub fn lines(&self, at: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
         for (path, live) in &self.live {
-            let event = match &live.fate {
-                Fate::Accepted(acceptance) => Record::accepted(acceptance, false),
-                Fate::Kept(acceptance) => Record::accepted(acceptance, true),
-                Fate::Condemned(reason, marker) => Record::condemned(reason, *marker),
-            };
-            lines.extend(Record::line(path, live.stamp, at, event));
+            let mut add = |event| lines.extend(Record::line(path, live.stamp, at, event));
+            match &live.fate {
+                Fate::Accepted(acceptance) => add(Record::accepted(acceptance, live.rests)),
+                Fate::Condemned(reason, marker) => add(Record::condemned(reason, *marker)),
+            }
             if let Some(to) = &live.moving {
-                lines.extend(Record::line(path, live.stamp, at, Event::Moving { to: to.clone() }));
+                add(Event::Moving { to: to.clone() });
+            }
+            if live.rests && matches!(live.fate, Fate::Condemned(..)) {
+                add(Event::Copied);
+            }
+            if let Some(since) = live.missing {
+                add(Event::Missing { since: since.0 });
             }
         }
         lines
@@ -246,6 +266,14 @@ mod tests {
         line(&Rel::new(b"bad.json"), Event::Moving { to: "dead-letter/bad.json".into() });
         line(&Rel::new(b"a.csv"), Event::Moving { to: "done/a.csv".into() });
         line(&Rel::new(b"a.csv"), Event::Filed);
+        line(&odd, Event::Missing { since: 77 });
+        line(&Rel::new(b"copied.json"), Record::condemned(&reason, None));
+        line(&Rel::new(b"copied.json"), Event::Copied);
+        line(&Rel::new(b"back"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"back"), Event::Missing { since: 78 });
+        line(&Rel::new(b"back"), Event::Back);
+        line(&Rel::new(b"old"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"old"), Event::Forgotten);
         lines
     }
 
@@ -255,7 +283,9 @@ mod tests {
         replay.add(&journal());
         assert_eq!(replay.unreadable, 0);
         let paths: Vec<String> = replay.live.keys().map(ToString::to_string).collect();
-        assert_eq!(paths, ["bad.json", "d/odd%0A%FF%25.csv"]);
+        assert_eq!(paths, ["back", "bad.json", "copied.json", "d/odd%0A%FF%25.csv"]);
+        let rests: Vec<(bool, Option<Wall>)> = replay.live.values().map(|live| (live.rests, live.missing)).collect();
+        assert_eq!(rests, [(true, None), (false, None), (true, None), (true, Some(Wall(77)))]);
         assert_eq!(replay.live[&Rel::new(b"bad.json")].moving.as_deref(), Some("dead-letter/bad.json"));
     }
 
@@ -290,6 +320,6 @@ mod tests {
         journal.append(&mut outside);
         let mut replay = Replay::default();
         replay.add(&journal);
-        assert_eq!((replay.unreadable, replay.live.len()), (3, 2));
+        assert_eq!((replay.unreadable, replay.live.len()), (3, 4));
     }
 }

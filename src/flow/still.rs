@@ -27,11 +27,16 @@ pub struct Steps {
 }
 
 /// A difference between the clocks that grows slower than this is drift.
-const STEP_MS: i64 = 500;
+pub const STEP_MS: i64 = 500;
 
 impl Steps {
     pub fn new(now: Now) -> Steps {
         Steps { lead: now.lead(), last: None }
+    }
+
+    /// The wall clock may have stepped at any moment up to now.
+    pub fn stepped(&mut self, now: Mono) {
+        self.last = Some(now);
     }
 
     /// To be called with each reading of the clocks.
@@ -75,6 +80,14 @@ impl Still {
         }
         *self = Still::new(look, now, steps);
         true
+    }
+
+    /// An earlier process saw the same stamp, still since then. A ctime that can be believed says
+    /// more: it shows changes that a stamp does not.
+    pub fn recall(&mut self, since: Mono, now: Mono) {
+        if self.since >= now {
+            self.since = since.min(now);
+        }
     }
 
     /// When the file will have been still for `settle`.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::time::Mono;
 
+/// What takes longer on a share hangs.
+pub const HANG: Duration = Duration::from_secs(30);
+
 /// Something that is wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {

@@ -14,12 +14,14 @@ pub mod deliver;
 pub mod send;
 // FILE AWAY
 pub mod journal;
+pub mod memory;
 pub mod place;
 pub mod retries;
 // What they share
 pub mod clock;
 pub mod folder;
 pub mod share;
+pub mod state;
 // Towards people and the system
 pub mod log;
 pub mod report;

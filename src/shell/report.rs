@@ -56,6 +56,21 @@ fn line(note: &Note) -> (Level, String) {
         Note::GateStillClosed { why, waiting, since } => {
             (Error, format!("endpoint: for {} now: {why}; {} waiting", span(*since), files(*waiting)))
         }
+        Note::GateRemembered { since, again_in: Duration::ZERO } => (
+            Warn,
+            format!(
+                "endpoint: it has not accepted anything for {}, as an earlier run found; trying it now",
+                span(*since)
+            ),
+        ),
+        Note::GateRemembered { since, again_in } => (
+            Warn,
+            format!(
+                "endpoint: it has not accepted anything for {}, as an earlier run found; next try in {}",
+                span(*since),
+                span(*again_in)
+            ),
+        ),
         Note::GateOpened { since, waiting } => {
             (Info, format!("endpoint: accepts again after {}; {} waiting", span(*since), files(*waiting)))
         }
@@ -71,12 +86,17 @@ fn line(note: &Note) -> (Level, String) {
         Note::ShareAway { why } => (Error, format!("share: {why}; waiting for it, nothing is forgotten")),
         Note::ShareStillAway { why, since } => (Error, format!("share: for {} now: {why}", span(*since))),
         Note::ShareBack { since } => (Info, format!("share: back after {}", span(*since))),
+        Note::MountedOver => (Info, "the share has been mounted on the folder: opening it anew".into()),
+        Note::LockLost { why } => (Error, format!("lock: {why}; nothing more is sent before it is ours again")),
+        Note::Slept { time } => {
+            (Info, format!("the machine was suspended for {}: looking whether the lock is still ours", span(*time)))
+        }
         Note::FolderTrouble { path, why } => {
             (Warn, format!("cannot list {}: {why}; what it holds is left as it was", folder(path)))
         }
         Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
         Note::ScanHangs { since } => {
-            (Error, format!("share: a look at it has been hanging for {}; uploads go on", span(*since)))
+            (Error, format!("share: a look at it has been hanging for {}; uploads under way go on", span(*since)))
         }
         Note::ScanBack { since } => (Info, format!("share: the look that hung is back after {}", span(*since))),
         Note::Looked { files: all, waiting, at_rest } => {
@@ -91,6 +111,17 @@ fn line(note: &Note) -> (Level, String) {
         }
         Note::JournalDown { why } => (Error, format!("journal: {why}; nothing is sent until it can be written again")),
         Note::JournalBack { since } => (Info, format!("journal: can be written again after {}", span(*since))),
+        Note::LeftForNext { settling, left: 0 } => {
+            (Info, format!("left for the next run: {} not still for long enough yet", files(*settling)))
+        }
+        Note::LeftForNext { settling, left } => (
+            Warn,
+            format!(
+                "left for the next run: {} to be tried again, {} not still for long enough yet",
+                files(*left),
+                files(*settling)
+            ),
+        ),
         Note::Stopping { in_flight: 0 } => (Info, "stopping".into()),
         Note::Stopping { in_flight } => (
             Info,

@@ -14,18 +14,26 @@ use crate::flow::file::{Look, Rel};
 use crate::flow::filter::{Class, Filter};
 use crate::flow::job::{self, Content, Input};
 use crate::shell::folder::{Folder, bytes_of, name_of};
-use crate::shell::share::{Share, explain};
+use crate::shell::share::{Share, Unusable, explain};
 
-/// Looks at everything once: sends a [`Input::Listed`] for each folder, then [`Input::Scanned`].
+/// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
+/// [`Input::Scanned`]; or [`Input::Closing`] where all is to be opened anew.
 /// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
 pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Input>, send: &dyn Fn(Input) -> bool) {
     let root = match share.reopen() {
         Ok(root) => root,
-        Err(why) => {
+        Err(Unusable::Away(why)) => {
             send(Input::Scanned(Err(why)));
             return;
         }
+        Err(Unusable::Anew(why)) => {
+            send(Input::Closing(why));
+            return;
+        }
     };
+    if !send(Input::Confirmed) {
+        return;
+    }
     let mut folders = VecDeque::from([Rel::root()]);
     while let Some(path) = folders.pop_front() {
         let content = match list(share, &root, filter, &path) {
@@ -33,7 +41,9 @@ pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Inp
             // It went since its own folder was listed: the next scan sees that as well.
             Err(err) if path != Rel::root() && err.kind() == io::ErrorKind::NotFound => continue,
             Err(err) if path == Rel::root() => {
-                send(Input::Scanned(Err(format!("{}: {}", share.path().display(), explain(&err)))));
+                let why = format!("{}: {}", share.path().display(), explain(&err));
+                share.lost(why.clone());
+                send(Input::Scanned(Err(why)));
                 return;
             }
             Err(err) => {

@@ -40,6 +40,7 @@ const SMALL: u64 = 128 * 1024;
 
 /// Opens the file, sends it, and writes an acceptance down.
 pub fn deliver(office: &Office, client: &mut Client, job: &Delivery) -> Delivered {
+    let began = Instant::now();
     let mut body = match Watched::open(office.share.folder(), &job.path, &job.look) {
         Ok(body) => body,
         Err(OpenError::Changed(look)) => return Delivered::Changed(Some(look)),
@@ -55,6 +56,9 @@ pub fn deliver(office: &Office, client: &mut Client, job: &Delivery) -> Delivere
         Ok(sha256) => sha256,
         Err(err) => return broken(&body, &err),
     };
+    if let Err(err) = office.share.confirm_after(began) {
+        return Delivered::Missing(Miss::Unreadable(explain(&err)));
+    }
     let stamp = job.look.stamp;
     let letter = Letter {
         path: job.path.as_bytes(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dirpost::config::{Action, Empty, Settle, Statuses};
 use dirpost::flow::backoff::Backoff;
 use dirpost::flow::classify;
-use dirpost::flow::engine::{Ending, Engine, Policy};
+use dirpost::flow::engine::{Ending, Engine, Past, Policy};
 use dirpost::flow::job::{Effect, Input};
 use dirpost::flow::rng::Rng;
 
@@ -140,6 +140,8 @@ impl Run {
                 Effect::Note(note) => {
                     self.world.say(|| format!("{note:?}"));
                 }
+                Effect::Write(lines) => self.world.write_lines(lines),
+                Effect::Remember(memory) => self.world.memory = memory,
                 Effect::Inspect(_) => panic!("nothing is checked here"),
                 Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
             }
@@ -193,10 +195,16 @@ impl Run {
     }
 
     fn crash(&mut self) {
-        let replay = self.world.crash();
         let now = self.world.now();
+        // A reboot, or an orderly restart: then all that was learned is known.
+        if self.world.rng.below(3) == 0 {
+            self.world.memory = self.engine.past(now).memory;
+        }
+        let replay = self.world.crash();
         self.engine = Engine::new(policy(&self.world, self.in_order), self.seed ^ now.mono.0 as u64, now);
-        let effects = self.engine.resume(replay.live, now);
+        // The clock of the simulation goes on over the crash, and so do the moments in it.
+        let past = Past { live: replay.live, memory: self.world.memory.clone(), ..Past::default() };
+        let effects = self.engine.resume(past, now);
         self.perform(effects);
         self.tell(Input::Tick);
     }

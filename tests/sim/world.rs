@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dirpost::flow::classify::Verdict;
 use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
 use dirpost::flow::job::{Acceptance, Content, Delivered, Delivery, Destination, Filed, Filing, Folder, Input, Miss};
+use dirpost::flow::memory::Memory;
 use dirpost::flow::record::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
 use dirpost::flow::rng::Rng;
@@ -93,6 +94,7 @@ pub struct World {
     pub done: BTreeMap<String, Node>,
     pub dead: BTreeMap<String, Node>,
     pub journal: Vec<u8>,
+    pub memory: Memory,
     /// Accepted by the endpoint: version and key, in order.
     pub accepted: Vec<(Version, String)>,
     /// Versions that their writer took back: overwritten or deleted.
@@ -131,6 +133,7 @@ impl World {
             done: BTreeMap::new(),
             dead: BTreeMap::new(),
             journal: Vec::new(),
+            memory: Memory::default(),
             accepted: Vec::new(),
             withdrawn: BTreeSet::new(),
             left: BTreeSet::new(),
@@ -349,6 +352,12 @@ impl World {
     fn back(&mut self, file: u64, delivered: Delivered) -> Input {
         self.in_flight -= 1;
         Input::Delivered(file, delivered)
+    }
+
+    pub fn write_lines(&mut self, lines: Vec<(Rel, Stamp, JournalEvent)>) {
+        for (path, stamp, event) in lines {
+            self.write_down(&path, stamp, event);
+        }
     }
 
     fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {

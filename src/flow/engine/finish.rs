@@ -14,7 +14,7 @@ impl Engine {
 
     pub(super) fn deadline(&self) -> Option<Mono> {
         match self.policy.ending {
-            Ending::Once { deadline } if self.stop.is_none() => Some(deadline),
+            Ending::Once { deadline, .. } if self.stop.is_none() => Some(deadline),
             _ => None,
         }
     }
@@ -35,19 +35,22 @@ impl Engine {
         if let Some(until) = self.stop {
             let in_flight = self.in_flight();
             if in_flight == 0 {
-                self.finish(Finish::Stopped);
+                self.finish(Finish::Stopped, now);
             } else if now.mono >= until {
                 self.note(Note::StoppedEarly { in_flight });
-                self.finish(Finish::Stopped);
+                self.finish(Finish::Stopped, now);
             }
             return;
         }
-        let Ending::Once { deadline } = self.policy.ending else { return };
+        let Ending::Once { deadline, no_wait } = self.policy.ending else { return };
         let looked = self.scan.completed > 0;
         if self.share_trouble.is_some() && !looked {
-            self.finish(Finish::Left);
+            self.finish(Finish::Left, now);
         } else if looked && self.left() == 0 {
-            self.finish(Finish::Done);
+            self.finish(Finish::Done, now);
+        } else if looked && no_wait && self.jobs_out() == 0 {
+            // All that is left waits for a time or for somebody else.
+            self.finish(Finish::Stopped, now);
         } else if now.mono >= deadline {
             // What is on its way may end well; nothing new is started.
             self.on_stop(now);
@@ -55,19 +58,34 @@ impl Engine {
         }
     }
 
-    /// How many files are neither delivered nor waiting for their writer.
+    /// How many files are neither delivered nor waiting for their writer; with `--no-wait`
+    /// those that settle are such as well.
     fn left(&self) -> usize {
-        self.motions.len() - self.motions.count(State::Waiting)
+        let settling = match self.policy.ending {
+            Ending::Once { no_wait: true, .. } => self.motions.count(State::Settling),
+            _ => 0,
+        };
+        self.motions.len() - self.motions.count(State::Waiting) - settling
     }
 
-    fn finish(&mut self, how: Finish) {
+    fn jobs_out(&self) -> usize {
+        self.motions.count(State::Inspecting) + self.motions.count(State::Sending) + self.motions.being_filed()
+    }
+
+    fn finish(&mut self, how: Finish, now: Now) {
         let how = match (self.policy.ending, how) {
             (Ending::Never, how) => how,
-            (Ending::Once { .. }, _) if self.dead > 0 => Finish::Dead,
+            (Ending::Once { .. }, _) if self.tally.condemned > 0 => Finish::Dead,
             (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 => Finish::Left,
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };
+        let settling = self.motions.count(State::Settling);
+        let left = self.motions.len() - self.motions.count(State::Waiting) - settling;
+        if self.policy.ending != Ending::Never && settling + left > 0 {
+            self.note(Note::LeftForNext { settling, left });
+        }
+        self.save(true, now);
         self.finished = true;
         self.effects.push(Effect::Finish(how));
     }
@@ -76,6 +94,9 @@ impl Engine {
     pub(super) fn remind(&mut self, now: Now) {
         if let Some(started) = self.scan.running {
             let since = now.mono.since(started);
+            if since >= HANG && self.doubt.is_none() {
+                self.doubt = Some(self.scan.number);
+            }
             let speak = match &mut self.scan.hangs {
                 None if since >= HANG => {
                     let mut trouble = Trouble::new(started);

@@ -10,12 +10,13 @@
 //! - A job that was handed out comes back once; until then nothing else is done with its file.
 //! - Once accepted, a version is never sent again: only its filing is tried again.
 //! - No failure of the endpoint condemns a file.
-//! - Nothing is handed out while the share is away, the journal cannot be written, or a stop
-//!   was asked for.
+//! - Nothing is handed out while the share is away, the lock is in doubt, the journal cannot be
+//!   written, or a stop was asked for.
 
 mod finish;
 mod motion;
 mod outcome;
+mod past;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -24,19 +25,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::motion::{Motion, Motions, Queue, Slot, State};
+pub use self::past::Past;
 pub use self::policy::{Ending, Policy};
 use super::brake::Brake;
 use super::file::{Look, Rel, Stamp};
 use super::gate::{FileNo, Gate};
-use super::job::{Command, Delivery, Destination, Effect, Filing, Folder, Input, Inspection, Reason};
+use super::job::{Closing, Command, Delivery, Destination, Effect, Filing, Folder, Input, Inspection, Reason};
 use super::key::key;
+use super::memory;
 use super::note::Note;
-use super::record::{Fate, Live};
+use super::record::Event as Line;
 use super::rng::Rng;
 use super::still::{Steps, Still, settle_time};
-use super::time::{Mono, Now};
+use super::time::{Mono, Now, Wall};
 use super::tree::{Event, Tree};
-use super::trouble::Trouble;
+use super::trouble::{HANG, Trouble};
 use crate::config::{Action, Empty};
 
 /// So many files may wait to be filed before no more are sent.
@@ -45,8 +48,8 @@ const MAX_FILING: usize = 4096;
 pub const INSPECTORS: usize = 2;
 /// What a scan may take beyond four times the one before and count in full.
 const UNUSUAL: Duration = Duration::from_secs(1);
-/// A scan that takes longer hangs.
-const HANG: Duration = Duration::from_secs(30);
+/// Whether filing is possible again is asked so often.
+const FILE_AGAIN: Duration = Duration::from_secs(1);
 /// How long what is on its way may take after a stop was asked for.
 const GRACE_OF_STOP: Duration = Duration::from_secs(10);
 
@@ -73,7 +76,17 @@ pub struct Engine {
     folder_troubles: BTreeMap<Rel, (Trouble, u64)>,
     stop: Option<Mono>,
     finished: bool,
-    dead: usize,
+    /// All is about to be opened anew: nothing more is handed out.
+    closing: bool,
+    /// Another process may hold the lock by now: a scan after this one has to see that it
+    /// is still ours.
+    doubt: Option<u64>,
+    /// What an earlier process knew of files that were not seen yet.
+    recalled: BTreeMap<Rel, memory::File>,
+    /// When what was learned is written down.
+    save_at: Option<Mono>,
+    /// Condemned, copied to dead-letter, and still at their places; with the keys they had.
+    copied: BTreeMap<Rel, (Stamp, String)>,
     /// With a marker and `keep`: the marker that vouched for what was delivered last.
     used_markers: BTreeMap<Rel, Stamp>,
     /// The numbers of the keys of what was taken out of dead-letter; 0 for all others.
@@ -128,7 +141,11 @@ impl Engine {
             folder_troubles: BTreeMap::new(),
             stop: None,
             finished: false,
-            dead: 0,
+            closing: false,
+            doubt: None,
+            recalled: BTreeMap::new(),
+            save_at: None,
+            copied: BTreeMap::new(),
             used_markers: BTreeMap::new(),
             rounds: BTreeMap::new(),
             tally: Tally::default(),
@@ -137,36 +154,18 @@ impl Engine {
         }
     }
 
-    /// Takes over what the journal says: to be called once, before anything else.
-    pub fn resume(&mut self, live: impl IntoIterator<Item = (Rel, Live)>, now: Now) -> Vec<Effect> {
-        for (path, Live { stamp, fate, moving }) in live {
-            let (to, marker, unwritten) = match fate {
-                Fate::Kept(acceptance) => {
-                    self.rest(&path, stamp, acceptance.marker);
-                    continue;
-                }
-                Fate::Accepted(acceptance) => (self.destination(), acceptance.marker, None),
-                Fate::Condemned(reason, marker) => (Destination::DeadLetter(reason), marker, None),
-            };
-            let look = Look { stamp, ..Default::default() };
-            let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
-            let marker = marker.map(|stamp| Look { stamp, ..Default::default() });
-            self.file_away(
-                file,
-                Filing { file, path, look, to, marker, unwritten, resumed: Some(moving.unwrap_or_default()) },
-            );
-        }
-        std::mem::take(&mut self.effects)
-    }
-
     /// Takes one observation; gives what is to be done, in this order.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
         self.steps.observe(now);
         match input {
             Input::Tick => {}
-            Input::Retries(retries) => {
-                self.rounds = retries.into_iter().map(|(path, stamp, round)| ((path, stamp), round)).collect();
+            Input::Retries(retries) => self.on_retries(retries),
+            Input::Confirmed => self.doubt = self.doubt.filter(|&scan| self.scan.number <= scan),
+            Input::Slept(time) => {
+                self.note(Note::Slept { time });
+                self.doubt_lock(now);
             }
+            Input::Closing(why) => self.on_closing(why, now),
             Input::Listed(folder) => self.on_listed(folder, now),
             Input::Scanned(result) => self.on_scanned(result, now),
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
@@ -178,6 +177,7 @@ impl Engine {
         self.run_timers(now);
         self.hand_out(now);
         self.remind(now);
+        self.save_if_due(now);
         self.end(now);
         std::mem::take(&mut self.effects)
     }
@@ -187,17 +187,22 @@ impl Engine {
         if self.finished {
             return None;
         }
-        let scan = (self.scan.running.is_none() && self.stop.is_none()).then_some(self.scan.next);
+        let scan = (self.scan.running.is_none() && self.may_scan()).then_some(self.scan.next);
         let hang = self.scan.running.map(|since| self.scan.hangs.map_or(since + HANG, |hangs| hangs.next()));
         // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
         let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_room() && self.has_ready());
-        [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline()].into_iter().flatten().min()
+        [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline(), self.save_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Counts, for a progress bar. It goes through all files in motion: not for every turn.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally;
-        for motion in self.motions.iter().filter(|motion| !matches!(motion.state, State::Filing | State::Waiting)) {
+        for (_, motion) in
+            self.motions.iter().filter(|(_, motion)| !matches!(motion.state, State::Filing | State::Waiting))
+        {
             tally.left += 1;
             tally.left_bytes += motion.still.look.stamp.size;
         }
@@ -206,15 +211,30 @@ impl Engine {
 
     /// How many files are on their way to or at the endpoint, or being filed.
     pub fn in_flight(&self) -> usize {
-        self.motions.count(State::Sending) + self.motions.count(State::Filing)
+        self.motions.count(State::Sending) + self.motions.being_filed()
     }
 
     fn note(&mut self, note: Note) {
         self.effects.push(Effect::Note(note));
     }
 
+    fn may_scan(&self) -> bool {
+        self.stop.is_none() && !self.finished && !self.closing
+    }
+
+    /// Whether anything may be written: on the share, or to where files go from there.
+    fn may_file(&self) -> bool {
+        self.share_trouble.is_none() && self.doubt.is_none() && !self.closing
+    }
+
     fn may_work(&self) -> bool {
-        self.share_trouble.is_none() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
+        self.may_file() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
+    }
+
+    /// Another process may hold the lock by now.
+    fn doubt_lock(&mut self, now: Now) {
+        self.doubt = Some(self.scan.number);
+        self.scan.next = now.mono;
     }
 
     /// Whether one more file may be on its way.
@@ -247,6 +267,7 @@ impl Engine {
         motion.used_marker = self.used_markers.get(&path).copied();
         let file = self.motions.add(motion);
         self.tree.set_moving(&path, file);
+        self.recall_file(file, now.mono);
         file
     }
 
@@ -289,7 +310,10 @@ impl Engine {
         if self.folder_troubles.remove(&folder.path).is_some() {
             self.note(Note::FolderTroubleOver { path: folder.path.clone() });
         }
-        for event in self.tree.merge(&folder.path, content, self.scan.number, now.wall) {
+        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
+        let horizon = Wall(now.wall.0.saturating_sub(remember));
+        let mut lines = Vec::new();
+        for event in self.tree.merge(&folder.path, content, self.scan.number, now.wall, horizon) {
             match event {
                 Event::New { name, look, marker } => {
                     if !self.takes_new() {
@@ -306,7 +330,48 @@ impl Engine {
                         self.tree.forget(&motion.path);
                     }
                 }
+                Event::Away { path, stamp } => lines.push((path, stamp, Line::Missing { since: now.wall.0 })),
+                Event::Back { path, stamp } => lines.push((path, stamp, Line::Back)),
+                Event::Forgotten { path, stamp } => {
+                    self.copied.remove(&path);
+                    self.used_markers.remove(&path);
+                    lines.push((path, stamp, Line::Forgotten));
+                }
             }
+        }
+        if !lines.is_empty() {
+            self.effects.push(Effect::Write(lines));
+        }
+    }
+
+    /// All versions that were ever taken out of dead-letter. One that had only been copied there
+    /// lies at its place already, and becomes new again.
+    fn on_retries(&mut self, retries: Vec<(Rel, Stamp, u32)>) {
+        self.rounds = retries.into_iter().map(|(path, stamp, round)| ((path, stamp), round)).collect();
+        let again: Vec<Rel> = self
+            .copied
+            .iter()
+            .filter(|(path, (stamp, old))| self.key_of(path, *stamp) != *old)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in again {
+            self.copied.remove(&path);
+            self.tree.disturb(&path);
+        }
+    }
+
+    /// All is about to be opened anew: what is under way ends, and nothing more begins.
+    fn on_closing(&mut self, why: Closing, now: Now) {
+        self.closing = true;
+        match why {
+            Closing::ShareBack => {
+                if let Some((trouble, _)) = &self.share_trouble {
+                    let since = now.mono.since(trouble.since);
+                    self.note(Note::ShareBack { since });
+                }
+            }
+            Closing::MountedOver => self.note(Note::MountedOver),
+            Closing::LockLost(why) => self.note(Note::LockLost { why }),
         }
     }
 
@@ -335,6 +400,9 @@ impl Engine {
             self.note(Note::ScanBack { since: now.mono.since(hangs.since) });
         }
         let took = now.mono.since(started);
+        if took >= HANG {
+            self.doubt_lock(now);
+        }
         // The time of a scan that hung, or did not get far, does not count; nor does most of one
         // that took far longer than the one before: that was the share, not the looking.
         let counted = took.min(self.scan.usual * 4 + UNUSUAL);
@@ -357,8 +425,10 @@ impl Engine {
                     let files = self.motions.len();
                     self.note(Note::Looked { files, waiting, at_rest: self.tree.resting() });
                 }
-                let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
-                self.tree.forget_away_since(super::time::Wall(now.wall.0.saturating_sub(remember)));
+                if self.folder_troubles.is_empty() {
+                    // What was not seen by now is not there.
+                    self.recalled.clear();
+                }
             }
             Err(why) => self.on_share_away(why, now),
         }
@@ -390,6 +460,10 @@ impl Engine {
             !self.policy.marker || motion.marker.is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
         if !vouched || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
             self.motions.put(file, State::Waiting);
+            return;
+        }
+        if let Some(pause) = motion.not_before.filter(|&until| now.mono < until) {
+            self.motions.put_until(file, State::Pausing, pause);
             return;
         }
         let due = motion.still.due(settle_time(self.policy.settle, motion.still.look.fs));
@@ -426,7 +500,7 @@ impl Engine {
 
     /// Starts what may be started.
     fn hand_out(&mut self, now: Now) {
-        if self.stop.is_none() && !self.finished && self.scan.running.is_none() && now.mono >= self.scan.next {
+        if self.may_scan() && self.scan.running.is_none() && now.mono >= self.scan.next {
             self.scan.number += 1;
             self.scan.running = Some(now.mono);
             self.effects.push(Effect::Scan);
@@ -510,21 +584,19 @@ impl Engine {
 
     // ---- filing ---------------------------------------------------------------------
 
-    fn file_away(&mut self, file: FileNo, filing: Filing) {
+    fn file_away(&mut self, file: FileNo, filing: Filing, now: Now) {
         self.release_line(file);
         self.motions.put(file, State::Filing);
         if let Some(motion) = self.motions.get_mut(file) {
-            motion.filing = Some(Box::new(filing.clone()));
+            motion.filing = Some(Box::new(filing));
         }
-        self.effects.push(Effect::File(filing));
+        self.hand_out_filing(file, now);
     }
 
     fn hand_out_filing(&mut self, file: FileNo, now: Now) {
-        if self.share_trouble.is_some() {
-            self.motions.put_until(file, State::Filing, now.mono + self.policy.interval);
-            return;
-        }
-        if let Some(filing) = self.motions.get(file).and_then(|motion| motion.filing.clone()) {
+        if !self.may_file() {
+            self.motions.put_until(file, State::Filing, now.mono + FILE_AGAIN);
+        } else if let Some(filing) = self.motions.get(file).and_then(|motion| motion.filing.clone()) {
             self.effects.push(Effect::File(*filing));
         }
     }
@@ -544,6 +616,6 @@ impl Engine {
         };
         let marker = motion.marker.filter(|_| self.policy.marker);
         let to = Destination::DeadLetter(Box::new(reason));
-        self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None });
+        self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None }, now);
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Motion {
     pub own: bool,
     /// The gate's open clock (ms) at the first failure, for `retry.give_up_after`.
     pub first_failure: Option<u128>,
+    /// It is not tried again before.
+    pub not_before: Option<Mono>,
     /// Troubles with opening, reading or filing it, in a row.
     pub troubles: u32,
     /// What is to be filed, once it is accepted or condemned.
@@ -94,6 +96,7 @@ impl Motion {
             own_failures: 0,
             own: false,
             first_failure: None,
+            not_before: None,
             troubles: 0,
             filing: None,
             slot: Slot::None,
@@ -105,6 +108,11 @@ impl Motion {
         matches!(self.state, State::Inspecting | State::Sending | State::Filing)
     }
 
+    /// Whether more is known of it than a look.
+    pub fn has_learned(&self) -> bool {
+        self.attempts > 0 || self.unfinished.is_some() || self.used_marker.is_some()
+    }
+
     /// What was learned of the last version does not hold for a new one.
     pub fn forget_version(&mut self, first_seen: Wall) {
         self.checked = None;
@@ -114,6 +122,7 @@ impl Motion {
         self.own_failures = 0;
         self.own = false;
         self.first_failure = None;
+        self.not_before = None;
         self.troubles = 0;
         self.filing = None;
     }
@@ -143,8 +152,8 @@ impl Motions {
         self.files.get_mut(&file)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Motion> {
-        self.files.values()
+    pub fn iter(&self) -> impl Iterator<Item = (FileNo, &Motion)> {
+        self.files.iter().map(|(file, motion)| (*file, motion))
     }
 
     pub fn len(&self) -> usize {
@@ -222,6 +231,14 @@ impl Motions {
             Queue::Fresh => &mut self.fresh,
             Queue::Again => &mut self.again,
         }
+    }
+
+    /// How many are being filed away now; the others in that state wait to be tried again.
+    pub fn being_filed(&self) -> usize {
+        if self.count(State::Filing) == 0 {
+            return 0;
+        }
+        self.files.values().filter(|motion| motion.state == State::Filing && motion.slot == Slot::None).count()
     }
 
     /// The first in `queue`, with its rank.

@@ -64,6 +64,7 @@ impl Engine {
             return;
         }
         if first {
+            self.learned(now);
             self.note(Note::Unfinished { path, why, again_in: self.policy.grace });
         }
         self.motions.put_until(file, State::Pausing, due);
@@ -125,6 +126,7 @@ impl Engine {
         let note = Note::Delivered { path: path.clone(), size: look.stamp.size, status: answer.status, took, attempts };
         self.note(note);
         if let Some(since) = closed_for {
+            self.learned(now);
             self.gate_trouble = None;
             let waiting = self.motions.count(State::Ready);
             self.note(Note::GateOpened { since, waiting });
@@ -141,10 +143,11 @@ impl Engine {
             return;
         }
         let to = self.destination();
-        self.file_away(file, Filing { file, path, look, to, marker, unwritten, resumed: None });
+        self.file_away(file, Filing { file, path, look, to, marker, unwritten, resumed: None }, now);
     }
 
     fn rejected(&mut self, file: FileNo, answer: &Answer, now: Now) {
+        self.learned(now);
         let why = format!("the endpoint answered {}", answer.status);
         self.gate.probe_failed(file, now.mono, &mut self.rng);
         match self.brake.rejected(file) {
@@ -172,6 +175,7 @@ impl Engine {
             }
             Reply::Failed(failure) => (failure.detail.clone(), None),
         };
+        self.learned(now);
         let clock = self.gate.open_clock(now.mono).as_millis();
         let motion = self.motions.get_mut(file).expect("it was just there");
         let own = motion.own;
@@ -207,7 +211,9 @@ impl Engine {
         if motion.own_failures.is_power_of_two() {
             self.note(Note::Failing { path, why, attempts, again_in: Some(pause) });
         }
-        self.motions.put_until(file, State::Pausing, now.mono + pause);
+        let until = now.mono + pause;
+        self.motions.get_mut(file).expect("it was just there").not_before = Some(until);
+        self.motions.put_until(file, State::Pausing, until);
     }
 
     fn gate_closed(&mut self, why: String, now: Now) {
@@ -300,6 +306,10 @@ impl Engine {
                 self.over(file);
                 self.filed_away(file, &filing, to);
             }
+            Filed::Copied { to } => {
+                self.over(file);
+                self.copied_away(file, &filing, to);
+            }
             Filed::PutBack(look) => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.used_marker = filing.marker.map(|marker| marker.stamp);
@@ -343,7 +353,6 @@ impl Engine {
                 return;
             }
             (Destination::DeadLetter(reason), to) => {
-                self.dead += 1;
                 self.tally.condemned += 1;
                 let to = to.unwrap_or_default();
                 self.note(Note::Condemned { path, reason: reason.reason.clone(), to });
@@ -351,6 +360,17 @@ impl Engine {
             (_, to) => self.note(Note::Filed { path, to }),
         }
         self.leave(file);
+    }
+
+    /// `file` cannot be moved away: dead-letter has a copy, and it is known from now on.
+    fn copied_away(&mut self, file: FileNo, filing: &Filing, to: String) {
+        let Destination::DeadLetter(reason) = &filing.to else { return };
+        let (path, stamp) = (filing.path.clone(), filing.look.stamp);
+        self.tally.condemned += 1;
+        self.note(Note::Condemned { path: path.clone(), reason: reason.reason.clone(), to });
+        self.drop_file(file);
+        self.rest(&path, stamp, filing.marker.map(|marker| marker.stamp));
+        self.copied.insert(path, (stamp, reason.key.clone()));
     }
 
     /// `file` is not at its place any more.

@@ -71,5 +71,6 @@ pub enum Ending {
     /// Never: `run`.
     Never,
     /// When all that was there at the first look is dealt with, or at this moment: `once`.
-    Once { deadline: Mono },
+    /// With `no_wait` as soon as nothing is left to be done but to wait.
+    Once { deadline: Mono, no_wait: bool },
 }

@@ -7,7 +7,7 @@ use crate::shell::testing::TempDir;
 struct Bench {
     dir: TempDir,
     placer: Placer,
-    _state: crate::shell::share::StateDir,
+    _state: crate::shell::state::StateDir,
 }
 
 fn bench(tune: impl Fn(&mut Config)) -> Bench {

@@ -1,0 +1,177 @@
+//! Where an engine goes on: from the journal, and from what an earlier one has learned.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::motion::{Motion, State};
+use super::{Engine, Tally};
+use crate::flow::file::{Look, Rel};
+use crate::flow::gate::FileNo;
+use crate::flow::job::{Destination, Effect, Filing};
+use crate::flow::memory::{Endpoint, File, Memory};
+use crate::flow::note::Note;
+use crate::flow::record::{Fate, Live};
+use crate::flow::still::Still;
+use crate::flow::time::{Mono, Now};
+use crate::flow::trouble::Trouble;
+
+/// What there was before.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// What the journal says.
+    pub live: BTreeMap<Rel, Live>,
+    pub memory: Memory,
+    /// What an engine of the same process had to file away; the journal may not know of it.
+    pub filings: Vec<Filing>,
+    /// What an engine of the same process has counted.
+    pub tally: Tally,
+}
+
+/// What was learned is written down so long after it was learned.
+const SAVE: Duration = Duration::from_secs(30);
+/// So many files that were never tried are remembered by `run`: the others settle once more.
+const UNTRIED: usize = 20_000;
+
+impl Engine {
+    /// Takes over what there was before: to be called once, before anything else.
+    pub fn resume(&mut self, past: Past, now: Now) -> Vec<Effect> {
+        let Past { live, memory, filings, tally } = past;
+        self.tally = tally;
+        self.recall(memory, now);
+        for filing in filings {
+            if live.get(&filing.path).is_none_or(|live| live.stamp != filing.look.stamp) {
+                let file = self.add(filing.path.clone(), Still::new(filing.look, now, &self.steps), None, now);
+                self.file_away(file, Filing { file, ..filing }, now);
+            }
+        }
+        for (path, live) in live {
+            self.resume_one(path, live, now);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn resume_one(&mut self, path: Rel, live: Live, now: Now) {
+        let Live { stamp, fate, moving, rests, missing } = live;
+        let (to, marker) = match fate {
+            Fate::Accepted(acceptance) => (self.destination(), acceptance.marker),
+            Fate::Condemned(reason, marker) => (Destination::DeadLetter(reason), marker),
+        };
+        if rests {
+            if let Destination::DeadLetter(reason) = to {
+                self.copied.insert(path.clone(), (stamp, reason.key));
+            }
+            match missing {
+                Some(since) => self.tree.set_away(&path, stamp, since),
+                None => self.rest(&path, stamp, marker),
+            }
+            return;
+        }
+        let look = Look { stamp, ..Default::default() };
+        let file = self.add(path.clone(), Still::new(look, now, &self.steps), None, now);
+        let marker = marker.map(|stamp| Look { stamp, ..Default::default() });
+        let resumed = Some(moving.unwrap_or_default());
+        self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed }, now);
+    }
+
+    fn recall(&mut self, memory: Memory, now: Now) {
+        let Memory { endpoint: Endpoint { gate, brake, command_brake }, files, stepped } = memory;
+        self.gate.recall(&gate, now.mono);
+        self.brake.recall(brake);
+        self.command_brake.recall(command_brake);
+        if stepped {
+            self.steps.stepped(now.mono);
+        }
+        if let Some(closed) = gate.closed {
+            self.gate_trouble = Some((Trouble::new(closed.since), String::new()));
+            let (since, again_in) = (now.mono.since(closed.since), closed.next.since(now.mono));
+            self.note(Note::GateRemembered { since, again_in });
+        }
+        self.recalled = files.into_iter().map(|file| (file.path.clone(), file)).collect();
+    }
+
+    /// What an earlier process knew of this version, when it is seen for the first time.
+    pub(super) fn recall_file(&mut self, file: FileNo, now: Mono) {
+        let Some(motion) = self.motions.get_mut(file) else { return };
+        let Some(known) = self.recalled.remove(&motion.path) else { return };
+        motion.used_marker = motion.used_marker.or(known.used_marker);
+        if known.stamp != motion.still.look.stamp {
+            return;
+        }
+        motion.still.recall(known.since, now);
+        motion.first_seen = known.first_seen;
+        motion.attempts = known.attempts;
+        motion.own_failures = known.own_failures;
+        motion.own = known.own;
+        motion.first_failure = known.first_failure.map(u128::from);
+        motion.unfinished = known.unfinished;
+        motion.not_before = known.not_before;
+        self.gate.recall_part(file, known.at_gate);
+    }
+
+    /// Something was learned that the next process should know.
+    pub(super) fn learned(&mut self, now: Now) {
+        self.save_at.get_or_insert(now.mono + SAVE);
+    }
+
+    pub(super) fn save_if_due(&mut self, now: Now) {
+        if self.save_at.is_some_and(|at| now.mono >= at) {
+            self.save(false, now);
+        }
+    }
+
+    /// With `all` also the looks at files that were never tried.
+    pub(super) fn save(&mut self, all: bool, now: Now) {
+        self.save_at = None;
+        let memory = self.memory(all, now);
+        self.effects.push(Effect::Remember(memory));
+    }
+
+    fn memory(&self, all: bool, now: Now) -> Memory {
+        let endpoint = Endpoint {
+            gate: self.gate.learned(now.mono),
+            brake: self.brake.count(),
+            command_brake: self.command_brake.count(),
+        };
+        let mut untried = match (all, self.policy.ending) {
+            (false, _) => 0,
+            (true, super::Ending::Never) => UNTRIED,
+            (true, super::Ending::Once { .. }) => usize::MAX,
+        };
+        let mut files = Vec::new();
+        for (file, motion) in self.motions.iter().filter(|(_, motion)| motion.state != State::Filing) {
+            if !motion.has_learned() {
+                if untried == 0 {
+                    continue;
+                }
+                untried -= 1;
+            }
+            files.push(self.file_memory(file, motion));
+        }
+        // What was not listed since the start is known all the same.
+        files.extend(self.recalled.values().cloned());
+        Memory { endpoint, files, stepped: false }
+    }
+
+    fn file_memory(&self, file: FileNo, motion: &Motion) -> File {
+        File {
+            path: motion.path.clone(),
+            stamp: motion.still.look.stamp,
+            since: motion.still.since,
+            first_seen: motion.first_seen,
+            attempts: motion.attempts,
+            own_failures: motion.own_failures,
+            own: motion.own,
+            first_failure: motion.first_failure.and_then(|clock| u64::try_from(clock).ok()),
+            unfinished: motion.unfinished,
+            not_before: motion.not_before,
+            used_marker: motion.used_marker,
+            at_gate: self.gate.part(file),
+        }
+    }
+
+    /// For an engine that goes on in the same process, beside the journal.
+    pub fn past(&self, now: Now) -> Past {
+        let filings = self.motions.iter().filter_map(|(_, motion)| motion.filing.as_deref().cloned());
+        Past { live: BTreeMap::new(), memory: self.memory(true, now), filings: filings.collect(), tally: self.tally }
+    }
+}

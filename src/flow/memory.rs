@@ -1,0 +1,250 @@
+//! What the engine has learned and would forget with its process: looks, attempts and next
+//! tries, grace, gate and brakes.
+//!
+//! It is advice, not truth: what is accepted or condemned stands in the journal. A memory that
+//! is lost or old costs a settle time or a probe, nothing else.
+//!
+//! Invariants:
+//! - All moments are on the clock of the process that holds the memory. Read by another, they
+//!   are shifted by the time that has passed for certain ([`Clocks::passed_since`]): never by
+//!   more, so that nothing is taken for still before it has been still for long enough.
+//! - It holds for one version of a file (path, size and mtime) and for no other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{Rel, Stamp};
+use super::gate;
+use super::still::STEP_MS;
+use super::time::{Mono, Now, Wall};
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub endpoint: Endpoint,
+    pub files: Vec<File>,
+    /// The wall clock was set since the memory was written down.
+    pub stepped: bool,
+}
+
+/// What is known of the endpoint and of `check.command`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub gate: gate::Learned,
+    /// So many files were rejected in a row.
+    pub brake: usize,
+    pub command_brake: usize,
+}
+
+/// What is known of one version of a file that is in motion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub path: Rel,
+    #[serde(flatten)]
+    pub stamp: Stamp,
+    /// Since when it has been still.
+    pub since: Mono,
+    pub first_seen: Wall,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own_failures: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own: bool,
+    /// On the gate's open clock (ms).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_failure: Option<u64>,
+    /// Since when it has looked unfinished to a check.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unfinished: Option<Mono>,
+    /// It is not tried again before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_before: Option<Mono>,
+    /// The stamp of the marker that vouched for an earlier version.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub used_marker: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub at_gate: gate::Part,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// All clocks of a machine, read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    pub mono: Mono,
+    pub wall: Wall,
+    /// Which boot it is, where the system says so.
+    #[serde(default)]
+    pub boot: Option<String>,
+    /// How long the machine has been up (ms), sleep included, where that is known.
+    #[serde(default)]
+    pub up: Option<i64>,
+}
+
+impl Clocks {
+    pub fn now(&self) -> Now {
+        Now { mono: self.mono, wall: self.wall }
+    }
+
+    /// How much time has passed since `then` for certain, and whether the wall clock was set
+    /// meanwhile, as far as that can be seen. In the same boot that is the time on the boot clock; else
+    /// it is what the wall clock says, but no more than the machine has been up, for a wall clock
+    /// may have jumped. A clock that went back says nothing: no time has passed.
+    pub fn passed_since(&self, then: &Clocks) -> (Duration, bool) {
+        let wall = Duration::from_nanos(u64::try_from(self.wall.0.saturating_sub(then.wall.0)).unwrap_or(0));
+        let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        match (self.up, then.up) {
+            (Some(now), Some(then_up)) if self.boot.is_some() && self.boot == then.boot => {
+                let passed = millis(now.saturating_sub(then_up));
+                let stepped = wall.abs_diff(passed) > millis(STEP_MS) || self.wall < then.wall;
+                (passed, stepped)
+            }
+            (Some(now), _) => (wall.min(millis(now)), false),
+            (None, _) => (wall, false),
+        }
+    }
+}
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+    #[serde(flatten)]
+    clocks: Clocks,
+    #[serde(flatten)]
+    endpoint: Endpoint,
+}
+
+const VERSION: u32 = 1;
+
+impl Memory {
+    pub fn is_empty(&self) -> bool {
+        let Endpoint { gate, brake, command_brake } = &self.endpoint;
+        gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
+    }
+
+    /// As JSON Lines: a head, then a line for each file.
+    pub fn lines(&self, clocks: &Clocks) -> Vec<u8> {
+        let head = Head { v: VERSION, clocks: clocks.clone(), endpoint: self.endpoint.clone() };
+        let mut lines = serde_json::to_vec(&head).expect("plain data becomes JSON");
+        for file in &self.files {
+            lines.push(b'\n');
+            serde_json::to_writer(&mut lines, file).expect("plain data becomes JSON");
+        }
+        lines.push(b'\n');
+        lines
+    }
+
+    /// What [`Memory::lines`] has written, on the clocks of this process. Nothing where the
+    /// head cannot be read; a line that cannot be read is passed over.
+    pub fn read(bytes: &[u8], clocks: &Clocks) -> Memory {
+        let mut lines = bytes.split(|&byte| byte == b'\n');
+        let head = lines.next().and_then(|line| serde_json::from_slice::<Head>(line).ok());
+        let Some(head) = head.filter(|head| head.v == VERSION) else { return Memory::default() };
+        let (passed, stepped) = clocks.passed_since(&head.clocks);
+        let passed = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let shift = clocks.mono.0.saturating_sub(head.clocks.mono.0).saturating_sub(passed);
+        let files = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let mut memory = Memory { endpoint: head.endpoint, files, stepped };
+        memory.shift(shift);
+        memory
+    }
+
+    fn shift(&mut self, by: i64) {
+        let moved = |moment: &mut Mono| moment.0 = moment.0.saturating_add(by);
+        if let Some(closed) = &mut self.endpoint.gate.closed {
+            moved(&mut closed.since);
+            moved(&mut closed.next);
+        }
+        for file in &mut self.files {
+            moved(&mut file.since);
+            file.unfinished.iter_mut().for_each(moved);
+            file.not_before.iter_mut().for_each(moved);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn clocks(boot: Option<&str>, up: Option<i64>, wall_ms: i64) -> Clocks {
+        Clocks { mono: Mono(50), wall: Wall(wall_ms * 1_000_000), boot: boot.map(String::from), up }
+    }
+
+    fn passed(then: &Clocks, now: &Clocks) -> (u128, bool) {
+        let (passed, stepped) = now.passed_since(then);
+        (passed.as_millis(), stepped)
+    }
+
+    #[test]
+    fn within_a_boot_the_boot_clock_counts_and_the_wall_clock_may_jump_as_it_likes() {
+        let then = clocks(Some("b"), Some(10_000), 100 * HOUR);
+        let later = |wall| clocks(Some("b"), Some(14_000), wall);
+        assert_eq!(passed(&then, &later(100 * HOUR + 4_000)), (4_000, false));
+        assert_eq!(passed(&then, &later(200 * HOUR)), (4_000, true));
+        assert_eq!(passed(&then, &later(99 * HOUR)), (4_000, true));
+    }
+
+    #[test]
+    fn over_a_boot_no_more_time_passes_than_the_machine_has_been_up() {
+        let then = clocks(Some("a"), Some(HOUR), 100 * HOUR);
+        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 90_000)), (30_000, false));
+        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 900 * HOUR)), (30_000, false));
+        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 7_000)), (7_000, false));
+        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), HOUR)), (0, false));
+        assert_eq!(passed(&then, &clocks(None, None, 100 * HOUR + 7_000)), (7_000, false));
+    }
+
+    #[test]
+    fn what_is_read_back_is_as_old_as_it_is() {
+        let file = File {
+            path: Rel::new(b"d/odd\n\xff"),
+            stamp: Stamp { size: 3, mtime: Wall(4) },
+            since: Mono(20_000),
+            first_seen: Wall(5),
+            attempts: 2,
+            own_failures: 1,
+            own: true,
+            first_failure: Some(7),
+            unfinished: Some(Mono(21_000)),
+            not_before: Some(Mono(90_000)),
+            used_marker: Some(Stamp { size: 0, mtime: Wall(1) }),
+            at_gate: gate::Part { row: true, suspect: true, only: false },
+        };
+        let closed = gate::LearnedClosed {
+            since: Mono(25_000),
+            step: 4,
+            next: Mono(60_000),
+            several: true,
+            reached: false,
+            asked: false,
+        };
+        let endpoint =
+            Endpoint { gate: gate::Learned { open_ms: 33, closed: Some(closed.clone()) }, brake: 3, command_brake: 0 };
+        let memory = Memory { endpoint, files: vec![file.clone()], stepped: false };
+        let mut then = clocks(Some("b"), Some(500_000), HOUR);
+        then.mono = Mono(40_000);
+        let mut now = clocks(Some("b"), Some(510_000), HOUR + 10_000);
+        now.mono = Mono(3);
+        let mut lines = memory.lines(&then);
+        lines.extend_from_slice(b"{\"path\":\"../out\",\"size\":1,\"mtime\":1,\"since\":1,\"first_seen\":1}\n{\"to");
+        let read = Memory::read(&lines, &now);
+        let shift = |at: i64| Mono(at - 40_000 - 10_000 + 3);
+        assert_eq!(
+            read.endpoint.gate.closed.unwrap(),
+            gate::LearnedClosed { since: shift(25_000), next: shift(60_000), ..closed }
+        );
+        assert_eq!((read.endpoint.brake, read.endpoint.gate.open_ms), (3, 33));
+        let expected =
+            File { since: shift(20_000), unfinished: Some(shift(21_000)), not_before: Some(shift(90_000)), ..file };
+        assert_eq!(read.files, [expected]);
+        assert_eq!(Memory::read(b"", &now), Memory::default());
+    }
+}
