@@ -1,5 +1,6 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
+use std::io;
 use std::process::ExitCode;
 
 use crate::config::{Action, Config, Format, Settle};
@@ -9,7 +10,7 @@ use crate::flow::still::settle_time;
 use crate::run::code;
 use crate::shell::deliver::{Client, Shared};
 use crate::shell::folder::{Folder, draft_name};
-use crate::shell::share::explain;
+use crate::shell::share::{below, explain};
 
 /// What was found.
 #[derive(Default)]
@@ -97,40 +98,54 @@ fn unsafe_share(config: &Config, kind: FsKind, findings: &Findings) {
     }
 }
 
+/// Whether dirpost can make and change what it needs to.
 fn writable(config: &Config, folder: &Folder, findings: &mut Findings) {
-    let own = match folder.folder(&Rel::new(OWN_FOLDER.as_bytes())) {
-        Ok(own) => own,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-            // It is made at the first start; whether it can be is seen by making any file.
-            let name = draft_name();
-            match folder.create(&name).and_then(|_| folder.remove(&name)) {
-                Ok(()) => findings.fine("the state folder will be made at the first start"),
-                Err(err) => findings.wrong(&format!(
-                    "the state folder {} cannot be made: {}",
-                    config.state.dir.display(),
-                    explain(&err)
-                )),
-            }
-            return;
-        }
-        Err(err) => {
-            findings.wrong(&format!("{}/{OWN_FOLDER}: {}", config.watch.dir.display(), explain(&err)));
-            return;
-        }
+    let elsewhere = below(&config.watch.dir, &config.state.dir).is_none();
+    let own_path = config.watch.dir.join(OWN_FOLDER);
+    let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
+    // What is missing is made at the first start; whether it can be is seen by making any file.
+    let tried = match &own {
+        Ok(own) => try_writing(own, true),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => try_writing(folder, false),
+        Err(err) => Err(explain(err)),
     };
-    if let Err(why) = own.is_private() {
-        findings.wrong(&format!("{}/{OWN_FOLDER}: {why}", config.watch.dir.display()));
-        return;
+    match tried {
+        Ok(()) => findings.fine(match config.delivered.action {
+            Action::Move => "dirpost can write to the folder; delivered files are moved",
+            Action::Delete => "dirpost can write to the folder; delivered files are deleted",
+            Action::Keep => "dirpost can write to the folder; delivered files stay",
+        }),
+        Err(why) if elsewhere && config.delivered.action == Action::Keep => findings.warning(&format!(
+            "{}: {why}; taken for a read-only share: it gets no mark, and dead letters are copies",
+            own_path.display()
+        )),
+        Err(why) => findings.wrong(&format!(
+            "{}: {why} (a share that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)",
+            own_path.display()
+        )),
+    }
+    if elsewhere {
+        let dir = config.state.dir.display();
+        let state = Folder::at(&config.state.dir);
+        match state {
+            Ok(state) => match try_writing(&state, true) {
+                Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
+                Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
+            },
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                findings.fine(&format!("the state folder {dir} will be made at the first start"));
+            }
+            Err(err) => findings.wrong(&format!("the state folder {dir}: {}", explain(&err))),
+        }
+    }
+}
+
+fn try_writing(folder: &Folder, own: bool) -> Result<(), String> {
+    if own {
+        folder.is_private()?;
     }
     let name = draft_name();
-    match own.create(&name).and_then(|_| own.remove(&name)) {
-        Ok(()) => findings.fine(match config.delivered.action {
-            Action::Move => "the state folder can be written to; delivered files are moved",
-            Action::Delete => "the state folder can be written to; delivered files are deleted",
-            Action::Keep => "the state folder can be written to; delivered files stay",
-        }),
-        Err(err) => findings.wrong(&format!("the state folder cannot be written to: {}", explain(&err))),
-    }
+    folder.create(&name).and_then(|_| folder.remove(&name)).map_err(|err| explain(&err))
 }
 
 fn credentials(config: &Config, findings: &mut Findings) {

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::flow::escape::{escape, unescape};
-use crate::flow::file::Rel;
+use crate::flow::file::{Look, Rel};
 use crate::run::code;
-use crate::shell::folder::{Folder, Renamed};
+use crate::shell::folder::{Folder, Renamed, draft_name};
 use crate::shell::report::bytes;
 use crate::shell::retries;
 use crate::shell::share::{below, explain};
+use crate::shell::state::is_read_only;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +185,14 @@ fn retry(config: &Config, folder: &Folder, letter: &Letter) -> io::Result<()> {
     let state = open(config, &config.state.dir)?;
     let from = folder.folder(&letter.place.parent())?;
     let look = from.look(letter.place.name())?.ok_or(io::ErrorKind::NotFound)?;
+    if still_there(&root, &origin, &look) {
+        // What lies here is a copy: the daemon takes the file at its place for new once more.
+        retries::add(&state, &origin, look.stamp)?;
+        from.remove(letter.place.name())?;
+        remove_reason(&from, letter)?;
+        println!("{origin}: to be sent from its place under a new key");
+        return Ok(());
+    }
     let home = root.make(&origin.parent())?;
     // Before the file is back: the daemon must not see it without its new key.
     retries::add(&state, &origin, look.stamp)?;
@@ -198,6 +207,21 @@ fn retry(config: &Config, folder: &Folder, letter: &Letter) -> io::Result<()> {
     remove_reason(&from, letter)?;
     println!("{origin}: back at its place, to be sent under a new key");
     Ok(())
+}
+
+/// Whether `origin` was only copied to dead-letter, for dirpost may not write to its folder.
+fn still_there(root: &Folder, origin: &Rel, copy: &Look) -> bool {
+    let Ok(home) = root.folder(&origin.parent()) else { return false };
+    let equal = home.look(origin.name()).is_ok_and(|look| look.is_some_and(|look| look.stamp == copy.stamp));
+    let draft = draft_name();
+    equal
+        && match home.create(&draft) {
+            Ok(_) => {
+                let _ = home.remove(&draft);
+                false
+            }
+            Err(err) => is_read_only(&err),
+        }
 }
 
 fn bring_back(from: &Folder, name: &[u8], home: &Folder, to: &[u8]) -> io::Result<()> {

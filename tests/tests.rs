@@ -15,4 +15,5 @@ mod mounts;
 mod nginx;
 mod sending;
 mod settle;
+mod share;
 mod signals;

@@ -191,7 +191,8 @@ fn open_own(
     })
 }
 
-fn is_read_only(err: &io::Error) -> bool {
+/// Whether an error says that this user may not write there.
+pub fn is_read_only(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 

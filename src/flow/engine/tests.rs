@@ -7,7 +7,7 @@ use crate::config::{Config, Settle, Statuses};
 use crate::flow::backoff::Backoff;
 use crate::flow::classify::{self, Verdict};
 use crate::flow::file::FsKind;
-use crate::flow::job::{Content, Delivered};
+use crate::flow::job::{Content, Delivered, Filed, Finish};
 use crate::flow::reply::{Failure, FailureKind, Reply};
 use crate::flow::time::Wall;
 
@@ -182,11 +182,8 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
 #[test]
 fn filing_that_failed_after_the_rename_goes_on_from_there() {
     let (mut engine, sent) = started(policy(), &["a"]);
-    let answer = Reply::Answer(super::super::reply::Answer { status: 200, body_matches: true, ..Default::default() });
-    let took = Duration::ZERO;
-    let delivered = Delivered::Replied { verdict: Verdict::Accepted, reply: answer, took, journaled: Ok(()) };
-    engine.on(at(1), Input::Delivered(sent[0].file, delivered));
-    let failed = crate::flow::job::Filed::Failed { why: "full".into(), moved: Some("staging/d".into()) };
+    engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
+    let failed = Filed::Failed { why: "full".into(), moved: Some("staging/d".into()) };
     engine.on(at(2), Input::Filed(sent[0].file, failed));
     let effects = engine.on(at(engine.wake_at().map_or(3, |wake| wake.0)), Input::Tick);
     let again = effects
@@ -206,4 +203,153 @@ fn the_trouble_with_a_folder_that_is_gone_is_forgotten() {
         engine.on(now, Input::Scanned(Ok(())));
         assert_eq!(engine.folder_troubles.len(), 1);
     }
+}
+
+fn accepted() -> Delivered {
+    let answer = Reply::Answer(super::super::reply::Answer { status: 200, body_matches: true, ..Default::default() });
+    Delivered::Replied { verdict: Verdict::Accepted, reply: answer, took: Duration::ZERO, journaled: Ok(()) }
+}
+
+fn files(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::File(_)))
+}
+
+/// The scan under way ends, and the next one begins; when.
+fn next_scan(engine: &mut Engine, from: i64) -> i64 {
+    let (mut now, mut effects) = (from, engine.on(at(from), Input::Scanned(Ok(()))));
+    for _ in 0..1_000 {
+        if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
+            return now;
+        }
+        now = engine.wake_at().expect("it waits for the next scan").0.max(now + 1);
+        effects = engine.on(at(now), Input::Tick);
+    }
+    panic!("no scan begins");
+}
+
+#[test]
+fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
+    let mut engine = engine(|config| config.send.workers = 2);
+    engine.on(at(0), Input::Tick);
+    engine.on(at(1), Input::Confirmed);
+    let mut content = Content::default();
+    for name in ["a", "b", "c"] {
+        let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, ..Look::default() };
+        content.files.push(name.as_bytes(), look.stamp);
+        content.looks.push(look);
+    }
+    let sent = deliveries(engine.on(at(2), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
+    assert_eq!(sent.len(), 2);
+    // The scan hangs. What was under way ends; it is not filed, and nothing takes its place.
+    engine.on(at(30_001), Input::Tick);
+    let effects = engine.on(at(30_002), Input::Delivered(sent[0].file, accepted()));
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+    // What the scan that hung saw of the lock is too old.
+    let effects = engine.on(at(30_003), Input::Confirmed);
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+    let now = next_scan(&mut engine, 40_000);
+    assert!(deliveries(engine.on(at(now), Input::Tick)).is_empty());
+    assert_eq!(deliveries(engine.on(at(now + 1), Input::Confirmed)).len(), 1);
+    assert!(files(&engine.on(at(now + 1_001), Input::Tick)), "what was accepted is filed now");
+}
+
+#[test]
+fn after_a_sleep_the_lock_is_looked_at_at_once_and_nothing_is_sent_before() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
+    assert_eq!(sent.len(), 2);
+    let effects = engine.on(at(10), Input::Slept(Duration::from_secs(3_600)));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Scan)), "it does not wait for the interval");
+    assert!(deliveries(engine.on(at(11), Input::Delivered(sent[0].file, accepted()))).is_empty());
+    assert_eq!(deliveries(engine.on(at(12), Input::Confirmed)).len(), 1);
+}
+
+#[test]
+fn what_is_accepted_while_the_share_is_away_is_filed_when_it_is_back() {
+    let (mut engine, sent) = started(Policy { interval: Duration::from_secs(5), ..policy() }, &["a"]);
+    let now = next_scan(&mut engine, 1);
+    engine.on(at(now), Input::Scanned(Err("it is away".into())));
+    assert!(!files(&engine.on(at(now + 1), Input::Delivered(sent[0].file, accepted()))));
+    assert!(!files(&engine.on(at(now + 2_000), Input::Tick)));
+    // All is opened anew, by an engine that knows what this one knew.
+    let past = engine.past(at(now + 3_000));
+    let mut engine = Engine::new(policy(), 1, at(now + 3_000));
+    assert!(files(&engine.resume(past, at(now + 3_000))));
+}
+
+fn once(deadline: i64) -> Policy {
+    Policy {
+        settle: Settle::For(Duration::from_secs(60)),
+        ending: Ending::Once { deadline: Mono(deadline), no_wait: true },
+        ..policy()
+    }
+}
+
+/// A run of `once --no-wait` that sees one file, with what it leaves, and how it ends.
+fn run_once(past: Past, now: i64) -> (usize, Option<(Finish, memory::Memory)>) {
+    let mut engine = Engine::new(once(now + 600_000), 1, at(now));
+    engine.resume(past, at(now));
+    engine.on(at(now), Input::Tick);
+    let mut content = Content::default();
+    let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, fs: FsKind::Share, ..Look::default() };
+    content.files.push(b"a", look.stamp);
+    content.looks.push(look);
+    let mut effects = engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    effects.extend(engine.on(at(now), Input::Scanned(Ok(()))));
+    let mut left = None;
+    let mut end = None;
+    for effect in &effects {
+        match effect {
+            Effect::Remember(memory) => left = Some(memory.clone()),
+            Effect::Finish(how) => end = Some(*how),
+            _ => {}
+        }
+    }
+    (deliveries(effects).len(), end.zip(left))
+}
+
+#[test]
+fn without_waiting_a_file_goes_once_the_looks_of_all_runs_add_up_to_the_settle_time() {
+    let clocks = |mono: i64, up: i64| memory::Clocks {
+        mono: Mono(mono),
+        wall: at(up).wall,
+        boot: Some("b".into()),
+        up: Some(up),
+    };
+    let (sent, end) = run_once(Past::default(), 5);
+    let (how, memory) = end.expect("it waits for nothing");
+    assert_eq!((sent, how), (0, Finish::Done));
+    let text = memory.lines(&clocks(5, 1_000));
+    // Each run has a monotonic clock of its own.
+    let again = |up: i64| Past { memory: memory::Memory::read(&text, &clocks(7, up)), ..Past::default() };
+    let (sent, end) = run_once(again(60_999), 7);
+    assert_eq!((sent, end.unwrap().0), (0, Finish::Done));
+    assert_eq!(run_once(again(61_000), 7).0, 1);
+}
+
+#[test]
+fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
+    let (mut engine, sent) = started(policy(), &["a"]);
+    let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
+    let rejected = Delivered::Replied {
+        verdict: Verdict::Rejected,
+        reply: Reply::Answer(answer),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    };
+    engine.on(at(1), Input::Delivered(sent[0].file, rejected));
+    engine.on(at(2), Input::Filed(sent[0].file, Filed::Copied { to: "dead-letter/a".into() }));
+    let (path, stamp) = (sent[0].path.clone(), sent[0].look.stamp);
+    let look = |engine: &mut Engine, from: i64| {
+        let now = next_scan(engine, from);
+        let mut content = Content::default();
+        content.files.push(b"a", stamp);
+        content.looks.push(sent[0].look);
+        (now, deliveries(engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }))))
+    };
+    let (now, again) = look(&mut engine, 3);
+    assert!(again.is_empty());
+    engine.on(at(now), Input::Retries(vec![(path, stamp, 1)]));
+    let (_, again) = look(&mut engine, now);
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].key, sent[0].key);
 }
