@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::escape::{escape, unescape};
 use super::file::{Rel, Stamp};
-use super::job::{Acceptance, Reason};
+use super::job::{Acceptance, Moving, Reason};
 use super::time::Wall;
 
 /// The version of the format.
@@ -65,8 +65,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<(u64, i64)>,
     },
-    /// It is about to be renamed to `to`, which was free.
-    Moving { to: String },
+    /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
+    /// from where it lies now, which is on another file system.
+    Moving {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
     /// It has been moved, deleted or put back for good.
     Filed,
 }
@@ -96,6 +101,10 @@ impl Record {
         }
     }
 
+    pub fn moving(moving: &Moving) -> Event {
+        Event::Moving { to: moving.to.clone(), from: moving.from.clone() }
+    }
+
     pub fn condemned(reason: &Reason, marker: Option<Stamp>) -> Event {
         Event::Condemned {
             key: reason.key.clone(),
@@ -123,7 +132,7 @@ pub struct Live {
     pub stamp: Stamp,
     pub fate: Fate,
     /// Where it was about to be moved.
-    pub moving: Option<String>,
+    pub moving: Option<Moving>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,11 +190,11 @@ impl Replay {
                 };
                 Fate::Condemned(Box::new(reason), marker)
             }
-            Event::Moving { to } => {
+            Event::Moving { to, from } => {
                 if let Some(live) = self.live.get_mut(&path)
                     && live.stamp == stamp
                 {
-                    live.moving = Some(to);
+                    live.moving = Some(Moving { to, from });
                 }
                 return;
             }
@@ -209,8 +218,8 @@ impl Replay {
                 Fate::Condemned(reason, marker) => Record::condemned(reason, *marker),
             };
             lines.extend(Record::line(path, live.stamp, at, event));
-            if let Some(to) = &live.moving {
-                lines.extend(Record::line(path, live.stamp, at, Event::Moving { to: to.clone() }));
+            if let Some(moving) = &live.moving {
+                lines.extend(Record::line(path, live.stamp, at, Record::moving(moving)));
             }
         }
         lines
@@ -237,14 +246,15 @@ mod tests {
             dead_at: at,
             key: "k2".into(),
         };
+        let moving = |to: &str, from: Option<&str>| Event::Moving { to: to.into(), from: from.map(Into::into) };
         let odd = Rel::new(b"d/odd\n\xff%.csv");
         let mut lines = Vec::new();
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
         line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
         line(&odd, Record::accepted(&accepted, true));
         line(&Rel::new(b"bad.json"), Record::condemned(&reason, Some(stamp(0))));
-        line(&Rel::new(b"bad.json"), Event::Moving { to: "dead-letter/bad.json".into() });
-        line(&Rel::new(b"a.csv"), Event::Moving { to: "done/a.csv".into() });
+        line(&Rel::new(b"bad.json"), moving("dead-letter/bad.json", Some("staging/d")));
+        line(&Rel::new(b"a.csv"), moving("done/a.csv", None));
         line(&Rel::new(b"a.csv"), Event::Filed);
         lines
     }
@@ -256,7 +266,21 @@ mod tests {
         assert_eq!(replay.unreadable, 0);
         let paths: Vec<String> = replay.live.keys().map(ToString::to_string).collect();
         assert_eq!(paths, ["bad.json", "d/odd%0A%FF%25.csv"]);
-        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving.as_deref(), Some("dead-letter/bad.json"));
+        let moving = Moving { to: "dead-letter/bad.json".into(), from: Some("staging/d".into()) };
+        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving, Some(moving));
+    }
+
+    #[test]
+    fn a_move_that_was_written_down_without_from_is_still_read() {
+        let accepted = Record::accepted(&Acceptance { key: "k".into(), status: 200, marker: None }, false);
+        let mut replay = Replay::default();
+        replay.add(&Record::line(&Rel::new(b"x"), Stamp { size: 5, mtime: Wall(7) }, Wall(0), accepted));
+        replay.add(
+            b"{\"v\":1,\"at\":\"\",\"path\":\"x\",\"size\":5,\"mtime\":7,\"event\":\"moving\",\"to\":\"done/x\"}\n",
+        );
+        assert_eq!(replay.unreadable, 0);
+        assert_eq!(replay.live[&Rel::new(b"x")].moving, Some(Moving { to: "done/x".into(), from: None }));
+        assert!(!String::from_utf8(replay.lines(Wall(0))).unwrap().contains("from"));
     }
 
     #[test]
