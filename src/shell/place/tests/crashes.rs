@@ -395,3 +395,35 @@ fn what_was_filed_while_the_journal_had_no_room_is_written_down_later() {
     let (_, replay) = Journal::open(&bench._state.folder, wall()).unwrap();
     assert!(replay.live.is_empty(), "{:?}", replay.live);
 }
+
+#[test]
+fn a_file_in_a_mount_of_the_share_is_copied_from_its_place_and_the_journal_says_so_first() {
+    let bench = bench(|_| {});
+    let Some(_mount) = Mount::on(&bench.dir.path().join("m")) else { return };
+    for to in [Destination::Done, dead(), Destination::Delete] {
+        let look = bench.write("m/x.csv", PARTS[0]);
+        let filed = bench.placer.place(&[filing(1, "m/x.csv", look, to)]).filed;
+        assert!(matches!(&filed[0].1, Filed::Away { .. }), "{filed:?}");
+        assert!(!bench.has("m/x.csv"));
+    }
+    assert_eq!(names(&bench.dir.path().join(".dirpost/done/m")), ["x.csv"]);
+    assert_eq!(names(&bench.dir.path().join(".dirpost/dead-letter/m")), ["x.csv", "x.csv.reason.json"]);
+    let journal = bench.read(".dirpost/journal/00000001.jsonl");
+    assert!(journal.contains("\"to\":\"done/m/x.csv\",\"from\":\"watched/m/x.csv\""), "{journal}");
+}
+
+#[test]
+fn a_new_version_that_finds_no_room_in_dead_letter_leaves_no_reason_there() {
+    let other = TempDir::new();
+    let Some(_mount) = Mount::on(other.path()) else { return };
+    let bench = bench(|config| config.dead_letter.dir = other.path().join("dead-letter"));
+    std::fs::create_dir(other.path().join("dead-letter")).unwrap();
+    let sent = after_a_crash(bench.write("x.csv", "sent"));
+    bench.write(".dirpost/staging/d", &"x".repeat(2 << 20));
+    bench.write("x.csv", "yet another");
+    let job = Filing { resumed: moving("staging/d", None), ..filing(1, "x.csv", sent, Destination::Done) };
+    let filed = bench.placer.place(&[job]).filed;
+    assert!(matches!(&filed[0].1, Filed::Failed { moved: Some(moved), .. } if moved.to == "staging/d"), "{filed:?}");
+    assert!(names(&other.path().join("dead-letter")).is_empty());
+    assert!(bench.has(".dirpost/staging/d"));
+}
