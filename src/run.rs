@@ -28,7 +28,7 @@ use crate::shell::folder::Folder;
 use crate::shell::inspect::Inspector;
 use crate::shell::journal::Journal;
 use crate::shell::memory;
-use crate::shell::place::Placer;
+use crate::shell::place::{Placed, Placer};
 use crate::shell::retries::Watcher;
 use crate::shell::send::{Office, deliver};
 use crate::shell::share::{OpenError, Share, below, explain};
@@ -605,22 +605,26 @@ fn spawn_placer(
             if let Some(Err(err)) = memory.map(|memory| memory::write(&state, &memory)) {
                 log::warn!(target: "dirpost", "what was learned could not be kept for the next start: {}", explain(&err));
             }
-            if group.is_empty() {
-                match journal.sync(clock::wall()) {
-                    Ok(()) => trouble = None,
-                    Err(err) => {
-                        let now = clock::now().mono;
-                        if trouble.as_mut().is_none_or(|trouble| trouble.remind(now)) {
-                            log::warn!(target: "dirpost", "journal: bringing it onto the disk failed: {err}");
-                        }
-                        trouble.get_or_insert_with(|| Trouble::new(now));
-                    }
-                }
+            let synced = if group.is_empty() {
+                journal.sync(clock::wall())
             } else {
-                for (file, filed) in placer.place(&group) {
+                let Placed { filed, synced } = placer.place(&group);
+                for (file, filed) in filed {
                     if inbox.send(Message::Input(Input::Filed(file, filed))).is_err() {
                         return;
                     }
+                }
+                synced
+            };
+            match synced {
+                Ok(()) => trouble = None,
+                Err(err) => {
+                    let now = clock::now().mono;
+                    if trouble.as_mut().is_none_or(|trouble| trouble.remind(now)) {
+                        let why = crate::shell::share::explain(&err);
+                        log::warn!(target: "dirpost", "bringing the journal, or what was filed, onto the disk failed: {why}");
+                    }
+                    trouble.get_or_insert_with(|| Trouble::new(now));
                 }
             }
             if let Some(done) = leave {

@@ -93,6 +93,36 @@ fn a_command_that_hangs_is_ended_with_all_it_started() {
     assert_eq!(dir.waiting(), ["a"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_command_leaves_running_is_ended_with_it_and_costs_no_thread() {
+    let runs = |argument: &str| {
+        let is_it = |entry: &std::fs::DirEntry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.split(|&byte| byte == 0).any(|arg| arg == argument.as_bytes())
+        };
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_it(&entry))
+    };
+    // No other process sleeps for as long.
+    let time = format!("1000.{}", std::process::id());
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let script = format!("sleep {time} & echo so it is >&2; exit $(cat \"$0\")");
+    let extra = format!("check.command = ['sh', '-c', '{script}', '{{file}}']");
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), &extra));
+    dir.write("first", "0");
+    wait_until("all threads to be there", BOUND, || dir.done() == ["first"]);
+    wait_until("nothing to be left of the first", BOUND, || !runs(&time));
+    let threads = daemon.threads();
+    for number in 0..10 {
+        dir.write(format!("good{number}"), "0");
+        dir.write(format!("bad{number}"), "1");
+    }
+    wait_until("the verdicts", BOUND, || dir.done().len() == 11 && dir.dead().len() == 10);
+    assert_eq!(dir.reason("bad0")["reason"], "so it is");
+    wait_until("nothing to be left of them", BOUND, || !runs(&time));
+    wait_until("the threads that read from them to be gone", BOUND, || daemon.threads() <= threads);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_command_that_rejects_everything_is_the_suspect() {

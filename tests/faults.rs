@@ -215,3 +215,35 @@ fn what_is_in_flight_at_a_kill_is_sent_again_under_the_same_key_and_nothing_else
     assert!(repeats <= 4 * kills, "{repeats} repeats");
     assert_eq!(dir.done().len(), COUNT);
 }
+
+#[test]
+fn a_kill_in_the_middle_of_filing_to_another_file_system_leaves_one_copy_and_nothing_else() {
+    const COUNT: usize = 200;
+    const KILLS: u64 = 60;
+    if !std::path::Path::new("/dev/shm").is_dir() {
+        eprintln!("SKIPPED: there is no /dev/shm for a second file system");
+        return;
+    }
+    let (dir, elsewhere, server) = (Dir::new(), Dir::within("/dev/shm".as_ref()), Server::accepting());
+    let done = elsewhere.join("done");
+    let extra = format!("ready.settle = \"0s\"\ndelivered.dir = '{}'", done.display());
+    let text = config(dir.path(), &server.url(), &extra);
+    for number in 0..COUNT {
+        dir.write(format!("f{number:04}.csv"), vec![b'x'; 200_000]);
+    }
+    let mut rng = Rng::new(1);
+    for kill in 0..KILLS {
+        let mut daemon = Daemon::start(&text);
+        let target = (elsewhere.list("done").len() + 1 + rng.below(6) as usize).min(COUNT);
+        wait_until("some to be filed", BOUND, || elsewhere.list("done").len() >= target);
+        std::thread::sleep(Duration::from_micros(rng.below(2_000)));
+        daemon.kill();
+        if kill == KILLS - 1 {
+            let _daemon = Daemon::start(&text);
+            wait_until("all filed", BOUND, || dir.waiting().is_empty() && dir.list(".dirpost/staging").is_empty());
+        }
+    }
+    let expected: Vec<String> = (0..COUNT).map(|number| format!("f{number:04}.csv")).collect();
+    assert_eq!(elsewhere.list("done"), expected);
+    assert!(server.accepted_count() <= COUNT + 4 * KILLS as usize);
+}

@@ -177,7 +177,7 @@ pub struct Filing {
     /// The journal does not have the acceptance yet: its record is to be written first.
     pub unwritten: Option<Acceptance>,
     /// After a crash: where it was about to go.
-    pub resumed: Option<String>,
+    pub resumed: Option<Moving>,
 }
 
 /// What the journal needs of an acceptance.
@@ -186,6 +186,14 @@ pub struct Acceptance {
     pub key: String,
     pub status: u16,
     pub marker: Option<Stamp>,
+}
+
+/// A move that the journal knows of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moving {
+    pub to: String,
+    /// It is copied there, across file systems, and what it is copied from is removed last.
+    pub from: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,7 +234,7 @@ pub enum Filed {
     Failed {
         why: String,
         /// It has left its place already: where it lies, for the next try.
-        moved: Option<String>,
+        moved: Option<Moving>,
     },
     /// The acceptance could not be written to the journal.
     Unwritten(String),

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::escape::{escape, unescape};
 use super::file::{Rel, Stamp};
-use super::job::{Acceptance, Reason};
+use super::job::{Acceptance, Moving, Reason};
 use super::time::Wall;
 
 /// The version of the format.
@@ -68,8 +68,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<(u64, i64)>,
     },
-    /// It is about to be renamed to `to`, which was free.
-    Moving { to: String },
+    /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
+    /// from where it lies now, which is on another file system.
+    Moving {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
     /// It has been moved, deleted or put back for good.
     Filed,
     /// Dead-letter has a copy: it cannot be moved away, and stays where it is.
@@ -107,6 +112,10 @@ impl Record {
         }
     }
 
+    pub fn moving(moving: &Moving) -> Event {
+        Event::Moving { to: moving.to.clone(), from: moving.from.clone() }
+    }
+
     pub fn condemned(reason: &Reason, marker: Option<Stamp>) -> Event {
         Event::Condemned {
             key: reason.key.clone(),
@@ -134,7 +143,7 @@ pub struct Live {
     pub stamp: Stamp,
     pub fate: Fate,
     /// Where it was about to be moved.
-    pub moving: Option<String>,
+    pub moving: Option<Moving>,
     /// All is done, and it stays where it is: it is only to be known again.
     pub rests: bool,
     /// It rests, and has not been there since.
@@ -205,7 +214,7 @@ impl Replay {
             return;
         }
         match event {
-            Event::Moving { to } => live.moving = Some(to),
+            Event::Moving { to, from } => live.moving = Some(Moving { to, from }),
             Event::Copied => live.rests = true,
             Event::Missing { since } => live.missing = Some(Wall(since)),
             Event::Back => live.missing = None,
@@ -223,8 +232,8 @@ impl Replay {
                 Fate::Accepted(acceptance) => add(Record::accepted(acceptance, live.rests)),
                 Fate::Condemned(reason, marker) => add(Record::condemned(reason, *marker)),
             }
-            if let Some(to) = &live.moving {
-                add(Event::Moving { to: to.clone() });
+            if let Some(moving) = &live.moving {
+                add(Record::moving(moving));
             }
             if live.rests && matches!(live.fate, Fate::Condemned(..)) {
                 add(Event::Copied);
@@ -257,14 +266,15 @@ mod tests {
             dead_at: at,
             key: "k2".into(),
         };
+        let moving = |to: &str, from: Option<&str>| Event::Moving { to: to.into(), from: from.map(Into::into) };
         let odd = Rel::new(b"d/odd\n\xff%.csv");
         let mut lines = Vec::new();
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
         line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
         line(&odd, Record::accepted(&accepted, true));
         line(&Rel::new(b"bad.json"), Record::condemned(&reason, Some(stamp(0))));
-        line(&Rel::new(b"bad.json"), Event::Moving { to: "dead-letter/bad.json".into() });
-        line(&Rel::new(b"a.csv"), Event::Moving { to: "done/a.csv".into() });
+        line(&Rel::new(b"bad.json"), moving("dead-letter/bad.json", Some("staging/d")));
+        line(&Rel::new(b"a.csv"), moving("done/a.csv", None));
         line(&Rel::new(b"a.csv"), Event::Filed);
         line(&odd, Event::Missing { since: 77 });
         line(&Rel::new(b"copied.json"), Record::condemned(&reason, None));
@@ -286,7 +296,21 @@ mod tests {
         assert_eq!(paths, ["back", "bad.json", "copied.json", "d/odd%0A%FF%25.csv"]);
         let rests: Vec<(bool, Option<Wall>)> = replay.live.values().map(|live| (live.rests, live.missing)).collect();
         assert_eq!(rests, [(true, None), (false, None), (true, None), (true, Some(Wall(77)))]);
-        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving.as_deref(), Some("dead-letter/bad.json"));
+        let moving = Moving { to: "dead-letter/bad.json".into(), from: Some("staging/d".into()) };
+        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving, Some(moving));
+    }
+
+    #[test]
+    fn a_move_that_was_written_down_without_from_is_still_read() {
+        let accepted = Record::accepted(&Acceptance { key: "k".into(), status: 200, marker: None }, false);
+        let mut replay = Replay::default();
+        replay.add(&Record::line(&Rel::new(b"x"), Stamp { size: 5, mtime: Wall(7) }, Wall(0), accepted));
+        replay.add(
+            b"{\"v\":1,\"at\":\"\",\"path\":\"x\",\"size\":5,\"mtime\":7,\"event\":\"moving\",\"to\":\"done/x\"}\n",
+        );
+        assert_eq!(replay.unreadable, 0);
+        assert_eq!(replay.live[&Rel::new(b"x")].moving, Some(Moving { to: "done/x".into(), from: None }));
+        assert!(!String::from_utf8(replay.lines(Wall(0))).unwrap().contains("from"));
     }
 
     #[test]

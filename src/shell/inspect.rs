@@ -143,7 +143,7 @@ fn run(argv: &[String], path: &PathBuf, timeout: Duration) -> io::Result<(ExitSt
     if status.is_err() {
         kill(&mut child);
     }
-    // A grandchild may hold the pipe open for ever: it is not waited for.
+    // A grandchild that left the group may hold the pipe open for ever: it is not waited for.
     let said = said.recv_timeout(DRAIN).unwrap_or_default();
     drop(reader);
     Ok((status?, said))
@@ -155,6 +155,9 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<ExitStatus> {
     let started = Instant::now();
     let mut pause = Duration::from_micros(500);
     loop {
+        if has_ended(child) {
+            end_group(child);
+        }
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
@@ -166,12 +169,40 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<ExitStatus> {
     }
 }
 
-/// Ends a command with all it has started.
-fn kill(child: &mut Child) {
+/// Whether a child has ended; it stays to be reaped. Where that cannot be told without reaping
+/// it (OpenBSD's rustix, Windows), what it left behind is not ended either.
+#[cfg(all(unix, not(any(target_os = "openbsd", target_os = "redox"))))]
+fn has_ended(child: &Child) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    pid_of(child).is_some_and(|pid| matches!(waitid(WaitId::Pid(pid), look), Ok(Some(_))))
+}
+
+#[cfg(not(all(unix, not(any(target_os = "openbsd", target_os = "redox")))))]
+fn has_ended(_: &Child) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn pid_of(child: &Child) -> Option<rustix::process::Pid> {
+    i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
+}
+
+/// Ends all that is in the group of a child that is not reaped yet: until then its number, and
+/// so the group's, is nobody else's. Once it is reaped and the group is empty, the number may
+/// be given to another process, and the signal would go there.
+fn end_group(child: &Child) {
     #[cfg(unix)]
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+    if let Some(group) = pid_of(child) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+/// Ends a command with all it has started.
+fn kill(child: &mut Child) {
+    end_group(child);
     let _ = child.kill();
     let _ = child.wait();
 }

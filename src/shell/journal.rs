@@ -9,21 +9,30 @@
 //!   file: a second fsync of the same one would lie.
 //! - A line that could be written in part only is closed by a newline before the next one,
 //!   so that it spoils no other.
+//! - A file that has grown is rewritten without what is filed. What that costs is in
+//!   `docs/journal.md`; lines are appended meanwhile. Where it fails, the journal is only
+//!   longer than it needs to be.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::sync::Mutex;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::flow::file::Rel;
 use crate::flow::record::Replay;
-use crate::flow::time::Wall;
-use crate::shell::folder::{DRAFT, Folder};
+use crate::flow::time::{Mono, Wall};
+use crate::flow::trouble::Trouble;
+use crate::shell::clock;
+use crate::shell::folder::{DRAFT, Folder, Renamed, draft_name};
+use crate::shell::share::explain;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Journal {
     folder: Folder,
     inner: Mutex<Inner>,
+    /// It cannot be rewritten: since when, and when that is tried again.
+    stuck: Mutex<Option<(Trouble, Mono)>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +45,8 @@ struct Inner {
     suspect: bool,
     /// What was written since the last fsync.
     unsynced: Vec<u8>,
+    /// What could not be written, and is to be written before anything else.
+    owed: Vec<u8>,
     /// Bytes in the file.
     size: u64,
     /// The file is rewritten when it reaches this size.
@@ -46,12 +57,42 @@ impl Inner {
     /// A file that was begun with `size` bytes, all of them on the disk.
     fn new(file: File, number: u64, size: u64) -> Inner {
         let compact_at = COMPACT_MIN.max(4 * size);
-        Inner { file, number, torn: false, suspect: false, unsynced: Vec::new(), size, compact_at }
+        Inner { file, number, torn: false, suspect: false, unsynced: Vec::new(), owed: Vec::new(), size, compact_at }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        if let Err(err) = self.file.write_all(lines) {
+            self.torn = true;
+            return Err(err);
+        }
+        self.unsynced.extend_from_slice(lines);
+        self.size += lines.len() as u64;
+        Ok(())
+    }
+
+    fn pay(&mut self) -> io::Result<()> {
+        if !self.owed.is_empty() {
+            let owed = std::mem::take(&mut self.owed);
+            self.write(&owed).inspect_err(|_| self.owed = owed)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in another file, which holds all of this one that counts.
+    fn replace(&mut self, new: Inner) {
+        let owed = std::mem::take(&mut self.owed);
+        *self = Inner { owed, ..new };
     }
 }
 
 /// The least size at which a journal is rewritten.
 const COMPACT_MIN: u64 = 4 << 20;
+/// A rewriting that failed is tried again after that.
+const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 
 impl Journal {
     /// Reads what is there and begins a new file with what is still live of it.
@@ -72,7 +113,7 @@ impl Journal {
             let _ = folder.remove(draft);
         }
         let inner = Inner::new(file, number, size);
-        Ok((Journal { folder, inner: Mutex::new(inner) }, replay))
+        Ok((Journal { folder, inner: Mutex::new(inner), stuck: Mutex::new(None) }, replay))
     }
 
     /// Hands whole lines to the kernel. True if they are the first since the last fsync.
@@ -81,23 +122,28 @@ impl Journal {
     /// Of `write`. Then none of the lines counts.
     pub fn append(&self, lines: &[u8]) -> io::Result<bool> {
         let mut inner = self.lock();
-        if inner.torn {
-            inner.file.write_all(b"\n")?;
-            inner.torn = false;
-        }
-        if let Err(err) = inner.file.write_all(lines) {
-            inner.torn = true;
-            return Err(err);
-        }
         let first = inner.unsynced.is_empty();
-        inner.unsynced.extend_from_slice(lines);
-        inner.size += lines.len() as u64;
+        inner.pay()?;
+        inner.write(lines)?;
         Ok(first)
     }
 
-    /// Whether lines wait for an fsync.
+    /// The same, for lines that must not be dropped: after an error they are written before
+    /// any other line, so that their order is kept; a later [`Journal::sync`] tries as well.
+    /// They are few, for while they are owed nothing else can be written, and nothing filed.
+    ///
+    /// # Errors
+    /// Of `write`.
+    pub fn append_or_owe(&self, lines: &[u8]) -> io::Result<()> {
+        let mut inner = self.lock();
+        let written = inner.pay().and_then(|()| inner.write(lines));
+        written.inspect_err(|_| inner.owed.extend_from_slice(lines))
+    }
+
+    /// Whether lines wait for an fsync, or to be written at all.
     pub fn is_pending(&self) -> bool {
-        !self.lock().unsynced.is_empty()
+        let inner = self.lock();
+        !inner.unsynced.is_empty() || !inner.owed.is_empty()
     }
 
     /// Brings all that was appended onto the disk. Deliveries do not wait for it.
@@ -105,25 +151,30 @@ impl Journal {
     /// # Errors
     /// Of the calls; the next call tries again with a new file.
     pub fn sync(&self, now: Wall) -> io::Result<()> {
-        let (file, pending, compact, suspect) = {
+        self.sync_lines()?;
+        self.lock().pay()?;
+        self.compact_if_due(now);
+        Ok(())
+    }
+
+    fn sync_lines(&self) -> io::Result<()> {
+        let (file, pending, suspect) = {
             let inner = self.lock();
             if inner.unsynced.is_empty() {
                 return Ok(());
             }
-            (inner.file.try_clone()?, inner.unsynced.len(), inner.size >= inner.compact_at, inner.suspect)
+            (inner.file.try_clone()?, inner.unsynced.len(), inner.suspect)
         };
         // Not under the lock: workers go on appending meanwhile.
         let synced = if suspect { Err(io::Error::other("an fsync before this failed")) } else { file.sync_data() };
         match synced {
-            Ok(()) => {
-                self.lock().unsynced.drain(..pending);
-            }
+            Ok(()) => drop(self.lock().unsynced.drain(..pending)),
             Err(err) => {
                 self.lock().suspect = true;
                 self.move_on().map_err(|_| err)?;
             }
         }
-        if compact { self.compact(now) } else { Ok(()) }
+        Ok(())
     }
 
     /// Begins the next file with all that is not known to be on the disk.
@@ -132,30 +183,105 @@ impl Journal {
         let number = inner.number + 1;
         let (file, size) = begin(&self.folder, number, &inner.unsynced)?;
         let compact_at = inner.compact_at;
-        *inner = Inner { compact_at, ..Inner::new(file, number, size) };
+        inner.replace(Inner { compact_at, ..Inner::new(file, number, size) });
         Ok(())
+    }
+
+    /// The lines are on the disk whether this succeeds or not: it is no error of theirs.
+    fn compact_if_due(&self, now: Wall) {
+        let (at, mut stuck) = (clock::now().mono, self.stuck.lock().expect("no thread panics with it"));
+        let is_grown = {
+            let inner = self.lock();
+            inner.size >= inner.compact_at
+        };
+        if !is_grown || stuck.as_ref().is_some_and(|(_, again)| at < *again) {
+            return;
+        }
+        match self.compact(now) {
+            Ok(()) => {
+                if stuck.take().is_some() {
+                    log::info!(target: "dirpost", "journal: it has been rewritten without what is filed");
+                }
+            }
+            Err(err) => {
+                let mut trouble = stuck.map_or_else(|| Trouble::new(at), |(trouble, _)| trouble);
+                if stuck.is_none() || trouble.remind(at) {
+                    let why = explain(&err);
+                    log::warn!(
+                        target: "dirpost",
+                        "journal: rewriting it without what is filed failed: {why}; nothing is lost, it grows until \
+                         that succeeds (tried again every minute)"
+                    );
+                }
+                *stuck = Some((trouble, at + COMPACT_AGAIN));
+            }
+        }
     }
 
     /// Writes what is live into a new file and removes the old ones.
     fn compact(&self, now: Wall) -> io::Result<()> {
-        // Appends wait: nothing may be written to the old file behind what is read here.
-        let mut inner = self.lock();
-        let numbers = numbers(&self.folder)?;
-        let replay = read(&self.folder, &numbers)?;
-        let number = inner.number + 1;
-        let (file, size) = begin(&self.folder, number, &replay.lines(now))?;
-        *inner = Inner::new(file, number, size);
-        drop(inner);
+        let (number, end) = {
+            let inner = self.lock();
+            (inner.number, inner.file.metadata()?.len())
+        };
+        let mut numbers = numbers(&self.folder)?;
+        // A file with a higher number is another holder's.
+        numbers.retain(|&old| old < number);
+        // Not under the lock: this takes as long as the journal is large.
+        let mut replay = read(&self.folder, &numbers)?;
+        let mut old = self.folder.file(&name(number))?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut old).take(end).read_to_end(&mut bytes)?;
+        replay.add(&bytes);
+        drop(bytes);
+        self.replace_by(&replay.lines(now), number, (old, end))?;
+        numbers.push(number);
         for old in numbers {
-            match self.folder.remove(&name(old)) {
-                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-                _ => {}
-            }
+            // One that stays says nothing that the new one does not say after it.
+            let _ = self.folder.remove(&name(old));
         }
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    /// Goes on in a new file with `lines`, which add up to `old` until `end`.
+    fn replace_by(&self, lines: &[u8], number: u64, (old, end): (File, u64)) -> io::Result<()> {
+        let draft = draft_name();
+        let mut file = self.folder.create(&draft)?;
+        let replaced = file
+            .write_all(lines)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| self.switch(file, &draft, lines.len() as u64, number + 1, (old, end)));
+        replaced.inspect_err(|_| drop(self.folder.remove(&draft)))
+    }
+
+    /// Takes over what was appended to `old` since `end`, while nothing more can be.
+    fn switch(
+        &self,
+        mut new: File,
+        draft: &[u8],
+        size: u64,
+        number: u64,
+        (mut old, end): (File, u64),
+    ) -> io::Result<()> {
+        let mut inner = self.lock();
+        let mut since = Vec::new();
+        old.seek(SeekFrom::Start(end))?;
+        old.read_to_end(&mut since)?;
+        if !since.is_empty() {
+            new.write_all(&since)?;
+            new.sync_all()?;
+        }
+        match self.folder.rename(draft, &self.folder, &name(number), true)? {
+            Renamed::Done => {}
+            Renamed::Taken | Renamed::CrossesDevices => return Err(io::ErrorKind::AlreadyExists.into()),
+        }
+        let file = begun(&self.folder, number)?;
+        let torn = inner.torn;
+        inner.replace(Inner { torn, ..Inner::new(file, number, size + since.len() as u64) });
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no thread panics with it")
     }
 }
@@ -192,80 +318,15 @@ fn read(folder: &Folder, numbers: &[u64]) -> io::Result<Replay> {
 /// Makes the file `number` with `lines` in it, all of it on the disk.
 fn begin(folder: &Folder, number: u64, lines: &[u8]) -> io::Result<(File, u64)> {
     folder.write_new(&name(number), lines)?;
+    Ok((begun(folder, number)?, lines.len() as u64))
+}
+
+/// Opens a file that has just got its name, and sees that the name is on the disk.
+fn begun(folder: &Folder, number: u64) -> io::Result<File> {
     let begun = folder.sync().and_then(|()| folder.append(&name(number)));
     // Left there it would be in the way of the next attempt, and read as newer than it is.
-    let file = begun.inspect_err(|_| drop(folder.remove(&name(number))))?;
-    Ok((file, lines.len() as u64))
+    begun.inspect_err(|_| drop(folder.remove(&name(number))))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flow::file::Stamp;
-    use crate::flow::job::Acceptance;
-    use crate::flow::record::{Event, Record};
-    use crate::shell::testing::TempDir;
-
-    const NOW: Wall = Wall(1_700_000_000_000_000_000);
-
-    fn accepted(name: &str) -> Vec<u8> {
-        let acceptance = Acceptance { key: "k".into(), status: 200, marker: None };
-        Record::line(
-            &Rel::new(name.as_bytes()),
-            Stamp { size: 1, mtime: NOW },
-            NOW,
-            Record::accepted(&acceptance, false),
-        )
-    }
-
-    fn filed(name: &str) -> Vec<u8> {
-        Record::line(&Rel::new(name.as_bytes()), Stamp { size: 1, mtime: NOW }, NOW, Event::Filed)
-    }
-
-    #[test]
-    fn what_was_appended_is_there_after_a_restart_and_old_files_are_gone() {
-        let dir = TempDir::new();
-        let state = Folder::at(dir.path()).unwrap();
-        for round in 0..4 {
-            let (journal, replay) = Journal::open(&state, NOW).unwrap();
-            assert_eq!(replay.live.len(), round);
-            journal.append(&accepted(&format!("f{round}"))).unwrap();
-            journal.append(&accepted("gone")).unwrap();
-            journal.append(&filed("gone")).unwrap();
-            journal.sync(NOW).unwrap();
-        }
-        assert_eq!(std::fs::read_dir(dir.path().join("journal")).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_former_holder_that_writes_late_spoils_nothing() {
-        let dir = TempDir::new();
-        let state = Folder::at(dir.path()).unwrap();
-        let (former, _) = Journal::open(&state, NOW).unwrap();
-        let (journal, _) = Journal::open(&state, NOW).unwrap();
-        journal.append(&accepted("a")).unwrap();
-        former.append(&accepted("late")).unwrap();
-        let (_, replay) = Journal::open(&state, NOW).unwrap();
-        assert!(replay.live.contains_key(&Rel::new(b"a")));
-    }
-
-    #[test]
-    fn a_journal_that_grows_is_rewritten_to_what_is_live() {
-        let dir = TempDir::new();
-        let state = Folder::at(dir.path()).unwrap();
-        let (journal, _) = Journal::open(&state, NOW).unwrap();
-        journal.append(&accepted("live")).unwrap();
-        let mut size = 0;
-        while size < COMPACT_MIN as usize {
-            let lines = [accepted("x"), filed("x")].concat();
-            size += lines.len();
-            journal.append(&lines).unwrap();
-        }
-        journal.sync(NOW).unwrap();
-        assert!(journal.lock().size < 1_000);
-        assert_eq!(std::fs::read_dir(dir.path().join("journal")).unwrap().count(), 1);
-        journal.append(&accepted("after")).unwrap();
-        let (_, replay) = Journal::open(&state, NOW).unwrap();
-        assert_eq!(replay.live.len(), 2);
-    }
-}
+mod tests;

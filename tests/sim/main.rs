@@ -5,6 +5,7 @@
 //! A run that fails prints its seed and the end of its history. It is run again by
 //! `DIRPOST_SIM_SEED=N cargo test --test sim`.
 
+mod filing;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +179,18 @@ impl Run {
                 self.world.file_look(job, to);
                 vec![]
             }
+            Event::FileCopy(job, moving) => {
+                self.world.file_copy(job, moving);
+                vec![]
+            }
+            Event::FileName(job, moving) => {
+                self.world.file_name(job, moving);
+                vec![]
+            }
+            Event::FileRemove(job, moving) => {
+                self.world.file_remove(job, moving);
+                vec![]
+            }
             Event::FileDone(job, filed) => vec![self.world.file_done(&job, filed)],
             Event::Mood(mood) => {
                 self.world.say(|| format!("endpoint: {mood:?}"));
@@ -245,12 +258,14 @@ impl Run {
         self.world.writers.iter().all(|writer| writer.steps.is_empty())
             && self.world.watched.keys().all(|name| self.world.lonely_404.contains(name))
             && self.world.in_flight == 0
+            && self.world.staging.is_empty()
+            && self.world.drafts.is_empty()
     }
 
     /// What a writer completed and did not take back lies somewhere.
     fn nothing_is_nowhere(&self) {
         let world = &self.world;
-        let there: BTreeSet<u64> = [&world.watched, &world.done, &world.dead]
+        let there: BTreeSet<u64> = [&world.watched, &world.done, &world.dead, &world.staging]
             .into_iter()
             .flat_map(|area| area.values().map(|node| node.version))
             .collect();
@@ -279,6 +294,7 @@ impl Run {
         for (name, node) in &world.done {
             assert!(times.contains_key(&node.version), "{name} is in done and was never accepted");
         }
+        self.each_lies_in_one_place(&times);
         let runs = 1 + world.crashes + world.accepted.len();
         assert!(
             world.unjustly.len() <= BRAKE as usize * runs,
@@ -286,6 +302,21 @@ impl Run {
             world.unjustly.len()
         );
         self.attempts_are_bounded();
+    }
+
+    /// What was accepted and not taken back lies in one place, once.
+    fn each_lies_in_one_place(&self, accepted: &BTreeMap<u64, usize>) {
+        let world = &self.world;
+        let mut places: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for (name, node) in world.done.iter().chain(&world.dead) {
+            places.entry(node.version).or_default().push(name);
+        }
+        for (version, names) in &places {
+            assert!(names.len() == 1, "version {version} lies in {names:?}");
+        }
+        for version in accepted.keys().filter(|version| !world.withdrawn.contains(version)) {
+            assert!(places.contains_key(version), "version {version} was accepted and lies nowhere");
+        }
     }
 
     /// While nothing can be reached there is one attempt a step, not one a file.

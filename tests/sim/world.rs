@@ -3,13 +3,14 @@
 //!
 //! Each step of each job is an event of its own, so that a crash can come between any two:
 //! between the acceptance and its line in the journal, between the line that announces a
-//! move and the rename, between the rename and the look behind it.
+//! move and the rename, between the rename and the look behind it. What is filed away is in
+//! `filing.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::flow::classify::Verdict;
 use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
-use dirpost::flow::job::{Acceptance, Content, Delivered, Delivery, Destination, Filed, Filing, Folder, Input, Miss};
+use dirpost::flow::job::{Acceptance, Content, Delivered, Delivery, Filed, Filing, Folder, Input, Miss, Moving};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::record::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
@@ -45,6 +46,11 @@ pub enum Event {
     FileStart(Filing),
     FileRename(Filing, String),
     FileLook(Filing, String),
+    /// To another file system: the draft is written, takes its name, and what it was made of
+    /// is removed.
+    FileCopy(Filing, Moving),
+    FileName(Filing, Moving),
+    FileRemove(Filing, Moving),
     FileDone(Filing, Filed),
     Mood(Mood),
     Crash,
@@ -59,6 +65,16 @@ pub enum Mood {
     Unauthorized,
     RejectsAll,
     Resets,
+}
+
+/// Which file system `done` and `dead-letter` are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Same,
+    /// Files go there by way of the staging folder.
+    Other,
+    /// They stay where they are until the copy is whole.
+    OtherFromPlace,
 }
 
 /// What a writer does to its file.
@@ -93,6 +109,12 @@ pub struct World {
     pub watched: BTreeMap<String, Node>,
     pub done: BTreeMap<String, Node>,
     pub dead: BTreeMap<String, Node>,
+    pub staging: BTreeMap<String, Node>,
+    /// Copies that have not got their names, by what they are made of.
+    pub drafts: BTreeMap<String, Node>,
+    pub target: Target,
+    /// How many copies were made: each is a file of its own.
+    pub copies: u64,
     pub journal: Vec<u8>,
     pub memory: Memory,
     /// Accepted by the endpoint: version and key, in order.
@@ -118,6 +140,11 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut rng = Rng::new(seed);
         let fs = if rng.below(2) == 0 { FsKind::Local } else { FsKind::Share };
+        let target = match rng.below(4) {
+            0 => Target::Other,
+            1 => Target::OtherFromPlace,
+            _ => Target::Same,
+        };
         World {
             rng,
             time: 0,
@@ -132,6 +159,10 @@ impl World {
             watched: BTreeMap::new(),
             done: BTreeMap::new(),
             dead: BTreeMap::new(),
+            staging: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            target,
+            copies: 0,
             journal: Vec::new(),
             memory: Memory::default(),
             accepted: Vec::new(),
@@ -152,7 +183,7 @@ impl World {
         Now { mono: Mono(self.time), wall: self.wall() }
     }
 
-    fn wall(&self) -> Wall {
+    pub(super) fn wall(&self) -> Wall {
         Wall((START + self.time) * 1_000_000)
     }
 
@@ -161,7 +192,7 @@ impl World {
         self.events.insert((self.time + delay as i64, self.order), event);
     }
 
-    fn soon(&mut self, most: u64, event: Event) {
+    pub(super) fn soon(&mut self, most: u64, event: Event) {
         let delay = self.rng.below(most);
         self.at(delay, event);
     }
@@ -251,7 +282,7 @@ impl World {
         }
         let version = self.writers[writer].version;
         let is_it = |node: &Node| node.version == version && !node.complete;
-        [&self.done, &self.dead]
+        [&self.done, &self.dead, &self.staging]
             .into_iter()
             .flat_map(|area| area.iter())
             .find(|(_, node)| is_it(node))
@@ -360,88 +391,9 @@ impl World {
         }
     }
 
-    fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
+    pub(super) fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
         let line = Record::line(path, stamp, self.wall(), event);
         self.journal.extend(line);
-    }
-
-    // ---- file away: the steps of shell::place --------------------------------------
-
-    pub fn file_start(&mut self, job: Filing) {
-        if let Destination::DeadLetter(reason) = &job.to {
-            if reason.status == Some(400) && job.resumed.is_none() {
-                self.unjustly.insert((job.path.to_string(), job.look.stamp));
-            }
-            if job.resumed.is_none() {
-                self.write_down(&job.path, job.look.stamp, Record::condemned(reason, None));
-            }
-        }
-        if let Some(to) = job.resumed.clone().filter(|to| self.area(to).contains_key(to)) {
-            self.soon(50, Event::FileLook(job, to));
-            return;
-        }
-        let dead = matches!(job.to, Destination::DeadLetter(_));
-        let area = if dead { "dead" } else { "done" };
-        let mut to = format!("{area}/{}", job.path);
-        while self.area(&to).contains_key(&to) {
-            to.push('+');
-        }
-        self.write_down(&job.path, job.look.stamp, JournalEvent::Moving { to: to.clone() });
-        self.soon(50, Event::FileRename(job, to));
-    }
-
-    fn area(&mut self, to: &str) -> &mut BTreeMap<String, Node> {
-        if to.starts_with("dead/") { &mut self.dead } else { &mut self.done }
-    }
-
-    pub fn file_rename(&mut self, job: Filing, to: String) {
-        if self.faulty && self.rng.below(15) == 0 {
-            let filed = Filed::Failed { why: "the disk is full".into(), moved: None };
-            self.soon(20, Event::FileDone(job, filed));
-            return;
-        }
-        match self.watched.remove(&job.path.to_string()) {
-            None => self.soon(20, Event::FileDone(job, Filed::Gone)),
-            Some(mut node) => {
-                node.look.ctime = self.wall();
-                let old = self.area(&to).insert(to.clone(), node);
-                assert!(old.is_none(), "{to} was replaced");
-                self.soon(50, Event::FileLook(job, to));
-            }
-        }
-    }
-
-    pub fn file_look(&mut self, job: Filing, to: String) {
-        if self.faulty && self.rng.below(15) == 0 {
-            let filed = Filed::Failed { why: "EIO".into(), moved: Some(to) };
-            self.soon(20, Event::FileDone(job, filed));
-            return;
-        }
-        let node = self.area(&to)[&to];
-        let same =
-            if job.look.ino == 0 { node.look.stamp == job.look.stamp } else { node.look.same_but_moved(&job.look) };
-        let filed = if same {
-            Filed::Away { to: Some(to) }
-        } else if self.watched.contains_key(&job.path.to_string()) {
-            let node = self.area(&to).remove(&to).unwrap();
-            let place = format!("dead/{}~{}", job.path, node.version);
-            self.dead.insert(place.clone(), node);
-            Filed::Displaced { to: place }
-        } else {
-            let mut node = self.area(&to).remove(&to).unwrap();
-            node.look.ctime = self.wall();
-            self.watched.insert(job.path.to_string(), node);
-            Filed::PutBack(node.look)
-        };
-        self.soon(20, Event::FileDone(job, filed));
-    }
-
-    pub fn file_done(&mut self, job: &Filing, filed: Filed) -> Input {
-        if !matches!(filed, Filed::Failed { .. }) {
-            self.write_down(&job.path, job.look.stamp, JournalEvent::Filed);
-        }
-        self.say(|| format!("filed {}: {filed:?}", job.path));
-        Input::Filed(job.file, filed)
     }
 
     // ---- the power switch -----------------------------------------------------------

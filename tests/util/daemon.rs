@@ -121,6 +121,12 @@ impl Daemon {
         number.parse::<u64>().expect("KiB") * 1024
     }
 
+    /// How many threads it has.
+    #[cfg(target_os = "linux")]
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads").count()
+    }
+
     /// User and system time so far.
     #[cfg(target_os = "linux")]
     pub fn cpu_time(&self) -> Duration {

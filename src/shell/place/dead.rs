@@ -4,7 +4,6 @@ use std::io;
 
 use serde::Serialize;
 
-use super::Plan;
 use super::name::REASON;
 use crate::flow::escape::escape;
 use crate::flow::file::Look;
@@ -75,8 +74,12 @@ pub(super) fn write_displaced(folder: &Folder, name: &[u8], job: &Filing, look: 
 }
 
 /// Takes a reason back: the file did not go there.
-pub(super) fn remove_reason(job: &Filing, plan: &Plan) {
+pub(super) fn remove_reason(job: &Filing, folder: &Folder, name: &[u8]) {
     if matches!(job.to, Destination::DeadLetter(_)) {
-        let _ = plan.folder.remove(&sidecar(&plan.name));
+        remove_sidecar(folder, name);
     }
+}
+
+pub(super) fn remove_sidecar(folder: &Folder, name: &[u8]) {
+    let _ = folder.remove(&sidecar(name));
 }

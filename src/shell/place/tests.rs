@@ -1,3 +1,5 @@
+mod crashes;
+
 use super::*;
 use crate::config::Config;
 use crate::flow::job::Reason;
@@ -41,6 +43,10 @@ fn filing(file: FileNo, name: &str, look: Look, to: Destination) -> Filing {
     Filing { file, path: Rel::new(name.as_bytes()), look, to, marker: None, unwritten: None, resumed: None }
 }
 
+fn moving(to: &str, from: Option<&str>) -> Option<Moving> {
+    Some(Moving { to: to.into(), from: from.map(Into::into) })
+}
+
 fn dead() -> Destination {
     let reason = Reason {
         reason: "bad".into(),
@@ -62,7 +68,7 @@ fn files_of_one_group_do_not_get_in_each_others_way() {
     let names = ["y.csv.reason.json", "y.csv", "x.csv", "x.1.csv"];
     let jobs: Vec<Filing> =
         (0..).zip(names).map(|(file, name)| filing(file, name, bench.write(name, name), dead())).collect();
-    let filed = bench.placer.place(&jobs);
+    let filed = bench.placer.place(&jobs).filed;
     let mut places = std::collections::BTreeSet::new();
     for ((_, filed), name) in filed.iter().zip(names) {
         let Filed::Away { to: Some(to) } = filed else { panic!("{name}: {filed:?}") };
@@ -78,8 +84,8 @@ fn a_reason_that_was_written_before_a_crash_does_not_stay_without_its_file() {
     let look = bench.write("x.csv", "x");
     std::fs::create_dir_all(bench.dir.path().join(".dirpost/dead-letter")).unwrap();
     std::fs::write(bench.dir.path().join(".dirpost/dead-letter/x.csv.reason.json"), "{}").unwrap();
-    let job = Filing { resumed: Some("dead-letter/x.csv".into()), ..filing(1, "x.csv", look, dead()) };
-    let filed = bench.placer.place(&[job]);
+    let job = Filing { resumed: moving("dead-letter/x.csv", None), ..filing(1, "x.csv", look, dead()) };
+    let filed = bench.placer.place(&[job]).filed;
     assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "dead-letter/x.csv"), "{filed:?}");
     assert_eq!(bench.read(".dirpost/dead-letter/x.csv"), "x");
 }
@@ -91,8 +97,8 @@ fn after_a_crash_a_name_that_went_to_another_file_is_left_to_it() {
     std::fs::create_dir_all(bench.dir.path().join(".dirpost/done")).unwrap();
     std::fs::write(bench.dir.path().join(".dirpost/done/x.csv"), "another").unwrap();
     let look = Look { ino: 0, dev: 0, ctime: Wall(0), ..look };
-    let job = Filing { resumed: Some("done/x.csv".into()), ..filing(1, "x.csv", look, Destination::Done) };
-    let filed = bench.placer.place(&[job]);
+    let job = Filing { resumed: moving("done/x.csv", None), ..filing(1, "x.csv", look, Destination::Done) };
+    let filed = bench.placer.place(&[job]).filed;
     assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "done/x.1.csv"), "{filed:?}");
     assert_eq!(bench.read(".dirpost/done/x.csv"), "another");
     assert!(!bench.has("x.csv"));
@@ -106,8 +112,8 @@ fn what_lies_in_the_staging_folder_goes_on_from_there_with_its_reason() {
     // As the placer makes it for the first file that goes there.
     std::fs::create_dir(staged.parent().unwrap()).unwrap();
     std::fs::rename(bench.dir.path().join("x.csv"), &staged).unwrap();
-    let job = Filing { resumed: Some("staging/draft".into()), ..filing(1, "x.csv", look, dead()) };
-    let filed = bench.placer.place(&[job]);
+    let job = Filing { resumed: moving("staging/draft", None), ..filing(1, "x.csv", look, dead()) };
+    let filed = bench.placer.place(&[job]).filed;
     assert!(matches!(&filed[0].1, Filed::Away { to: Some(_) }), "{filed:?}");
     assert_eq!(bench.read(".dirpost/dead-letter/x.csv"), "x");
     assert!(bench.has(".dirpost/dead-letter/x.csv.reason.json"));
