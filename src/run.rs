@@ -83,6 +83,8 @@ const AWAY: Duration = Duration::from_secs(2);
 /// Before all is opened anew, what is on its way may take so long beyond the time that an
 /// endpoint has to answer; what takes longer hangs with its share.
 const CLOSING: Duration = Duration::from_secs(30);
+/// How long closing the old handles is waited for before all is opened anew.
+const LET_GO: Duration = Duration::from_secs(10);
 /// How long the journal is waited for at the end.
 const LAST_SYNC: Duration = Duration::from_secs(2);
 /// Groups begin at least so far apart: a few large ones cost less than many small ones.
@@ -117,7 +119,11 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
             opened.past = Past { live: opened.past.live, ..past };
         }
         let ended = match Daemon::start(config, mode, started, *opened, &send) {
-            Ok(mut daemon) => daemon.turn_until_done(&inbox),
+            Ok(mut daemon) => {
+                let ended = daemon.turn_until_done(&inbox);
+                daemon.let_go(&ended);
+                ended
+            }
             Err(why) => Ended::Left(fail(&why)),
         };
         match ended {
@@ -411,6 +417,23 @@ impl Daemon {
         self.engine.past(now)
     }
 
+    /// Closes everything. On a share that hangs a close hangs as well: at the end of the process
+    /// that is the system's, else another thread's.
+    fn let_go(self, ended: &Ended) {
+        match ended {
+            Ended::Left(_) => std::mem::forget(self),
+            Ended::Anew(_) => {
+                let (done, wait) = channel();
+                thread::spawn(move || {
+                    drop(self);
+                    let _ = done.send(());
+                });
+                // The lock is to be taken again.
+                let _ = wait.recv_timeout(LET_GO);
+            }
+        }
+    }
+
     fn leave(&mut self, finish: Finish) -> ExitCode {
         self.progress.end(self.engine.tally());
         self.put_down();
@@ -522,8 +545,10 @@ fn spawn_workers(
                 match job {
                     Ok(job) => {
                         rested = false;
-                        let delivered = deliver(&office, &mut client, &job);
-                        if inbox.send(Message::Free(number, Input::Delivered(job.file, delivered))).is_err() {
+                        let told = deliver(&office, &mut client, &job, |delivered| {
+                            inbox.send(Message::Free(number, Input::Delivered(job.file, delivered))).is_ok()
+                        });
+                        if !told {
                             break;
                         }
                     }

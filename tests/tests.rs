@@ -10,6 +10,7 @@ mod dead;
 #[cfg(unix)]
 mod endpoints;
 mod faults;
+mod faulty;
 mod memory;
 mod mounts;
 mod nginx;

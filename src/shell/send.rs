@@ -38,23 +38,27 @@ pub struct Office {
 /// A file up to this size is read at once: its digest costs no second read.
 const SMALL: u64 = 128 * 1024;
 
-/// Opens the file, sends it, and writes an acceptance down.
-pub fn deliver(office: &Office, client: &mut Client, job: &Delivery) -> Delivered {
+/// Opens the file, sends it, writes an acceptance down, and reports; gives what `report` says.
+/// Only then is the file closed, for on a share that hangs that hangs as well.
+pub fn deliver(office: &Office, client: &mut Client, job: &Delivery, report: impl FnOnce(Delivered) -> bool) -> bool {
     let began = Instant::now();
-    let mut body = match Watched::open(office.share.folder(), &job.path, &job.look) {
-        Ok(body) => body,
-        Err(OpenError::Changed(look)) => return Delivered::Changed(Some(look)),
-        Err(OpenError::Failed(err)) => return Delivered::Missing(miss(&err)),
-    };
+    match Watched::open(office.share.folder(), &job.path, &job.look) {
+        Ok(mut body) => report(send(office, client, job, &mut body, began)),
+        Err(OpenError::Changed(look)) => report(Delivered::Changed(Some(look))),
+        Err(OpenError::Failed(err)) => report(Delivered::Missing(miss(&err))),
+    }
+}
+
+fn send(office: &Office, client: &mut Client, job: &Delivery, body: &mut Watched, began: Instant) -> Delivered {
     // With no bytes there is no last one before which it would be looked at.
     if job.look.stamp.size == 0
         && let Err(err) = body.confirm()
     {
-        return broken(&body, &err);
+        return broken(body, &err);
     }
-    let sha256 = match digest(office, job, &mut body) {
+    let sha256 = match digest(office, job, body) {
         Ok(sha256) => sha256,
-        Err(err) => return broken(&body, &err),
+        Err(err) => return broken(body, &err),
     };
     if let Err(err) = office.share.confirm_after(began) {
         return Delivered::Missing(Miss::Unreadable(explain(&err)));
@@ -68,9 +72,9 @@ pub fn deliver(office: &Office, client: &mut Client, job: &Delivery) -> Delivere
         sha256,
     };
     let started = Instant::now();
-    let reply = match client.send(&letter, &mut body) {
+    let reply = match client.send(&letter, body) {
         Outcome::Reply(reply) => reply,
-        Outcome::Broken(err) => return broken(&body, &err),
+        Outcome::Broken(err) => return broken(body, &err),
         Outcome::Local(why) => return Delivered::NotSent(why),
     };
     let verdict = office.answers.classify(&reply);

@@ -3,6 +3,8 @@
 
 mod daemon;
 mod dir;
+#[cfg(target_os = "linux")]
+pub mod fuse;
 mod server;
 
 use std::time::{Duration, Instant};

@@ -18,7 +18,7 @@ use super::folders::Opened;
 use super::name::REASON;
 use super::{Area, Origin, Placer, Plan, Stage, dead, fresh_look, is_what_was_sent, line, remove_if_there};
 use crate::flow::file::{Look, Rel};
-use crate::flow::job::{Filed, Filing};
+use crate::flow::job::{Destination, Filed, Filing};
 use crate::flow::key::hex;
 use crate::flow::record::Record;
 use crate::flow::time::Wall;
@@ -74,10 +74,19 @@ impl Placer {
             self.marker_away(root, opened, job, plan)?;
             return Ok(Some(Filed::Away { to: None }));
         }
-        let from = Area::Watched.entry(&job.path);
-        let origin = Origin { area: Area::Watched, folder: Some(folder), name: job.path.name().to_vec(), from };
-        *plan = self.plan_copy(root, opened, job, origin, wanted)?;
+        *plan = self.plan_copy(root, opened, job, origin_in_place(folder, job), wanted)?;
         Ok(None)
+    }
+
+    /// Whether `job` is to be copied only, for dirpost may not write to the share.
+    pub(super) fn stays(&self, job: &Filing) -> bool {
+        self.share.is_read_only() && matches!(job.to, Destination::DeadLetter(_))
+    }
+
+    /// Chooses where the copy of a file goes that stays where it is.
+    pub(super) fn plan_to_stay(&self, root: &Arc<Folder>, opened: &mut Opened, job: &Filing) -> io::Result<Plan> {
+        let origin = origin_in_place(self.source(root, opened, &job.path)?, job);
+        Ok(Plan { stage: Stage::Copying(origin), ..self.fresh_plan(root, opened, job, Area::Dead)? })
     }
 
     /// Goes on from the staging folder to another file system.
@@ -164,7 +173,9 @@ impl Placer {
         {
             return self.is_changed(root, opened, job, origin, look).map(Some);
         }
-        folder.remove(name)?;
+        if !self.stays(job) {
+            folder.remove(name)?;
+        }
         Ok(None)
     }
 
@@ -182,6 +193,11 @@ impl Placer {
             _ => self.put_back(root, opened, job, origin.at()?),
         }
     }
+}
+
+fn origin_in_place(folder: Arc<Folder>, job: &Filing) -> Origin {
+    let from = Area::Watched.entry(&job.path);
+    Origin { area: Area::Watched, folder: Some(folder), name: job.path.name().to_vec(), from }
 }
 
 /// The name of the draft of a copy of `from`.

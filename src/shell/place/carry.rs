@@ -44,6 +44,9 @@ impl Placer {
             plan.folder.remove(&plan.name)?;
             opened.touch(&plan.folder);
         }
+        if self.stays(job) {
+            return Ok(Filed::Copied { to: plan.to.clone() });
+        }
         self.marker_away(root, opened, job, plan)?;
         Ok(Filed::Away { to: (plan.area != Area::Staging).then(|| plan.to.clone()) })
     }
@@ -165,7 +168,11 @@ impl Placer {
     }
 
     /// Whether `path` itself is not there: `NotFound` may also be said of the target's folder.
+    /// A share that has lost its mark says it of everything.
     fn is_gone(&self, root: &Arc<Folder>, path: &Rel) -> bool {
+        if self.share.reopen().is_err() {
+            return false;
+        }
         let look = root.folder(&path.parent()).and_then(|folder| folder.look(path.name()));
         matches!(look, Err(err) if err.kind() == io::ErrorKind::NotFound)
     }

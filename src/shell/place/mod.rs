@@ -34,6 +34,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use self::folders::Opened;
 use crate::config::Config;
@@ -217,9 +218,13 @@ impl Placer {
         if let Err(err) = self.append(&moving) {
             return unwritten(jobs, &explain(&err));
         }
+        let mut began = Instant::now();
         for ((job, plan), result) in jobs.iter().zip(&mut plans).zip(&mut results) {
             if let Some(plan) = plan {
-                let filed = self.carry_out(&root, opened, job, plan);
+                // The one before may have hung for as long as its share did.
+                let ours = self.share.confirm_after(began);
+                began = Instant::now();
+                let filed = ours.and_then(|()| self.carry_out(&root, opened, job, plan));
                 *result = Some(filed.unwrap_or_else(|err| self.failed(job, Some(plan), &err)));
             }
         }
@@ -259,7 +264,8 @@ impl Placer {
             let result = result.unwrap_or_else(|| Filed::Failed { why: "it was passed over".into(), moved: None });
             let over = !matches!(result, Filed::Failed { .. } | Filed::Unwritten(_));
             if over && folders.is_ok() && !matches!(job.to, Destination::Keep) {
-                lines.extend(line(job, Event::Filed));
+                let event = if matches!(result, Filed::Copied { .. }) { Event::Copied } else { Event::Filed };
+                lines.extend(line(job, event));
             }
             filed.push((job.file, result));
         }

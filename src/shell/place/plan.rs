@@ -27,6 +27,9 @@ impl Placer {
                 return Ok(resumed);
             }
         }
+        if self.stays(job) {
+            return self.plan_to_stay(root, opened, job).map(Some);
+        }
         self.fresh_plan(root, opened, job, wanted).map(Some)
     }
 
