@@ -410,7 +410,7 @@ fn a_share_on_which_every_call_fails_is_waited_for_and_nothing_is_sent_again() {
 }
 
 #[test]
-fn one_name_that_cannot_be_looked_at_leaves_its_folder_as_it_was_and_the_log_names_both() {
+fn one_name_that_cannot_be_looked_at_is_left_as_it_was_and_all_others_go_on() {
     let Some(world) = World::new(State::OnTheShare) else { return };
     let server = Server::accepting();
     let mut expected = vec!["a.csv", "sub/b.csv", "sub/bad.csv", "sub/c.csv", "worse.csv"];
@@ -418,30 +418,21 @@ fn one_name_that_cannot_be_looked_at_leaves_its_folder_as_it_was_and_the_log_nam
     let daemon = world.start(&server, KEEP);
     wait_until("all to be delivered", BOUND, || accepted(&server) == expected);
 
-    world.share.set(Faults { look: Some(("bad.csv", Errno::EIO)), ..NONE });
-    wait_until("the log to name the folder and the error", BOUND, || {
-        lines_with(&daemon, &["sub", &text_of(Errno::EIO)]) == 1
-    });
-    world.write("top.csv");
-    expected.push("top.csv");
-    wait_until("the other folders to go on", BOUND, || accepted(&server).len() == expected.len());
-    world.wait_failed(5);
-    world.share.heal();
-    world.write("sub/new.csv");
-    expected.push("sub/new.csv");
-    wait_until("the new one to be delivered", BOUND, || accepted(&server).len() == expected.len());
-
-    world.share.set(Faults { look: Some(("worse.csv", Errno::EREMOTE)), ..NONE });
-    let (path, text) = (world.share.path(), text_of(Errno::EREMOTE));
-    wait_until("the log to name the root and the error", BOUND, || {
-        lines_with(&daemon, &[&path.display().to_string(), &text]) == 1
-    });
-    world.wait_failed(5);
-    world.share.heal();
-    world.write("last.csv");
-    expected.push("last.csv");
-    wait_until("the last one to be delivered", BOUND, || accepted(&server).len() == expected.len());
-    world.wait_listings(10);
+    for (bad, path, error, others) in [
+        ("bad.csv", "sub/bad.csv", Errno::EIO, ["new.csv", "sub/new.csv"]),
+        ("worse.csv", "worse.csv", Errno::EREMOTE, ["last.csv", "sub/last.csv"]),
+    ] {
+        world.share.set(Faults { look: Some((bad, error)), ..NONE });
+        wait_until("the log to name the file and the error", BOUND, || {
+            lines_with(&daemon, &[path, &text_of(error)]) == 1
+        });
+        others.iter().for_each(|name| world.write(name));
+        expected.extend(others);
+        wait_until("the others to be delivered", BOUND, || accepted(&server).len() == expected.len());
+        world.wait_failed(5);
+        world.share.heal();
+        world.wait_listings(10);
+    }
     expected.sort_unstable();
     assert_eq!(accepted(&server), expected);
     assert!(world.list("dead-letter").is_empty());

@@ -1,6 +1,95 @@
 //! What is known over runs: looks, failures, what stayed in place.
 
+#[cfg(target_os = "linux")]
+use std::time::{Duration, SystemTime};
+
+#[cfg(target_os = "linux")]
+use crate::util::fuse::{Back, Share};
 use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, once, wait_until};
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_waiting_a_file_goes_when_an_earlier_run_has_seen_it_unchanged_for_long_enough() {
+    // Not a local file system: no ctime is believed there.
+    let Some(share) = Share::mount() else { return };
+    let dir = share.back();
+    let server = Server::accepting();
+    let text = config(&share.path(), &server.url(), "ready.settle = \"2s\"");
+    let no_wait = || once(&text, &["--no-wait"]);
+    dir.write("a.csv", "a");
+    let began = SystemTime::now();
+    let first = no_wait();
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert_eq!(first.status.code(), Some(0), "{said}");
+    assert!(said.contains("1 file not still for long enough yet"), "{said}");
+    assert!(began.elapsed().unwrap() < Duration::from_secs(2) || server.accepted_count() == 0);
+    // The clock of a run goes on while nothing runs.
+    wait_until("it to go", BOUND, || {
+        assert_eq!(no_wait().status.code(), Some(0));
+        server.accepted_count() == 1
+    });
+    assert!(began.elapsed().unwrap() >= Duration::from_secs(2));
+    assert!(dir.exists(".dirpost/done/a.csv"));
+    // A change starts anew.
+    dir.write("b.csv", "b");
+    no_wait();
+    dir.write("b.csv", "b, and more");
+    let changed = SystemTime::now();
+    wait_until("it to go", BOUND, || {
+        no_wait();
+        server.accepted_count() == 2
+    });
+    assert!(changed.elapsed().unwrap() >= Duration::from_secs(2));
+    assert_eq!(server.accepted_bodies("b.csv"), [b"b, and more"]);
+}
+
+/// Edits the head of the memory, as if its writer's clocks had been others.
+#[cfg(target_os = "linux")]
+fn tamper(dir: &Back<'_>, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) {
+    let text = dir.text(".dirpost/memory.jsonl");
+    let (head, rest) = text.split_once('\n').expect("a head");
+    let mut head: serde_json::Value = serde_json::from_str(head).expect("JSON");
+    change(head.as_object_mut().expect("an object"));
+    dir.write(".dirpost/memory.jsonl", format!("{head}\n{rest}"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_wall_clock_that_jumps_settles_nothing_early() {
+    let Some(share) = Share::mount() else { return };
+    let dir = share.back();
+    let server = Server::accepting();
+    let text = config(&share.path(), &server.url(), "ready.settle = \"1h\"");
+    let day = 86_400_000_000_000i64;
+    dir.write("a.csv", "a");
+    for days in [-400, 400] {
+        once(&text, &["--no-wait"]);
+        tamper(&dir, |head| {
+            let wall = head["wall"].as_i64().unwrap();
+            head["wall"] = (wall + days * day).into();
+        });
+        assert_eq!(once(&text, &["--no-wait"]).status.code(), Some(0));
+    }
+    // Written in an earlier boot, by a clock that was years behind: no more time has passed than
+    // the machine is up.
+    let up = std::fs::read_to_string("/proc/uptime").unwrap();
+    let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+    if up < 3_000.0 {
+        tamper(&dir, |head| {
+            head["boot"] = "another".into();
+            head["wall"] = 0.into();
+        });
+        once(&text, &["--no-wait"]);
+    }
+    assert_eq!(server.requests().len(), 0);
+    // The same, an hour ago by the boot clock.
+    tamper(&dir, |head| {
+        let up = head["up"].as_i64().unwrap();
+        head["up"] = (up - 3_600_000).into();
+    });
+    assert_eq!(once(&text, &["--no-wait"]).status.code(), Some(0));
+    assert_eq!(server.accepted_count(), 1);
+}
 
 #[test]
 fn without_waiting_an_endpoint_that_is_down_gets_one_probe_a_step_over_all_runs() {

@@ -95,6 +95,10 @@ pub struct Content {
     pub markers: Vec<(Vec<u8>, Look)>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
+    /// Names that are there and could not be looked at, sorted: what is known of them stays.
+    pub unseen: Vec<Vec<u8>>,
+    /// One of them, and why.
+    pub unseen_why: Option<(Vec<u8>, String)>,
 }
 
 /// CHECK: open the file, see that it is the one that was looked at, and judge its content.

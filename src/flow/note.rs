@@ -108,6 +108,11 @@ pub enum Note {
         path: Rel,
         why: String,
     },
+    /// A file that is there cannot be looked at.
+    NameTrouble {
+        path: Rel,
+        why: String,
+    },
     FolderTroubleOver {
         path: Rel,
     },

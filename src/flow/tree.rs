@@ -8,7 +8,8 @@
 //! Invariants:
 //! - A name is at rest, in motion, or away (was at rest and is missing), never two of these.
 //! - Only the complete listing of a folder makes anything in it missing. A folder that could
-//!   not be listed is left as it was, with all that is below it.
+//!   not be listed is left as it was, with all that is below it; so is a name that is there and
+//!   could not be looked at.
 //! - What was filed away while a scan was under way may still stand in that scan's listing:
 //!   it is passed over there, and what stands in the next scan's is new.
 
@@ -90,12 +91,18 @@ impl Tree {
         };
         let mut resting = Vec::new();
         let mut gone = Vec::new();
+        let is_unseen = |name: &[u8]| content.unseen.binary_search_by(|other| other.as_slice().cmp(name)).is_ok();
+        let mut unseen = Vec::new();
         // Whether `rest` is right as it stands: the usual case, in which nothing is built.
         let mut intact = folder.rested.is_empty();
         for pair in merge(&folder.rest, &content.files) {
             let (at, old) = match pair {
                 Pair::Old(old) => {
-                    gone.push(old);
+                    if is_unseen(folder.rest.name(old)) {
+                        unseen.push(old);
+                    } else {
+                        gone.push(old);
+                    }
                     continue;
                 }
                 Pair::New(new) => (new, None),
@@ -118,12 +125,17 @@ impl Tree {
         }
         intact &= gone.is_empty();
         for (name, &file) in &folder.moving {
-            if content.files.find(name).is_none() {
+            if content.files.find(name).is_none() && !is_unseen(name) {
                 events.push(Event::Missing { file });
             }
         }
         if !intact {
+            // They stay with what came to rest since, for the next listing.
+            let mut stays: BTreeMap<Box<[u8]>, Stamp> =
+                unseen.iter().map(|&old| (folder.rest.name(old).into(), folder.rest.stamp(old))).collect();
+            stays.extend(folder.rested.extract_if(.., |name, _| is_unseen(name)));
             folder.rebuild_rest(path, &content.files, &resting, &gone, now, &mut events);
+            folder.rested = stays;
         }
         folder.forget(path, horizon, &mut events);
         folder.left.retain(|_, left| *left >= scan);
@@ -385,6 +397,23 @@ mod tests {
         tree.merge(&root, content(&[], &[]), 3, NOW, Wall(10));
         assert_eq!(tree.merge(&root, content(&[], &[]), 4, Wall(2_000), NOW), [forgotten(b"a/b/f")]);
         assert_eq!(tree.folders.len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_looked_at_stays_what_it_was_and_the_others_go_on() {
+        let mut tree = Tree::default();
+        let root = Rel::root();
+        tree.set_resting(&Rel::new(b"kept"), look(1).stamp);
+        tree.merge(&root, content(&[("kept", 1), ("moving", 1)], &[]), 1, NOW, LONG_AGO);
+        tree.set_moving(&Rel::new(b"moving"), 7);
+        tree.set_resting(&Rel::new(b"rested"), look(1).stamp);
+        for scan in 2..5 {
+            let mut listed = content(&[("new", 1)], &[]);
+            listed.unseen = [&b"kept"[..], b"moving", b"rested"].map(<[u8]>::to_vec).to_vec();
+            assert_eq!(tree.merge(&root, listed, scan, NOW, LONG_AGO), [new("new", 1)]);
+        }
+        let events = tree.merge(&root, content(&[("kept", 1), ("moving", 1), ("rested", 1)], &[]), 5, NOW, LONG_AGO);
+        assert_eq!(events, [Event::Seen { file: 7, look: look(1), marker: None }]);
     }
 
     #[test]

@@ -94,6 +94,9 @@ fn line(note: &Note) -> (Level, String) {
         Note::FolderTrouble { path, why } => {
             (Warn, format!("cannot list {}: {why}; what it holds is left as it was", folder(path)))
         }
+        Note::NameTrouble { path, why } => {
+            (Warn, format!("cannot look at {path}: {why}; it is left as it was, the others go on"))
+        }
         Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
         Note::ScanHangs { since } => {
             (Error, format!("share: a look at it has been hanging for {}; uploads under way go on", span(*since)))

@@ -97,7 +97,19 @@ fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::R
     names.dedup_by(|a, b| a.0 == b.0);
     let suffix = filter.marker().map_or(0, <[u8]>::len);
     for (name, class) in names {
-        let Some(look) = look(&folder, &name)? else { continue };
+        let look = match look(&folder, &name) {
+            Ok(Some(look)) => look,
+            Ok(None) => continue,
+            // The folder itself is not what the server has by that name any more.
+            Err(err) if err.kind() == io::ErrorKind::StaleNetworkFileHandle => return Err(err),
+            // A fault of one file is none of the others.
+            Err(err) => {
+                content.unseen_why.get_or_insert_with(|| (name.clone(), explain(&err)));
+                let own = if class == Class::File { name.len() } else { name.len() - suffix };
+                content.unseen.push(name[..own].to_vec());
+                continue;
+            }
+        };
         match class {
             Class::File => {
                 content.files.push(&name, look.stamp);
@@ -106,6 +118,7 @@ fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::R
             _ => content.markers.push((name[..name.len() - suffix].to_vec(), look)),
         }
     }
+    content.unseen.sort_unstable();
     content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(content)
 }
@@ -116,8 +129,7 @@ fn root_of(share: &Share, path: &Rel) -> io::Result<Folder> {
     if path == &Rel::root() { Ok(root) } else { root.folder(path) }
 }
 
-/// One look; nothing for what is gone or is no regular file. What cannot be looked at is
-/// there all the same, but nothing may be concluded from this listing.
+/// One look; nothing for what is gone or is no regular file.
 fn look(folder: &Folder, name: &[u8]) -> io::Result<Option<Look>> {
     match folder.look(name) {
         Ok(look) => Ok(look),

@@ -144,6 +144,10 @@ impl Back<'_> {
     pub fn exists(&self, name: &str) -> bool {
         self.0.exists(format!("back/{name}"))
     }
+
+    pub fn text(&self, name: &str) -> String {
+        self.0.text(format!("back/{name}"))
+    }
 }
 
 #[derive(Default)]

@@ -292,24 +292,16 @@ impl Engine {
     // ---- scan and track -------------------------------------------------------------
 
     fn on_listed(&mut self, folder: Folder, now: Now) {
-        let content = match folder.content {
-            Ok(content) => content,
-            Err(why) => {
-                let known = self.folder_troubles.get_mut(&folder.path);
-                if known.is_none_or(|(trouble, scan)| {
-                    *scan = self.scan.number;
-                    trouble.remind(now.mono)
-                }) {
-                    self.note(Note::FolderTrouble { path: folder.path.clone(), why });
-                }
-                let begun = (Trouble::new(now.mono), self.scan.number);
-                self.folder_troubles.entry(folder.path).or_insert(begun);
-                return;
-            }
+        let path = &folder.path;
+        let trouble = match &folder.content {
+            Ok(content) => content.unseen_why.as_ref().map(|(name, why)| {
+                let (path, why) = (path.join(name), why.clone());
+                Note::NameTrouble { path, why }
+            }),
+            Err(why) => Some(Note::FolderTrouble { path: path.clone(), why: why.clone() }),
         };
-        if self.folder_troubles.remove(&folder.path).is_some() {
-            self.note(Note::FolderTroubleOver { path: folder.path.clone() });
-        }
+        self.folder_trouble(path, trouble, now);
+        let Ok(content) = folder.content else { return };
         let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
         let horizon = Wall(now.wall.0.saturating_sub(remember));
         let mut lines = Vec::new();
@@ -342,6 +334,25 @@ impl Engine {
         if !lines.is_empty() {
             self.effects.push(Effect::Write(lines));
         }
+    }
+
+    /// Something in `path` could not be listed or looked at, or all could.
+    fn folder_trouble(&mut self, path: &Rel, trouble: Option<Note>, now: Now) {
+        let Some(note) = trouble else {
+            if self.folder_troubles.remove(path).is_some() {
+                self.note(Note::FolderTroubleOver { path: path.clone() });
+            }
+            return;
+        };
+        let known = self.folder_troubles.get_mut(path);
+        if known.is_none_or(|(trouble, scan)| {
+            *scan = self.scan.number;
+            trouble.remind(now.mono)
+        }) {
+            self.note(note);
+        }
+        let begun = (Trouble::new(now.mono), self.scan.number);
+        self.folder_troubles.entry(path.clone()).or_insert(begun);
     }
 
     /// All versions that were ever taken out of dead-letter. One that had only been copied there
