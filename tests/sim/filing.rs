@@ -6,7 +6,7 @@ use dirpost::flow::file::Look;
 use dirpost::flow::job::{Destination, Filed, Filing, Input, Moving};
 use dirpost::flow::record::{Event as JournalEvent, Record};
 
-use crate::world::{Event, Node, Target, World};
+use crate::world::{Event, Move, Moved, Node, Target, World};
 
 impl World {
     pub fn file_start(&mut self, job: Filing) {
@@ -66,8 +66,10 @@ impl World {
         to
     }
 
+    /// It is on the disk before anything is moved.
     fn write_moving(&mut self, job: &Filing, moving: &Moving) {
         self.write_down(&job.path, job.look.stamp, Record::moving(moving));
+        self.sync_journal();
     }
 
     /// The folder that `entry` of the journal is in.
@@ -90,6 +92,7 @@ impl World {
                 node.look.ctime = self.wall();
                 let old = self.area(&to).insert(to.clone(), node);
                 assert!(old.is_none(), "{to} was replaced");
+                self.moves.push(Move { from: format!("watched/{}", job.path), to: Moved::To(to.clone()) });
                 self.soon(50, Event::FileLook(job, to));
             }
         }
@@ -109,6 +112,7 @@ impl World {
             let filed = self.put_back(&job, &to);
             self.soon(20, Event::FileDone(job, filed));
         } else if to.starts_with("staging/") {
+            self.moves.clear();
             self.plan_copy(job, to);
         } else {
             self.soon(20, Event::FileDone(job, Filed::Away { to: Some(to) }));
@@ -128,6 +132,7 @@ impl World {
         }
         node.look.ctime = self.wall();
         self.watched.insert(job.path.to_string(), node);
+        self.moves.clear();
         Filed::PutBack(node.look)
     }
 
@@ -171,7 +176,9 @@ impl World {
         let filed = match self.area(from).get(place(from)).copied() {
             Some(node) if !is_what_was_sent(&node, &job.look) => self.put_back(&job, from),
             _ => {
-                self.area(from).remove(place(from));
+                if let Some(node) = self.area(from).remove(place(from)) {
+                    self.moves.push(Move { from: from.clone(), to: Moved::Gone(node) });
+                }
                 Filed::Away { to: Some(moving.to) }
             }
         };
@@ -180,6 +187,7 @@ impl World {
 
     pub fn file_done(&mut self, job: &Filing, filed: Filed) -> Input {
         if !matches!(filed, Filed::Failed { .. }) {
+            self.moves.clear();
             self.write_down(&job.path, job.look.stamp, JournalEvent::Filed);
         }
         self.say(|| format!("filed {}: {filed:?}", job.path));
@@ -188,7 +196,7 @@ impl World {
 }
 
 /// The name in its area.
-fn place(entry: &str) -> &str {
+pub fn place(entry: &str) -> &str {
     entry.strip_prefix("watched/").unwrap_or(entry)
 }
 

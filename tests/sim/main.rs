@@ -197,6 +197,10 @@ impl Run {
                 self.world.mood = mood;
                 vec![]
             }
+            Event::Sync => {
+                self.world.sync_journal();
+                vec![]
+            }
             Event::Crash => {
                 self.crash();
                 vec![]
@@ -282,9 +286,10 @@ impl Run {
         }
         let repeats: usize = times.values().map(|count| count - 1).sum();
         assert!(
-            repeats <= world.in_flight_at_crashes,
-            "{repeats} repeats, with {} in flight at the crashes",
-            world.in_flight_at_crashes
+            repeats <= world.in_flight_at_crashes + world.lost_lines,
+            "{repeats} repeats, with {} in flight at the crashes and {} acceptances lost from the journal",
+            world.in_flight_at_crashes,
+            world.lost_lines
         );
         let mut keys: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
         for (version, key) in &world.accepted {

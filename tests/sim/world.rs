@@ -17,6 +17,8 @@ use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
+use crate::filing::place;
+
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
 
@@ -53,6 +55,8 @@ pub enum Event {
     FileRemove(Filing, Moving),
     FileDone(Filing, Filed),
     Mood(Mood),
+    /// The journal is brought onto the disk.
+    Sync,
     Crash,
 }
 
@@ -75,6 +79,21 @@ pub enum Target {
     Other,
     /// They stay where they are until the copy is whole.
     OtherFromPlace,
+}
+
+/// A move on the disk of the share: entries as in the journal.
+#[derive(Clone, Debug)]
+pub struct Move {
+    pub from: String,
+    pub to: Moved,
+}
+
+/// Where it went.
+#[derive(Clone, Debug)]
+pub enum Moved {
+    To(String),
+    /// It was removed.
+    Gone(Node),
 }
 
 /// What a writer does to its file.
@@ -116,6 +135,12 @@ pub struct World {
     /// How many copies were made: each is a file of its own.
     pub copies: u64,
     pub journal: Vec<u8>,
+    /// So much of the journal is on the disk.
+    pub synced: usize,
+    /// Moves that are not on the disk yet, in order.
+    pub moves: Vec<Move>,
+    /// Accepted, and lost from the journal by a power cut.
+    pub lost_lines: usize,
     pub memory: Memory,
     /// Accepted by the endpoint: version and key, in order.
     pub accepted: Vec<(Version, String)>,
@@ -164,6 +189,9 @@ impl World {
             target,
             copies: 0,
             journal: Vec::new(),
+            synced: 0,
+            moves: Vec::new(),
+            lost_lines: 0,
             memory: Memory::default(),
             accepted: Vec::new(),
             withdrawn: BTreeSet::new(),
@@ -394,23 +422,64 @@ impl World {
     pub(super) fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
         let line = Record::line(path, stamp, self.wall(), event);
         self.journal.extend(line);
+        if !self.events.values().any(|event| matches!(event, Event::Sync)) {
+            self.at(500, Event::Sync);
+        }
+    }
+
+    /// The journal is brought onto the disk.
+    pub fn sync_journal(&mut self) {
+        self.synced = self.journal.len();
     }
 
     // ---- the power switch -----------------------------------------------------------
 
-    /// All that was under way is gone; the journal may have lost its torn end.
+    /// All that was under way is gone; the journal may have lost its torn end. A power cut takes
+    /// what was not on the disk, too.
     pub fn crash(&mut self) -> Replay {
-        self.say(|| "crash".into());
         self.crashes += 1;
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
         self.events.retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
+        if self.rng.below(2) == 0 {
+            self.say(|| "power cut".into());
+            self.cut_power();
+        } else {
+            self.say(|| "crash".into());
+        }
         let torn = self.rng.below(30) as usize;
         self.journal.extend_from_slice(&b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)]);
         let mut replay = Replay::default();
         replay.add(&self.journal);
-        // As the next process does: a new file with what is live.
+        // As the next process does: a new file with what is live, all of it on the disk.
         self.journal = replay.lines(self.wall());
+        self.sync_journal();
+        self.moves.clear();
         replay
+    }
+
+    /// Any part of what was not synced may be there all the same, but in order.
+    fn cut_power(&mut self) {
+        let kept = self.synced + self.rng.below((self.journal.len() - self.synced) as u64 + 1) as usize;
+        let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
+        let whole = self.journal.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
+        self.lost_lines += format!("{half}{lost}").matches("\"event\":\"accepted\"").count();
+        let mut moves = std::mem::take(&mut self.moves);
+        let undone = self.rng.below(moves.len() as u64 + 1);
+        for _ in 0..undone {
+            let Some(Move { from, to }) = moves.pop() else { break };
+            // Somebody made another file there: then the disk has got that far.
+            if self.area(&from).contains_key(place(&from)) {
+                break;
+            }
+            let node = match to {
+                Moved::To(to) => self.area(&to).remove(place(&to)),
+                Moved::Gone(node) => Some(node),
+            };
+            // It may have been moved on by now, and that is on the disk.
+            let Some(node) = node else { break };
+            self.area(&from).insert(place(&from).to_string(), node);
+        }
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Invariants, in this order for each file:
 //! 1. The acceptance, or the reason of the condemnation, stands in the journal.
-//! 2. A name that is free is chosen, and written down as the target.
+//! 2. A name that is free is chosen, and written down as the target. All of that is on the disk
+//!    before anything is moved.
 //! 3. The file is renamed there; nothing is ever replaced. For `delete`, and across file
 //!    systems, "there" is the staging folder, which only dirpost writes to.
 //! 4. It is looked at there through a fresh open. Only if it is what was sent is it filed,
@@ -215,7 +216,9 @@ impl Placer {
                 Err(err) => results[at] = Some(self.failed(job, None, &err)),
             }
         }
-        if let Err(err) = self.append(&moving) {
+        // Onto the disk before the first rename: a power cut that kept the rename and lost its line
+        // would leave a file in the staging folder, or a new version in `done`, that nobody knows of.
+        if let Err(err) = self.append(&moving).and_then(|()| self.journal.sync(wall())) {
             return unwritten(jobs, &explain(&err));
         }
         let mut began = Instant::now();
@@ -253,7 +256,6 @@ impl Placer {
 
     /// Brings the group onto the disk, and writes down what is filed.
     fn settle(&self, jobs: &[Filing], opened: &Opened, results: Vec<Option<Filed>>) -> Placed {
-        let journal = self.journal.sync(wall());
         let mut folders = Ok(());
         for folder in opened.dirty.values() {
             folders = folders.and(folder.sync());
@@ -270,7 +272,7 @@ impl Placer {
             filed.push((job.file, result));
         }
         let owed = if lines.is_empty() { Ok(()) } else { self.journal.append_or_owe(&lines) };
-        Placed { filed, synced: folders.and(journal).and(owed) }
+        Placed { filed, synced: folders.and(owed) }
     }
 
     fn failed(&self, job: &Filing, plan: Option<&Plan>, err: &io::Error) -> Filed {
