@@ -2,41 +2,9 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{File, OpenOptions};
-use std::path::Path;
-use std::process::Command;
 
+use crate::util::mount::Mount;
 use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
-
-fn mount(args: &[&str], path: &Path) -> bool {
-    Command::new("mount").args(args).arg(path).output().is_ok_and(|output| output.status.success())
-}
-
-/// A file system in memory on `path`; unmounted at the end.
-struct Mount<'a>(&'a Path);
-
-impl Mount<'_> {
-    fn on(path: &Path) -> Option<Mount<'_>> {
-        if mount(&["-t", "tmpfs", "none"], path) {
-            return Some(Mount(path));
-        }
-        eprintln!("SKIPPED: mounting a tmpfs needs root");
-        None
-    }
-
-    fn read_only(&self) {
-        assert!(mount(&["-o", "remount,ro"], self.0));
-    }
-
-    fn writable(&self) {
-        assert!(mount(&["-o", "remount,rw"], self.0));
-    }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).output();
-    }
-}
 
 /// `keep`, with the state elsewhere.
 fn keep(dir: &Dir, server: &Server) -> String {
@@ -49,20 +17,20 @@ fn keep(dir: &Dir, server: &Server) -> String {
 fn a_read_only_share_is_delivered_once_each_version_and_nothing_is_written_to_it() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let watched = dir.mkdir("in");
-    let Some(mount) = Mount::on(&watched) else { return };
+    let Some(mount) = Mount::tmpfs(&watched, "1m") else { return };
     for name in ["a.csv", "sub/b.csv"] {
         dir.write(format!("in/{name}"), name);
     }
-    mount.read_only();
+    mount.remount("ro");
     let text = keep(&dir, &server);
     for _ in 0..3 {
         let run = once(&text, &[]);
         assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
     }
     assert_eq!(server.accepted_count(), 2);
-    mount.writable();
+    mount.remount("rw");
     dir.write("in/a.csv", "a new version");
-    mount.read_only();
+    mount.remount("ro");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     assert_eq!(server.accepted_bodies("a.csv"), [b"a.csv".to_vec(), b"a new version".to_vec()]);
     assert_eq!(dir.list("in"), ["a.csv", "sub/b.csv"]);
@@ -80,11 +48,12 @@ fn a_read_only_share_is_delivered_once_each_version_and_nothing_is_written_to_it
 fn a_read_only_share_that_is_unmounted_and_mounted_again_repeats_nothing() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let (watched, share) = (dir.mkdir("in"), dir.mkdir("share"));
-    let Some(_share) = Mount::on(&share) else { return };
+    let Some(_share) = Mount::tmpfs(&share, "1m") else { return };
     dir.write("share/a.csv", "a");
     let bind = || {
-        assert!(mount(&["--bind", share.to_str().unwrap()], &watched) && mount(&["-o", "remount,bind,ro"], &watched));
-        Mount(&watched)
+        let bound = Mount::bind(&share, &watched).expect("what was mounted once can be bound");
+        bound.remount("bind,ro");
+        bound
     };
     let bound = bind();
     let daemon = Daemon::start(&keep(&dir, &server));
@@ -105,9 +74,9 @@ fn on_a_read_only_share_dead_letter_gets_a_copy_once_and_a_retry_sends_it_from_i
     let dir = Dir::new();
     let server = Server::start(|head| Reaction::Answer(if head.attempt == 1 { 422 } else { 200 }));
     let watched = dir.mkdir("in");
-    let Some(mount) = Mount::on(&watched) else { return };
+    let Some(mount) = Mount::tmpfs(&watched, "1m") else { return };
     dir.write("in/sub/bad.csv", "bad");
-    mount.read_only();
+    mount.remount("ro");
     let text = keep(&dir, &server);
     assert_eq!(once(&text, &[]).status.code(), Some(4));
     for _ in 0..2 {
@@ -132,8 +101,8 @@ fn on_a_read_only_share_dead_letter_gets_a_copy_once_and_a_retry_sends_it_from_i
 fn a_read_only_share_without_keep_is_refused_with_what_to_do() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let watched = dir.mkdir("in");
-    let Some(mount) = Mount::on(&watched) else { return };
-    mount.read_only();
+    let Some(mount) = Mount::tmpfs(&watched, "1m") else { return };
+    mount.remount("ro");
     let run = once(&config(&watched, &server.url(), ""), &[]);
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(1), "{said}");
@@ -144,13 +113,10 @@ fn a_read_only_share_without_keep_is_refused_with_what_to_do() {
 fn with_its_state_elsewhere_a_start_before_the_mount_waits_for_the_share() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let (watched, share) = (dir.mkdir("in"), dir.mkdir("share"));
-    let Some(_share) = Mount::on(&share) else { return };
+    let Some(_share) = Mount::tmpfs(&share, "1m") else { return };
     let extra = format!("state.dir = '{}'", dir.join("state").display());
     let text = config(&watched, &server.url(), &extra);
-    let bind = || {
-        assert!(mount(&["--bind", share.to_str().unwrap()], &watched));
-        Mount(&watched)
-    };
+    let bind = || Mount::bind(&share, &watched).expect("what was mounted once can be bound");
     dir.write("share/a.csv", "a");
     let bound = bind();
     assert_eq!(once(&text, &[]).status.code(), Some(0));

@@ -5,6 +5,8 @@ mod daemon;
 mod dir;
 #[cfg(target_os = "linux")]
 pub mod fuse;
+#[cfg(target_os = "linux")]
+pub mod mount;
 mod server;
 
 use std::time::{Duration, Instant};

@@ -331,9 +331,9 @@ impl Engine {
                 if let Some(motion) = self.motions.get_mut(file)
                     && let Some(filing) = &mut motion.filing
                 {
-                    // The journal has the acceptance by now.
+                    // The journal has the acceptance, or the condemnation, by now.
                     filing.unwritten = None;
-                    filing.resumed = moved.or(filing.resumed.take());
+                    filing.resumed = Some(moved.or(filing.resumed.take()).unwrap_or_default());
                 }
                 self.trouble(file, "file", why, now);
             }

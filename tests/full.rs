@@ -1,0 +1,198 @@
+//! Disks that fill up, and have room again: nothing is lost, nothing sent twice.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+
+use crate::util::mount::{Mount, fill};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, wait_until};
+
+const WORKERS: usize = 4;
+const DOWN: &str = "nothing is sent until it can be written again";
+
+/// How often each path was accepted.
+fn accepted(server: &Server) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in server.accepted() {
+        *counts.entry(request.path).or_default() += 1;
+    }
+    counts
+}
+
+fn repeats(server: &Server) -> usize {
+    accepted(server).values().map(|count| count - 1).sum()
+}
+
+/// What a disk for one of dirpost's folders needs.
+struct World {
+    dir: Dir,
+    _disk: Mount,
+}
+
+impl World {
+    fn new(size: &str) -> Option<World> {
+        let dir = Dir::new();
+        let disk = Mount::tmpfs(&dir.mkdir("small"), size)?;
+        dir.mkdir("in");
+        Some(World { dir, _disk: disk })
+    }
+
+    fn config(&self, server: &Server, key: &str, extra: &str) -> String {
+        let place = self.dir.join("small").join("of-its-own");
+        config(&self.dir.join("in"), &server.url(), &format!("{key} = '{}'\n{extra}", place.display()))
+    }
+
+    fn fill(&self) {
+        fill(&self.dir.join("small/filler"));
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.dir.join("small/filler")).unwrap();
+    }
+
+    /// What lies in the folder that has the small disk.
+    fn list(&self) -> Vec<String> {
+        self.dir.list("small/of-its-own")
+    }
+
+    fn drop_files(&self, count: usize, size: usize) -> Vec<String> {
+        let names: Vec<String> = (0..count).map(|number| format!("f{number:03}.csv")).collect();
+        for (number, name) in names.iter().enumerate() {
+            self.dir.write(format!("in/{name}"), vec![b'a' + (number % 26) as u8; size]);
+        }
+        names
+    }
+
+    fn waiting(&self) -> usize {
+        self.dir.list("in").iter().filter(|path| !path.starts_with(".dirpost")).count()
+    }
+}
+
+fn no_room_for_the_state(kill: bool) {
+    let Some(world) = World::new("256k") else { return };
+    let server = Server::accepting();
+    let done = world.dir.join("done");
+    let extra = format!("delivered.dir = '{}'\nsend.workers = {WORKERS}", done.display());
+    let text = world.config(&server, "state.dir", &extra);
+    let mut daemon = Daemon::start(&text);
+    daemon.wait_log("first look");
+    world.fill();
+    // Lines fit into the last page of the journal for a while.
+    let names = world.drop_files(100, 10);
+    daemon.wait_log(DOWN);
+    assert!(daemon.has_logged("no room is left there"), "{:?}", daemon.log());
+    let stopped = server.requests().len();
+    let more: Vec<String> = (0..20).map(|number| format!("late{number}.csv")).collect();
+    more.iter().for_each(|name| drop(world.dir.write(format!("in/{name}"), "late")));
+    if kill {
+        daemon.kill();
+    }
+    world.make_room();
+    let _again = kill.then(|| Daemon::start(&text));
+    let all = names.len() + more.len();
+    wait_until("all to be filed", BOUND, || world.dir.list("done").len() == all && world.waiting() == 0);
+    println!("kill {kill}: {stopped} requests before it stopped, {} repeats", repeats(&server));
+    assert!(stopped < names.len(), "nothing stopped it");
+    assert_eq!(accepted(&server).len(), all);
+    // What was in flight when the first line could not be written was accepted without one.
+    assert!(repeats(&server) <= if kill { WORKERS } else { 0 }, "{} repeats", repeats(&server));
+}
+
+#[test]
+fn no_room_for_the_state_stops_deliveries_and_with_room_again_all_goes_on_with_no_repeat() {
+    no_room_for_the_state(false);
+}
+
+#[test]
+fn no_room_for_the_state_and_a_kill_repeat_at_most_what_was_in_flight() {
+    no_room_for_the_state(true);
+}
+
+#[test]
+fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_after_a_restart() {
+    for kill in [false, true] {
+        let Some(world) = World::new("1m") else { return };
+        let server = Server::accepting();
+        let text = world.config(&server, "delivered.dir", "");
+        let mut daemon = Daemon::start(&text);
+        daemon.wait_log("first look");
+        world.fill();
+        let names = world.drop_files(30, 10_000);
+        wait_until("all to be accepted", BOUND, || server.accepted_count() == names.len());
+        daemon.wait_log("cannot file f000.csv: moving it to");
+        assert!(daemon.has_logged("no room is left there"), "{:?}", daemon.log());
+        if kill {
+            daemon.kill();
+            daemon = Daemon::start(&text);
+            daemon.wait_log("cannot file f000.csv: moving it to");
+        }
+        world.make_room();
+        wait_until("all to be filed", BOUND, || world.list() == names);
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(world.dir.read(format!("small/of-its-own/{name}")), vec![b'a' + (number % 26) as u8; 10_000]);
+        }
+        assert_eq!((server.requests().len(), world.waiting()), (names.len(), 0));
+        wait_until("nothing to be left on the way", BOUND, || world.dir.list("in/.dirpost/staging").is_empty());
+        drop(daemon);
+    }
+}
+
+#[test]
+fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_room_also_after_a_restart() {
+    for kill in [false, true] {
+        let Some(world) = World::new("1m") else { return };
+        let server = Server::start(|_| Reaction::AnswerWith(422, Vec::new(), "no".into()));
+        let text = world.config(&server, "dead_letter.dir", "send.brake = 0");
+        let mut daemon = Daemon::start(&text);
+        daemon.wait_log("first look");
+        world.fill();
+        let names = world.drop_files(10, 10_000);
+        // Until that is written down, a rejected file may be sent once more after a kill. It is
+        // written down once, however often its filing fails.
+        let condemned = || {
+            let journal = world.dir.list("in/.dirpost/journal").into_iter();
+            let texts = journal.map(|name| world.dir.text(format!("in/.dirpost/journal/{name}")));
+            texts.map(|text| text.matches("\"condemned\"").count()).sum::<usize>()
+        };
+        wait_until("all to be condemned", BOUND, || condemned() == names.len());
+        daemon.wait_log("cannot file f000.csv: moving it to");
+        if kill {
+            daemon.kill();
+            daemon = Daemon::start(&text);
+            daemon.wait_log("cannot file f000.csv: moving it to");
+        }
+        world.make_room();
+        let mut expected: Vec<String> =
+            names.iter().flat_map(|name| [name.clone(), format!("{name}.reason.json")]).collect();
+        expected.sort();
+        wait_until("all to be filed", BOUND, || world.list() == expected);
+        for name in &names {
+            assert_eq!(world.dir.read(format!("small/of-its-own/{name}")).len(), 10_000);
+            let reason = world.dir.text(format!("small/of-its-own/{name}.reason.json"));
+            assert!(reason.contains("\"status\": 422"), "{reason}");
+        }
+        assert_eq!((server.requests().len(), world.waiting()), (names.len(), 0));
+        drop(daemon);
+    }
+}
+
+#[test]
+fn a_share_that_is_full_repeats_nothing_and_loses_nothing() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let watched = dir.mkdir("in");
+    let Some(_disk) = Mount::tmpfs(&watched, "1m") else { return };
+    dir.write("in/a.csv", "a");
+    let daemon = Daemon::start(&config(&watched, &server.url(), "ready.empty = \"send\""));
+    wait_until("the first one to be filed", BOUND, || dir.exists("in/.dirpost/done/a.csv"));
+    fill(&dir.join("in/.filler"));
+    // An empty file needs no room, but its line in the journal does; so does its folder in done.
+    for number in 0..40 {
+        dir.write(format!("in/sub/e{number}.csv"), "");
+    }
+    wait_until("it to have noticed", BOUND, || daemon.has_logged(DOWN) || daemon.has_logged("no room is left there"));
+    std::fs::remove_file(dir.join("in/.filler")).unwrap();
+    for number in 0..5 {
+        dir.write(format!("in/b{number}.csv"), format!("b{number}"));
+    }
+    wait_until("all to be filed", BOUND, || dir.list("in/.dirpost/done").len() == 46);
+    assert_eq!((accepted(&server).len(), repeats(&server)), (46, 0));
+}
