@@ -104,6 +104,9 @@ pub enum Step {
     Rewrite,
     Replace,
     Delete,
+    /// It goes, and comes back as it was.
+    Hide,
+    Return,
 }
 
 pub struct Writer {
@@ -120,6 +123,10 @@ pub struct World {
     pub settle: i64,
     pub mood: Mood,
     pub faulty: bool,
+    /// Delivered files stay.
+    pub keep: bool,
+    /// Files that went, and will come back.
+    pub hidden: BTreeMap<String, Node>,
     pub events: BTreeMap<(i64, u64), Event>,
     order: u64,
     next_version: Version,
@@ -141,6 +148,10 @@ pub struct World {
     pub moves: Vec<Move>,
     /// Accepted, and lost from the journal by a power cut.
     pub lost_lines: usize,
+    /// At the first crash the journal is cut after so many bytes of what is not on the disk.
+    pub cut: Option<usize>,
+    /// So many bytes were not on the disk at the first crash.
+    pub tail: Option<usize>,
     pub memory: Memory,
     /// Accepted by the endpoint: version and key, in order.
     pub accepted: Vec<(Version, String)>,
@@ -177,6 +188,8 @@ impl World {
             settle: 1_000,
             mood: Mood::Well,
             faulty: true,
+            keep: false,
+            hidden: BTreeMap::new(),
             events: BTreeMap::new(),
             order: 0,
             next_version: 0,
@@ -192,6 +205,8 @@ impl World {
             synced: 0,
             moves: Vec::new(),
             lost_lines: 0,
+            cut: None,
+            tail: None,
             memory: Memory::default(),
             accepted: Vec::new(),
             withdrawn: BTreeSet::new(),
@@ -248,6 +263,16 @@ impl World {
             Step::Delete => {
                 if let Some(old) = self.watched.remove(&name) {
                     self.withdrawn.insert(old.version);
+                }
+            }
+            Step::Hide => {
+                if let Some(node) = self.watched.remove(&name) {
+                    self.hidden.insert(name, node);
+                }
+            }
+            Step::Return => {
+                if let Some(node) = self.hidden.remove(&name) {
+                    self.watched.insert(name, node);
                 }
             }
             Step::Finish => {
@@ -398,7 +423,7 @@ impl World {
     pub fn answered(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
         if verdict == Verdict::Accepted {
             let acceptance = Acceptance { key: job.key.clone(), status: 200, marker: None };
-            self.write_down(&job.path, job.look.stamp, Record::accepted(&acceptance, false));
+            self.write_down(&job.path, job.look.stamp, Record::accepted(&acceptance, self.keep));
         }
         self.replied(job, verdict, reply)
     }
@@ -441,9 +466,12 @@ impl World {
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
         self.events.retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
-        if self.rng.below(2) == 0 {
+        let is_first = self.tail.is_none();
+        self.tail.get_or_insert(self.journal.len() - self.synced);
+        let cut = self.cut.filter(|_| is_first);
+        if self.rng.below(2) == 0 || cut.is_some() {
             self.say(|| "power cut".into());
-            self.cut_power();
+            self.cut_power(cut);
         } else {
             self.say(|| "crash".into());
         }
@@ -459,8 +487,9 @@ impl World {
     }
 
     /// Any part of what was not synced may be there all the same, but in order.
-    fn cut_power(&mut self) {
-        let kept = self.synced + self.rng.below((self.journal.len() - self.synced) as u64 + 1) as usize;
+    fn cut_power(&mut self, cut: Option<usize>) {
+        let drawn = self.rng.below((self.journal.len() - self.synced) as u64 + 1) as usize;
+        let kept = self.synced + cut.unwrap_or(drawn);
         let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
         let whole = self.journal.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
