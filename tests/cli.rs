@@ -1,6 +1,8 @@
 //! The command line: exit codes and messages.
 
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once};
+use std::time::{Duration, Instant};
+
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -66,17 +68,30 @@ fn once_ends_with_5_while_another_works() {
 }
 
 #[test]
-fn a_second_run_waits_and_takes_over() {
-    let (dir, server) = (Dir::new(), Server::accepting());
-    let mut first = Daemon::start(&config(dir.path(), &server.url(), ""));
+fn a_second_run_waits_takes_over_at_a_kill_and_repeats_only_what_was_in_flight() {
+    const FILES: usize = 300;
+    const WORKERS: usize = 4;
+    let dir = Dir::new();
+    let server = Server::start(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        Reaction::Answer(200)
+    });
+    let text = config(dir.path(), &server.url(), &format!("send.workers = {WORKERS}"));
+    let mut first = Daemon::start(&text);
     first.wait_log("first look");
-    let second = Daemon::start(&config(dir.path(), &server.url(), ""));
+    let second = Daemon::start(&text);
     second.wait_log("standby");
+    for number in 0..FILES {
+        dir.write(format!("f{number}.csv"), "x");
+    }
+    wait_until("some to be delivered", BOUND, || server.accepted_count() > FILES / 3);
     first.kill();
+    let killed = Instant::now();
     second.wait_log("the lock is free");
-    dir.write("a.csv", "a");
-    crate::util::wait_until("it to be delivered", BOUND, || dir.done().len() == 1);
-    assert_eq!(server.requests().len(), 1);
+    println!("the standby took over {:?} after the kill", killed.elapsed());
+    wait_until("all to be filed", BOUND, || dir.done().len() == FILES);
+    let repeats = server.accepted_count() - FILES;
+    assert!(repeats <= WORKERS, "{repeats} repeats");
 }
 
 #[test]
