@@ -9,8 +9,9 @@ use crate::flow::filter::OWN_FOLDER;
 use crate::flow::still::settle_time;
 use crate::run::code;
 use crate::shell::deliver::{Client, Shared};
-use crate::shell::folder::{Folder, draft_name};
+use crate::shell::folder::Folder;
 use crate::shell::share::{below, explain};
+use crate::shell::state;
 
 /// What was found.
 #[derive(Default)]
@@ -144,8 +145,7 @@ fn try_writing(folder: &Folder, own: bool) -> Result<(), String> {
     if own {
         folder.is_private()?;
     }
-    let name = draft_name();
-    folder.create(&name).and_then(|_| folder.remove(&name)).map_err(|err| explain(&err))
+    state::try_writing(folder).map_err(|err| explain(&err))
 }
 
 fn credentials(config: &Config, findings: &mut Findings) {

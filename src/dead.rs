@@ -9,11 +9,11 @@ use crate::config::Config;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Look, Rel};
 use crate::run::code;
-use crate::shell::folder::{Folder, Renamed, draft_name};
+use crate::shell::folder::{Folder, Renamed};
 use crate::shell::report::bytes;
 use crate::shell::retries;
 use crate::shell::share::{below, explain};
-use crate::shell::state::is_read_only;
+use crate::shell::state::{is_read_only, try_writing};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,15 +213,7 @@ fn retry(config: &Config, folder: &Folder, letter: &Letter) -> io::Result<()> {
 fn still_there(root: &Folder, origin: &Rel, copy: &Look) -> bool {
     let Ok(home) = root.folder(&origin.parent()) else { return false };
     let equal = home.look(origin.name()).is_ok_and(|look| look.is_some_and(|look| look.stamp == copy.stamp));
-    let draft = draft_name();
-    equal
-        && match home.create(&draft) {
-            Ok(_) => {
-                let _ = home.remove(&draft);
-                false
-            }
-            Err(err) => is_read_only(&err),
-        }
+    equal && matches!(try_writing(&home), Err(err) if is_read_only(&err))
 }
 
 fn bring_back(from: &Folder, name: &[u8], home: &Folder, to: &[u8]) -> io::Result<()> {

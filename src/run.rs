@@ -7,6 +7,7 @@
 //! hangs.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -32,7 +33,7 @@ use crate::shell::place::{Placed, Placer};
 use crate::shell::retries::Watcher;
 use crate::shell::send::{Office, deliver};
 use crate::shell::share::{OpenError, Share, below, explain};
-use crate::shell::state::{StateDir, random};
+use crate::shell::state::{self, StateDir, random};
 use crate::shell::{report, scan, signal};
 
 /// How it is run.
@@ -202,10 +203,8 @@ fn open(
 
 fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     let (share, state) = Share::open(config, adopt)?;
-    let (journal, replay) = Journal::open(&state.folder, clock::wall()).map_err(|err| {
-        let path = config.state.dir.join("journal");
-        OpenError::Fault(format!("{}: {}", path.display(), explain(&err)))
-    })?;
+    let (journal, replay) = Journal::open(&state.folder, clock::wall())
+        .map_err(|err| state::fault(&config.state.dir.join("journal"), &err))?;
     let past = Past { live: replay.live, memory: memory::read(&state.folder), ..Past::default() };
     Ok(Box::new(Opened { share, state, journal, past, unreadable: replay.unreadable }))
 }
@@ -264,6 +263,8 @@ struct Daemon {
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
     patience: Duration,
+    /// When a worker last read something to send.
+    pulse: Arc<AtomicI64>,
     sleep: Sleep,
     _state: StateDir,
 }
@@ -284,7 +285,8 @@ impl Daemon {
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
-        let office = office(config, &policy, &share, &journal, orders.clone());
+        let pulse = Arc::new(AtomicI64::new(i64::MIN));
+        let office = office(config, &policy, &share, &journal, Arc::clone(&pulse), orders.clone());
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
@@ -305,6 +307,7 @@ impl Daemon {
             orders,
             filing: 0,
             closing: None,
+            pulse,
             patience: config.send.response_timeout + config.send.stall_timeout,
             sleep: Sleep::new(now),
             _state: state,
@@ -339,6 +342,7 @@ impl Daemon {
                     next = inbox.try_recv().ok();
                 }
             }
+            self.put_off_closing();
             if self.closing.is_some_and(|until| now.mono >= until || self.is_idle()) {
                 return Ended::Anew(Box::new(self.close(now)));
             }
@@ -400,6 +404,14 @@ impl Daemon {
         self.free.len() == self.workers.len() && self.filing == 0
     }
 
+    /// A long upload that goes on is waited for.
+    fn put_off_closing(&mut self) {
+        if let Some(until) = &mut self.closing {
+            let pulse = Mono(self.pulse.load(Ordering::Relaxed));
+            *until = (*until).max(pulse + self.patience + CLOSING);
+        }
+    }
+
     /// Lets the journal be finished, if its share lets it.
     fn put_down(&self) {
         let (done, wait) = channel();
@@ -455,6 +467,7 @@ fn office(
     policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
+    pulse: Arc<AtomicI64>,
     orders: Sender<Order>,
 ) -> Arc<Office> {
     Arc::new(Office {
@@ -464,6 +477,7 @@ fn office(
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
+        pulse,
         written: Box::new(move || drop(orders.send(Order::Sync))),
     })
 }
@@ -597,10 +611,18 @@ fn spawn_placer(
     let body = move || {
         let mut last: Option<Instant> = None;
         let mut trouble: Option<Trouble> = None;
+        let mut low = false;
         loop {
+            if journal.is_low() && !watch_room(&journal, &mut low, &inbox) {
+                return;
+            }
             // A line that came during an fsync, or from here, has woken nobody.
-            let pause = if trouble.is_some() { AGAIN } else { SYNC };
-            let first = match orders.recv_timeout(if journal.is_pending() { pause } else { Duration::MAX }) {
+            let pause = match (journal.is_pending() || low, &trouble) {
+                (false, _) => Duration::MAX,
+                (true, None) => SYNC,
+                (true, Some(_)) => AGAIN,
+            };
+            let first = match orders.recv_timeout(pause) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => Order::Sync,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -661,6 +683,18 @@ fn spawn_placer(
     if let Err(why) = spawn("file", body) {
         log::error!(target: "dirpost", "{why}");
     }
+}
+
+/// Tells the engine that the journal has used its reserve up, and when it is there again. Gives
+/// whether anybody listens.
+fn watch_room(journal: &Journal, low: &mut bool, inbox: &SyncSender<Message>) -> bool {
+    let restored = journal.restore_reserve();
+    let said = match &restored {
+        Ok(()) => Some(Ok(())),
+        Err(err) => (!*low).then(|| Err(explain(err))),
+    };
+    *low = restored.is_err();
+    said.is_none_or(|room| inbox.send(Message::Input(Input::Room(room))).is_ok())
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub enum Input {
     Command(Command),
     /// A scan has found, as it began, that the lock is still this process's.
     Confirmed,
+    /// Whether the journal has room for the lines of all that may be in flight. To be said when that
+    /// changes.
+    Room(Result<(), String>),
     /// The machine was suspended for so long.
     Slept(Duration),
     /// All is about to be opened anew.

@@ -9,15 +9,20 @@
 //!   file: a second fsync of the same one would lie.
 //! - A line that could be written in part only is closed by a newline before the next one,
 //!   so that it spoils no other.
+//! - A full disk stops deliveries before it can cause repeats: room for the lines of what is in
+//!   flight is set aside ([`reserve`]), and nothing is sent while it is not there.
 //! - A file that has grown is rewritten without what is filed. What that costs is in
 //!   `docs/journal.md`; lines are appended meanwhile. Where it fails, the journal is only
 //!   longer than it needs to be.
+
+mod reserve;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::reserve::Reserve;
 use crate::flow::file::Rel;
 use crate::flow::record::Replay;
 use crate::flow::time::{Mono, Wall};
@@ -31,6 +36,7 @@ use crate::shell::share::explain;
 pub struct Journal {
     folder: Folder,
     inner: Mutex<Inner>,
+    reserve: Reserve,
     /// It cannot be rewritten: since when, and when that is tried again.
     stuck: Mutex<Option<(Trouble, Mono)>>,
 }
@@ -103,6 +109,7 @@ impl Journal {
         let folder = state.make(&Rel::new(b"journal"))?;
         let numbers = numbers(&folder)?;
         let replay = read(&folder, &numbers)?;
+        let reserve = Reserve::new(&folder)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let (file, size) = begin(&folder, number, &replay.lines(now))?;
         for old in numbers {
@@ -113,19 +120,37 @@ impl Journal {
             let _ = folder.remove(draft);
         }
         let inner = Inner::new(file, number, size);
-        Ok((Journal { folder, inner: Mutex::new(inner), stuck: Mutex::new(None) }, replay))
+        Ok((Journal { folder, inner: Mutex::new(inner), reserve, stuck: Mutex::new(None) }, replay))
     }
 
-    /// Hands whole lines to the kernel. True if they are the first since the last fsync.
+    /// Hands whole lines to the kernel. True if they are the first since the last fsync, or took
+    /// from the reserve.
     ///
     /// # Errors
     /// Of `write`. Then none of the lines counts.
     pub fn append(&self, lines: &[u8]) -> io::Result<bool> {
         let mut inner = self.lock();
         let first = inner.unsynced.is_empty();
-        inner.pay()?;
-        inner.write(lines)?;
-        Ok(first)
+        match inner.pay().and_then(|()| inner.write(lines)) {
+            Ok(()) => Ok(first),
+            Err(err) if self.reserve.give_up(&self.folder, &err) => {
+                inner.pay().and_then(|()| inner.write(lines)).map(|()| true)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whether the room for the lines of what is in flight is used up.
+    pub fn is_low(&self) -> bool {
+        !self.reserve.is_there()
+    }
+
+    /// Sets that room aside again.
+    ///
+    /// # Errors
+    /// Of the calls; as long as the disk is full.
+    pub fn restore_reserve(&self) -> io::Result<()> {
+        self.reserve.restore(&self.folder)
     }
 
     /// The same, for lines that must not be dropped: after an error they are written before
@@ -181,7 +206,13 @@ impl Journal {
     fn move_on(&self) -> io::Result<()> {
         let mut inner = self.lock();
         let number = inner.number + 1;
-        let (file, size) = begin(&self.folder, number, &inner.unsynced)?;
+        let (file, size) = begin(&self.folder, number, &inner.unsynced).or_else(|err| {
+            if self.reserve.give_up(&self.folder, &err) {
+                begin(&self.folder, number, &inner.unsynced)
+            } else {
+                Err(err)
+            }
+        })?;
         let compact_at = inner.compact_at;
         inner.replace(Inner { compact_at, ..Inner::new(file, number, size) });
         Ok(())

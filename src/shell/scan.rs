@@ -149,6 +149,7 @@ fn into_io(err: walkdir::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::share::OpenError;
     use crate::shell::testing::TempDir;
     use std::cell::RefCell;
     use std::path::Path;
@@ -156,7 +157,13 @@ mod tests {
     fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
         tune(&mut config);
-        let (share, _state) = Share::open(&config, false).unwrap_or_else(|_| panic!("it opens"));
+        // A process that another test is about to start may hold the lock of the last call.
+        let (share, _state) = loop {
+            match Share::open(&config, false) {
+                Err(OpenError::Locked(_)) => std::thread::yield_now(),
+                other => break other.expect("it opens"),
+            }
+        };
         let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
         let found = RefCell::new(Vec::new());
         scan(&share, &filter, &mut || None, &|input| {

@@ -114,8 +114,32 @@ pub fn open(config: &Config, root: &Folder, is_mount: bool, adopt: bool) -> Resu
     Ok((StateDir { folder: Arc::new(folder), id, _lock: lock }, Found { mark, read_only, holder }))
 }
 
-fn fault(path: &Path, err: &io::Error) -> OpenError {
-    OpenError::Fault(format!("{}: {}", path.display(), explain(err)))
+/// What it means that `path` cannot be used: what somebody has to change is a fault; all else, such
+/// as a full disk or a share that answers with an error, may be over by itself.
+pub fn fault(path: &Path, err: &io::Error) -> OpenError {
+    use io::ErrorKind::{
+        InvalidData, InvalidInput, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem, Unsupported,
+    };
+    let why = format!("{}: {}", path.display(), explain(err));
+    match err.kind() {
+        InvalidData | InvalidInput | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem
+        | Unsupported => OpenError::Fault(why),
+        _ if is_link(err) => OpenError::Fault(why),
+        _ => OpenError::Away(why),
+    }
+}
+
+/// A link where a folder should be: ELOOP, on FreeBSD EMLINK (open(2)); Linux says `NotADirectory`.
+fn is_link(err: &io::Error) -> bool {
+    #[cfg(unix)]
+    return [rustix::io::Errno::LOOP, rustix::io::Errno::MLINK]
+        .iter()
+        .any(|errno| err.raw_os_error() == Some(errno.raw_os_error()));
+    #[cfg(not(unix))]
+    {
+        let _ = err;
+        false
+    }
 }
 
 fn away(config: &Config, why: &str) -> OpenError {
@@ -167,10 +191,10 @@ fn open_own(
         Err(err) => return Err(fault(path, &err)),
     };
     let made = match own {
-        Some(own) => match own.append(b"lock") {
-            Ok(_) => return private(own, path).map(Own::Writable),
+        Some(own) => match try_writing(&own) {
             Err(err) if may_read_only && is_read_only(&err) => return Ok(Own::ReadOnly(Some(own))),
-            Err(err) => private(own, path).and(Err(fault(&path.join("lock"), &err))),
+            Ok(()) => return private(own, path).map(Own::Writable),
+            Err(err) => private(own, path).and(Err(fault(path, &err))),
         },
         // The share was without a mark, and stays so.
         None if may_read_only && !adopt && known.is_some_and(|known| known.unmarked.is_some()) => {
@@ -189,6 +213,16 @@ fn open_own(
         )),
         other => other,
     })
+}
+
+/// Makes a file of a name that nobody knows, and removes it.
+///
+/// # Errors
+/// Of the calls.
+pub fn try_writing(folder: &Folder) -> io::Result<()> {
+    let name = draft_name();
+    folder.create(&name)?;
+    folder.remove(&name)
 }
 
 /// Whether an error says that this user may not write there.

@@ -78,11 +78,13 @@ pub struct Engine {
     finished: bool,
     /// All is about to be opened anew: nothing more is handed out.
     closing: bool,
+    /// The journal has no room for more than what is in flight.
+    low: bool,
     /// Another process may hold the lock by now: a scan after this one has to see that it
     /// is still ours.
     doubt: Option<u64>,
-    /// What an earlier process knew of files that were not seen yet.
-    recalled: BTreeMap<Rel, memory::File>,
+    /// What an earlier process knew of files that were not seen yet, by folder.
+    recalled: BTreeMap<Rel, BTreeMap<Rel, memory::File>>,
     /// When what was learned is written down.
     save_at: Option<Mono>,
     /// Condemned, copied to dead-letter, and still at their places; with the keys they had.
@@ -142,6 +144,7 @@ impl Engine {
             stop: None,
             finished: false,
             closing: false,
+            low: false,
             doubt: None,
             recalled: BTreeMap::new(),
             save_at: None,
@@ -165,6 +168,7 @@ impl Engine {
                 self.note(Note::Slept { time });
                 self.doubt_lock(now);
             }
+            Input::Room(room) => self.on_room(room, now),
             Input::Closing(why) => self.on_closing(why, now),
             Input::Listed(folder) => self.on_listed(folder, now),
             Input::Scanned(result) => self.on_scanned(result, now),
@@ -224,7 +228,7 @@ impl Engine {
 
     /// Whether anything may be written: on the share, or to where files go from there.
     fn may_file(&self) -> bool {
-        self.share_trouble.is_none() && self.doubt.is_none() && !self.closing
+        self.share_trouble.is_none() && self.doubt.is_none() && !self.closing && !self.low
     }
 
     fn may_work(&self) -> bool {
@@ -331,6 +335,7 @@ impl Engine {
                 }
             }
         }
+        self.forget_recalled(&folder.path);
         if !lines.is_empty() {
             self.effects.push(Effect::Write(lines));
         }

@@ -296,10 +296,8 @@ impl Engine {
         let Some(motion) = self.motions.get(file) else { return };
         let Some(filing) = motion.filing.clone() else { return };
         let path = motion.path.clone();
-        if !matches!(filed, Filed::Unwritten(_))
-            && let Some(trouble) = self.journal_trouble.take()
-        {
-            self.note(Note::JournalBack { since: now.mono.since(trouble.since) });
+        if !matches!(filed, Filed::Unwritten(_)) && !self.low {
+            self.journal_back(now);
         }
         match filed {
             Filed::Away { to } => {
@@ -377,6 +375,20 @@ impl Engine {
     fn leave(&mut self, file: FileNo) {
         if let Some(motion) = self.drop_file(file) {
             self.tree.set_left(&motion.path, self.scan.running.map(|_| self.scan.number));
+        }
+    }
+
+    pub(super) fn on_room(&mut self, room: Result<(), String>, now: Now) {
+        self.low = room.is_err();
+        match room {
+            Ok(()) => self.journal_back(now),
+            Err(why) => self.journal_down(why, now),
+        }
+    }
+
+    fn journal_back(&mut self, now: Now) {
+        if let Some(trouble) = self.journal_trouble.take() {
+            self.note(Note::JournalBack { since: now.mono.since(trouble.since) });
         }
     }
 

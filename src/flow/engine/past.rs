@@ -21,7 +21,7 @@ pub struct Past {
     /// What the journal says.
     pub live: BTreeMap<Rel, Live>,
     pub memory: Memory,
-    /// What an engine of the same process had to file away; the journal may not know of it.
+    /// What an engine of the same process had to file away and the journal could not be told of.
     pub filings: Vec<Filing>,
     /// What an engine of the same process has counted.
     pub tally: Tally,
@@ -86,13 +86,19 @@ impl Engine {
             let (since, again_in) = (now.mono.since(closed.since), closed.next.since(now.mono));
             self.note(Note::GateRemembered { since, again_in });
         }
-        self.recalled = files.into_iter().map(|file| (file.path.clone(), file)).collect();
+        for file in files {
+            self.recalled.entry(file.path.parent()).or_default().insert(file.path.clone(), file);
+        }
     }
 
     /// What an earlier process knew of this version, when it is seen for the first time.
     pub(super) fn recall_file(&mut self, file: FileNo, now: Mono) {
         let Some(motion) = self.motions.get_mut(file) else { return };
-        let Some(known) = self.recalled.remove(&motion.path) else { return };
+        if self.recalled.is_empty() {
+            return;
+        }
+        let folder = self.recalled.get_mut(&motion.path.parent());
+        let Some(known) = folder.and_then(|files| files.remove(&motion.path)) else { return };
         motion.used_marker = motion.used_marker.or(known.used_marker);
         if known.stamp != motion.still.look.stamp {
             return;
@@ -106,6 +112,12 @@ impl Engine {
         motion.unfinished = known.unfinished;
         motion.not_before = known.not_before;
         self.gate.recall_part(file, known.at_gate);
+    }
+
+    /// What was known of files in `folder`, which was listed by now, and was not taken up, is not
+    /// of what is there.
+    pub(super) fn forget_recalled(&mut self, folder: &Rel) {
+        self.recalled.remove(folder);
     }
 
     /// Something was learned that the next process should know.
@@ -148,7 +160,7 @@ impl Engine {
             files.push(self.file_memory(file, motion));
         }
         // What was not listed since the start is known all the same.
-        files.extend(self.recalled.values().cloned());
+        files.extend(self.recalled.values().flat_map(BTreeMap::values).cloned());
         Memory { endpoint, files, stepped: false }
     }
 

@@ -15,6 +15,12 @@ fn filed(name: &str) -> Vec<u8> {
     Record::line(&Rel::new(name.as_bytes()), Stamp { size: 1, mtime: NOW }, NOW, Event::Filed)
 }
 
+/// How many files of lines there are, and drafts.
+fn files(dir: &TempDir) -> usize {
+    let names = std::fs::read_dir(dir.path().join("journal")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name != "reserve").count()
+}
+
 #[test]
 fn what_was_appended_is_there_after_a_restart_and_old_files_are_gone() {
     let dir = TempDir::new();
@@ -27,7 +33,7 @@ fn what_was_appended_is_there_after_a_restart_and_old_files_are_gone() {
         journal.append(&filed("gone")).unwrap();
         journal.sync(NOW).unwrap();
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("journal")).unwrap().count(), 1);
+    assert_eq!(files(&dir), 1);
 }
 
 #[test]
@@ -56,7 +62,7 @@ fn a_journal_that_grows_is_rewritten_to_what_is_live() {
     }
     journal.sync(NOW).unwrap();
     assert!(journal.lock().size < 1_000);
-    assert_eq!(std::fs::read_dir(dir.path().join("journal")).unwrap().count(), 1);
+    assert_eq!(files(&dir), 1);
     journal.append(&accepted("after")).unwrap();
     let (_, replay) = Journal::open(&state, NOW).unwrap();
     assert_eq!(replay.live.len(), 2);
@@ -81,7 +87,7 @@ fn a_rewriting_that_fails_is_no_error_of_the_lines_leaves_no_draft_and_is_tried_
     std::fs::write(&next, "").unwrap();
     journal.sync(NOW).unwrap();
     assert!(!journal.is_pending());
-    assert_eq!(std::fs::read_dir(dir.path().join("journal")).unwrap().count(), 2);
+    assert_eq!(files(&dir), 2);
     std::fs::remove_file(&next).unwrap();
     journal.append(&accepted("more")).unwrap();
     journal.sync(NOW).unwrap();
@@ -181,4 +187,19 @@ fn what_a_rewriting_costs() {
         });
         eprintln!("the longest append meanwhile: {longest:?}");
     }
+}
+
+#[test]
+fn room_is_set_aside_and_given_up_once_when_the_disk_is_full() {
+    let dir = TempDir::new();
+    let state = Folder::at(dir.path()).unwrap();
+    let (journal, _) = Journal::open(&state, NOW).unwrap();
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    assert!(!journal.is_low() && dir.path().join("journal/reserve").exists());
+    assert!(!journal.reserve.give_up(&journal.folder, &io::ErrorKind::PermissionDenied.into()));
+    assert!(journal.reserve.give_up(&journal.folder, &full));
+    assert!(journal.is_low() && !dir.path().join("journal/reserve").exists());
+    assert!(!journal.reserve.give_up(&journal.folder, &full));
+    journal.restore_reserve().unwrap();
+    assert!(!journal.is_low() && dir.path().join("journal/reserve").metadata().unwrap().len() == 64 * 1024);
 }
