@@ -91,9 +91,10 @@ impl Dir {
         self.list(".dirpost/done")
     }
 
-    /// Without the reason files.
+    /// Without the reason files, and what is just being written.
     pub fn dead(&self) -> Vec<String> {
-        self.list(".dirpost/dead-letter").into_iter().filter(|name| !name.ends_with(".reason.json")).collect()
+        let other = |name: &String| name.ends_with(".reason.json") || name.contains(".draft-");
+        self.list(".dirpost/dead-letter").into_iter().filter(|name| !other(name)).collect()
     }
 
     /// What the reason file of a dead letter says.
