@@ -108,12 +108,16 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
     }
     let started = clock::now().mono;
     let mut past: Option<Past> = None;
+    let until = if let Mode::Once { deadline, .. } = mode { Some(started + deadline) } else { None };
+    let mut opening = Opening { adopt, anew: false, until };
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let mut opened = match open(config, mode, adopt, &send, &inbox) {
+        let mut opened = match open(config, mode, opening, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
         };
+        // It was said of the folder as it was at the start.
+        opening = Opening { adopt: false, anew: true, ..opening };
         if let Some(past) = past.take() {
             // What this process knows is newer than what it has written down.
             opened.past = Past { live: opened.past.live, ..past };
@@ -135,7 +139,7 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         *current.lock().expect("no thread panics with it") = send;
         let stop = inbox.try_iter().any(|message| matches!(message, Message::Input(Input::Command(Command::Stop))));
         if stop {
-            return ExitCode::SUCCESS;
+            return stopped(mode);
         }
         inbox = next;
     }
@@ -146,11 +150,26 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::from(code::FAILED)
 }
 
+/// It was stopped while it did not know what is there.
+fn stopped(mode: Mode) -> ExitCode {
+    if mode == Mode::Run { ExitCode::SUCCESS } else { ExitCode::from(code::LEFT) }
+}
+
+/// How everything is opened.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    adopt: bool,
+    /// It was open before.
+    anew: bool,
+    /// `once` waits no longer than this.
+    until: Option<Mono>,
+}
+
 /// Opens everything; waits, in `run`, for a folder that is missing and for the lock.
 fn open(
     config: &Config,
     mode: Mode,
-    adopt: bool,
+    opening: Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
 ) -> Result<Box<Opened>, ExitCode> {
@@ -159,8 +178,8 @@ fn open(
     loop {
         let (own, reply) = (config.clone(), send.clone());
         // In a thread of its own: on a hung share this may take as long as the share likes.
-        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, adopt)))));
-        let pause = match wait_opened(inbox)? {
+        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, opening.adopt)))));
+        let pause = match wait_opened(inbox, mode, opening.until)? {
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
@@ -170,8 +189,9 @@ fn open(
                 }
                 return Ok(opened);
             }
-            Err(OpenError::Fault(why)) => return Err(fail(&why)),
-            Err(OpenError::Away(why)) => {
+            // What was in order once is so again when its share is.
+            Err(OpenError::Fault(why)) if !(opening.anew && mode == Mode::Run) => return Err(fail(&why)),
+            Err(OpenError::Away(why) | OpenError::Fault(why)) => {
                 if mode != Mode::Run {
                     log::error!(target: "dirpost", "share: {why}");
                     return Err(ExitCode::from(code::LEFT));
@@ -210,11 +230,22 @@ fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     Ok(Box::new(Opened { share, state, journal, past, unreadable: replay.unreadable }))
 }
 
-fn wait_opened(inbox: &Receiver<Message>) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
+fn wait_opened(
+    inbox: &Receiver<Message>,
+    mode: Mode,
+    until: Option<Mono>,
+) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
     loop {
-        match inbox.recv() {
+        let wait = until.map_or(Duration::MAX, |until| until.since(clock::now().mono));
+        match inbox.recv_timeout(wait) {
             Ok(Message::Opened(result)) => return Ok(result),
-            Ok(Message::Input(Input::Command(Command::Stop))) | Err(_) => return Err(ExitCode::SUCCESS),
+            Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(stopped(mode));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                log::error!(target: "dirpost", "share: opening it hangs, and the deadline is over");
+                return Err(ExitCode::from(code::LEFT));
+            }
             Ok(_) => {}
         }
     }

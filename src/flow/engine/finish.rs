@@ -76,7 +76,8 @@ impl Engine {
         let how = match (self.policy.ending, how) {
             (Ending::Never, how) => how,
             (Ending::Once { .. }, _) if self.tally.condemned > 0 => Finish::Dead,
-            (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 => Finish::Left,
+            // Before the first look is over nobody knows what is there.
+            (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 || self.scan.completed == 0 => Finish::Left,
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };

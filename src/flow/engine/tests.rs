@@ -327,6 +327,20 @@ fn without_waiting_a_file_goes_once_the_looks_of_all_runs_add_up_to_the_settle_t
 }
 
 #[test]
+fn a_run_that_ends_before_its_first_look_is_over_does_not_say_that_all_is_done() {
+    for stop in [false, true] {
+        let mut engine = Engine::new(once(60_000), 1, at(0));
+        engine.on(at(0), Input::Tick);
+        let (now, input) = if stop { (5, Input::Command(Command::Stop)) } else { (60_000, Input::Tick) };
+        let end = engine.on(at(now), input).into_iter().find_map(|effect| match effect {
+            Effect::Finish(how) => Some(how),
+            _ => None,
+        });
+        assert_eq!(end, Some(Finish::Left));
+    }
+}
+
+#[test]
 fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let (mut engine, sent) = started(policy(), &["a"]);
     let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
