@@ -112,15 +112,17 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
     let mut opening = Opening { adopt, anew: false, until };
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let mut opened = match open(config, mode, opening, &send, &inbox) {
+        let (mut opened, stood_by) = match open(config, mode, opening, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
         };
         // It was said of the folder as it was at the start.
         opening = Opening { adopt: false, anew: true, ..opening };
         if let Some(past) = past.take() {
-            // What this process knows is newer than what it has written down.
-            opened.past = Past { live: opened.past.live, ..past };
+            let Past { live, memory, .. } = opened.past;
+            // What this process knows is newer than what it has written down, but not than what
+            // another has that has worked meanwhile.
+            opened.past = Past { live, memory: if stood_by { memory } else { past.memory }, ..past };
         }
         let ended = match Daemon::start(config, mode, started, *opened, &send) {
             Ok(mut daemon) => {
@@ -165,14 +167,15 @@ struct Opening {
     until: Option<Mono>,
 }
 
-/// Opens everything; waits, in `run`, for a folder that is missing and for the lock.
+/// Opens everything; waits, in `run`, for a folder that is missing and for the lock. Says whether
+/// another had the lock meanwhile.
 fn open(
     config: &Config,
     mode: Mode,
     opening: Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
-) -> Result<Box<Opened>, ExitCode> {
+) -> Result<(Box<Opened>, bool), ExitCode> {
     let mut away: Option<Trouble> = None;
     let mut standby = false;
     loop {
@@ -187,7 +190,7 @@ fn open(
                     let since = clock::now().mono.since(trouble.since);
                     log::info!(target: "dirpost", "share: there after {}", report::span(since));
                 }
-                return Ok(opened);
+                return Ok((opened, standby));
             }
             // What was in order once is so again when its share is.
             Err(OpenError::Fault(why)) if !(opening.anew && mode == Mode::Run) => return Err(fail(&why)),
@@ -371,7 +374,7 @@ impl Daemon {
                 }
             }
             if self.closing.is_some_and(|until| now.mono >= until || self.is_idle()) {
-                return Ended::Anew(Box::new(self.close(now)));
+                return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
             let now = clock::now();
@@ -440,12 +443,22 @@ impl Daemon {
     }
 
     /// What the next engine goes on with.
-    fn close(&mut self, now: crate::flow::time::Now) -> Past {
+    fn close(&mut self, inbox: &Receiver<Message>) -> Ended {
         if !self.is_idle() {
             log::warn!(target: "dirpost", "something still hangs on the share as it was: it is opened anew all the same");
         }
         self.put_down();
-        self.engine.past(now)
+        // What has come meanwhile is known as well: else it would be filed, or sent, once more.
+        for message in inbox.try_iter() {
+            let stop = matches!(message, Message::Input(Input::Command(Command::Stop)));
+            if let Some(finish) = self.turn(clock::now(), message) {
+                return Ended::Left(self.leave(finish));
+            }
+            if stop {
+                return Ended::Left(stopped(self.mode));
+            }
+        }
+        Ended::Anew(Box::new(self.engine.past(clock::now())))
     }
 
     /// Closes everything. On a share that hangs a close hangs as well: at the end of the process

@@ -276,6 +276,46 @@ fn what_is_accepted_while_the_share_is_away_is_filed_when_it_is_back() {
     assert!(files(&engine.resume(past, at(now + 3_000))));
 }
 
+#[test]
+fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_inodes() {
+    let mut engine = Engine::new(policy(), 1, at(0));
+    engine.on(at(0), Input::Tick);
+    let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, ino: 7, dev: 8, ..Look::default() };
+    let mut content = Content::default();
+    content.files.push(b"a", look.stamp);
+    content.looks.push(look);
+    let sent = deliveries(engine.on(at(0), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
+    // The share goes, and the journal with it.
+    engine.on(at(1), Input::Scanned(Err("it is away".into())));
+    let Delivered::Replied { verdict, reply, took, .. } = accepted() else { panic!() };
+    let unwritten = Delivered::Replied { verdict, reply, took, journaled: Err("EIO".into()) };
+    engine.on(at(2), Input::Delivered(sent[0].file, unwritten));
+    let past = engine.past(at(3));
+    let effects = Engine::new(policy(), 1, at(3)).resume(past, at(3));
+    let filed = effects.iter().find_map(|effect| if let Effect::File(filing) = effect { Some(filing) } else { None });
+    let filed = filed.expect("it was accepted");
+    assert!(filed.unwritten.is_some());
+    assert_eq!(filed.look, Look { stamp: look.stamp, ..Look::default() });
+}
+
+#[test]
+fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
+    let (engine, _) = started(policy(), &[]);
+    let past = engine.past(at(10));
+    // An hour ahead; what was written just before seems an hour old.
+    let ahead = |mono: i64| Now { mono: Mono(mono), wall: Wall(at(mono).wall.0 + 3_600_000_000_000) };
+    let mut engine = Engine::new(Policy { settle: Settle::For(Duration::from_secs(5)), ..policy() }, 1, ahead(20));
+    engine.resume(past, ahead(20));
+    engine.on(ahead(21), Input::Tick);
+    let stamp = Stamp { size: 1, mtime: Wall(1) };
+    let look = Look { stamp, ctime: at(9).wall, fs: FsKind::Local, ..Look::default() };
+    let mut content = Content::default();
+    content.files.push(b"a", stamp);
+    content.looks.push(look);
+    let folder = Folder { path: Rel::root(), content: Ok(content) };
+    assert!(deliveries(engine.on(ahead(22), Input::Listed(folder))).is_empty());
+}
+
 fn once(deadline: i64) -> Policy {
     Policy {
         settle: Settle::For(Duration::from_secs(60)),
