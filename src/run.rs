@@ -299,6 +299,7 @@ struct Daemon {
     /// How long an endpoint may take to answer.
     patience: Duration,
     sleep: Sleep,
+    share: Arc<Share>,
     _state: StateDir,
 }
 
@@ -341,6 +342,7 @@ impl Daemon {
             closing: None,
             patience: config.send.response_timeout + config.send.stall_timeout,
             sleep: Sleep::new(now),
+            share,
             _state: state,
         };
         log::info!(
@@ -377,13 +379,25 @@ impl Daemon {
                 return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
+            let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
             let now = clock::now();
-            let received = match self.engine.wake_at().into_iter().chain(self.closing).min() {
+            let received = match self.engine.wake_at().into_iter().chain(closing).min() {
                 Some(wake) => inbox.recv_timeout(wake.since(now.mono)),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             next = Some(received.unwrap_or(Message::Input(Input::Tick)));
         }
+    }
+
+    /// What the endpoint has whole by now may still be answered before all is closed; what it
+    /// gets later could not be written down. Gives the next moment to look.
+    fn end_uploads(&self, until: Mono, now: Mono) -> Mono {
+        let end = until - self.patience;
+        if now < end {
+            return end;
+        }
+        self.share.end();
+        until
     }
 
     fn turn(&mut self, now: crate::flow::time::Now, message: Message) -> Option<Finish> {
