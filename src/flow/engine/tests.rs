@@ -241,16 +241,46 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
     let sent = deliveries(engine.on(at(2), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
     assert_eq!(sent.len(), 2);
     // The scan hangs. What was under way ends; it is not filed, and nothing takes its place.
-    engine.on(at(30_001), Input::Tick);
-    let effects = engine.on(at(30_002), Input::Delivered(sent[0].file, accepted()));
+    engine.on(at(30_002), Input::Tick);
+    let effects = engine.on(at(30_003), Input::Delivered(sent[0].file, accepted()));
     assert!(!files(&effects) && deliveries(effects).is_empty());
     // What the scan that hung saw of the lock is too old.
-    let effects = engine.on(at(30_003), Input::Confirmed);
+    let effects = engine.on(at(30_004), Input::Confirmed);
     assert!(!files(&effects) && deliveries(effects).is_empty());
     let now = next_scan(&mut engine, 40_000);
     assert!(deliveries(engine.on(at(now), Input::Tick)).is_empty());
     assert_eq!(deliveries(engine.on(at(now + 1), Input::Confirmed)).len(), 1);
     assert!(files(&engine.on(at(now + 1_001), Input::Tick)), "what was accepted is filed now");
+}
+
+#[test]
+fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once() {
+    let (mut engine, sent) = started(Policy { interval: Duration::from_secs(5), ..policy() }, &["a", "b", "c", "d"]);
+    let start = next_scan(&mut engine, 1);
+    let mut now = start;
+    for _ in 0..100 {
+        now += 1_000;
+        let effects = engine.on(at(now), Input::Looking);
+        let hangs = |effect: &Effect| matches!(effect, Effect::Note(Note::ScanHangs { .. }));
+        assert!(!effects.iter().any(hangs), "after {} s", (now - start) / 1_000);
+    }
+    let effects = engine.on(at(now), Input::Delivered(sent[0].file, accepted()));
+    assert!(files(&effects), "nothing is in doubt");
+    // It takes no more than a quarter of the time from now on.
+    for _ in 0..4 {
+        let end = now + 100_000;
+        while now < end {
+            now += 1_000;
+            engine.on(at(now), Input::Looking);
+        }
+        now = next_scan(&mut engine, now);
+    }
+    let end = now + 100_000;
+    while now < end {
+        now += 1_000;
+        engine.on(at(now), Input::Looking);
+    }
+    assert!(next_scan(&mut engine, now) >= now + 299_000);
 }
 
 #[test]
