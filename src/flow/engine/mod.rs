@@ -287,6 +287,10 @@ impl Engine {
     /// `path` is delivered and stays where it is.
     fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
         self.tree.set_resting(path, stamp);
+        // A retry of another version, which dead-letter has a copy of, is none of this one.
+        if self.copied.get(path).is_some_and(|(copied, _)| *copied != stamp) {
+            self.copied.remove(path);
+        }
         if let Some(marker) = marker {
             self.used_markers.insert(path.clone(), marker);
         }

@@ -126,8 +126,13 @@ impl Engine {
         }
     }
 
-    /// With `all` also the looks at files that were never tried.
+    /// With `all` also the looks at files that were never tried. Later, while another process may
+    /// hold the lock: the memory is its own then.
     pub(super) fn save(&mut self, all: bool, now: Now) {
+        if self.doubt.is_some() || self.closing {
+            self.save_at = Some(now.mono + SAVE);
+            return;
+        }
         self.save_at = None;
         let memory = self.memory(all, now);
         self.effects.push(Effect::Remember(memory));

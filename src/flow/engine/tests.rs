@@ -346,6 +346,48 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
     assert!(deliveries(engine.on(ahead(22), Input::Listed(folder))).is_empty());
 }
 
+#[test]
+fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
+    let (mut engine, sent) = started(Policy { action: Action::Keep, ..policy() }, &["a"]);
+    let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
+    let rejected = Delivered::Replied {
+        verdict: Verdict::Rejected,
+        reply: Reply::Answer(answer),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    };
+    engine.on(at(1), Input::Delivered(sent[0].file, rejected));
+    engine.on(at(2), Input::Filed(sent[0].file, Filed::Copied { to: "dead-letter/a".into() }));
+    let listed = |engine: &mut Engine, from: i64| {
+        let now = next_scan(engine, from);
+        let look = Look { stamp: Stamp { size: 2, mtime: Wall(9) }, ..Look::default() };
+        let mut content = Content::default();
+        content.files.push(b"a", look.stamp);
+        content.looks.push(look);
+        (now, deliveries(engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }))))
+    };
+    let (now, new) = listed(&mut engine, 3);
+    assert_eq!(new.len(), 1);
+    engine.on(at(now + 1), Input::Delivered(new[0].file, accepted()));
+    // `dead-letter retry` fails for the old one, for its place is taken; its line is there all the same.
+    engine.on(at(now + 2), Input::Retries(vec![(sent[0].path.clone(), sent[0].look.stamp, 1)]));
+    assert!(listed(&mut engine, now + 3).1.is_empty(), "it was delivered");
+}
+
+#[test]
+fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
+    let (mut engine, sent) = started(policy(), &["a"]);
+    engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
+    engine.on(at(2), Input::Slept(Duration::from_secs(3_600)));
+    let remembers = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+    assert!(!remembers(&engine.on(at(40_000), Input::Tick)));
+    assert!(engine.wake_at().is_some_and(|wake| wake > Mono(40_000)), "it would spin");
+    let mut stopped = Vec::new();
+    stopped.extend(engine.on(at(40_001), Input::Command(Command::Stop)));
+    stopped.extend(engine.on(at(60_000), Input::Tick));
+    assert!(stopped.iter().any(|effect| matches!(effect, Effect::Finish(_))) && !remembers(&stopped));
+}
+
 fn once(deadline: i64) -> Policy {
     Policy {
         settle: Settle::For(Duration::from_secs(60)),
