@@ -314,6 +314,7 @@ fn once_on_a_hung_share_ends_at_its_deadline_and_says_that_something_is_left() {
         }
         world.share.set(NONE);
         let _ = child.kill();
+        let _ = child.wait();
         assert_eq!(status.and_then(|status| status.code()), Some(3), "{state:?}");
     }
 }

@@ -81,6 +81,10 @@ impl Engine {
     }
 
     fn recall(&mut self, memory: Memory, now: Now) {
+        if !memory.is_empty() {
+            // What lies on the disk is of a process that has ended.
+            self.learned(now);
+        }
         let Memory { endpoint: Endpoint { gate, brake, command_brake }, files, stepped } = memory;
         self.gate.recall(&gate, now.mono);
         self.brake.recall(brake);

@@ -375,6 +375,21 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
 }
 
 #[test]
+fn what_an_earlier_process_had_learned_does_not_lie_there_for_as_long_as_this_one_runs() {
+    let memory = memory::Memory {
+        endpoint: memory::Endpoint { brake: 3, ..memory::Endpoint::default() },
+        ..memory::Memory::default()
+    };
+    let mut engine = Engine::new(policy(), 1, at(0));
+    engine.resume(Past { memory, ..Past::default() }, at(0));
+    engine.on(at(0), Input::Tick);
+    let effects = engine.on(at(29_999), Input::Scanned(Ok(())));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+    let effects = engine.on(at(30_000), Input::Tick);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+}
+
+#[test]
 fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
