@@ -112,6 +112,20 @@ fn a_reason_that_was_written_before_a_crash_does_not_stay_without_its_file() {
 }
 
 #[test]
+fn a_draft_of_a_reason_that_a_kill_has_left_does_not_stay() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "x");
+    let dead_letter = bench.dir.path().join(".dirpost/dead-letter");
+    std::fs::create_dir_all(&dead_letter).unwrap();
+    let draft = String::from_utf8(dead::draft_of_reason(b"x.csv")).unwrap();
+    std::fs::write(dead_letter.join(draft), "{\"pa").unwrap();
+    let job = Filing { resumed: Some(Moving::default()), ..filing(1, "x.csv", look, dead()) };
+    bench.placer.place(&[job]);
+    assert!(bench.has(".dirpost/dead-letter/x.csv.reason.json"));
+    assert_eq!(std::fs::read_dir(dead_letter).unwrap().count(), 2);
+}
+
+#[test]
 fn after_a_crash_a_name_that_went_to_another_file_is_left_to_it() {
     let bench = bench(|_| {});
     let look = bench.write("x.csv", "mine");
