@@ -109,15 +109,21 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
     }
     let started = clock::now().mono;
     let mut past: Option<Past> = None;
+    let until = if let Mode::Once { deadline, .. } = mode { Some(started + deadline) } else { None };
+    let mut opening = Opening { adopt, anew: false, until };
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let mut opened = match open(config, mode, adopt, &send, &inbox) {
+        let (mut opened, stood_by) = match open(config, mode, opening, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
         };
+        // It was said of the folder as it was at the start.
+        opening = Opening { adopt: false, anew: true, ..opening };
         if let Some(past) = past.take() {
-            // What this process knows is newer than what it has written down.
-            opened.past = Past { live: opened.past.live, ..past };
+            let Past { live, memory, .. } = opened.past;
+            // What this process knows is newer than what it has written down, but not than what
+            // another has that has worked meanwhile.
+            opened.past = Past { live, memory: if stood_by { memory } else { past.memory }, ..past };
         }
         let ended = match Daemon::start(config, mode, started, *opened, &send) {
             Ok(mut daemon) => {
@@ -136,7 +142,7 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         *current.lock().expect("no thread panics with it") = send;
         let stop = inbox.try_iter().any(|message| matches!(message, Message::Input(Input::Command(Command::Stop))));
         if stop {
-            return ExitCode::SUCCESS;
+            return stopped(mode);
         }
         inbox = next;
     }
@@ -147,21 +153,37 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::from(code::FAILED)
 }
 
-/// Opens everything; waits, in `run`, for a folder that is missing and for the lock.
+/// It was stopped while it did not know what is there.
+fn stopped(mode: Mode) -> ExitCode {
+    if mode == Mode::Run { ExitCode::SUCCESS } else { ExitCode::from(code::LEFT) }
+}
+
+/// How everything is opened.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    adopt: bool,
+    /// It was open before.
+    anew: bool,
+    /// `once` waits no longer than this.
+    until: Option<Mono>,
+}
+
+/// Opens everything; waits, in `run`, for a folder that is missing and for the lock. Says whether
+/// another had the lock meanwhile.
 fn open(
     config: &Config,
     mode: Mode,
-    adopt: bool,
+    opening: Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
-) -> Result<Box<Opened>, ExitCode> {
+) -> Result<(Box<Opened>, bool), ExitCode> {
     let mut away: Option<Trouble> = None;
     let mut standby = false;
     loop {
         let (own, reply) = (config.clone(), send.clone());
         // In a thread of its own: on a hung share this may take as long as the share likes.
-        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, adopt)))));
-        let pause = match wait_opened(inbox)? {
+        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, opening.adopt)))));
+        let pause = match wait_opened(inbox, mode, opening.until)? {
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
@@ -169,10 +191,11 @@ fn open(
                     let since = clock::now().mono.since(trouble.since);
                     log::info!(target: "dirpost", "share: there after {}", report::span(since));
                 }
-                return Ok(opened);
+                return Ok((opened, standby));
             }
-            Err(OpenError::Fault(why)) => return Err(fail(&why)),
-            Err(OpenError::Away(why)) => {
+            // What was in order once is so again when its share is.
+            Err(OpenError::Fault(why)) if !(opening.anew && mode == Mode::Run) => return Err(fail(&why)),
+            Err(OpenError::Away(why) | OpenError::Fault(why)) => {
                 if mode != Mode::Run {
                     log::error!(target: "dirpost", "share: {why}");
                     return Err(ExitCode::from(code::LEFT));
@@ -209,11 +232,22 @@ fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     Ok(Box::new(Opened { share, state, journal, past, unreadable: replay.unreadable }))
 }
 
-fn wait_opened(inbox: &Receiver<Message>) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
+fn wait_opened(
+    inbox: &Receiver<Message>,
+    mode: Mode,
+    until: Option<Mono>,
+) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
     loop {
-        match inbox.recv() {
+        let wait = until.map_or(Duration::MAX, |until| until.since(clock::now().mono));
+        match inbox.recv_timeout(wait) {
             Ok(Message::Opened(result)) => return Ok(result),
-            Ok(Message::Input(Input::Command(Command::Stop))) | Err(_) => return Err(ExitCode::SUCCESS),
+            Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(stopped(mode));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                log::error!(target: "dirpost", "share: opening it hangs, and the deadline is over");
+                return Err(ExitCode::from(code::LEFT));
+            }
             Ok(_) => {}
         }
     }
@@ -266,6 +300,7 @@ struct Daemon {
     /// When a worker last read something to send.
     pulse: Arc<AtomicI64>,
     sleep: Sleep,
+    share: Arc<Share>,
     _state: StateDir,
 }
 
@@ -310,6 +345,7 @@ impl Daemon {
             pulse,
             patience: config.send.response_timeout + config.send.stall_timeout,
             sleep: Sleep::new(now),
+            share,
             _state: state,
         };
         log::info!(
@@ -344,16 +380,28 @@ impl Daemon {
             }
             self.put_off_closing();
             if self.closing.is_some_and(|until| now.mono >= until || self.is_idle()) {
-                return Ended::Anew(Box::new(self.close(now)));
+                return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
+            let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
             let now = clock::now();
-            let received = match self.engine.wake_at().into_iter().chain(self.closing).min() {
+            let received = match self.engine.wake_at().into_iter().chain(closing).min() {
                 Some(wake) => inbox.recv_timeout(wake.since(now.mono)),
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             next = Some(received.unwrap_or(Message::Input(Input::Tick)));
         }
+    }
+
+    /// What the endpoint has whole by now may still be answered before all is closed; what it
+    /// gets later could not be written down. Gives the next moment to look.
+    fn end_uploads(&self, until: Mono, now: Mono) -> Mono {
+        let end = until - self.patience;
+        if now < end {
+            return end;
+        }
+        self.share.end();
+        until
     }
 
     fn turn(&mut self, now: crate::flow::time::Now, message: Message) -> Option<Finish> {
@@ -421,12 +469,22 @@ impl Daemon {
     }
 
     /// What the next engine goes on with.
-    fn close(&mut self, now: crate::flow::time::Now) -> Past {
+    fn close(&mut self, inbox: &Receiver<Message>) -> Ended {
         if !self.is_idle() {
             log::warn!(target: "dirpost", "something still hangs on the share as it was: it is opened anew all the same");
         }
         self.put_down();
-        self.engine.past(now)
+        // What has come meanwhile is known as well: else it would be filed, or sent, once more.
+        for message in inbox.try_iter() {
+            let stop = matches!(message, Message::Input(Input::Command(Command::Stop)));
+            if let Some(finish) = self.turn(clock::now(), message) {
+                return Ended::Left(self.leave(finish));
+            }
+            if stop {
+                return Ended::Left(stopped(self.mode));
+            }
+        }
+        Ended::Anew(Box::new(self.engine.past(clock::now())))
     }
 
     /// Closes everything. On a share that hangs a close hangs as well: at the end of the process

@@ -294,6 +294,32 @@ fn a_start_on_a_hung_share_can_be_stopped_and_goes_on_when_the_share_does() {
 }
 
 #[test]
+fn once_on_a_hung_share_ends_at_its_deadline_and_says_that_something_is_left() {
+    for state in BOTH {
+        let Some(world) = World::new(state) else { return };
+        let server = Server::accepting();
+        world.write("a.csv");
+        world.share.set(HANG);
+        let file = world.elsewhere.write("dirpost.toml", world.config(&server, ""));
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_dirpost"))
+            .args(["once", "--deadline", "1s", "--config"])
+            .arg(file)
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        let mut status = None;
+        while status.is_none() && started.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+            status = child.try_wait().unwrap();
+        }
+        world.share.set(NONE);
+        let _ = child.kill();
+        let _ = child.wait();
+        assert_eq!(status.and_then(|status| status.code()), Some(3), "{state:?}");
+    }
+}
+
+#[test]
 fn what_was_accepted_while_the_share_hangs_is_not_sent_again_after_a_kill() {
     let Some(world) = World::new(State::Elsewhere) else { return };
     let gate = Gate::new();

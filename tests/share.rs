@@ -157,3 +157,40 @@ fn one_that_finds_anothers_token_in_its_lock_becomes_the_standby() {
     wait_until("it to be delivered", BOUND, || dir.done() == ["a.csv"]);
     assert_eq!(server.accepted_count(), 1);
 }
+
+#[test]
+fn an_upload_under_way_is_broken_off_before_its_end_when_the_lock_is_anothers() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("a.csv", "x".repeat(400 << 10));
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), "send.max_rate = \"100 KiB\""));
+    wait_until("the upload to begin", BOUND, || server.connections() > 0);
+    let other = take_over(&dir);
+    daemon.wait_log("another dirpost has taken it");
+    daemon.wait_log("standby: another dirpost works on this folder");
+    assert_eq!(server.whole_bodies(), 0, "the other one may be sending it as well");
+    drop(other);
+    wait_until("it to be delivered", BOUND, || dir.done() == ["a.csv"]);
+    assert_eq!((server.accepted_count(), server.whole_bodies()), (1, 1));
+}
+
+#[test]
+fn what_cannot_be_opened_anew_is_waited_for_and_does_not_end_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let mut daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
+    daemon.wait_log("first look");
+    let mode = |mode: u32| std::fs::set_permissions(dir.join(".away"), std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::rename(dir.join(".dirpost"), dir.join(".away")).unwrap();
+    daemon.wait_log("it has lost its mark");
+    // Back, but not as it should be: as a share that answers with errors until it is whole again.
+    mode(0o777);
+    std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();
+    daemon.wait_log("others may write to it");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::fs::rename(dir.join(".dirpost"), dir.join(".away")).unwrap();
+    mode(0o755);
+    std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();
+    dir.write("a.csv", "a");
+    wait_until("it to be delivered", BOUND, || dir.done() == ["a.csv"]);
+    daemon.kill();
+}

@@ -23,6 +23,8 @@ pub enum Input {
     Tick,
     /// Versions that were taken out of dead-letter to be sent again, with the numbers of their keys.
     Retries(Vec<(Rel, Stamp, u32)>),
+    /// The scan under way goes on: it does not hang.
+    Looking,
     /// One folder was listed.
     Listed(Folder),
     /// A scan is over. `Err`: the watched folder itself is not there, or is not the share.

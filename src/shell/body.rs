@@ -3,6 +3,7 @@
 //! Invariants:
 //! - The last byte is given out only after a look has shown that the file is still the one
 //!   that was looked at before: same size, mtime, ctime, inode and blocks.
+//! - Before the last byte, and after a hang before any more, the lock is seen to be still ours.
 //! - On a network file system each such look is a fresh open: a held handle may see nothing
 //!   of what another client does.
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::flow::file::{FsKind, Look, Rel};
 use crate::shell::deliver::Body;
 use crate::shell::folder::{Folder, file_look};
+use crate::shell::share::Share;
 
 /// An open file, as it was when it was looked at.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub struct Watched {
     held: Option<Vec<u8>>,
     checked: Instant,
     found: Option<Look>,
+    /// Whose lock it is sent under.
+    share: Option<Arc<Share>>,
+    /// It must not be sent any more.
+    is_over: bool,
 }
 
 /// Why a file was not opened.
@@ -60,7 +66,20 @@ impl Watched {
             held: None,
             checked: Instant::now(),
             found: None,
+            share: None,
+            is_over: false,
         })
+    }
+
+    /// It is sent only for as long as the lock of `share` is ours.
+    #[must_use]
+    pub fn under(self, share: Arc<Share>) -> Watched {
+        Watched { share: Some(share), ..self }
+    }
+
+    /// Whether it was broken off because it must not be sent any more.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Reads the whole of a small file into memory, for its digest; it is sent from there.
@@ -87,13 +106,17 @@ impl Watched {
     /// # Errors
     /// If it is not, or cannot be looked at.
     pub fn confirm(&mut self) -> io::Result<()> {
-        self.checked = Instant::now();
+        let before = std::mem::replace(&mut self.checked, Instant::now());
         let now = if self.look.fs == FsKind::Share {
             self.root.open(&self.path)?.1
         } else {
             file_look(&self.file, self.look.fs)?
         };
-        if now == self.look { Ok(()) } else { Err(self.changed(Some(now))) }
+        if now != self.look {
+            return Err(self.changed(Some(now)));
+        }
+        let ours = self.share.as_ref().map_or(Ok(()), |share| share.confirm_after(before));
+        ours.inspect_err(|_| self.is_over = true)
     }
 
     fn changed(&mut self, now: Option<Look>) -> io::Error {

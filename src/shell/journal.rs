@@ -182,6 +182,17 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether lines are known to be kept from the disk: more of them would only make that worse.
+    pub fn is_stuck(&self) -> bool {
+        let inner = self.lock();
+        inner.suspect && !inner.unsynced.is_empty()
+    }
+
+    #[cfg(test)]
+    pub fn fail_next_sync(&self) {
+        self.lock().suspect = true;
+    }
+
     fn sync_lines(&self) -> io::Result<()> {
         let (file, pending, suspect) = {
             let inner = self.lock();

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use walkdir::WalkDir;
 
@@ -16,8 +17,11 @@ use crate::flow::job::{self, Content, Input};
 use crate::shell::folder::{Folder, bytes_of, name_of};
 use crate::shell::share::{Share, Unusable, explain};
 
+/// So often a scan says that it goes on.
+const GOES_ON: Duration = Duration::from_secs(1);
+
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
-/// [`Input::Scanned`]; or [`Input::Closing`] where all is to be opened anew.
+/// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
 /// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
 pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Input>, send: &dyn Fn(Input) -> bool) {
     let root = match share.reopen() {
@@ -34,9 +38,16 @@ pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Inp
     if !send(Input::Confirmed) {
         return;
     }
+    let mut said = Instant::now();
+    let mut goes_on = || {
+        if said.elapsed() >= GOES_ON {
+            said = Instant::now();
+            send(Input::Looking);
+        }
+    };
     let mut folders = VecDeque::from([Rel::root()]);
     while let Some(path) = folders.pop_front() {
-        let content = match list(share, &root, filter, &path) {
+        let content = match list(share, &root, filter, &path, &mut goes_on) {
             Ok(content) => content,
             // It went since its own folder was listed: the next scan sees that as well.
             Err(err) if path != Rel::root() && err.kind() == io::ErrorKind::NotFound => continue,
@@ -65,7 +76,13 @@ pub fn scan(share: &Share, filter: &Filter, news: &mut dyn FnMut() -> Option<Inp
 }
 
 /// Lists one folder. Any error makes the listing incomplete, and is returned.
-fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::Result<Content> {
+fn list(
+    share: &Share,
+    root: &Arc<Folder>,
+    filter: &Filter,
+    path: &Rel,
+    goes_on: &mut dyn FnMut(),
+) -> io::Result<Content> {
     let folder = root.folder(path)?;
     let mut names = Vec::new();
     let mut content = Content::default();
@@ -73,6 +90,7 @@ fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::R
     let walk =
         WalkDir::new(&place).min_depth(1).max_depth(1).follow_links(false).follow_root_links(path == &Rel::root());
     for entry in walk {
+        goes_on();
         let entry = entry.map_err(into_io)?;
         let name = bytes_of(entry.file_name());
         if entry.file_type().is_dir() {
@@ -97,6 +115,7 @@ fn list(share: &Share, root: &Arc<Folder>, filter: &Filter, path: &Rel) -> io::R
     names.dedup_by(|a, b| a.0 == b.0);
     let suffix = filter.marker().map_or(0, <[u8]>::len);
     for (name, class) in names {
+        goes_on();
         let look = match look(&folder, &name) {
             Ok(Some(look)) => look,
             Ok(None) => continue,

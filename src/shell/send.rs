@@ -46,7 +46,10 @@ const SMALL: u64 = 128 * 1024;
 pub fn deliver(office: &Office, client: &mut Client, job: &Delivery, report: impl FnOnce(Delivered) -> bool) -> bool {
     let began = Instant::now();
     match Watched::open(office.share.folder(), &job.path, &job.look) {
-        Ok(mut body) => report(send(office, client, job, &mut body, began)),
+        Ok(body) => {
+            let mut body = body.under(Arc::clone(&office.share));
+            report(send(office, client, job, &mut body, began))
+        }
         Err(OpenError::Changed(look)) => report(Delivered::Changed(Some(look))),
         Err(OpenError::Failed(err)) => report(Delivered::Missing(miss(&err))),
     }
@@ -144,6 +147,7 @@ fn write_down(office: &Office, job: &Delivery, status: u16) -> Result<(), String
 /// The request was broken off: the file changed, or could not be read.
 fn broken(body: &Watched, err: &io::Error) -> Delivered {
     match body.found() {
+        _ if body.is_over() => Delivered::Missing(Miss::Unreadable(explain(err))),
         Some(look) => Delivered::Changed(Some(look)),
         None if err.raw_os_error().is_some() => Delivered::Missing(miss(err)),
         None => Delivered::Changed(None),

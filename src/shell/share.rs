@@ -33,6 +33,8 @@ pub struct Share {
     mount_at_first: bool,
     /// It could not be used when it was last opened.
     away: AtomicBool,
+    /// Nothing more is sent or moved: the lock is another's, or all has been opened anew.
+    over: AtomicBool,
     /// What `.dirpost/id` must say; `None` on a share without a mark.
     mark: Option<String>,
     /// dirpost may not write to it.
@@ -76,6 +78,7 @@ impl Share {
             require_mount: config.watch.require_mount,
             mount_at_first: is_mount,
             away: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             current: Mutex::new(Arc::new(root)),
             mark: found.mark,
             read_only: found.read_only,
@@ -107,7 +110,12 @@ impl Share {
         let root = match self.try_reopen() {
             Ok(root) => root,
             Err(Unusable::Away(why)) => return Err(self.lost(why)),
-            Err(anew) => return Err(anew),
+            Err(anew) => {
+                if let Unusable::Anew(Closing::LockLost(_)) = anew {
+                    self.end();
+                }
+                return Err(anew);
+            }
         };
         if self.away.load(Ordering::Relaxed) {
             return Err(Unusable::Anew(Closing::ShareBack));
@@ -121,6 +129,15 @@ impl Share {
     pub fn lost(&self, why: String) -> Unusable {
         self.away.store(true, Ordering::Relaxed);
         Unusable::Away(why)
+    }
+
+    /// From now on nothing more is sent to its end or moved by what was opened here.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     fn try_reopen(&self) -> Result<Folder, Unusable> {
@@ -169,6 +186,9 @@ impl Share {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn confirm_after(&self, began: Instant) -> io::Result<()> {
+        if self.is_over() {
+            return Err(io::Error::other("all is being opened anew"));
+        }
         if began.elapsed() < HANG {
             return Ok(());
         }
@@ -270,5 +290,7 @@ mod tests {
         share.confirm_after(Instant::now()).unwrap();
         let Some(long_ago) = Instant::now().checked_sub(HANG) else { return };
         share.confirm_after(long_ago).unwrap_err();
+        // What is known once is known to all.
+        share.confirm_after(Instant::now()).unwrap_err();
     }
 }

@@ -304,7 +304,7 @@ impl Remembered {
 /// Takes the lock, and writes beside it who holds it.
 fn take_lock(own: &Folder, path: &Path) -> Result<(File, String), OpenError> {
     let fault = |err: io::Error| fault(&path.join("lock"), &err);
-    let mut file = own.append(b"lock").map_err(fault)?;
+    let mut file = own.to_lock(b"lock").map_err(fault)?;
     match file.try_lock() {
         Ok(()) => {}
         // fcntl(2) allows EACCES for a lock that is taken, and SMB mounts say so; the file could

@@ -76,7 +76,8 @@ impl Engine {
         let how = match (self.policy.ending, how) {
             (Ending::Never, how) => how,
             (Ending::Once { .. }, _) if self.tally.condemned > 0 => Finish::Dead,
-            (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 => Finish::Left,
+            // Before the first look is over nobody knows what is there.
+            (Ending::Once { .. }, Finish::Stopped) if self.left() > 0 || self.scan.completed == 0 => Finish::Left,
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };
@@ -92,14 +93,14 @@ impl Engine {
 
     /// Says again what is still wrong.
     pub(super) fn remind(&mut self, now: Now) {
-        if let Some(started) = self.scan.running {
-            let since = now.mono.since(started);
+        if self.scan.running.is_some() {
+            let since = now.mono.since(self.scan.heard);
             if since >= HANG && self.doubt.is_none() {
                 self.doubt = Some(self.scan.number);
             }
             let speak = match &mut self.scan.hangs {
                 None if since >= HANG => {
-                    let mut trouble = Trouble::new(started);
+                    let mut trouble = Trouble::new(self.scan.heard);
                     trouble.remind(now.mono);
                     self.scan.hangs = Some(trouble);
                     true

@@ -104,6 +104,8 @@ struct Scan {
     number: u64,
     /// Since when one is under way.
     running: Option<Mono>,
+    /// When it was last heard of.
+    heard: Mono,
     next: Mono,
     /// How long the last one took, as far as that counts.
     usual: Duration,
@@ -134,7 +136,15 @@ impl Engine {
             gate: Gate::new(policy.backoff, now.mono),
             brake: Brake::new(policy.brake),
             command_brake: Brake::new(policy.brake),
-            scan: Scan { number: 0, running: None, next: now.mono, usual: Duration::ZERO, completed: 0, hangs: None },
+            scan: Scan {
+                number: 0,
+                running: None,
+                heard: now.mono,
+                next: now.mono,
+                usual: Duration::ZERO,
+                completed: 0,
+                hangs: None,
+            },
             head: None,
             again_next: false,
             gate_trouble: None,
@@ -160,8 +170,11 @@ impl Engine {
     /// Takes one observation; gives what is to be done, in this order.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
         self.steps.observe(now);
+        if matches!(input, Input::Confirmed | Input::Looking | Input::Listed(_) | Input::Scanned(_)) {
+            self.heard_of_scan(now);
+        }
         match input {
-            Input::Tick => {}
+            Input::Tick | Input::Looking => {}
             Input::Retries(retries) => self.on_retries(retries),
             Input::Confirmed => self.doubt = self.doubt.filter(|&scan| self.scan.number <= scan),
             Input::Slept(time) => {
@@ -192,7 +205,7 @@ impl Engine {
             return None;
         }
         let scan = (self.scan.running.is_none() && self.may_scan()).then_some(self.scan.next);
-        let hang = self.scan.running.map(|since| self.scan.hangs.map_or(since + HANG, |hangs| hangs.next()));
+        let hang = self.scan.running.map(|_| self.scan.hangs.map_or(self.scan.heard + HANG, |hangs| hangs.next()));
         // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
         let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_room() && self.has_ready());
         [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline(), self.save_at]
@@ -278,6 +291,10 @@ impl Engine {
     /// `path` is delivered and stays where it is.
     fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
         self.tree.set_resting(path, stamp);
+        // A retry of another version, which dead-letter has a copy of, is none of this one.
+        if self.copied.get(path).is_some_and(|(copied, _)| *copied != stamp) {
+            self.copied.remove(path);
+        }
         if let Some(marker) = marker {
             self.used_markers.insert(path.clone(), marker);
         }
@@ -410,20 +427,29 @@ impl Engine {
         }
     }
 
-    fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
-        let Some(started) = self.scan.running.take() else { return };
+    /// The scan under way goes on. What takes long hangs only while nothing is heard of it.
+    fn heard_of_scan(&mut self, now: Now) {
+        if self.scan.running.is_none() {
+            return;
+        }
+        if now.mono.since(self.scan.heard) >= HANG {
+            self.doubt = Some(self.scan.number);
+        }
+        self.scan.heard = now.mono;
         if let Some(hangs) = self.scan.hangs.take() {
             self.note(Note::ScanBack { since: now.mono.since(hangs.since) });
         }
+    }
+
+    fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
+        let Some(started) = self.scan.running.take() else { return };
         let took = now.mono.since(started);
-        if took >= HANG {
-            self.doubt_lock(now);
-        }
+        let hung = self.doubt == Some(self.scan.number);
         // The time of a scan that hung, or did not get far, does not count; nor does most of one
         // that took far longer than the one before: that was the share, not the looking.
         let counted = took.min(self.scan.usual * 4 + UNUSUAL);
         let rest = counted.mul_f64((1.0 / self.policy.max_share - 1.0).clamp(0.0, 1e6));
-        let rest = if result.is_ok() && took < HANG { rest } else { Duration::ZERO };
+        let rest = if result.is_ok() && !hung { rest } else { Duration::ZERO };
         if result.is_ok() {
             self.scan.usual = counted;
         }
@@ -519,6 +545,7 @@ impl Engine {
         if self.may_scan() && self.scan.running.is_none() && now.mono >= self.scan.next {
             self.scan.number += 1;
             self.scan.running = Some(now.mono);
+            self.scan.heard = now.mono;
             self.effects.push(Effect::Scan);
         }
         if !self.may_work() {

@@ -11,7 +11,7 @@ use crate::flow::job::{Destination, Effect, Filing};
 use crate::flow::memory::{Endpoint, File, Memory};
 use crate::flow::note::Note;
 use crate::flow::record::{Fate, Live};
-use crate::flow::still::Still;
+use crate::flow::still::{Steps, Still};
 use crate::flow::time::{Mono, Now};
 use crate::flow::trouble::Trouble;
 
@@ -25,6 +25,8 @@ pub struct Past {
     pub filings: Vec<Filing>,
     /// What an engine of the same process has counted.
     pub tally: Tally,
+    /// What an engine of the same process has seen of the wall clock.
+    pub steps: Option<Steps>,
 }
 
 /// What was learned is written down so long after it was learned.
@@ -35,10 +37,15 @@ const UNTRIED: usize = 20_000;
 impl Engine {
     /// Takes over what there was before: to be called once, before anything else.
     pub fn resume(&mut self, past: Past, now: Now) -> Vec<Effect> {
-        let Past { live, memory, filings, tally } = past;
+        let Past { live, memory, filings, tally, steps } = past;
         self.tally = tally;
+        if let Some(steps) = steps {
+            self.steps = steps;
+            self.steps.observe(now);
+        }
         self.recall(memory, now);
         for filing in filings {
+            let filing = anywhere(filing);
             if live.get(&filing.path).is_none_or(|live| live.stamp != filing.look.stamp) {
                 let file = self.add(filing.path.clone(), Still::new(filing.look, now, &self.steps), None, now);
                 self.file_away(file, Filing { file, ..filing }, now);
@@ -74,6 +81,10 @@ impl Engine {
     }
 
     fn recall(&mut self, memory: Memory, now: Now) {
+        if !memory.is_empty() {
+            // What lies on the disk is of a process that has ended.
+            self.learned(now);
+        }
         let Memory { endpoint: Endpoint { gate, brake, command_brake }, files, stepped } = memory;
         self.gate.recall(&gate, now.mono);
         self.brake.recall(brake);
@@ -131,8 +142,13 @@ impl Engine {
         }
     }
 
-    /// With `all` also the looks at files that were never tried.
+    /// With `all` also the looks at files that were never tried. Later, while another process may
+    /// hold the lock: the memory is its own then.
     pub(super) fn save(&mut self, all: bool, now: Now) {
+        if self.doubt.is_some() || self.closing {
+            self.save_at = Some(now.mono + SAVE);
+            return;
+        }
         self.save_at = None;
         let memory = self.memory(all, now);
         self.effects.push(Effect::Remember(memory));
@@ -184,6 +200,18 @@ impl Engine {
     /// For an engine that goes on in the same process, beside the journal.
     pub fn past(&self, now: Now) -> Past {
         let filings = self.motions.iter().filter_map(|(_, motion)| motion.filing.as_deref().cloned());
-        Past { live: BTreeMap::new(), memory: self.memory(true, now), filings: filings.collect(), tally: self.tally }
+        Past {
+            live: BTreeMap::new(),
+            memory: self.memory(true, now),
+            filings: filings.collect(),
+            tally: self.tally,
+            steps: Some(self.steps),
+        }
     }
+}
+
+/// Without what a share that was mounted again may show otherwise: inodes and devices.
+fn anywhere(filing: Filing) -> Filing {
+    let only = |look: Look| Look { stamp: look.stamp, ..Look::default() };
+    Filing { look: only(filing.look), marker: filing.marker.map(only), ..filing }
 }

@@ -241,16 +241,46 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
     let sent = deliveries(engine.on(at(2), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
     assert_eq!(sent.len(), 2);
     // The scan hangs. What was under way ends; it is not filed, and nothing takes its place.
-    engine.on(at(30_001), Input::Tick);
-    let effects = engine.on(at(30_002), Input::Delivered(sent[0].file, accepted()));
+    engine.on(at(30_002), Input::Tick);
+    let effects = engine.on(at(30_003), Input::Delivered(sent[0].file, accepted()));
     assert!(!files(&effects) && deliveries(effects).is_empty());
     // What the scan that hung saw of the lock is too old.
-    let effects = engine.on(at(30_003), Input::Confirmed);
+    let effects = engine.on(at(30_004), Input::Confirmed);
     assert!(!files(&effects) && deliveries(effects).is_empty());
     let now = next_scan(&mut engine, 40_000);
     assert!(deliveries(engine.on(at(now), Input::Tick)).is_empty());
     assert_eq!(deliveries(engine.on(at(now + 1), Input::Confirmed)).len(), 1);
     assert!(files(&engine.on(at(now + 1_001), Input::Tick)), "what was accepted is filed now");
+}
+
+#[test]
+fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once() {
+    let (mut engine, sent) = started(Policy { interval: Duration::from_secs(5), ..policy() }, &["a", "b", "c", "d"]);
+    let start = next_scan(&mut engine, 1);
+    let mut now = start;
+    for _ in 0..100 {
+        now += 1_000;
+        let effects = engine.on(at(now), Input::Looking);
+        let hangs = |effect: &Effect| matches!(effect, Effect::Note(Note::ScanHangs { .. }));
+        assert!(!effects.iter().any(hangs), "after {} s", (now - start) / 1_000);
+    }
+    let effects = engine.on(at(now), Input::Delivered(sent[0].file, accepted()));
+    assert!(files(&effects), "nothing is in doubt");
+    // It takes no more than a quarter of the time from now on.
+    for _ in 0..4 {
+        let end = now + 100_000;
+        while now < end {
+            now += 1_000;
+            engine.on(at(now), Input::Looking);
+        }
+        now = next_scan(&mut engine, now);
+    }
+    let end = now + 100_000;
+    while now < end {
+        now += 1_000;
+        engine.on(at(now), Input::Looking);
+    }
+    assert!(next_scan(&mut engine, now) >= now + 299_000);
 }
 
 #[test]
@@ -274,6 +304,103 @@ fn what_is_accepted_while_the_share_is_away_is_filed_when_it_is_back() {
     let past = engine.past(at(now + 3_000));
     let mut engine = Engine::new(policy(), 1, at(now + 3_000));
     assert!(files(&engine.resume(past, at(now + 3_000))));
+}
+
+#[test]
+fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_inodes() {
+    let mut engine = Engine::new(policy(), 1, at(0));
+    engine.on(at(0), Input::Tick);
+    let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, ino: 7, dev: 8, ..Look::default() };
+    let mut content = Content::default();
+    content.files.push(b"a", look.stamp);
+    content.looks.push(look);
+    let sent = deliveries(engine.on(at(0), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
+    // The share goes, and the journal with it.
+    engine.on(at(1), Input::Scanned(Err("it is away".into())));
+    let Delivered::Replied { verdict, reply, took, .. } = accepted() else { panic!() };
+    let unwritten = Delivered::Replied { verdict, reply, took, journaled: Err("EIO".into()) };
+    engine.on(at(2), Input::Delivered(sent[0].file, unwritten));
+    let past = engine.past(at(3));
+    let effects = Engine::new(policy(), 1, at(3)).resume(past, at(3));
+    let filed = effects.iter().find_map(|effect| if let Effect::File(filing) = effect { Some(filing) } else { None });
+    let filed = filed.expect("it was accepted");
+    assert!(filed.unwritten.is_some());
+    assert_eq!(filed.look, Look { stamp: look.stamp, ..Look::default() });
+}
+
+#[test]
+fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
+    let (engine, _) = started(policy(), &[]);
+    let past = engine.past(at(10));
+    // An hour ahead; what was written just before seems an hour old.
+    let ahead = |mono: i64| Now { mono: Mono(mono), wall: Wall(at(mono).wall.0 + 3_600_000_000_000) };
+    let mut engine = Engine::new(Policy { settle: Settle::For(Duration::from_secs(5)), ..policy() }, 1, ahead(20));
+    engine.resume(past, ahead(20));
+    engine.on(ahead(21), Input::Tick);
+    let stamp = Stamp { size: 1, mtime: Wall(1) };
+    let look = Look { stamp, ctime: at(9).wall, fs: FsKind::Local, ..Look::default() };
+    let mut content = Content::default();
+    content.files.push(b"a", stamp);
+    content.looks.push(look);
+    let folder = Folder { path: Rel::root(), content: Ok(content) };
+    assert!(deliveries(engine.on(ahead(22), Input::Listed(folder))).is_empty());
+}
+
+#[test]
+fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
+    let (mut engine, sent) = started(Policy { action: Action::Keep, ..policy() }, &["a"]);
+    let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
+    let rejected = Delivered::Replied {
+        verdict: Verdict::Rejected,
+        reply: Reply::Answer(answer),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    };
+    engine.on(at(1), Input::Delivered(sent[0].file, rejected));
+    engine.on(at(2), Input::Filed(sent[0].file, Filed::Copied { to: "dead-letter/a".into() }));
+    let listed = |engine: &mut Engine, from: i64| {
+        let now = next_scan(engine, from);
+        let look = Look { stamp: Stamp { size: 2, mtime: Wall(9) }, ..Look::default() };
+        let mut content = Content::default();
+        content.files.push(b"a", look.stamp);
+        content.looks.push(look);
+        (now, deliveries(engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }))))
+    };
+    let (now, new) = listed(&mut engine, 3);
+    assert_eq!(new.len(), 1);
+    engine.on(at(now + 1), Input::Delivered(new[0].file, accepted()));
+    // `dead-letter retry` fails for the old one, for its place is taken; its line is there all the same.
+    engine.on(at(now + 2), Input::Retries(vec![(sent[0].path.clone(), sent[0].look.stamp, 1)]));
+    assert!(listed(&mut engine, now + 3).1.is_empty(), "it was delivered");
+}
+
+#[test]
+fn what_an_earlier_process_had_learned_does_not_lie_there_for_as_long_as_this_one_runs() {
+    let memory = memory::Memory {
+        endpoint: memory::Endpoint { brake: 3, ..memory::Endpoint::default() },
+        ..memory::Memory::default()
+    };
+    let mut engine = Engine::new(policy(), 1, at(0));
+    engine.resume(Past { memory, ..Past::default() }, at(0));
+    engine.on(at(0), Input::Tick);
+    let effects = engine.on(at(29_999), Input::Scanned(Ok(())));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+    let effects = engine.on(at(30_000), Input::Tick);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+}
+
+#[test]
+fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
+    let (mut engine, sent) = started(policy(), &["a"]);
+    engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
+    engine.on(at(2), Input::Slept(Duration::from_secs(3_600)));
+    let remembers = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+    assert!(!remembers(&engine.on(at(40_000), Input::Tick)));
+    assert!(engine.wake_at().is_some_and(|wake| wake > Mono(40_000)), "it would spin");
+    let mut stopped = Vec::new();
+    stopped.extend(engine.on(at(40_001), Input::Command(Command::Stop)));
+    stopped.extend(engine.on(at(60_000), Input::Tick));
+    assert!(stopped.iter().any(|effect| matches!(effect, Effect::Finish(_))) && !remembers(&stopped));
 }
 
 fn once(deadline: i64) -> Policy {
@@ -324,6 +451,20 @@ fn without_waiting_a_file_goes_once_the_looks_of_all_runs_add_up_to_the_settle_t
     let (sent, end) = run_once(again(60_999), 7);
     assert_eq!((sent, end.unwrap().0), (0, Finish::Done));
     assert_eq!(run_once(again(61_000), 7).0, 1);
+}
+
+#[test]
+fn a_run_that_ends_before_its_first_look_is_over_does_not_say_that_all_is_done() {
+    for stop in [false, true] {
+        let mut engine = Engine::new(once(60_000), 1, at(0));
+        engine.on(at(0), Input::Tick);
+        let (now, input) = if stop { (5, Input::Command(Command::Stop)) } else { (60_000, Input::Tick) };
+        let end = engine.on(at(now), input).into_iter().find_map(|effect| match effect {
+            Effect::Finish(how) => Some(how),
+            _ => None,
+        });
+        assert_eq!(end, Some(Finish::Left));
+    }
 }
 
 #[test]

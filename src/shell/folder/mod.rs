@@ -70,15 +70,22 @@ impl Folder {
     /// Of the calls; `AlreadyExists` if the name is taken. After an error nothing is left
     /// under that name.
     pub fn write_new(&self, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-        let draft = draft_name();
-        let mut file = self.create(&draft)?;
+        self.write_new_by(&draft_name(), name, bytes)
+    }
+
+    /// The same, by way of a draft of this name.
+    ///
+    /// # Errors
+    /// As before.
+    pub fn write_new_by(&self, draft: &[u8], name: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.create(draft)?;
         let written = io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all());
-        let placed = written.and_then(|()| match self.rename(&draft, self, name, true)? {
+        let placed = written.and_then(|()| match self.rename(draft, self, name, true)? {
             Renamed::Done => Ok(()),
             Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
             Renamed::CrossesDevices => Err(io::ErrorKind::CrossesDevices.into()),
         });
-        placed.inspect_err(|_| drop(self.remove(&draft)))
+        placed.inspect_err(|_| drop(self.remove(draft)))
     }
 }
 

@@ -96,6 +96,11 @@ impl Folder {
         OpenOptions::new().append(true).create(true).open(self.path_of(name))
     }
 
+    /// Not to append: Windows locks no file that was opened for that only, and cuts none.
+    pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path_of(name))
+    }
+
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).open(self.path_of(name))
     }

@@ -160,6 +160,16 @@ impl Folder {
         Ok(File::from(fd))
     }
 
+    /// Opens `name` to lock it and to write to it, made if it is missing; only this user may read it.
+    ///
+    /// # Errors
+    /// Of `openat`.
+    pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, OsStr::from_bytes(name), flags, Mode::from_raw_mode(0o600))?;
+        Ok(File::from(fd))
+    }
+
     /// Makes the file `name`, which must not be there.
     ///
     /// # Errors

@@ -4,10 +4,13 @@ use std::io;
 
 use serde::Serialize;
 
+use super::across::draft_of;
 use super::name::REASON;
+use super::remove_if_there;
 use crate::flow::escape::escape;
 use crate::flow::file::Look;
 use crate::flow::job::{Destination, Filing, Reason};
+use crate::flow::key::hex;
 use crate::flow::record::rfc3339;
 use crate::shell::clock::wall;
 use crate::shell::folder::Folder;
@@ -31,6 +34,10 @@ fn sidecar(name: &[u8]) -> Vec<u8> {
     [name, REASON].concat()
 }
 
+pub(super) fn draft_of_reason(name: &[u8]) -> Vec<u8> {
+    draft_of(&format!("reason/{}", hex(name)))
+}
+
 /// Writes the reason beside `name`; one that a former attempt left there is replaced.
 pub(super) fn write_reason(folder: &Folder, name: &[u8], job: &Filing, reason: &Reason) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(&Sidecar {
@@ -47,10 +54,13 @@ pub(super) fn write_reason(folder: &Folder, name: &[u8], job: &Filing, reason: &
     });
     let mut text = text.map_err(io::Error::other)?;
     text.push(b'\n');
-    match folder.write_new(&sidecar(name), &text) {
+    // Called after its file, so that a next try finds a draft that a kill has left.
+    let draft = draft_of_reason(name);
+    remove_if_there(folder, &draft)?;
+    match folder.write_new_by(&draft, &sidecar(name), &text) {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
             folder.remove(&sidecar(name))?;
-            folder.write_new(&sidecar(name), &text)
+            folder.write_new_by(&draft, &sidecar(name), &text)
         }
         other => other,
     }

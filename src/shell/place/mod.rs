@@ -200,6 +200,12 @@ impl Placer {
         let mut results: Vec<Option<Filed>> = jobs.iter().map(|_| None).collect();
         let mut plans: Vec<Option<Plan>> = jobs.iter().map(|_| None).collect();
 
+        if self.journal.is_stuck()
+            && let Err(err) = self.journal.sync(wall())
+        {
+            // Each try would write the same lines again, and none would reach the disk.
+            return unwritten(jobs, &explain(&err));
+        }
         if let Err(why) = self.write_first(jobs) {
             return unwritten(jobs, &why);
         }

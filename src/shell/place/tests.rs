@@ -79,6 +79,27 @@ fn files_of_one_group_do_not_get_in_each_others_way() {
 }
 
 #[test]
+fn while_the_journal_cannot_be_brought_onto_the_disk_it_does_not_grow() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "x");
+    bench.placer.journal.append(b"{}\n").unwrap();
+    bench.placer.journal.fail_next_sync();
+    // The next file of the journal cannot be made.
+    let next = bench.dir.path().join(".dirpost/journal/00000002.jsonl");
+    std::fs::create_dir(&next).unwrap();
+    let size = || std::fs::metadata(bench.dir.path().join(".dirpost/journal/00000001.jsonl")).unwrap().len();
+    let before = size();
+    for _ in 0..3 {
+        let filed = bench.placer.place(&[filing(1, "x.csv", look, dead())]).filed;
+        assert!(matches!(&filed[0].1, Filed::Unwritten(_)), "{filed:?}");
+    }
+    assert_eq!(size(), before);
+    std::fs::remove_dir(next).unwrap();
+    let filed = bench.placer.place(&[filing(1, "x.csv", look, dead())]).filed;
+    assert!(matches!(&filed[0].1, Filed::Away { .. }), "{filed:?}");
+}
+
+#[test]
 fn a_reason_that_was_written_before_a_crash_does_not_stay_without_its_file() {
     let bench = bench(|_| {});
     let look = bench.write("x.csv", "x");
@@ -88,6 +109,20 @@ fn a_reason_that_was_written_before_a_crash_does_not_stay_without_its_file() {
     let filed = bench.placer.place(&[job]).filed;
     assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "dead-letter/x.csv"), "{filed:?}");
     assert_eq!(bench.read(".dirpost/dead-letter/x.csv"), "x");
+}
+
+#[test]
+fn a_draft_of_a_reason_that_a_kill_has_left_does_not_stay() {
+    let bench = bench(|_| {});
+    let look = bench.write("x.csv", "x");
+    let dead_letter = bench.dir.path().join(".dirpost/dead-letter");
+    std::fs::create_dir_all(&dead_letter).unwrap();
+    let draft = String::from_utf8(dead::draft_of_reason(b"x.csv")).unwrap();
+    std::fs::write(dead_letter.join(draft), "{\"pa").unwrap();
+    let job = Filing { resumed: Some(Moving::default()), ..filing(1, "x.csv", look, dead()) };
+    bench.placer.place(&[job]);
+    assert!(bench.has(".dirpost/dead-letter/x.csv.reason.json"));
+    assert_eq!(std::fs::read_dir(dead_letter).unwrap().count(), 2);
 }
 
 #[test]
