@@ -156,8 +156,8 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
         assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));
     }
     let journal = || {
-        let names = dir.list(".dirpost/journal").into_iter();
-        let name = names.filter(|name| name.ends_with(".jsonl")).last().expect("a journal");
+        let mut names = dir.list(".dirpost/journal").into_iter();
+        let name = names.rfind(|name| name.ends_with(".jsonl")).expect("a journal");
         dir.text(format!(".dirpost/journal/{name}"))
     };
     assert_eq!(journal().matches("\"missing\"").count(), 2, "{}", journal());
