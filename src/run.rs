@@ -7,7 +7,6 @@
 //! hangs.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -297,8 +296,6 @@ struct Daemon {
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
     patience: Duration,
-    /// When a worker last read something to send.
-    pulse: Arc<AtomicI64>,
     sleep: Sleep,
     share: Arc<Share>,
     _state: StateDir,
@@ -320,8 +317,7 @@ impl Daemon {
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
-        let pulse = Arc::new(AtomicI64::new(i64::MIN));
-        let office = office(config, &policy, &share, &journal, Arc::clone(&pulse), orders.clone());
+        let office = office(config, &policy, &share, &journal, orders.clone());
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
@@ -342,7 +338,6 @@ impl Daemon {
             orders,
             filing: 0,
             closing: None,
-            pulse,
             patience: config.send.response_timeout + config.send.stall_timeout,
             sleep: Sleep::new(now),
             share,
@@ -378,7 +373,6 @@ impl Daemon {
                     next = inbox.try_recv().ok();
                 }
             }
-            self.put_off_closing();
             if self.closing.is_some_and(|until| now.mono >= until || self.is_idle()) {
                 return self.close(inbox);
             }
@@ -452,14 +446,6 @@ impl Daemon {
         self.free.len() == self.workers.len() && self.filing == 0
     }
 
-    /// A long upload that goes on is waited for.
-    fn put_off_closing(&mut self) {
-        if let Some(until) = &mut self.closing {
-            let pulse = Mono(self.pulse.load(Ordering::Relaxed));
-            *until = (*until).max(pulse + self.patience + CLOSING);
-        }
-    }
-
     /// Lets the journal be finished, if its share lets it.
     fn put_down(&self) {
         let (done, wait) = channel();
@@ -525,7 +511,6 @@ fn office(
     policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
-    pulse: Arc<AtomicI64>,
     orders: Sender<Order>,
 ) -> Arc<Office> {
     Arc::new(Office {
@@ -535,7 +520,6 @@ fn office(
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
-        pulse,
         written: Box::new(move || drop(orders.send(Order::Sync))),
     })
 }

@@ -93,7 +93,8 @@ impl Clocks {
     /// How much time has passed since `then` for certain, and whether the wall clock was set
     /// meanwhile, as far as that can be seen. In the same boot that is the time on the boot clock; else
     /// it is what the wall clock says, but no more than the machine has been up, for a wall clock
-    /// may have jumped. A clock that went back says nothing: no time has passed.
+    /// may have jumped; and where the boots have no names, no more than it has been up since `then`
+    /// if it was the same. A clock that went back says nothing: no time has passed.
     pub fn passed_since(&self, then: &Clocks) -> (Duration, bool) {
         let wall = Duration::from_nanos(u64::try_from(self.wall.0.saturating_sub(then.wall.0)).unwrap_or(0));
         let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
@@ -102,6 +103,9 @@ impl Clocks {
                 let passed = millis(now.saturating_sub(then_up));
                 let stepped = wall.abs_diff(passed) > millis(STEP_MS) || self.wall < then.wall;
                 (passed, stepped)
+            }
+            (Some(now), Some(then_up)) if self.boot.is_none() && now >= then_up => {
+                (wall.min(millis(now - then_up)), false)
             }
             (Some(now), _) => (wall.min(millis(now)), false),
             (None, _) => (wall, false),
@@ -200,6 +204,16 @@ mod tests {
         assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 7_000)), (7_000, false));
         assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), HOUR)), (0, false));
         assert_eq!(passed(&then, &clocks(None, None, 100 * HOUR + 7_000)), (7_000, false));
+    }
+
+    #[test]
+    fn where_boots_have_no_names_a_wall_clock_that_jumps_settles_nothing_early_either() {
+        let then = clocks(None, Some(HOUR), 100 * HOUR);
+        let later = |up, wall| clocks(None, Some(up), wall);
+        assert_eq!(passed(&then, &later(HOUR + 4_000, 100 * HOUR + 4_000)), (4_000, false));
+        assert_eq!(passed(&then, &later(HOUR + 4_000, 200 * HOUR)), (4_000, false));
+        assert_eq!(passed(&then, &later(HOUR + 4_000, HOUR)), (0, false));
+        assert_eq!(passed(&then, &later(30_000, 200 * HOUR)), (30_000, false));
     }
 
     #[test]

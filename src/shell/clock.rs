@@ -36,14 +36,19 @@ fn boot() -> Option<String> {
     (!id.is_empty()).then(|| id.to_string())
 }
 
-/// How long the machine has been up (ms), sleep included (clock_gettime(2), `CLOCK_BOOTTIME`).
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "openbsd"))]
+/// How long the machine has been up (ms), sleep included: clock_gettime(2), `CLOCK_BOOTTIME`; macOS and
+/// the other BSDs count it by `CLOCK_MONOTONIC`.
+#[cfg(unix)]
 fn up() -> Option<i64> {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "openbsd"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "openbsd")))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(CLOCK);
     Some((time.tv_sec as i64).saturating_mul(1000).saturating_add(time.tv_nsec as i64 / 1_000_000))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "openbsd")))]
+#[cfg(not(unix))]
 fn up() -> Option<i64> {
     None
 }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -16,7 +15,7 @@ use crate::flow::job::{Acceptance, Delivered, Delivery, Miss};
 use crate::flow::record::Record;
 use crate::flow::reply::Reply;
 use crate::shell::body::{OpenError, Watched};
-use crate::shell::clock::{self, wall};
+use crate::shell::clock::wall;
 use crate::shell::deliver::{Body, Client, Letter, Outcome};
 use crate::shell::journal::Journal;
 use crate::shell::share::{Share, explain};
@@ -32,8 +31,6 @@ pub struct Office {
     pub needs_sha256: bool,
     /// Delivered files stay where they are.
     pub keep: bool,
-    /// When a worker last read something to send (ms on the monotonic clock).
-    pub pulse: Arc<AtomicI64>,
     /// To be called when the journal has lines that wait for an fsync.
     pub written: Box<dyn Fn() + Send + Sync>,
 }
@@ -78,7 +75,7 @@ fn send(office: &Office, client: &mut Client, job: &Delivery, body: &mut Watched
         sha256,
     };
     let started = Instant::now();
-    let reply = match client.send(&letter, &mut Pulsing { body, pulse: &office.pulse }) {
+    let reply = match client.send(&letter, body) {
         Outcome::Reply(reply) => reply,
         Outcome::Broken(err) => return broken(body, &err),
         Outcome::Local(why) => return Delivered::NotSent(why),
@@ -89,24 +86,6 @@ fn send(office: &Office, client: &mut Client, job: &Delivery, body: &mut Watched
         _ => Ok(()),
     };
     Delivered::Replied { verdict, reply, took: started.elapsed(), journaled }
-}
-
-/// A body that tells when it was last read from: a long upload is no hang.
-struct Pulsing<'a> {
-    body: &'a mut Watched,
-    pulse: &'a AtomicI64,
-}
-
-impl Body for Pulsing<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let got = self.body.read(buf)?;
-        self.pulse.store(clock::now().mono.0, Ordering::Relaxed);
-        Ok(got)
-    }
-
-    fn rewind(&mut self) -> io::Result<()> {
-        self.body.rewind()
-    }
 }
 
 fn digest(office: &Office, job: &Delivery, body: &mut Watched) -> io::Result<Option<[u8; 32]>> {

@@ -108,6 +108,9 @@ impl Engine {
     }
 
     fn accepted(&mut self, file: FileNo, answer: &Answer, took: Duration, journaled: Result<(), String>, now: Now) {
+        if self.brake.count() > 0 || self.motions.get(file).is_some_and(|motion| motion.attempts > 1) {
+            self.learned(now);
+        }
         let (own, closed_for) = self.gate.accepted(file, now.mono);
         for other in own {
             if let Some(motion) = self.motions.get_mut(other) {
