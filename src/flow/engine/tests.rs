@@ -7,7 +7,7 @@ use crate::config::{Config, Settle, Statuses};
 use crate::flow::backoff::Backoff;
 use crate::flow::classify::{self, Verdict};
 use crate::flow::file::FsKind;
-use crate::flow::job::{Content, Delivered, Filed, Finish};
+use crate::flow::job::{Content, Delivered, Filed, Finish, Folder};
 use crate::flow::reply::{Failure, FailureKind, Reply};
 use crate::flow::time::Wall;
 
