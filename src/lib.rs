@@ -11,7 +11,8 @@
 //! | FILE AWAY: journal, move, verify | [`flow::record`] | [`shell::journal`], [`shell::place`] |
 //!
 //! [`flow::engine`] holds it together: it owns all state, takes observations and the time,
-//! and gives back what is to be done. [`run`] is the loop between the two, and the only
+//! and gives back what is to be done. What it has learned outlives the process in
+//! [`flow::memory`]. [`shell::share`] and [`shell::state`] say whose the folder is. [`run`] is the loop between the two, and the only
 //! module that knows both. [`config`] is what the user wants, [`cli`] how it is asked for.
 
 #![forbid(unsafe_code)]
