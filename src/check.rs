@@ -9,8 +9,9 @@ use crate::flow::filter::OWN_FOLDER;
 use crate::flow::still::settle_time;
 use crate::run::code;
 use crate::shell::deliver::{Client, Shared};
+use crate::shell::fault::explain;
 use crate::shell::folder::Folder;
-use crate::shell::share::{below, explain};
+use crate::shell::folder::below;
 use crate::shell::state;
 
 /// What was found.

@@ -9,10 +9,11 @@ use crate::config::Config;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Look, Rel};
 use crate::run::code;
+use crate::shell::fault::explain;
+use crate::shell::folder::below;
 use crate::shell::folder::{Folder, Renamed};
 use crate::shell::report::bytes;
 use crate::shell::retries;
-use crate::shell::share::{below, explain};
 use crate::shell::state::{is_read_only, try_writing};
 
 /// What is asked for.

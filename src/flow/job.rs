@@ -12,9 +12,8 @@ use super::gate::FileNo;
 use super::listing::Listing;
 use super::memory::Memory;
 use super::note::Note;
-use super::record;
+use super::record::{self, Acceptance, Moving, Reason};
 use super::reply::Reply;
-use super::time::Wall;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -189,22 +188,6 @@ pub struct Filing {
     pub resumed: Option<Moving>,
 }
 
-/// What the journal needs of an acceptance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acceptance {
-    pub key: String,
-    pub status: u16,
-    pub marker: Option<Stamp>,
-}
-
-/// A move that the journal knows of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moving {
-    pub to: String,
-    /// It is copied there, across file systems, and what it is copied from is removed last.
-    pub from: Option<String>,
-}
-
 #[derive(Clone, Debug)]
 pub enum Destination {
     Done,
@@ -212,19 +195,6 @@ pub enum Destination {
     /// It stays where it is; only the journal is told.
     Keep,
     DeadLetter(Box<Reason>),
-}
-
-/// Why a file is in the dead-letter folder: its `.reason.json`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    pub reason: String,
-    pub status: Option<u16>,
-    /// The start of the answer.
-    pub body: Vec<u8>,
-    pub attempts: u32,
-    pub first_seen: Wall,
-    pub dead_at: Wall,
-    pub key: String,
 }
 
 /// What came of filing.

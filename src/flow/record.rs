@@ -19,11 +19,39 @@ use serde::{Deserialize, Serialize};
 
 use super::escape::{escape, unescape};
 use super::file::{Rel, Stamp};
-use super::job::{Acceptance, Moving, Reason};
 use super::time::Wall;
 
 /// The version of the format.
 const VERSION: u32 = 1;
+
+/// What the journal needs of an acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    pub key: String,
+    pub status: u16,
+    pub marker: Option<Stamp>,
+}
+
+/// A move that the journal knows of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moving {
+    pub to: String,
+    /// It is copied there, across file systems, and what it is copied from is removed last.
+    pub from: Option<String>,
+}
+
+/// Why a file is in the dead-letter folder: its `.reason.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    pub reason: String,
+    pub status: Option<u16>,
+    /// The start of the answer.
+    pub body: Vec<u8>,
+    pub attempts: u32,
+    pub first_seen: Wall,
+    pub dead_at: Wall,
+    pub key: String,
+}
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,9 +22,10 @@ use crate::flow::job::{Command, Input};
 use crate::flow::time::Mono;
 use crate::flow::trouble::Trouble;
 use crate::shell::clock;
+use crate::shell::fault::OpenError;
 use crate::shell::journal::Journal;
 use crate::shell::memory;
-use crate::shell::share::{OpenError, Share};
+use crate::shell::share::Share;
 use crate::shell::state::{self, StateDir};
 use crate::shell::{report, signal};
 

@@ -15,7 +15,9 @@ use crate::flow::record::{Event, Record};
 use crate::flow::trouble::Trouble;
 use crate::shell::clock;
 use crate::shell::deliver::{Client, IDLE, Shared};
+use crate::shell::fault::explain;
 use crate::shell::folder::Folder;
+use crate::shell::folder::below;
 use crate::shell::inspect::Inspector;
 use crate::shell::journal::Journal;
 use crate::shell::memory;
@@ -23,7 +25,7 @@ use crate::shell::place::{Placed, Placer};
 use crate::shell::retries::Watcher;
 use crate::shell::scan;
 use crate::shell::send::{Office, deliver};
-use crate::shell::share::{Share, below, explain};
+use crate::shell::share::Share;
 
 use super::Message;
 
@@ -256,7 +258,7 @@ pub(super) fn spawn_placer(
                 Err(err) => {
                     let now = clock::now().mono;
                     if trouble.as_mut().is_none_or(|trouble| trouble.remind(now)) {
-                        let why = crate::shell::share::explain(&err);
+                        let why = crate::shell::fault::explain(&err);
                         log::warn!(target: "dirpost", "bringing the journal, or what was filed, onto the disk failed: {why}");
                     }
                     trouble.get_or_insert_with(|| Trouble::new(now));
@@ -290,7 +292,8 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::flow::job::{Destination, Reason};
+    use crate::flow::job::Destination;
+    use crate::flow::record::Reason;
     use crate::flow::time::Wall;
     use crate::run::{Opened, open_all};
     use crate::shell::testing::TempDir;

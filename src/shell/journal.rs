@@ -10,7 +10,7 @@
 //! - A line that could be written in part only is closed by a newline before the next one,
 //!   so that it spoils no other.
 //! - A full disk stops deliveries before it can cause repeats: room for the lines of what is in
-//!   flight is set aside ([`reserve`]), and nothing is sent while it is not there.
+//!   flight is set aside (`journal/reserve`), and nothing is sent while it is not there.
 //! - A file that has grown is rewritten without what is filed. What that costs is in
 //!   `docs/journal.md`; lines are appended meanwhile. Where it fails, the journal is only
 //!   longer than it needs to be.
@@ -28,8 +28,8 @@ use crate::flow::record::Replay;
 use crate::flow::time::{Mono, Wall};
 use crate::flow::trouble::Trouble;
 use crate::shell::clock;
+use crate::shell::fault::explain;
 use crate::shell::folder::{DRAFT, Folder, Renamed, draft_name};
-use crate::shell::share::explain;
 
 /// See the module.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ pub mod place;
 pub mod retries;
 // What they share
 pub mod clock;
+pub mod fault;
 pub mod folder;
 pub mod share;
 pub mod state;

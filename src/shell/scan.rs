@@ -14,8 +14,9 @@ use walkdir::WalkDir;
 use crate::flow::file::{Look, Rel};
 use crate::flow::filter::{Class, Filter};
 use crate::flow::job::{self, Content, Input};
+use crate::shell::fault::{Unusable, explain};
 use crate::shell::folder::{Folder, bytes_of, name_of};
-use crate::shell::share::{Share, Unusable, explain};
+use crate::shell::share::Share;
 
 /// So often a scan says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
@@ -168,7 +169,7 @@ fn into_io(err: walkdir::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::share::OpenError;
+    use crate::shell::fault::OpenError;
     use crate::shell::testing::TempDir;
     use std::cell::RefCell;
     use std::path::Path;

@@ -11,14 +11,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Digest;
 use crate::flow::classify::{Policy, Verdict};
-use crate::flow::job::{Acceptance, Delivered, Delivery, Miss};
+use crate::flow::job::{Delivered, Delivery, Miss};
+use crate::flow::record::Acceptance;
 use crate::flow::record::Record;
 use crate::flow::reply::Reply;
 use crate::shell::body::{OpenError, Watched};
 use crate::shell::clock::wall;
 use crate::shell::deliver::{Body, Client, Letter, Outcome};
+use crate::shell::fault::explain;
 use crate::shell::journal::Journal;
-use crate::shell::share::{Share, explain};
+use crate::shell::share::Share;
 
 /// What all workers share.
 #[allow(missing_debug_implementations)] // It holds a closure.

@@ -19,6 +19,7 @@ use crate::flow::file::Rel;
 use crate::flow::filter::OWN_FOLDER;
 use crate::flow::job::Closing;
 use crate::flow::trouble::HANG;
+use crate::shell::fault::{OpenError, Unusable, explain};
 use crate::shell::folder::Folder;
 use crate::shell::state::{self, Holder, StateDir};
 
@@ -40,26 +41,6 @@ pub struct Share {
     /// dirpost may not write to it.
     read_only: bool,
     holder: Holder,
-}
-
-/// Why the folders cannot be used.
-#[derive(Debug)]
-pub enum OpenError {
-    /// The watched folder is not there (yet), or is not the share.
-    Away(String),
-    /// Another process holds the lock; who, as far as is known.
-    Locked(String),
-    /// It must not or cannot be used.
-    Fault(String),
-}
-
-/// Why a scan cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    /// The share is not there.
-    Away(String),
-    /// All has to be opened anew.
-    Anew(Closing),
 }
 
 impl Share {
@@ -201,13 +182,6 @@ impl Share {
     }
 }
 
-/// The relative path of `path` in `folder`, if it is below it.
-pub fn below(folder: &Path, path: &Path) -> Option<Rel> {
-    let rest = path.strip_prefix(folder).ok()?;
-    let parts: Vec<Vec<u8>> = rest.iter().map(super::folder::bytes_of).collect();
-    Some(Rel::new(&parts.join(&b'/')))
-}
-
 fn open_root(path: &Path, require_mount: bool) -> Result<Folder, String> {
     let root = Folder::at(path).map_err(|err| format!("{}: {}", path.display(), explain(&err)))?;
     if require_mount {
@@ -222,20 +196,6 @@ fn open_root(path: &Path, require_mount: bool) -> Result<Folder, String> {
 /// Whether something is mounted on `path`. A bind mount of the same file system is not seen.
 fn is_mount(path: &Path, root: &Folder) -> bool {
     Folder::at(&path.join("..")).is_ok_and(|parent| !parent.same_fs(root))
-}
-
-/// An error of the file system, with what to do about it where that is known.
-pub fn explain(err: &io::Error) -> String {
-    let hint = match err.kind() {
-        io::ErrorKind::NotFound => "it is not there",
-        io::ErrorKind::PermissionDenied => "dirpost's user may not do that: check the owner and the mode",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "no room is left there",
-        io::ErrorKind::ReadOnlyFilesystem => "it is mounted read-only",
-        io::ErrorKind::StaleNetworkFileHandle => "the file server no longer knows it",
-        io::ErrorKind::NotADirectory => "it is not a real folder (links are not followed)",
-        _ => return err.to_string(),
-    };
-    format!("{err}: {hint}")
 }
 
 #[cfg(test)]

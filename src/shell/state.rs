@@ -21,8 +21,9 @@ use crate::flow::file::Rel;
 use crate::flow::filter::OWN_FOLDER;
 use crate::flow::job::Closing;
 use crate::flow::key::hex;
+use crate::shell::fault::{OpenError, Unusable, explain};
+use crate::shell::folder::below;
 use crate::shell::folder::{DRAFT, Folder, draft_name};
-use crate::shell::share::{OpenError, Unusable, below, explain};
 
 /// dirpost's own folder and what is in it.
 #[derive(Debug)]

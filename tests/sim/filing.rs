@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dirpost::flow::file::Look;
-use dirpost::flow::job::{Destination, Filed, Filing, Input, Moving};
+use dirpost::flow::job::{Destination, Filed, Filing, Input};
+use dirpost::flow::record::Moving;
 use dirpost::flow::record::{Event as JournalEvent, Record};
 
 use crate::world::{Event, Move, Moved, Node, Target, World};

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::flow::classify::Verdict;
 use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
-use dirpost::flow::job::{Acceptance, Content, Delivered, Delivery, Filed, Filing, Folder, Input, Miss, Moving};
+use dirpost::flow::job::{Content, Delivered, Delivery, Filed, Filing, Folder, Input, Miss};
 use dirpost::flow::memory::Memory;
+use dirpost::flow::record::{Acceptance, Moving};
 use dirpost::flow::record::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
 use dirpost::flow::rng::Rng;

@@ -183,7 +183,7 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
 fn filing_that_failed_after_the_rename_goes_on_from_there() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
-    let moving = crate::flow::job::Moving { to: "done/a".into(), from: Some("staging/d".into()) };
+    let moving = crate::flow::record::Moving { to: "done/a".into(), from: Some("staging/d".into()) };
     let failed = Filed::Failed { why: "full".into(), moved: Some(moving.clone()) };
     engine.on(at(2), Input::Filed(sent[0].file, failed));
     let effects = engine.on(at(engine.wake_at().map_or(3, |wake| wake.0)), Input::Tick);

@@ -14,8 +14,11 @@ mod other;
 mod unix;
 
 use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::flow::file::Rel;
 
 #[cfg(not(unix))]
 pub use self::other::{Folder, bytes_of, file_look, name_of};
@@ -112,11 +115,17 @@ fn is_unsupported(err: &io::Error) -> bool {
         || err.kind() == io::ErrorKind::TooManyLinks
 }
 
+/// The relative path of `path` in `folder`, if it is below it.
+pub fn below(folder: &Path, path: &Path) -> Option<Rel> {
+    let rest = path.strip_prefix(folder).ok()?;
+    let parts: Vec<Vec<u8>> = rest.iter().map(bytes_of).collect();
+    Some(Rel::new(&parts.join(&b'/')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(unix)]
-    use crate::flow::file::Rel;
     use crate::shell::testing::TempDir;
 
     #[test]

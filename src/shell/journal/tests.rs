@@ -1,6 +1,6 @@
 use super::*;
 use crate::flow::file::Stamp;
-use crate::flow::job::Acceptance;
+use crate::flow::record::Acceptance;
 use crate::flow::record::{Event, Record};
 use crate::shell::testing::TempDir;
 

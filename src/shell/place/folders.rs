@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Area, Placer};
 use crate::flow::file::Rel;
 use crate::shell::folder::Folder;
-use crate::shell::share::below;
+use crate::shell::folder::below;
 
 /// So many folders are held open between two groups.
 const HELD: usize = 64;

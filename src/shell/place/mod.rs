@@ -42,12 +42,14 @@ use crate::config::Config;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Look, Rel};
 use crate::flow::gate::FileNo;
-use crate::flow::job::{Destination, Filed, Filing, Moving};
+use crate::flow::job::{Destination, Filed, Filing};
+use crate::flow::record::Moving;
 use crate::flow::record::{Event, Record};
 use crate::shell::clock::wall;
+use crate::shell::fault::explain;
 use crate::shell::folder::Folder;
 use crate::shell::journal::Journal;
-use crate::shell::share::{Share, explain};
+use crate::shell::share::Share;
 
 /// Files things away.
 #[derive(Debug)]

@@ -2,7 +2,7 @@ mod crashes;
 
 use super::*;
 use crate::config::Config;
-use crate::flow::job::Reason;
+use crate::flow::record::Reason;
 use crate::flow::time::Wall;
 use crate::shell::testing::TempDir;
 

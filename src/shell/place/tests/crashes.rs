@@ -277,7 +277,7 @@ fn what_the_journal_says_before_a_copy_is_what_a_restart_goes_on_from() {
     let Some(elsewhere) = Elsewhere::new() else { return };
     let bench = bench(|config| config.delivered.dir = elsewhere.0.join("done"));
     let look = bench.write("d/x.csv", PARTS[0]);
-    let acceptance = crate::flow::job::Acceptance { key: "k".into(), status: 200, marker: None };
+    let acceptance = crate::flow::record::Acceptance { key: "k".into(), status: 200, marker: None };
     let job = Filing { unwritten: Some(acceptance), ..filing(1, "d/x.csv", look, Destination::Done) };
     let filed = bench.placer.place(std::slice::from_ref(&job)).filed;
     assert!(matches!(&filed[0].1, Filed::Away { to: Some(to) } if to == "done/d/x.csv"), "{filed:?}");
@@ -377,7 +377,7 @@ fn what_was_filed_while_the_journal_had_no_room_is_written_down_later() {
     let state = TempDir::new();
     let Some(_mount) = Mount::on(state.path()) else { return };
     let bench = bench(|config| config.state.dir = state.path().into());
-    let acceptance = crate::flow::job::Acceptance { key: "k".into(), status: 200, marker: None };
+    let acceptance = crate::flow::record::Acceptance { key: "k".into(), status: 200, marker: None };
     let look = bench.write("x.csv", "x");
     let job = filing(1, "x.csv", look, Destination::Done);
     bench.placer.append(&line(&job, Record::accepted(&acceptance, false))).unwrap();
