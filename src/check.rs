@@ -69,7 +69,7 @@ fn folder(config: &Config, findings: &mut Findings) {
     };
     match folder.names(&Rel::root()) {
         Ok(names) => findings.fine(&format!(
-            "{dir} is {kind}, {} entries; a file is complete when it has been still for {settle}",
+            "{dir} is {kind}, {} entries in it; a file is complete when it has been still for {settle}",
             names.len()
         )),
         Err(err) => findings.wrong(&format!("{dir} cannot be listed: {}", explain(&err))),

@@ -32,6 +32,9 @@ pub struct Memory {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     pub gate: gate::Learned,
+    /// Why the gate is closed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub why: String,
     /// So many files were rejected in a row.
     pub brake: usize,
     pub command_brake: usize,
@@ -127,7 +130,7 @@ const VERSION: u32 = 1;
 
 impl Memory {
     pub fn is_empty(&self) -> bool {
-        let Endpoint { gate, brake, command_brake } = &self.endpoint;
+        let Endpoint { gate, brake, command_brake, why: _ } = &self.endpoint;
         gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
     }
 
@@ -240,8 +243,12 @@ mod tests {
             reached: false,
             asked: false,
         };
-        let endpoint =
-            Endpoint { gate: gate::Learned { open_ms: 33, closed: Some(closed.clone()) }, brake: 3, command_brake: 0 };
+        let endpoint = Endpoint {
+            gate: gate::Learned { open_ms: 33, closed: Some(closed.clone()) },
+            why: "503".into(),
+            brake: 3,
+            command_brake: 0,
+        };
         let memory = Memory { endpoint, files: vec![file.clone()], stepped: false };
         let mut then = clocks(Some("b"), Some(500_000), HOUR);
         then.mono = Mono(40_000);

@@ -69,6 +69,7 @@ pub enum Note {
     },
     /// The endpoint did not accept when an earlier process left.
     GateRemembered {
+        why: String,
         since: Duration,
         again_in: Duration,
     },

@@ -78,7 +78,19 @@ impl Daemon {
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
         if unreadable > 0 {
-            log::warn!(target: "dirpost", "journal: {unreadable} lines could not be read and were passed over");
+            log::warn!(
+                target: "dirpost",
+                "journal: {unreadable} of its lines could not be read and were passed over: what they were about \
+                 may be sent again, under the same key"
+            );
+        }
+        if journal.is_new() && !state.is_new {
+            log::warn!(
+                target: "dirpost",
+                "journal: it is gone from {}: what was accepted before and is still in the folder is sent again, \
+                 under the same key",
+                config.state.dir.display()
+            );
         }
         let placer = Placer::new(config, Arc::clone(&share), Arc::clone(&journal));
         spawn_placer(placer, Arc::clone(&journal), Arc::clone(&state.folder), order_box, send.clone());

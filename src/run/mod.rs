@@ -165,6 +165,8 @@ fn open(
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
+                } else if opening.anew && away.is_none() {
+                    log::info!(target: "dirpost", "opened anew: the lock is ours, the journal is read");
                 } else if let Some(trouble) = away {
                     let since = clock::now().mono.since(trouble.since);
                     log::info!(target: "dirpost", "share: there after {}", report::span(since));

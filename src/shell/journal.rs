@@ -37,6 +37,8 @@ pub struct Journal {
     folder: Folder,
     inner: Mutex<Inner>,
     reserve: Reserve,
+    /// There was none.
+    is_new: bool,
     /// It cannot be rewritten: since when, and when that is tried again.
     stuck: Mutex<Option<(Trouble, Mono)>>,
 }
@@ -110,6 +112,7 @@ impl Journal {
         let numbers = numbers(&folder)?;
         let replay = read(&folder, &numbers)?;
         let reserve = Reserve::new(&folder)?;
+        let is_new = numbers.is_empty();
         let number = numbers.last().map_or(1, |last| last + 1);
         let (file, size) = begin(&folder, number, &replay.lines(now))?;
         for old in numbers {
@@ -120,7 +123,7 @@ impl Journal {
             let _ = folder.remove(draft);
         }
         let inner = Inner::new(file, number, size);
-        Ok((Journal { folder, inner: Mutex::new(inner), reserve, stuck: Mutex::new(None) }, replay))
+        Ok((Journal { folder, inner: Mutex::new(inner), reserve, is_new, stuck: Mutex::new(None) }, replay))
     }
 
     /// Hands whole lines to the kernel. True if they are the first since the last fsync, or took
@@ -138,6 +141,11 @@ impl Journal {
             }
             Err(err) => Err(err),
         }
+    }
+
+    /// Whether there was none before: each process leaves one file at least.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Whether the room for the lines of what is in flight is used up.

@@ -56,21 +56,13 @@ fn line(note: &Note) -> (Level, String) {
         Note::GateStillClosed { why, waiting, since } => {
             (Error, format!("endpoint: for {} now: {why}; {} waiting", span(*since), files(*waiting)))
         }
-        Note::GateRemembered { since, again_in: Duration::ZERO } => (
-            Warn,
-            format!(
-                "endpoint: it has not accepted anything for {}, as an earlier run found; trying it now",
-                span(*since)
-            ),
-        ),
-        Note::GateRemembered { since, again_in } => (
-            Warn,
-            format!(
-                "endpoint: it has not accepted anything for {}, as an earlier run found; next try in {}",
-                span(*since),
-                span(*again_in)
-            ),
-        ),
+        Note::GateRemembered { why, since, again_in } => {
+            let next = match again_in {
+                &Duration::ZERO => "trying it now".into(),
+                wait => format!("next try in {}", span(*wait)),
+            };
+            (Warn, format!("endpoint: for {} now, as an earlier run found: {why}; {next}", span(*since)))
+        }
         Note::GateOpened { since, waiting } => {
             (Info, format!("endpoint: accepts again after {}; {} waiting", span(*since), files(*waiting)))
         }
@@ -117,6 +109,9 @@ fn line(note: &Note) -> (Level, String) {
         Note::LeftForNext { settling, left: 0 } => {
             (Info, format!("left for the next run: {} not still for long enough yet", files(*settling)))
         }
+        Note::LeftForNext { settling: 0, left } => {
+            (Warn, format!("left for the next run: {} to be tried again", files(*left)))
+        }
         Note::LeftForNext { settling, left } => (
             Warn,
             format!(
@@ -133,7 +128,7 @@ fn line(note: &Note) -> (Level, String) {
         Note::StoppedEarly { in_flight } => (
             Warn,
             format!(
-                "stopped before {} was done: what was in flight is sent again, under the same key",
+                "stopped with {} in flight: what the endpoint may have is sent again, under the same key",
                 files(*in_flight)
             ),
         ),

@@ -154,7 +154,8 @@ impl Share {
             Ok(found) if found.trim_ascii() == mark.as_bytes() => Ok(()),
             Ok(_) => Err(format!("{}: it carries the mark of another share (.dirpost/id)", self.path.display())),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Err(format!(
-                "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted",
+                "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
+                 it: restart dirpost, with --adopt where state.dir is elsewhere)",
                 self.path.display()
             )),
             Err(err) => Err(format!("{}/.dirpost/id: {}", self.path.display(), explain(&err))),

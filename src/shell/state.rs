@@ -31,6 +31,8 @@ pub struct StateDir {
     pub folder: Arc<Folder>,
     /// The id of the share, marked or not.
     pub id: String,
+    /// Made just now: nothing can be known yet.
+    pub is_new: bool,
     /// Held for as long as this lives.
     _lock: File,
 }
@@ -81,6 +83,7 @@ pub fn open(config: &Config, root: &Folder, is_mount: bool, adopt: bool) -> Resu
         known.fits(found.as_deref(), is_mount).map_err(|why| away(config, &why))?;
     }
 
+    let is_new = found.is_none() && known.is_none();
     // The lock comes before anything is made that another process may be at.
     let (place, lock_path) = match (&own, &apart) {
         (Some(own), _) if !read_only => (own, own_path.clone()),
@@ -112,7 +115,7 @@ pub fn open(config: &Config, root: &Folder, is_mount: bool, adopt: bool) -> Resu
     };
     clean(&folder);
     let holder = Holder { place: read_only.then(|| config.state.dir.clone()), token };
-    Ok((StateDir { folder: Arc::new(folder), id, _lock: lock }, Found { mark, read_only, holder }))
+    Ok((StateDir { folder: Arc::new(folder), id, is_new, _lock: lock }, Found { mark, read_only, holder }))
 }
 
 /// What it means that `path` cannot be used: what somebody has to change is a fault; all else, such
@@ -335,6 +338,9 @@ impl Holder {
         };
         match place.and_then(|place| read_small(&place, b"holder")) {
             Ok(found) if found.split(u8::is_ascii_whitespace).next() == Some(self.token.as_bytes()) => Ok(()),
+            Ok(found) if found.trim_ascii().is_empty() => {
+                Err(Unusable::Anew(Closing::LockLost("the file that names its holder is empty".into())))
+            }
             Ok(found) => {
                 let who = String::from_utf8_lossy(found.trim_ascii()).into_owned();
                 Err(Unusable::Anew(Closing::LockLost(format!(

@@ -85,7 +85,7 @@ impl Engine {
             // What lies on the disk is of a process that has ended.
             self.learned(now);
         }
-        let Memory { endpoint: Endpoint { gate, brake, command_brake }, files, stepped } = memory;
+        let Memory { endpoint: Endpoint { gate, why, brake, command_brake }, files, stepped } = memory;
         self.gate.recall(&gate, now.mono);
         self.brake.recall(brake);
         self.command_brake.recall(command_brake);
@@ -93,9 +93,9 @@ impl Engine {
             self.steps.stepped(now.mono);
         }
         if let Some(closed) = gate.closed {
-            self.gate_trouble = Some((Trouble::new(closed.since), String::new()));
+            self.gate_trouble = Some((Trouble::new(closed.since), why.clone()));
             let (since, again_in) = (now.mono.since(closed.since), closed.next.since(now.mono));
-            self.note(Note::GateRemembered { since, again_in });
+            self.note(Note::GateRemembered { why, since, again_in });
         }
         for file in files {
             self.recalled.entry(file.path.parent()).or_default().insert(file.path.clone(), file);
@@ -157,6 +157,7 @@ impl Engine {
     fn memory(&self, all: bool, now: Now) -> Memory {
         let endpoint = Endpoint {
             gate: self.gate.learned(now.mono),
+            why: self.gate_trouble.as_ref().map(|(_, why)| why.clone()).unwrap_or_default(),
             brake: self.brake.count(),
             command_brake: self.command_brake.count(),
         };
