@@ -43,13 +43,21 @@ impl Placer {
         }
         *plan = self.fresh_plan(root, opened, job, Area::Staging)?;
         self.append(&line(job, Record::moving(&plan.moving())))?;
-        match self.rename(root, opened, job, plan)? {
-            Renamed::Done => {
+        // A power cut must not keep the rename and lose its line.
+        self.journal.sync(wall())?;
+        match self.rename(root, opened, job, plan) {
+            Ok(Renamed::Done) => {
                 plan.stage = Stage::Moved;
                 Ok(None)
             }
-            Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
-            Renamed::CrossesDevices => self.copy_in_place(root, opened, job, plan, wanted),
+            Ok(Renamed::Taken) => Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(Renamed::CrossesDevices) => self.copy_in_place(root, opened, job, plan, wanted),
+            // The first rename could not tell: it crosses devices whether there is a file or not.
+            Err(err) if err.kind() == io::ErrorKind::NotFound && self.is_gone(root, &job.path) => {
+                self.marker_away(root, opened, job, plan)?;
+                Ok(Some(Filed::Gone))
+            }
+            Err(err) => Err(err),
         }
     }
 

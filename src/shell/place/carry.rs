@@ -9,6 +9,7 @@ use super::{Area, Placer, Plan, Stage, dead, fresh_look, is_what_was_sent, line}
 use crate::flow::file::Rel;
 use crate::flow::job::{Destination, Filed, Filing};
 use crate::flow::record::Record;
+use crate::shell::clock::wall;
 use crate::shell::folder::{Folder, Renamed};
 
 impl Placer {
@@ -110,6 +111,7 @@ impl Placer {
         dead::remove_reason(job, &plan.folder, &plan.name);
         *plan = self.fresh_plan(root, opened, job, plan.area)?;
         self.append(&line(job, Record::moving(&plan.moving())))?;
+        self.journal.sync(wall())?;
         self.carry_out(root, opened, job, plan)
     }
 
@@ -169,7 +171,7 @@ impl Placer {
 
     /// Whether `path` itself is not there: `NotFound` may also be said of the target's folder.
     /// A share that has lost its mark says it of everything.
-    fn is_gone(&self, root: &Arc<Folder>, path: &Rel) -> bool {
+    pub(super) fn is_gone(&self, root: &Arc<Folder>, path: &Rel) -> bool {
         if self.share.reopen().is_err() {
             return false;
         }
