@@ -5,6 +5,7 @@ mod util;
 mod away;
 mod checks;
 mod cli;
+mod copies;
 mod dead;
 
 #[cfg(unix)]

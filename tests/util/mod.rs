@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub use daemon::{Daemon, check, config, dirpost, once};
 pub use dir::{Dir, draw_bytes};
 pub use dirpost::flow::rng::Rng;
-pub use server::{Gate, Reaction, Server};
+pub use server::{Gate, Reaction, Received, Server};
 
 /// How long a condition may take before a test fails: generous, for a busy machine.
 pub const BOUND: Duration = Duration::from_secs(60);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{BOUND, Dir, wait_until};
+
 /// Something mounted on a folder; unmounted at the end.
 pub struct Mount(PathBuf);
 
@@ -11,19 +13,6 @@ impl Mount {
     /// A file system in memory with so much room ("1m").
     pub fn tmpfs(path: &Path, size: &str) -> Option<Mount> {
         Mount::or_skip(&["-t", "tmpfs", "-o", &format!("size={size}"), "none"], path)
-    }
-
-    /// An ext4 of so many bytes in the file `image`, made if it is not there.
-    pub fn ext4(path: &Path, image: &Path, size: u64) -> Option<Mount> {
-        let text = image.to_str().expect("a path that is text");
-        if !image.exists() {
-            File::create(image).and_then(|file| file.set_len(size)).expect("an image");
-            if !run("mkfs.ext4", &["-q", "-F", text]) {
-                eprintln!("SKIPPED: there is no mkfs.ext4 (e2fsprogs)");
-                return None;
-            }
-        }
-        Mount::or_skip(&["-o", "loop", text], path)
     }
 
     /// What lies at `from`, at `path` as well.
@@ -48,24 +37,6 @@ impl Mount {
         let path = self.0.to_str().expect("a path that is text");
         assert!(run("mount", &["-o", &format!("remount,{options}"), path]), "remount,{options}");
     }
-
-    /// Takes the power from the disk below it: what was not brought onto it is lost
-    /// (`EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`, linux/fs/ext4/ext4.h).
-    pub fn cut_power(&self) {
-        const OPCODE: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u32>(b'X', 125);
-        const NO_LOG_FLUSH: u32 = 2;
-        let root = File::open(&self.0).expect("the mount point");
-        // SAFETY: the call reads a u32 by the pointer that it is given, as the kernel's header says.
-        unsafe { rustix::ioctl::ioctl(&root, rustix::ioctl::Setter::<OPCODE, u32>::new(NO_LOG_FLUSH)) }
-            .expect("ext4 can be shut down");
-    }
-
-    /// Unmounts it and waits until it is free.
-    pub fn unmount(self) {
-        let path = self.0.to_str().expect("a path that is text").to_string();
-        super::wait_until("it to be unmounted", super::BOUND, || run("umount", &[&path]));
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Mount {
@@ -87,5 +58,62 @@ pub fn fill(path: &Path) {
         if filler.write_all(&vec![0; size]).is_err() {
             size /= 2;
         }
+    }
+}
+
+/// An ext4 file system in an image file, on a loop device.
+pub struct Disk {
+    at: PathBuf,
+    mounted: Option<Mount>,
+    images: Dir,
+}
+
+impl Disk {
+    /// Makes one, and mounts it on `at`.
+    pub fn new(at: &Path) -> Option<Disk> {
+        // In memory where there is some: the tests are about what was brought onto the disk, not
+        // about how long that takes on a busy one.
+        let memory = Path::new("/dev/shm");
+        let images = if memory.is_dir() { Dir::within(memory) } else { Dir::new() };
+        File::create(images.join("disk")).and_then(|image| image.set_len(64 << 20)).expect("an image");
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(images.join("disk")).output();
+        if !made.is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: there is no mkfs.ext4 (e2fsprogs)");
+            return None;
+        }
+        let mut disk = Disk { at: at.to_path_buf(), mounted: None, images };
+        disk.switch_on().then_some(disk)
+    }
+
+    /// Mounts it; after a cut that recovers the file system's own journal.
+    pub fn switch_on(&mut self) -> bool {
+        let image = self.images.join("disk");
+        // Nothing reaches the disk by the passage of time, only by fsync.
+        let args = ["-t", "ext4", "-o", "loop,commit=300", image.to_str().expect("a path that is text")];
+        self.mounted = Mount::or_skip(&args, &self.at);
+        self.mounted.is_some()
+    }
+
+    /// From now on the disk is as the last fsync left it: nothing in memory gets there any more, and
+    /// every call on an open file fails.
+    pub fn cut_power(&self) {
+        // linux/fs.h, ext4.h: EXT4_IOC_SHUTDOWN = _IOR('X', 125, __u32), EXT4_GOING_FLAGS_NOLOGFLUSH.
+        const SHUTDOWN: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u32>(b'X', 125);
+        const WITHOUT_FLUSHING: u32 = 2;
+        let root = File::open(&self.at).expect("the mount point");
+        // SAFETY: the kernel reads one u32 through the pointer and writes nothing; `root` is on ext4,
+        // whose call this is (on anything else it fails).
+        let cut = unsafe { rustix::ioctl::ioctl(&root, rustix::ioctl::Setter::<SHUTDOWN, u32>::new(WITHOUT_FLUSHING)) };
+        cut.expect("ext4 knows the call");
+    }
+
+    /// Unmounts it. No process may have anything open there.
+    pub fn switch_off(&mut self) {
+        // A process that another test is starting holds this one's files for a moment.
+        wait_until("the disk to be unmounted", BOUND, || {
+            Command::new("umount").arg(&self.at).output().is_ok_and(|output| output.status.success())
+        });
+        // There is nothing left to be unmounted.
+        std::mem::forget(self.mounted.take());
     }
 }

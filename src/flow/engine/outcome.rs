@@ -300,7 +300,13 @@ impl Engine {
         let Some(motion) = self.motions.get(file) else { return };
         let Some(filing) = motion.filing.clone() else { return };
         let path = motion.path.clone();
-        if !matches!(filed, Filed::Unwritten(_)) && !self.low {
+        // A failure says something of the journal only where a line was to be written first.
+        let written = match filed {
+            Filed::Unwritten(_) => false,
+            Filed::Failed { .. } => filing.unwritten.is_some(),
+            _ => true,
+        };
+        if written && !self.low {
             self.journal_back(now);
         }
         match filed {
