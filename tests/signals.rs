@@ -50,7 +50,7 @@ fn what_does_not_end_is_left_after_ten_seconds() {
     wait_until("the body at the endpoint", BOUND, || server.whole_bodies() == 1);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(Duration::from_secs(30)), 0);
-    assert!(daemon.has_logged("stopped before 1 file was done"));
+    assert!(daemon.has_logged("stopped with 1 file in flight"));
     assert_eq!(dir.waiting(), ["a.csv"]);
 }
 
