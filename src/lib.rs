@@ -2,27 +2,24 @@
 //!
 //! This file is the map. The way of a file, in the order of the data:
 //!
-//! | stage | decided in the pure core | done in the shell |
+//! | stage | decided in the pure core | done by the shell (`io`) |
 //! |---|---|---|
-//! | SCAN: list a folder | [`flow::filter`], [`flow::listing`] | [`shell::scan`] |
-//! | TRACK: new? changed? still? | [`flow::tree`], [`flow::still`] | |
-//! | CHECK: open, confirm, validate | | [`shell::inspect`], [`shell::format`] |
-//! | DELIVER: send, classify the answer | [`flow::classify`], [`flow::gate`], [`flow::brake`], [`flow::backoff`], [`flow::key`] | [`shell::send`], [`shell::body`], [`shell::deliver`] |
-//! | FILE AWAY: journal, move, verify | [`flow::record`] | [`shell::journal`], [`shell::place`] |
+//! | SCAN: list a folder | [`flow::scan::filter`], [`flow::scan::listing`] | [`io::scan`] |
+//! | TRACK: new? changed? still? | [`flow::scan::tree`], [`flow::settle`] | |
+//! | CHECK: open, confirm, validate | | [`io::check`], [`io::check::formats`] |
+//! | DELIVER: send, classify the answer | [`flow::endpoint::classify`], [`flow::endpoint::gate`], [`flow::endpoint::brake`], [`flow::endpoint::backoff`], [`flow::endpoint::idempotency_key`] | [`io::upload`], [`io::upload::body`], [`io::http`] |
+//! | FILE AWAY: journal, move, verify | [`flow::journal`] | [`io::journal`], [`io::filing`] |
 //!
 //! [`flow::engine`] holds it together: it owns all state, takes observations and the time,
 //! and gives back what is to be done. What it has learned outlives the process in
-//! [`flow::memory`]. [`shell::share`] and [`shell::state`] say whose the folder is. [`run`] is the loop between the two, and the only
+//! [`flow::memory`]. [`io::share`] and [`io::share::state`] say whose the folder is. [`daemon`] is the loop between the two, and the only
 //! module that knows both. [`config`] is what the user wants, [`cli`] how it is asked for.
 
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
-pub mod check;
 pub mod cli;
 pub mod config;
-pub mod dead;
+pub mod daemon;
 pub mod flow;
-pub mod progress;
-pub mod run;
-pub mod shell;
+pub mod io;

@@ -21,7 +21,12 @@ fn change(dir: &Dir, how: Change) -> Vec<u8> {
             let draft = dir.write(".draft", "a new file");
             std::fs::rename(draft, dir.join("a.csv")).unwrap();
         }
-        Change::Truncate => std::fs::File::options().write(true).open(dir.join("a.csv")).unwrap().set_len(3).unwrap(),
+        Change::Truncate => std::fs::File::options()
+            .write(true)
+            .open(dir.join("a.csv"))
+            .unwrap()
+            .set_len(3)
+            .unwrap(),
     }
     dir.read("a.csv")
 }
@@ -29,28 +34,52 @@ fn change(dir: &Dir, how: Change) -> Vec<u8> {
 fn a_change_before_the_answer(how: Change, action: &str) {
     let (dir, gate) = (Dir::new(), Gate::new());
     let held = gate.clone();
-    let server =
-        Server::start(
-            move |head| {
-                if head.attempt == 1 { Reaction::Hold(held.clone(), 200) } else { Reaction::Answer(200) }
-            },
-        );
+    let server = Server::start(move |head| {
+        if head.attempt == 1 {
+            Reaction::Hold(held.clone(), 200)
+        } else {
+            Reaction::Answer(200)
+        }
+    });
     dir.write("a.csv", "the first content");
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), &format!("delivered.action = \"{action}\"")));
-    wait_until("the whole body at the endpoint", BOUND, || server.whole_bodies() == 1);
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        &format!("delivered.action = \"{action}\""),
+    ));
+    wait_until("the whole body at the endpoint", BOUND, || {
+        server.whole_bodies() == 1
+    });
     let new = change(&dir, how);
     gate.open();
-    wait_until("the new version accepted", BOUND, || server.accepted_count() == 2);
+    wait_until("the new version accepted", BOUND, || {
+        server.accepted_count() == 2
+    });
     let bodies = server.accepted_bodies("a.csv");
-    assert_eq!(bodies, [b"the first content".to_vec(), new.clone()], "{how:?}");
-    let keys: Vec<String> = server.accepted().into_iter().map(|request| request.key).collect();
+    assert_eq!(
+        bodies,
+        [b"the first content".to_vec(), new.clone()],
+        "{how:?}"
+    );
+    let keys: Vec<String> = server
+        .accepted()
+        .into_iter()
+        .map(|request| request.key)
+        .collect();
     assert_ne!(keys[0], keys[1], "two versions under one key");
     wait_until("the folder to be empty", BOUND, || dir.waiting().is_empty());
     if action == "move" {
         wait_until("it to be in done", BOUND, || !dir.done().is_empty());
-        assert!(dir.done().iter().any(|name| dir.read(format!(".dirpost/done/{name}")) == new), "{how:?}");
+        assert!(
+            dir.done()
+                .iter()
+                .any(|name| dir.read(format!(".dirpost/done/{name}")) == new),
+            "{how:?}"
+        );
     } else {
-        wait_until("nothing to be left", BOUND, || dir.list(".dirpost/staging").is_empty());
+        wait_until("nothing to be left", BOUND, || {
+            dir.list(".dirpost/staging").is_empty()
+        });
         assert!(dir.done().is_empty());
     }
 }
@@ -84,10 +113,16 @@ fn nothing_in_done_is_ever_overwritten() {
     let (dir, server) = (Dir::new(), Server::accepting());
     for content in ["one", "two", "three"] {
         dir.write("sub/x.csv", content);
-        assert_eq!(once(&config(dir.path(), &server.url(), ""), &[]).status.code(), Some(0));
+        assert_eq!(
+            once(&config(dir.path(), &server.url(), ""), &[])
+                .status
+                .code(),
+            Some(0)
+        );
     }
     assert_eq!(dir.done(), ["sub/x.1.csv", "sub/x.2.csv", "sub/x.csv"]);
-    let contents = ["x.csv", "x.1.csv", "x.2.csv"].map(|name| dir.text(format!(".dirpost/done/sub/{name}")));
+    let contents =
+        ["x.csv", "x.1.csv", "x.2.csv"].map(|name| dir.text(format!(".dirpost/done/sub/{name}")));
     assert_eq!(contents, ["one", "two", "three"]);
 }
 
@@ -97,7 +132,11 @@ fn delete_leaves_nothing_behind() {
     dir.write("sub/x.csv", "x");
     let text = config(dir.path(), &server.url(), "delivered.action = \"delete\"");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
-    assert!(dir.waiting().is_empty() && dir.done().is_empty() && dir.list(".dirpost/staging").is_empty());
+    assert!(
+        dir.waiting().is_empty()
+            && dir.done().is_empty()
+            && dir.list(".dirpost/staging").is_empty()
+    );
     assert_eq!(server.accepted_bodies("sub/x.csv"), [b"x"]);
 }
 
@@ -113,17 +152,26 @@ fn keep_sends_each_version_once_over_restarts() {
     assert_eq!(server.accepted_count(), 2);
     dir.write("a.csv", "two!");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
-    assert_eq!(server.accepted_bodies("a.csv"), [b"one".to_vec(), b"two!".to_vec()]);
+    assert_eq!(
+        server.accepted_bodies("a.csv"),
+        [b"one".to_vec(), b"two!".to_vec()]
+    );
     assert_eq!(dir.waiting(), ["a.csv", "b.csv"]);
 }
 
 #[test]
 fn a_rejected_file_lies_in_dead_letter_with_its_reason() {
     let dir = Dir::new();
-    let server = Server::start(|_| Reaction::AnswerWith(422, Vec::new(), "column 3 is no date".into()));
+    let server =
+        Server::start(|_| Reaction::AnswerWith(422, Vec::new(), "column 3 is no date".into()));
     for _ in 0..2 {
         dir.write("sub/bad.csv", "x");
-        assert_eq!(once(&config(dir.path(), &server.url(), ""), &[]).status.code(), Some(4));
+        assert_eq!(
+            once(&config(dir.path(), &server.url(), ""), &[])
+                .status
+                .code(),
+            Some(4)
+        );
     }
     assert_eq!(dir.dead(), ["sub/bad.1.csv", "sub/bad.csv"]);
     let reason = dir.reason("sub/bad.1.csv");
@@ -132,9 +180,15 @@ fn a_rejected_file_lies_in_dead_letter_with_its_reason() {
     assert_eq!(reason["body"], "column 3 is no date");
     assert_eq!(reason["attempts"], 1);
     assert_eq!(reason["size"], 1);
-    assert_eq!(format!("\"{}\"", reason["key"].as_str().unwrap()), server.requests()[1].key);
+    assert_eq!(
+        format!("\"{}\"", reason["key"].as_str().unwrap()),
+        server.requests()[1].key
+    );
     for field in ["reason", "first_seen", "dead_at", "mtime"] {
-        assert!(reason[field].as_str().is_some_and(|text| !text.is_empty()), "{field}");
+        assert!(
+            reason[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field}"
+        );
     }
 }
 
@@ -144,8 +198,14 @@ fn a_marker_is_waited_for_filed_right_after_its_file_and_never_sent() {
     dir.write("a.csv", "a");
     dir.write("b.csv", "b");
     dir.write("b.csv.done", "");
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "ready.marker = \".done\""));
-    wait_until("the file with its marker to be filed", BOUND, || dir.done() == ["b.csv", "b.csv.done"]);
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "ready.marker = \".done\"",
+    ));
+    wait_until("the file with its marker to be filed", BOUND, || {
+        dir.done() == ["b.csv", "b.csv.done"]
+    });
     assert_eq!(dir.waiting(), ["a.csv"]);
     dir.write("a.csv.done", "");
     wait_until("the other as well", BOUND, || dir.done().len() == 4);
@@ -167,9 +227,22 @@ fn across_file_systems_a_file_is_copied_whole_and_keeps_its_time() {
     let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_500_000_000);
     dir.set_mtime("sub/big.bin", time);
     let extra = format!("delivered.dir = \"{}\"", target.join("done").display());
-    assert_eq!(once(&config(dir.path(), &server.url(), &extra), &[]).status.code(), Some(0));
+    assert_eq!(
+        once(&config(dir.path(), &server.url(), &extra), &[])
+            .status
+            .code(),
+        Some(0)
+    );
     assert_eq!(target.read("done/sub/big.bin"), content);
-    assert_eq!(target.join("done/sub/big.bin").metadata().unwrap().modified().unwrap(), time);
+    assert_eq!(
+        target
+            .join("done/sub/big.bin")
+            .metadata()
+            .unwrap()
+            .modified()
+            .unwrap(),
+        time
+    );
     assert!(dir.waiting().is_empty() && dir.list(".dirpost/staging").is_empty());
     assert_eq!(target.list("done"), ["sub/big.bin"]);
 }
@@ -205,25 +278,42 @@ fn a_file_that_cannot_be_filed_is_not_sent_again_and_filed_when_it_can_be() {
 #[test]
 fn a_marker_vouches_for_one_version_only() {
     let (dir, server) = (Dir::new(), Server::accepting());
-    let text = config(dir.path(), &server.url(), "ready.marker = \".done\"\ndelivered.action = \"keep\"");
+    let text = config(
+        dir.path(),
+        &server.url(),
+        "ready.marker = \".done\"\ndelivered.action = \"keep\"",
+    );
     dir.write("a.csv", "one");
     dir.write("a.csv.done", "1");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     dir.write("a.csv", "two, not finished");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
-    assert_eq!(server.accepted_count(), 1, "the old marker counted for the new version");
+    assert_eq!(
+        server.accepted_count(),
+        1,
+        "the old marker counted for the new version"
+    );
     dir.write("a.csv.done", "22");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
-    assert_eq!(server.accepted_bodies("a.csv"), [b"one".to_vec(), b"two, not finished".to_vec()]);
+    assert_eq!(
+        server.accepted_bodies("a.csv"),
+        [b"one".to_vec(), b"two, not finished".to_vec()]
+    );
 }
 
 #[test]
 fn a_done_folder_that_somebody_removes_is_made_again_and_nothing_is_sent_twice() {
     let (dir, server) = (Dir::new(), Server::accepting());
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "watch.interval = \"1s\""));
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "watch.interval = \"1s\"",
+    ));
     for number in 0..5 {
         dir.write(format!("f{number}"), "x");
-        wait_until("it to be filed", BOUND, || dir.exists(format!(".dirpost/done/f{number}")));
+        wait_until("it to be filed", BOUND, || {
+            dir.exists(format!(".dirpost/done/f{number}"))
+        });
         std::fs::remove_dir_all(dir.join(".dirpost/done")).unwrap();
     }
     assert_eq!(server.requests().len(), 5);

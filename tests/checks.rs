@@ -10,7 +10,13 @@ fn verdicts(extra: &str, files: &[(&str, &[u8])]) -> (Dir, Server) {
         dir.write(name, content);
     }
     let output = once(&config(dir.path(), &server.url(), extra), &[]);
-    assert!(output.status.code().is_some_and(|code| code == 0 || code == 4), "{output:?}");
+    assert!(
+        output
+            .status
+            .code()
+            .is_some_and(|code| code == 0 || code == 4),
+        "{output:?}"
+    );
     (dir, server)
 }
 
@@ -36,10 +42,17 @@ fn what_is_not_of_the_format_goes_to_dead_letter_with_the_place_of_the_fault() {
     for (format, good, bad) in cases {
         let extra = format!("check.format = \"{format}\"\ncheck.grace = \"0s\"");
         let (dir, server) = verdicts(&extra, &[("good", good), ("bad", bad)]);
-        assert_eq!((dir.done(), dir.dead()), (vec!["good".to_string()], vec!["bad".to_string()]), "{format}");
+        assert_eq!(
+            (dir.done(), dir.dead()),
+            (vec!["good".to_string()], vec!["bad".to_string()]),
+            "{format}"
+        );
         assert_eq!(server.requests().len(), 1, "{format}");
         let reason = dir.reason("bad");
-        assert!(reason["status"].is_null() && reason["reason"].as_str().unwrap().len() > 20, "{format}: {reason}");
+        assert!(
+            reason["status"].is_null() && reason["reason"].as_str().unwrap().len() > 20,
+            "{format}: {reason}"
+        );
     }
 }
 
@@ -48,20 +61,39 @@ fn what_may_only_be_unfinished_is_given_its_grace() {
     let (dir, server) = (Dir::new(), Server::accepting());
     dir.write("slow.json", "{\"a\": [1,");
     dir.write("never.json", "{\"a\": [1,");
-    let daemon = Daemon::start(&config(dir.path(), &server.url(), "check.format = \"json\"\ncheck.grace = \"3s\""));
+    let daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "check.format = \"json\"\ncheck.grace = \"3s\"",
+    ));
     daemon.wait_log("perhaps unfinished: slow.json");
     dir.append("slow.json", " 2]}");
-    wait_until("the finished one accepted", BOUND, || server.accepted_count() == 1);
-    wait_until("the other condemned", BOUND, || dir.dead() == ["never.json"]);
+    wait_until("the finished one accepted", BOUND, || {
+        server.accepted_count() == 1
+    });
+    wait_until("the other condemned", BOUND, || {
+        dir.dead() == ["never.json"]
+    });
     assert_eq!(server.accepted_bodies("slow.json"), [b"{\"a\": [1, 2]}"]);
 }
 
 #[test]
 fn sizes_outside_the_limits_go_to_dead_letter() {
     let extra = "check.min_size = 2\ncheck.max_size = \"1 KiB\"\ncheck.grace = \"0s\"";
-    let (dir, _server) = verdicts(extra, &[("small", b"x"), ("right", b"xx"), ("large", &[b'x'; 1025])]);
-    assert_eq!((dir.done(), dir.dead()), (vec!["right".into()], vec!["large".into(), "small".into()]));
-    assert!(dir.reason("large")["reason"].as_str().unwrap().contains("check.max_size"));
+    let (dir, _server) = verdicts(
+        extra,
+        &[("small", b"x"), ("right", b"xx"), ("large", &[b'x'; 1025])],
+    );
+    assert_eq!(
+        (dir.done(), dir.dead()),
+        (vec!["right".into()], vec!["large".into(), "small".into()])
+    );
+    assert!(
+        dir.reason("large")["reason"]
+            .as_str()
+            .unwrap()
+            .contains("check.max_size")
+    );
 }
 
 #[cfg(unix)]
@@ -74,12 +106,16 @@ fn a_command_accepts_rejects_with_its_words_or_asks_for_time() {
     }
     let extra = format!("check.command = ['sh', '-c', '{script}', '{{file}}']");
     let daemon = Daemon::start(&config(dir.path(), &server.url(), &extra));
-    wait_until("the verdicts", BOUND, || dir.done() == ["good"] && dir.dead() == ["bad"]);
+    wait_until("the verdicts", BOUND, || {
+        dir.done() == ["good"] && dir.dead() == ["bad"]
+    });
     assert_eq!(dir.reason("bad")["reason"], "no such customer");
     daemon.wait_log("cannot check later");
     assert_eq!(dir.waiting(), ["later"]);
     dir.write("later", "good");
-    wait_until("the last one as well", BOUND, || dir.done() == ["good", "later"]);
+    wait_until("the last one as well", BOUND, || {
+        dir.done() == ["good", "later"]
+    });
 }
 
 #[cfg(unix)]
@@ -99,9 +135,13 @@ fn what_a_command_leaves_running_is_ended_with_it_and_costs_no_thread() {
     let runs = |argument: &str| {
         let is_it = |entry: &std::fs::DirEntry| {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            line.split(|&byte| byte == 0).any(|arg| arg == argument.as_bytes())
+            line.split(|&byte| byte == 0)
+                .any(|arg| arg == argument.as_bytes())
         };
-        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_it(&entry))
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .any(|entry| is_it(&entry))
     };
     // No other process sleeps for as long.
     let time = format!("1000.{}", std::process::id());
@@ -117,10 +157,14 @@ fn what_a_command_leaves_running_is_ended_with_it_and_costs_no_thread() {
         dir.write(format!("good{number}"), "0");
         dir.write(format!("bad{number}"), "1");
     }
-    wait_until("the verdicts", BOUND, || dir.done().len() == 11 && dir.dead().len() == 10);
+    wait_until("the verdicts", BOUND, || {
+        dir.done().len() == 11 && dir.dead().len() == 10
+    });
     assert_eq!(dir.reason("bad0")["reason"], "so it is");
     wait_until("nothing to be left of them", BOUND, || !runs(&time));
-    wait_until("the threads that read from them to be gone", BOUND, || daemon.threads() <= threads);
+    wait_until("the threads that read from them to be gone", BOUND, || {
+        daemon.threads() <= threads
+    });
 }
 
 #[cfg(unix)]
@@ -134,15 +178,25 @@ fn a_command_that_rejects_everything_is_the_suspect() {
     let daemon = Daemon::start(&config(dir.path(), &server.url(), extra));
     daemon.wait_log("5 files in a row were rejected by check.command");
     daemon.wait_log("cannot check");
-    wait_until("the condemned ones to be filed", BOUND, || dir.dead().len() == 5);
+    wait_until("the condemned ones to be filed", BOUND, || {
+        dir.dead().len() == 5
+    });
     assert_eq!(dir.waiting().len(), 15);
 }
 
 #[test]
 fn empty_files_wait_are_sent_or_are_rejected() {
-    for (policy, done, dead, waiting) in [("wait", 1, 0, 1), ("send", 2, 0, 0), ("reject", 1, 1, 0)] {
-        let (dir, _server) = verdicts(&format!("ready.empty = \"{policy}\""), &[("empty", b""), ("full", b"x")]);
-        assert_eq!((dir.done().len(), dir.dead().len(), dir.waiting().len()), (done, dead, waiting), "{policy}");
+    for (policy, done, dead, waiting) in [("wait", 1, 0, 1), ("send", 2, 0, 0), ("reject", 1, 1, 0)]
+    {
+        let (dir, _server) = verdicts(
+            &format!("ready.empty = \"{policy}\""),
+            &[("empty", b""), ("full", b"x")],
+        );
+        assert_eq!(
+            (dir.done().len(), dir.dead().len(), dir.waiting().len()),
+            (done, dead, waiting),
+            "{policy}"
+        );
     }
 }
 
@@ -159,9 +213,18 @@ fn only_wanted_names_are_sent() {
         ("~$h.csv", b"h"),
     ];
     let done = |extra: &str| verdicts(extra, &files).0.done();
-    assert_eq!(done(""), ["a.csv", "b.txt", "in/deep/g.csv", "in/f.csv", "old/e.csv"]);
-    assert_eq!(done("watch.include = [\"*.csv\"]\nwatch.exclude = [\"old\"]"), ["a.csv", "in/deep/g.csv", "in/f.csv"]);
+    assert_eq!(
+        done(""),
+        ["a.csv", "b.txt", "in/deep/g.csv", "in/f.csv", "old/e.csv"]
+    );
+    assert_eq!(
+        done("watch.include = [\"*.csv\"]\nwatch.exclude = [\"old\"]"),
+        ["a.csv", "in/deep/g.csv", "in/f.csv"]
+    );
     assert_eq!(done("watch.max_depth = 1"), ["a.csv", "b.txt"]);
-    assert_eq!(done("watch.max_depth = 2\nwatch.include = [\"in/*\"]"), ["in/f.csv"]);
+    assert_eq!(
+        done("watch.max_depth = 2\nwatch.include = [\"in/*\"]"),
+        ["in/f.csv"]
+    );
     assert_eq!(done("watch.ignore_temporary = false").len(), 8);
 }

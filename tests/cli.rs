@@ -11,7 +11,12 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn once_delivers_what_is_there_and_ends_with_0() {
     let (dir, server) = (Dir::new(), Server::accepting());
-    assert_eq!(once(&config(dir.path(), &server.url(), ""), &[]).status.code(), Some(0));
+    assert_eq!(
+        once(&config(dir.path(), &server.url(), ""), &[])
+            .status
+            .code(),
+        Some(0)
+    );
     dir.write("a.csv", "a");
     let output = once(&config(dir.path(), &server.url(), ""), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -33,7 +38,10 @@ fn once_ends_with_3_when_something_is_left() {
     let (dir, mut server) = (Dir::new(), Server::accepting());
     server.down();
     dir.write("a.csv", "a");
-    let output = once(&config(dir.path(), &server.url(), ""), &["--deadline", "2s"]);
+    let output = once(
+        &config(dir.path(), &server.url(), ""),
+        &["--deadline", "2s"],
+    );
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_eq!(dir.waiting(), ["a.csv"]);
 }
@@ -43,14 +51,19 @@ fn once_ends_with_3_when_the_folder_is_missing() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let output = once(&config(&dir.join("missing"), &server.url(), ""), &[]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("missing"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("missing"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(!dir.exists("missing"));
 }
 
 #[test]
 fn once_ends_with_4_when_a_file_went_to_dead_letter() {
     let dir = Dir::new();
-    let server = Server::start(|head| Reaction::Answer(if head.path == "bad.csv" { 422 } else { 200 }));
+    let server =
+        Server::start(|head| Reaction::Answer(if head.path == "bad.csv" { 422 } else { 200 }));
     dir.write("bad.csv", "b");
     dir.write("good.csv", "g");
     let output = once(&config(dir.path(), &server.url(), ""), &[]);
@@ -76,7 +89,11 @@ fn a_second_run_waits_takes_over_at_a_kill_and_repeats_only_what_was_in_flight()
         std::thread::sleep(Duration::from_millis(10));
         Reaction::Answer(200)
     });
-    let text = config(dir.path(), &server.url(), &format!("send.workers = {WORKERS}"));
+    let text = config(
+        dir.path(),
+        &server.url(),
+        &format!("send.workers = {WORKERS}"),
+    );
     let mut first = Daemon::start(&text);
     first.wait_log("first look");
     let second = Daemon::start(&text);
@@ -84,11 +101,16 @@ fn a_second_run_waits_takes_over_at_a_kill_and_repeats_only_what_was_in_flight()
     for number in 0..FILES {
         dir.write(format!("f{number}.csv"), "x");
     }
-    wait_until("some to be delivered", BOUND, || server.accepted_count() > FILES / 3);
+    wait_until("some to be delivered", BOUND, || {
+        server.accepted_count() > FILES / 3
+    });
     first.kill();
     let killed = Instant::now();
     second.wait_log("the lock is free");
-    println!("the standby took over {:?} after the kill", killed.elapsed());
+    println!(
+        "the standby took over {:?} after the kill",
+        killed.elapsed()
+    );
     wait_until("all to be filed", BOUND, || dir.done().len() == FILES);
     let repeats = server.accepted_count() - FILES;
     assert!(repeats <= WORKERS, "{repeats} repeats");
@@ -97,7 +119,10 @@ fn a_second_run_waits_takes_over_at_a_kill_and_repeats_only_what_was_in_flight()
 #[test]
 fn a_wrong_configuration_ends_with_2_and_names_file_line_key_and_the_right_one() {
     let dir = Dir::new();
-    let file = dir.write("wrong.toml", "watch.dir = \"/in\"\nsend.url = \"http://h/\"\nsend.wokers = 3\n");
+    let file = dir.write(
+        "wrong.toml",
+        "watch.dir = \"/in\"\nsend.url = \"http://h/\"\nsend.wokers = 3\n",
+    );
     for command in ["run", "once", "check"] {
         let output = dirpost(&[command, "--config", file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(2), "{command}");
@@ -113,23 +138,40 @@ fn a_wrong_configuration_ends_with_2_and_names_file_line_key_and_the_right_one()
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let wrong: [&[&str]; 5] =
-        [&[], &["--frobnicate"], &["frobnicate"], &["once", "only-a-folder"], &["once", "--deadline", "soon"]];
+    let wrong: [&[&str]; 5] = [
+        &[],
+        &["--frobnicate"],
+        &["frobnicate"],
+        &["once", "only-a-folder"],
+        &["once", "--deadline", "soon"],
+    ];
     for args in wrong {
         let output = dirpost(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
         assert!(!output.stderr.is_empty(), "{args:?}");
     }
 }
 
 #[test]
 fn help_version_and_completions_go_to_stdout_and_end_with_0() {
-    for args in
-        [&["--help"][..], &["once", "--help"], &["--version"], &["completions", "bash"], &["completions", "zsh"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["once", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+    ] {
         let output = dirpost(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
-        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{args:?}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{args:?}"
+        );
     }
     assert!(text(&dirpost(&["--help"]).stdout).contains("Exit codes"));
 }
@@ -142,11 +184,20 @@ fn check_says_what_is_right_and_what_is_wrong_and_sends_no_file() {
     let file = dir.write("dirpost.toml", config(&watched, &server.url(), ""));
     let good = dirpost(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stdout));
-    assert!(server.requests().iter().all(|request| request.method == "OPTIONS" && request.body.is_empty()));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.method == "OPTIONS" && request.body.is_empty())
+    );
     server.down();
     let down = dirpost(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(down.status.code(), Some(1));
-    assert!(text(&down.stdout).contains("WRONG"), "{}", text(&down.stdout));
+    assert!(
+        text(&down.stdout).contains("WRONG"),
+        "{}",
+        text(&down.stdout)
+    );
     std::fs::remove_dir_all(&watched).unwrap();
     let gone = text(&dirpost(&["check", "--config", file.to_str().unwrap()]).stdout);
     assert!(gone.contains("2 things are wrong"), "{gone}");

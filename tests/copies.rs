@@ -8,17 +8,34 @@ fn a_kill_during_a_copy(status: u16, key: &str, beside: &[&str]) {
     let (dir, server) = (Dir::new(), Server::start(move |_| Reaction::Answer(status)));
     let (watched, target) = (dir.mkdir("in"), dir.mkdir("target"));
     // The folder is fast, so that the copy is all there is to wait for.
-    let Some(_share) = Mount::tmpfs(&watched, "200m") else { return };
-    let Some(_mount) = Mount::tmpfs(&target, "400m") else { return };
-    let text = config(&watched, &server.url(), &format!("{key} = '{}'", target.display()));
+    let Some(_share) = Mount::tmpfs(&watched, "200m") else {
+        return;
+    };
+    let Some(_mount) = Mount::tmpfs(&target, "400m") else {
+        return;
+    };
+    let text = config(
+        &watched,
+        &server.url(),
+        &format!("{key} = '{}'", target.display()),
+    );
     let content = vec![7; 96 << 20];
     dir.write("in/big.bin", &content);
     let mut daemon = Daemon::start(&text);
-    wait_until("the copy to have begun", BOUND, || dir.list("target").iter().any(|name| name.starts_with(".draft-")));
+    wait_until("the copy to have begun", BOUND, || {
+        dir.list("target")
+            .iter()
+            .any(|name| name.starts_with(".draft-"))
+    });
     daemon.kill();
-    assert!(!dir.exists("target/big.bin"), "the copy was over: it shows nothing");
+    assert!(
+        !dir.exists("target/big.bin"),
+        "the copy was over: it shows nothing"
+    );
     let _daemon = Daemon::start(&text);
-    wait_until("it to be filed", BOUND, || dir.list("in/.dirpost/staging").is_empty() && !dir.exists("in/big.bin"));
+    wait_until("it to be filed", BOUND, || {
+        dir.list("in/.dirpost/staging").is_empty() && !dir.exists("in/big.bin")
+    });
     assert_eq!(dir.list("target"), beside);
     assert!(dir.read("target/big.bin") == content);
     assert_eq!(server.requests().len(), 1);
@@ -40,17 +57,32 @@ fn a_kill_in_the_middle_of_a_copy_to_dead_letter_leaves_no_draft_and_no_lone_rea
 fn a_crash_after_a_copy(left_behind: bool) {
     let (dir, server) = (Dir::new(), Server::accepting());
     let (watched, done) = (dir.mkdir("in"), dir.mkdir("done"));
-    let Some(_mount) = Mount::tmpfs(&done, "1m") else { return };
-    let text = config(&watched, &server.url(), &format!("delivered.dir = '{}'", done.display()));
+    let Some(_mount) = Mount::tmpfs(&done, "1m") else {
+        return;
+    };
+    let text = config(
+        &watched,
+        &server.url(),
+        &format!("delivered.dir = '{}'", done.display()),
+    );
     dir.write("in/a.csv", "a");
-    let mtime = dir.join("in/a.csv").metadata().and_then(|file| file.modified()).unwrap();
+    let mtime = dir
+        .join("in/a.csv")
+        .metadata()
+        .and_then(|file| file.modified())
+        .unwrap();
     assert_eq!(once(&text, &[]).status.code(), Some(0));
 
     let journal = format!("in/.dirpost/journal/{}", dir.list("in/.dirpost/journal")[0]);
     let lines = dir.text(&journal);
-    let before: String =
-        lines.lines().filter(|line| !line.contains("\"filed\"")).map(|line| format!("{line}\n")).collect();
-    let (_, staged) = before.rsplit_once("\"to\":\"staging/").expect("it went by way of the staging folder");
+    let before: String = lines
+        .lines()
+        .filter(|line| !line.contains("\"filed\""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let (_, staged) = before
+        .rsplit_once("\"to\":\"staging/")
+        .expect("it went by way of the staging folder");
     let staged = format!("in/.dirpost/staging/{}", staged.split('"').next().unwrap());
     dir.write(&journal, &before);
     if left_behind {
@@ -59,8 +91,16 @@ fn a_crash_after_a_copy(left_behind: bool) {
     }
 
     let output = once(&text, &["--deadline", "5s"]);
-    assert_eq!((server.requests().len(), dir.list("done")), (1, vec!["a.csv".to_string()]));
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        (server.requests().len(), dir.list("done")),
+        (1, vec!["a.csv".to_string()])
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(!dir.exists(staged));
 }
 

@@ -20,8 +20,16 @@ fn strict() -> (Server, Arc<AtomicBool>) {
 }
 
 fn ask(file: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
-    let output = dirpost(&[&["dead-letter"], args, &["--config", file.to_str().unwrap()]].concat());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output = dirpost(
+        &[
+            &["dead-letter"],
+            args,
+            &["--config", file.to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (output.status.code(), said)
 }
 
@@ -36,36 +44,57 @@ fn what_lies_there_is_listed_shown_and_discarded() {
     assert_eq!(once(&text, &[]).status.code(), Some(4));
     let (code, said) = ask(&file, &["list"]);
     assert_eq!((code, said.lines().count()), (Some(0), 2), "{said}");
-    assert!(said.contains("sub/a.csv") && said.contains("the endpoint answered 422"), "{said}");
+    assert!(
+        said.contains("sub/a.csv") && said.contains("the endpoint answered 422"),
+        "{said}"
+    );
     let (code, said) = ask(&file, &["show", "sub/a.csv"]);
     assert!(
-        code == Some(0) && said.contains("no such") && said.contains("customer") && said.contains("key: "),
+        code == Some(0)
+            && said.contains("no such")
+            && said.contains("customer")
+            && said.contains("key: "),
         "{said}"
     );
     assert_eq!(ask(&file, &["show", "nothing.csv"]).0, Some(1));
     assert_eq!(ask(&file, &["discard"]).0, Some(2));
     assert_eq!(ask(&file, &["discard", "b.csv"]).0, Some(0));
-    assert_eq!(dir.list(".dirpost/dead-letter"), ["sub/a.csv", "sub/a.csv.reason.json"]);
+    assert_eq!(
+        dir.list(".dirpost/dead-letter"),
+        ["sub/a.csv", "sub/a.csv.reason.json"]
+    );
 }
 
 #[test]
 fn a_retry_beside_the_running_daemon_sends_it_under_a_new_key() {
     let (dir, place, (server, kind)) = (Dir::new(), Dir::new(), strict());
-    let text = config(dir.path(), &server.url(), "ready.settle = \"0s\"\nwatch.interval = \"50ms\"");
+    let text = config(
+        dir.path(),
+        &server.url(),
+        "ready.settle = \"0s\"\nwatch.interval = \"50ms\"",
+    );
     let file = place.write("dirpost.toml", &text);
     dir.write("sub/a.csv", "a");
     let _daemon = Daemon::start(&text);
     for round in 1..=3 {
-        wait_until("it to be condemned", BOUND, || dir.exists(".dirpost/dead-letter/sub/a.csv"));
+        wait_until("it to be condemned", BOUND, || {
+            dir.exists(".dirpost/dead-letter/sub/a.csv")
+        });
         assert_eq!(server.requests().len(), round);
         kind.store(round == 3, Ordering::SeqCst);
         let (code, said) = ask(&file, &["retry", "--all"]);
         assert_eq!(code, Some(0), "{said}");
-        wait_until("it to be sent again", BOUND, || server.requests().len() == round + 1);
+        wait_until("it to be sent again", BOUND, || {
+            server.requests().len() == round + 1
+        });
     }
     wait_until("it to be filed", BOUND, || dir.done() == ["sub/a.csv"]);
     assert!(dir.list(".dirpost/dead-letter").is_empty());
-    let mut keys: Vec<String> = server.requests().into_iter().map(|request| request.key).collect();
+    let mut keys: Vec<String> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.key)
+        .collect();
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 4, "each retry has a key of its own");
@@ -80,8 +109,14 @@ fn a_retry_replaces_nothing() {
     assert_eq!(once(&text, &[]).status.code(), Some(4));
     dir.write("a.csv", "new");
     let (code, said) = ask(&file, &["retry", "a.csv"]);
-    assert!(code == Some(1) && said.contains("its old place is taken"), "{said}");
-    assert_eq!((dir.text("a.csv"), dir.text(".dirpost/dead-letter/a.csv")), ("new".into(), "old".into()));
+    assert!(
+        code == Some(1) && said.contains("its old place is taken"),
+        "{said}"
+    );
+    assert_eq!(
+        (dir.text("a.csv"), dir.text(".dirpost/dead-letter/a.csv")),
+        ("new".into(), "old".into())
+    );
 }
 
 #[test]
@@ -93,7 +128,9 @@ fn a_forged_reason_file_leads_nowhere() {
     dir.write("in/a.csv", "a");
     assert_eq!(once(&text, &[]).status.code(), Some(4));
     let reason = "in/.dirpost/dead-letter/a.csv.reason.json";
-    let forged = dir.text(reason).replace("\"path\": \"a.csv\"", "\"path\": \"../outside.csv\"");
+    let forged = dir
+        .text(reason)
+        .replace("\"path\": \"a.csv\"", "\"path\": \"../outside.csv\"");
     assert!(forged.contains("outside"));
     dir.write(reason, forged);
     assert_eq!(ask(&file, &["retry", "--all"]).0, Some(0));

@@ -37,7 +37,11 @@ impl World {
 
     fn config(&self, server: &Server, key: &str, extra: &str) -> String {
         let place = self.dir.join("small").join("of-its-own");
-        config(&self.dir.join("in"), &server.url(), &format!("{key} = '{}'\n{extra}", place.display()))
+        config(
+            &self.dir.join("in"),
+            &server.url(),
+            &format!("{key} = '{}'\n{extra}", place.display()),
+        )
     }
 
     fn fill(&self) {
@@ -54,20 +58,29 @@ impl World {
     }
 
     fn drop_files(&self, count: usize, size: usize) -> Vec<String> {
-        let names: Vec<String> = (0..count).map(|number| format!("f{number:03}.csv")).collect();
+        let names: Vec<String> = (0..count)
+            .map(|number| format!("f{number:03}.csv"))
+            .collect();
         for (number, name) in names.iter().enumerate() {
-            self.dir.write(format!("in/{name}"), vec![b'a' + (number % 26) as u8; size]);
+            self.dir
+                .write(format!("in/{name}"), vec![b'a' + (number % 26) as u8; size]);
         }
         names
     }
 
     fn waiting(&self) -> usize {
-        self.dir.list("in").iter().filter(|path| !path.starts_with(".dirpost")).count()
+        self.dir
+            .list("in")
+            .iter()
+            .filter(|path| !path.starts_with(".dirpost"))
+            .count()
     }
 }
 
 fn no_room_for_the_state(kill: bool) {
-    let Some(world) = World::new("256k") else { return };
+    let Some(world) = World::new("256k") else {
+        return;
+    };
     let server = Server::accepting();
     let done = world.dir.join("done");
     let extra = format!("delivered.dir = '{}'", done.display());
@@ -78,10 +91,15 @@ fn no_room_for_the_state(kill: bool) {
     // Lines fit into the last page of the journal for a while.
     let names = world.drop_files(100, 10);
     daemon.wait_log(DOWN);
-    assert!(daemon.has_logged("no room is left there"), "{:?}", daemon.log());
+    assert!(
+        daemon.has_logged("no room is left there"),
+        "{:?}",
+        daemon.log()
+    );
     let stopped = server.requests().len();
     let more: Vec<String> = (0..20).map(|number| format!("late{number}.csv")).collect();
-    more.iter().for_each(|name| drop(world.dir.write(format!("in/{name}"), "late")));
+    more.iter()
+        .for_each(|name| drop(world.dir.write(format!("in/{name}"), "late")));
     if kill {
         daemon.kill();
     }
@@ -91,8 +109,13 @@ fn no_room_for_the_state(kill: bool) {
     }
     world.make_room();
     let all = names.len() + more.len();
-    wait_until("all to be filed", BOUND, || world.dir.list("done").len() == all && world.waiting() == 0);
-    println!("kill {kill}: {stopped} requests before it stopped, {} repeats", repeats(&server));
+    wait_until("all to be filed", BOUND, || {
+        world.dir.list("done").len() == all && world.waiting() == 0
+    });
+    println!(
+        "kill {kill}: {stopped} requests before it stopped, {} repeats",
+        repeats(&server)
+    );
     assert!(stopped < names.len(), "nothing stopped it");
     assert_eq!(accepted(&server).len(), all);
     assert_eq!(repeats(&server), 0);
@@ -111,16 +134,24 @@ fn no_room_for_the_state_and_a_kill_repeat_nothing_for_room_was_set_aside() {
 #[test]
 fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_after_a_restart() {
     for kill in [false, true] {
-        let Some(world) = World::new("1m") else { return };
+        let Some(world) = World::new("1m") else {
+            return;
+        };
         let server = Server::accepting();
         let text = world.config(&server, "delivered.dir", "");
         let mut daemon = Daemon::start(&text);
         daemon.wait_log("first look");
         world.fill();
         let names = world.drop_files(30, 10_000);
-        wait_until("all to be accepted", BOUND, || server.accepted_count() == names.len());
+        wait_until("all to be accepted", BOUND, || {
+            server.accepted_count() == names.len()
+        });
         daemon.wait_log("cannot file f000.csv: moving it to");
-        assert!(daemon.has_logged("no room is left there"), "{:?}", daemon.log());
+        assert!(
+            daemon.has_logged("no room is left there"),
+            "{:?}",
+            daemon.log()
+        );
         if kill {
             daemon.kill();
             daemon = Daemon::start(&text);
@@ -129,18 +160,26 @@ fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_afte
         world.make_room();
         wait_until("all to be filed", BOUND, || world.list() == names);
         for (number, name) in names.iter().enumerate() {
-            assert_eq!(world.dir.read(format!("small/of-its-own/{name}")), vec![b'a' + (number % 26) as u8; 10_000]);
+            assert_eq!(
+                world.dir.read(format!("small/of-its-own/{name}")),
+                vec![b'a' + (number % 26) as u8; 10_000]
+            );
         }
         assert_eq!((server.requests().len(), world.waiting()), (names.len(), 0));
-        wait_until("nothing to be left on the way", BOUND, || world.dir.list("in/.dirpost/staging").is_empty());
+        wait_until("nothing to be left on the way", BOUND, || {
+            world.dir.list("in/.dirpost/staging").is_empty()
+        });
         drop(daemon);
     }
 }
 
 #[test]
-fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_room_also_after_a_restart() {
+fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_room_also_after_a_restart()
+ {
     for kill in [false, true] {
-        let Some(world) = World::new("1m") else { return };
+        let Some(world) = World::new("1m") else {
+            return;
+        };
         let server = Server::start(|_| Reaction::AnswerWith(422, Vec::new(), "no".into()));
         let text = world.config(&server, "dead_letter.dir", "send.brake = 0");
         let mut daemon = Daemon::start(&text);
@@ -152,7 +191,9 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
         let condemned = || {
             let journal = world.dir.list("in/.dirpost/journal").into_iter();
             let texts = journal.map(|name| world.dir.text(format!("in/.dirpost/journal/{name}")));
-            texts.map(|text| text.matches("\"condemned\"").count()).sum::<usize>()
+            texts
+                .map(|text| text.matches("\"condemned\"").count())
+                .sum::<usize>()
         };
         wait_until("all to be condemned", BOUND, || condemned() == names.len());
         daemon.wait_log("cannot file f000.csv: moving it to");
@@ -162,13 +203,20 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
             daemon.wait_log("cannot file f000.csv: moving it to");
         }
         world.make_room();
-        let mut expected: Vec<String> =
-            names.iter().flat_map(|name| [name.clone(), format!("{name}.reason.json")]).collect();
+        let mut expected: Vec<String> = names
+            .iter()
+            .flat_map(|name| [name.clone(), format!("{name}.reason.json")])
+            .collect();
         expected.sort();
         wait_until("all to be filed", BOUND, || world.list() == expected);
         for name in &names {
-            assert_eq!(world.dir.read(format!("small/of-its-own/{name}")).len(), 10_000);
-            let reason = world.dir.text(format!("small/of-its-own/{name}.reason.json"));
+            assert_eq!(
+                world.dir.read(format!("small/of-its-own/{name}")).len(),
+                10_000
+            );
+            let reason = world
+                .dir
+                .text(format!("small/of-its-own/{name}.reason.json"));
             assert!(reason.contains("\"status\": 422"), "{reason}");
         }
         assert_eq!((server.requests().len(), world.waiting()), (names.len(), 0));
@@ -180,20 +228,28 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
 fn a_share_that_is_full_repeats_nothing_and_loses_nothing() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let watched = dir.mkdir("in");
-    let Some(_disk) = Mount::tmpfs(&watched, "1m") else { return };
+    let Some(_disk) = Mount::tmpfs(&watched, "1m") else {
+        return;
+    };
     dir.write("in/a.csv", "a");
     let daemon = Daemon::start(&config(&watched, &server.url(), "ready.empty = \"send\""));
-    wait_until("the first one to be filed", BOUND, || dir.exists("in/.dirpost/done/a.csv"));
+    wait_until("the first one to be filed", BOUND, || {
+        dir.exists("in/.dirpost/done/a.csv")
+    });
     fill(&dir.join("in/.filler"));
     // An empty file needs no room, but its line in the journal does; so does its folder in done.
     for number in 0..40 {
         dir.write(format!("in/sub/e{number}.csv"), "");
     }
-    wait_until("it to have noticed", BOUND, || daemon.has_logged(DOWN) || daemon.has_logged("no room is left there"));
+    wait_until("it to have noticed", BOUND, || {
+        daemon.has_logged(DOWN) || daemon.has_logged("no room is left there")
+    });
     std::fs::remove_file(dir.join("in/.filler")).unwrap();
     for number in 0..5 {
         dir.write(format!("in/b{number}.csv"), format!("b{number}"));
     }
-    wait_until("all to be filed", BOUND, || dir.list("in/.dirpost/done").len() == 46);
+    wait_until("all to be filed", BOUND, || {
+        dir.list("in/.dirpost/done").len() == 46
+    });
     assert_eq!((accepted(&server).len(), repeats(&server)), (46, 0));
 }

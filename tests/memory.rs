@@ -21,7 +21,10 @@ fn without_waiting_a_file_goes_when_an_earlier_run_has_seen_it_unchanged_for_lon
     let first = no_wait();
     let said = String::from_utf8_lossy(&first.stderr).into_owned();
     assert_eq!(first.status.code(), Some(0), "{said}");
-    assert!(said.contains("1 file not still for long enough yet"), "{said}");
+    assert!(
+        said.contains("1 file not still for long enough yet"),
+        "{said}"
+    );
     assert!(began.elapsed().unwrap() < Duration::from_secs(2) || server.accepted_count() == 0);
     // The clock of a run goes on while nothing runs.
     wait_until("it to go", BOUND, || {
@@ -98,7 +101,8 @@ fn without_waiting_an_endpoint_that_is_down_gets_one_probe_a_step_over_all_runs(
     for number in 0..20 {
         dir.write(format!("f{number}"), "x");
     }
-    let extra = "ready.settle = \"10ms\"\nretry.first = \"1h\"\nretry.max = \"2h\"\nsend.workers = 1";
+    let extra =
+        "ready.settle = \"10ms\"\nretry.first = \"1h\"\nretry.max = \"2h\"\nsend.workers = 1";
     let text = config(dir.path(), &server.url(), extra);
     wait_until("the first attempt", BOUND, || {
         once(&text, &["--no-wait"]);
@@ -108,18 +112,35 @@ fn without_waiting_an_endpoint_that_is_down_gets_one_probe_a_step_over_all_runs(
         let run = once(&text, &["--no-wait"]);
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
         assert_eq!(run.status.code(), Some(3), "{said}");
-        assert!(said.contains("as an earlier run found") && said.contains("20 files to be tried again"), "{said}");
+        assert!(
+            said.contains("as an earlier run found") && said.contains("20 files to be tried again"),
+            "{said}"
+        );
     }
     // The jitter may draw a step of no time at all, but hardly five.
-    assert!(server.requests().len() <= 3, "{} requests", server.requests().len());
+    assert!(
+        server.requests().len() <= 3,
+        "{} requests",
+        server.requests().len()
+    );
 }
 
 #[test]
 fn the_attempts_of_a_file_are_counted_over_restarts() {
     let dir = Dir::new();
-    let server = Server::start(|head| if head.attempt <= 3 { Reaction::Answer(500) } else { Reaction::Answer(422) });
+    let server = Server::start(|head| {
+        if head.attempt <= 3 {
+            Reaction::Answer(500)
+        } else {
+            Reaction::Answer(422)
+        }
+    });
     dir.write("a.csv", "a");
-    let text = config(dir.path(), &server.url(), "retry.first = \"20ms\"\nretry.max = \"20ms\"");
+    let text = config(
+        dir.path(),
+        &server.url(),
+        "retry.first = \"20ms\"\nretry.max = \"20ms\"",
+    );
     for attempts in 1..=3 {
         let mut daemon = Daemon::start(&text);
         wait_until("an attempt", BOUND, || server.requests().len() >= attempts);
@@ -139,9 +160,14 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
     let (dir, server) = (Dir::new(), Server::accepting());
     let away = Dir::new();
     let text = |remember: &str| {
-        config(dir.path(), &server.url(), &format!("delivered.action = \"keep\"\ndelivered.remember = \"{remember}\""))
+        config(
+            dir.path(),
+            &server.url(),
+            &format!("delivered.action = \"keep\"\ndelivered.remember = \"{remember}\""),
+        )
     };
-    let move_out = |name: &str| std::fs::rename(dir.join(name), away.join(name.replace('/', "-"))).unwrap();
+    let move_out =
+        |name: &str| std::fs::rename(dir.join(name), away.join(name.replace('/', "-"))).unwrap();
     let bring_back = |name: &str| {
         dir.mkdir("sub");
         std::fs::rename(away.join(name.replace('/', "-")), dir.join(name)).unwrap();
@@ -157,7 +183,9 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
     }
     let journal = || {
         let mut names = dir.list(".dirpost/journal").into_iter();
-        let name = names.rfind(|name| name.ends_with(".jsonl")).expect("a journal");
+        let name = names
+            .rfind(|name| name.ends_with(".jsonl"))
+            .expect("a journal");
         dir.text(format!(".dirpost/journal/{name}"))
     };
     assert_eq!(journal().matches("\"missing\"").count(), 2, "{}", journal());

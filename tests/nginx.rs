@@ -21,7 +21,11 @@ fn start(dir: &Dir) -> Option<(Nginx, u16)> {
     if !String::from_utf8_lossy(&version.stderr).contains("http_dav_module") {
         return None;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     dir.mkdir("www");
     dir.mkdir("tmp");
     let root = dir.path().display();
@@ -41,13 +45,25 @@ fn start(dir: &Dir) -> Option<(Nginx, u16)> {
          }}"
     );
     let file = dir.write("nginx.conf", text);
-    let child =
-        Command::new("nginx").arg("-c").arg(file).arg("-p").arg(dir.path()).stderr(Stdio::piped()).spawn().ok()?;
+    let child = Command::new("nginx")
+        .arg("-c")
+        .arg(file)
+        .arg("-p")
+        .arg(dir.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
     let mut nginx = Nginx(child);
     wait_until("nginx to listen", BOUND, || {
         if nginx.0.try_wait().unwrap().is_some() {
             let mut said = String::new();
-            nginx.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            nginx
+                .0
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut said)
+                .unwrap();
             panic!("nginx ended: {said}");
         }
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -81,7 +97,11 @@ fn what_nginx_has_on_its_disk_is_byte_for_byte_what_was_dropped() {
             2 => format!("a/b/100% {number}.bin"),
             _ => format!("q?{number}&x#.json"),
         };
-        let size = if number == 7 { 20 << 20 } else { 1 + rng.below(100_000) as usize };
+        let size = if number == 7 {
+            20 << 20
+        } else {
+            1 + rng.below(100_000) as usize
+        };
         let bytes = crate::util::draw_bytes(&mut rng, size);
         dir.write(&name, &bytes);
         sources.push((name, bytes));
@@ -91,6 +111,9 @@ fn what_nginx_has_on_its_disk_is_byte_for_byte_what_was_dropped() {
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     assert_eq!(place.list("www/up").len(), sources.len());
     for (name, bytes) in sources {
-        assert!(place.read(format!("www/up/{name}")) == bytes, "{name} differs");
+        assert!(
+            place.read(format!("www/up/{name}")) == bytes,
+            "{name} differs"
+        );
     }
 }

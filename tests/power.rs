@@ -55,9 +55,14 @@ impl Neighbour {
         let mut file = file.expect("a file of the neighbour's");
         let thread = std::thread::spawn(move || {
             // Until the disk is gone.
-            while !stopped.load(Ordering::SeqCst) && file.write_all(b"x").and_then(|()| file.sync_all()).is_ok() {}
+            while !stopped.load(Ordering::SeqCst)
+                && file.write_all(b"x").and_then(|()| file.sync_all()).is_ok()
+            {}
         });
-        Neighbour { stop, thread: Some(thread) }
+        Neighbour {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -76,17 +81,23 @@ fn name(number: usize) -> String {
 }
 
 fn content(number: usize) -> Vec<u8> {
-    format!("the content of file {number}\n").repeat(1 + number % 40).into_bytes()
+    format!("the content of file {number}\n")
+        .repeat(1 + number % 40)
+        .into_bytes()
 }
 
 /// The files, whole and on the disk.
 fn write_all(dir: &Dir, count: usize) {
     for number in 0..count {
         let path = dir.write(format!("in/{}", name(number)), content(number));
-        File::open(path).and_then(|file| file.sync_all()).expect("it is on the disk");
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .expect("it is on the disk");
     }
     for folder in ["in", "in/sub1", "in/sub2"] {
-        File::open(dir.join(folder)).and_then(|folder| folder.sync_all()).expect("it is on the disk");
+        File::open(dir.join(folder))
+            .and_then(|folder| folder.sync_all())
+            .expect("it is on the disk");
     }
 }
 
@@ -103,7 +114,11 @@ struct Case {
 
 /// Whole files that the endpoint has answered.
 fn answered(server: &Server) -> Vec<Received> {
-    server.requests().into_iter().filter(|request| request.whole && request.status.is_some()).collect()
+    server
+        .requests()
+        .into_iter()
+        .filter(|request| request.whole && request.status.is_some())
+        .collect()
 }
 
 /// The folder, with the disk in it and "blocked", a plain file until the last cut.
@@ -120,7 +135,9 @@ fn run(case: &Case) -> Option<(Dir, Disk)> {
         std::thread::sleep(PACE);
         Reaction::Answer(status)
     });
-    let extra = case.config.replace("{dir}", dir.path().to_str().expect("a path that is text"));
+    let extra = case
+        .config
+        .replace("{dir}", dir.path().to_str().expect("a path that is text"));
     let text = config(&watched, &server.url(), &extra);
     write_all(&dir, count);
 
@@ -134,35 +151,66 @@ fn run(case: &Case) -> Option<(Dir, Disk)> {
                 When::Answered(count) => (count, Duration::ZERO),
                 When::Known(count) => (count, KNOWN + BUSY),
             };
-            answered(&server).get(before + count - 1).is_some_and(|request| request.at.elapsed() > age)
+            answered(&server)
+                .get(before + count - 1)
+                .is_some_and(|request| request.at.elapsed() > age)
         });
         let at = Instant::now();
         disk.cut_power();
         daemon.kill();
         drop(neighbour);
         // The endpoint may answer what is in flight when nobody hears it any more.
-        wait_until("the endpoint to be done", BOUND, || server.requests().len() == begun.load(Ordering::SeqCst));
-        cuts.push(Cut { at, over: Instant::now() });
+        wait_until("the endpoint to be done", BOUND, || {
+            server.requests().len() == begun.load(Ordering::SeqCst)
+        });
+        cuts.push(Cut {
+            at,
+            over: Instant::now(),
+        });
         disk.switch_off();
         assert!(disk.switch_on());
-        let answered: BTreeSet<String> = answered(&server).into_iter().map(|request| request.path).collect();
-        assert!(answered.len() < count, "all was over before the cut: it shows nothing");
+        let answered: BTreeSet<String> = answered(&server)
+            .into_iter()
+            .map(|request| request.path)
+            .collect();
+        assert!(
+            answered.len() < count,
+            "all was over before the cut: it shows nothing"
+        );
         for number in (0..count).filter(|&number| !answered.contains(&name(number))) {
-            assert_eq!(dir.read(format!("in/{}", name(number))), content(number), "one that nobody has");
+            assert_eq!(
+                dir.read(format!("in/{}", name(number))),
+                content(number),
+                "one that nobody has"
+            );
         }
     }
     std::fs::remove_file(dir.join("blocked")).expect("the plain file");
 
     let mut daemon = Daemon::start(&text);
-    let distinct = || answered(&server).into_iter().map(|request| request.path).collect::<BTreeSet<_>>().len();
+    let distinct = || {
+        answered(&server)
+            .into_iter()
+            .map(|request| request.path)
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
     wait_until("every file to be answered", BOUND, || distinct() == count);
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.wait_exit(BOUND), 0);
     // What is left to be filed, if anything is.
     let requests = server.requests().len();
     let output = once(&text, &["--deadline", "20s"]);
-    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(server.requests().len(), requests, "something was sent that was known");
+    assert!(
+        matches!(output.status.code(), Some(0 | 4)),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        server.requests().len(),
+        requests,
+        "something was sent that was known"
+    );
     judge(case, &server, &cuts);
     Some((dir, disk))
 }
@@ -178,11 +226,23 @@ fn judge(case: &Case, server: &Server, cuts: &[Cut]) {
         let name = name(number);
         let mut times = all.remove(&name).expect("it was answered");
         times.sort_by_key(|request| request.at);
-        assert!(times.iter().all(|request| request.body == content(number)), "{name}: not its content");
-        assert!(times.iter().all(|request| request.key == times[0].key), "{name}: under two keys");
+        assert!(
+            times.iter().all(|request| request.body == content(number)),
+            "{name}: not its content"
+        );
+        assert!(
+            times.iter().all(|request| request.key == times[0].key),
+            "{name}: under two keys"
+        );
         for pair in times.windows(2) {
-            let cut = cuts.iter().find(|cut| cut.over >= pair[0].at).expect("a repeat without a cut");
-            assert!(pair[1].at > cut.over, "{name} was sent twice, with no cut in between");
+            let cut = cuts
+                .iter()
+                .find(|cut| cut.over >= pair[0].at)
+                .expect("a repeat without a cut");
+            assert!(
+                pair[1].at > cut.over,
+                "{name} was sent twice, with no cut in between"
+            );
             let age = cut.at.saturating_duration_since(pair[0].at);
             (repeats, oldest) = (repeats + 1, oldest.max(age));
             forgotten += usize::from(age > KNOWN + BUSY);
@@ -196,16 +256,30 @@ fn judge(case: &Case, server: &Server, cuts: &[Cut]) {
         case.config,
         oldest.as_millis()
     );
-    assert_eq!(forgotten, 0, "answered more than {:?} before the cut, and sent again", KNOWN + BUSY);
+    assert_eq!(
+        forgotten,
+        0,
+        "answered more than {:?} before the cut, and sent again",
+        KNOWN + BUSY
+    );
 }
 
 /// Each file is in this folder once, whole, and nothing else is but what ends with `beside`.
 fn holds_each_once(dir: &Dir, folder: &str, count: usize, beside: &str) {
     let mut wanted: Vec<String> = (0..count).map(name).collect();
-    wanted.extend((0..count).map(name).map(|name| name + beside).filter(|_| !beside.is_empty()));
+    wanted.extend(
+        (0..count)
+            .map(name)
+            .map(|name| name + beside)
+            .filter(|_| !beside.is_empty()),
+    );
     // The neighbour's file is hidden.
-    let found = dir.list(folder).into_iter().filter(|name| !name.starts_with('.'));
-    let (wanted, found): (BTreeSet<_>, BTreeSet<_>) = (wanted.into_iter().collect(), found.collect());
+    let found = dir
+        .list(folder)
+        .into_iter()
+        .filter(|name| !name.starts_with('.'));
+    let (wanted, found): (BTreeSet<_>, BTreeSet<_>) =
+        (wanted.into_iter().collect(), found.collect());
     let missing: Vec<_> = wanted.difference(&found).take(5).collect();
     let odd: Vec<_> = found.difference(&wanted).take(5).collect();
     assert!(
@@ -213,22 +287,36 @@ fn holds_each_once(dir: &Dir, folder: &str, count: usize, beside: &str) {
         "{folder}: missing {missing:?}, not wanted {odd:?}, and perhaps more"
     );
     for number in 0..count {
-        assert_eq!(dir.read(format!("{folder}/{}", name(number))), content(number));
+        assert_eq!(
+            dir.read(format!("{folder}/{}", name(number))),
+            content(number)
+        );
     }
 }
 
 /// Each file is in this folder once, whole, under whatever name; nothing is said of anything else.
 fn holds_each_content_once(dir: &Dir, folder: &str, count: usize) {
     let is_file = |name: &String| !name.ends_with(".reason.json") && !name.contains(".draft-");
-    let found = dir.list(folder).into_iter().filter(is_file).map(|name| dir.read(format!("{folder}/{name}")));
-    let (mut found, mut wanted): (Vec<_>, Vec<_>) = (found.collect(), (0..count).map(content).collect());
+    let found = dir
+        .list(folder)
+        .into_iter()
+        .filter(is_file)
+        .map(|name| dir.read(format!("{folder}/{name}")));
+    let (mut found, mut wanted): (Vec<_>, Vec<_>) =
+        (found.collect(), (0..count).map(content).collect());
     found.sort();
     wanted.sort();
     assert!(found == wanted, "{folder} holds {} files", found.len());
 }
 
 fn nothing_is_left(dir: &Dir) {
-    assert_eq!(dir.list("in").into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(
+        dir.list("in")
+            .into_iter()
+            .filter(|name| !name.starts_with('.'))
+            .collect::<Vec<_>>(),
+        [""; 0]
+    );
 }
 
 fn nothing_is_in_staging(dir: &Dir) {
@@ -251,39 +339,70 @@ const REJECTED: Case = Case {
 
 #[test]
 fn after_power_cuts_every_file_is_accepted_and_lies_in_done_once() {
-    let cuts = &[When::Answered(1), When::Answered(30), When::Answered(100), When::Answered(190), When::Known(60)];
-    let case = Case { status: 200, count: 1_300, config: "", cuts };
-    let Some((dir, _disk)) = run(&case) else { return };
+    let cuts = &[
+        When::Answered(1),
+        When::Answered(30),
+        When::Answered(100),
+        When::Answered(190),
+        When::Known(60),
+    ];
+    let case = Case {
+        status: 200,
+        count: 1_300,
+        config: "",
+        cuts,
+    };
+    let Some((dir, _disk)) = run(&case) else {
+        return;
+    };
     nothing_is_left(&dir);
     holds_each_once(&dir, "in/.dirpost/done", case.count, "");
 }
 
 #[test]
 fn after_power_cuts_what_is_to_be_deleted_is_accepted_and_gone() {
-    let Some((dir, _disk)) = run(&DELETED) else { return };
+    let Some((dir, _disk)) = run(&DELETED) else {
+        return;
+    };
     nothing_is_left(&dir);
     assert_eq!(dir.list("in/.dirpost/done"), [""; 0]);
 }
 
 #[test]
 fn after_power_cuts_nothing_is_left_in_staging_of_what_is_to_be_deleted() {
-    let Some((dir, _disk)) = run(&DELETED) else { return };
+    let Some((dir, _disk)) = run(&DELETED) else {
+        return;
+    };
     nothing_is_in_staging(&dir);
 }
 
 #[test]
 fn after_power_cuts_what_is_kept_stays_and_is_known() {
     let cuts = &[When::Answered(20), When::Answered(140), When::Known(40)];
-    let case = Case { status: 200, count: 1_100, config: "delivered.action = \"keep\"", cuts };
-    let Some((dir, _disk)) = run(&case) else { return };
+    let case = Case {
+        status: 200,
+        count: 1_100,
+        config: "delivered.action = \"keep\"",
+        cuts,
+    };
+    let Some((dir, _disk)) = run(&case) else {
+        return;
+    };
     holds_each_once(&dir, "in", case.count, "");
 }
 
 #[test]
 fn after_a_power_cut_what_was_accepted_and_cannot_be_filed_is_known() {
     let cuts = &[When::Answered(100), When::Known(40)];
-    let case = Case { status: 200, count: 900, config: "delivered.dir = '{dir}/blocked/done'", cuts };
-    let Some((dir, _disk)) = run(&case) else { return };
+    let case = Case {
+        status: 200,
+        count: 900,
+        config: "delivered.dir = '{dir}/blocked/done'",
+        cuts,
+    };
+    let Some((dir, _disk)) = run(&case) else {
+        return;
+    };
     nothing_is_left(&dir);
     nothing_is_in_staging(&dir);
     holds_each_once(&dir, "blocked/done", case.count, "");
@@ -292,8 +411,15 @@ fn after_a_power_cut_what_was_accepted_and_cannot_be_filed_is_known() {
 #[test]
 fn after_power_cuts_what_goes_to_another_disk_lies_there_once() {
     let cuts = &[When::Answered(20), When::Answered(50), When::Answered(90)];
-    let case = Case { status: 200, count: 400, config: "delivered.dir = '{dir}/done'", cuts };
-    let Some((dir, _disk)) = run(&case) else { return };
+    let case = Case {
+        status: 200,
+        count: 400,
+        config: "delivered.dir = '{dir}/done'",
+        cuts,
+    };
+    let Some((dir, _disk)) = run(&case) else {
+        return;
+    };
     nothing_is_left(&dir);
     nothing_is_in_staging(&dir);
     holds_each_once(&dir, "done", case.count, "");
@@ -301,22 +427,38 @@ fn after_power_cuts_what_goes_to_another_disk_lies_there_once() {
 
 #[test]
 fn after_power_cuts_every_rejected_file_lies_in_dead_letter() {
-    let Some((dir, _disk)) = run(&REJECTED) else { return };
+    let Some((dir, _disk)) = run(&REJECTED) else {
+        return;
+    };
     nothing_is_left(&dir);
     holds_each_content_once(&dir, "in/.dirpost/dead-letter", REJECTED.count);
 }
 
 #[test]
 fn after_power_cuts_there_is_no_draft_and_no_lone_reason_in_dead_letter() {
-    let Some((dir, _disk)) = run(&REJECTED) else { return };
-    holds_each_once(&dir, "in/.dirpost/dead-letter", REJECTED.count, ".reason.json");
+    let Some((dir, _disk)) = run(&REJECTED) else {
+        return;
+    };
+    holds_each_once(
+        &dir,
+        "in/.dirpost/dead-letter",
+        REJECTED.count,
+        ".reason.json",
+    );
 }
 
 #[test]
 fn after_power_cuts_every_rejected_file_lies_in_dead_letter_on_another_disk_once() {
     let cuts = &[When::Answered(20), When::Answered(50), When::Answered(90)];
-    let case = Case { status: 422, count: 400, config: "send.brake = 0\ndead_letter.dir = '{dir}/dead'", cuts };
-    let Some((dir, _disk)) = run(&case) else { return };
+    let case = Case {
+        status: 422,
+        count: 400,
+        config: "send.brake = 0\ndead_letter.dir = '{dir}/dead'",
+        cuts,
+    };
+    let Some((dir, _disk)) = run(&case) else {
+        return;
+    };
     nothing_is_left(&dir);
     nothing_is_in_staging(&dir);
     holds_each_once(&dir, "dead", case.count, ".reason.json");

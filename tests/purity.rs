@@ -21,7 +21,15 @@ const STD: [&str; 12] = [
     "std::num",
 ];
 /// What it may use of other crates: parsers, encoders, a hash.
-const CRATES: [&str; 7] = ["globset", "httpdate", "humantime", "percent_encoding", "serde", "serde_json", "sha2"];
+const CRATES: [&str; 7] = [
+    "globset",
+    "httpdate",
+    "humantime",
+    "percent_encoding",
+    "serde",
+    "serde_json",
+    "sha2",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("the sources") {
@@ -37,19 +45,25 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The code without comments, attributes of documentation, and unit tests.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
-    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// All `name::…` paths that begin with a word of `starts`.
 fn paths<'a>(code: &'a str, start: &str) -> Vec<&'a str> {
     code.match_indices(start)
         .filter(|(at, _)| {
-            !code[..*at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
+            !code[..*at].ends_with(|before: char| {
+                before.is_alphanumeric() || before == '_' || before == ':'
+            })
         })
         .map(|(at, _)| {
             let rest = &code[at..];
-            let end =
-                rest.find(|char: char| !(char.is_alphanumeric() || char == '_' || char == ':')).unwrap_or(rest.len());
+            let end = rest
+                .find(|char: char| !(char.is_alphanumeric() || char == '_' || char == ':'))
+                .unwrap_or(rest.len());
             rest[..end].trim_end_matches(':')
         })
         .collect()
@@ -58,21 +72,28 @@ fn paths<'a>(code: &'a str, start: &str) -> Vec<&'a str> {
 #[test]
 fn the_core_names_nothing_that_reads_clocks_files_networks_threads_or_the_environment() {
     let mut files = Vec::new();
-    sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/flow")), &mut files);
+    sources(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/flow")),
+        &mut files,
+    );
     // Unit tests may use what they like.
     files.retain(|file| file.file_name().is_some_and(|name| name != "tests.rs"));
     assert!(files.len() >= 20, "only {} files", files.len());
     for file in files {
         let code = code(&std::fs::read_to_string(&file).expect("a source"));
         for path in paths(&code, "std::") {
-            assert!(STD.iter().any(|good| path.starts_with(good)), "{}: {path}", file.display());
+            assert!(
+                STD.iter().any(|good| path.starts_with(good)),
+                "{}: {path}",
+                file.display()
+            );
         }
         for bad in [
-            "crate::shell",
-            "crate::run",
+            "crate::io",
+            "crate::daemon",
             "crate::cli",
-            "crate::check",
-            "crate::progress",
+            "crate::cli::check",
+            "crate::cli::progress",
             "log::",
             "ureq",
             "walkdir",
@@ -82,7 +103,10 @@ fn the_core_names_nothing_that_reads_clocks_files_networks_threads_or_the_enviro
         ] {
             assert!(paths(&code, bad).is_empty(), "{}: {bad}", file.display());
         }
-        for line in code.lines().filter_map(|line| line.trim().strip_prefix("use ")) {
+        for line in code
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("use "))
+        {
             let root = line.split("::").next().unwrap_or("").trim_end_matches(';');
             assert!(
                 ["std", "crate", "super", "self"].contains(&root) || CRATES.contains(&root),
@@ -96,7 +120,10 @@ fn the_core_names_nothing_that_reads_clocks_files_networks_threads_or_the_enviro
 #[test]
 fn the_shell_does_not_know_the_engine() {
     let mut files = Vec::new();
-    sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/shell")), &mut files);
+    sources(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/io")),
+        &mut files,
+    );
     assert!(files.len() >= 20, "only {} files", files.len());
     for file in files {
         let code = code(&std::fs::read_to_string(&file).expect("a source"));

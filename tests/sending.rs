@@ -16,7 +16,11 @@ fn saying(first: Reaction) -> (Server, Arc<Mutex<Reaction>>) {
 }
 
 fn page(content_type: &str, body: &str) -> Reaction {
-    Reaction::AnswerWith(200, vec![("Content-Type".into(), content_type.into())], body.into())
+    Reaction::AnswerWith(
+        200,
+        vec![("Content-Type".into(), content_type.into())],
+        body.into(),
+    )
 }
 
 #[test]
@@ -38,7 +42,9 @@ fn a_token_that_rotates_is_taken_up_without_a_restart() {
     daemon.wait_log("401");
     keys.write("token.new", "tok-beta\n");
     std::fs::rename(keys.join("token.new"), &token).unwrap();
-    wait_until("the second delivered", BOUND, || dir.done() == ["one", "two"]);
+    wait_until("the second delivered", BOUND, || {
+        dir.done() == ["one", "two"]
+    });
     assert!(dir.dead().is_empty());
     let log = daemon.log().join("\n");
     assert!(!log.contains("tok-"), "{log}");
@@ -46,9 +52,13 @@ fn a_token_that_rotates_is_taken_up_without_a_restart() {
 
 #[test]
 fn a_login_page_is_no_acceptance() {
-    let (server, said) = saying(page("text/html; charset=utf-8", "<form>Please log in, stored"));
+    let (server, said) = saying(page(
+        "text/html; charset=utf-8",
+        "<form>Please log in, stored",
+    ));
     let dir = Dir::new();
-    let extra = "send.accept_content_type = \"application/json\"\nsend.accept_body = \"\\\"stored\\\"\"";
+    let extra =
+        "send.accept_content_type = \"application/json\"\nsend.accept_body = \"\\\"stored\\\"\"";
     let daemon = Daemon::start(&config(dir.path(), &server.url(), extra));
     for number in 0..20 {
         dir.write(format!("{number}"), "x");
@@ -68,16 +78,33 @@ fn a_login_page_is_no_acceptance() {
 
 #[test]
 fn in_order_nothing_passes_a_head_that_fails() {
-    let server = Server::start(|head| Reaction::Answer(if head.path == "b" && head.attempt < 4 { 500 } else { 200 }));
+    let server = Server::start(|head| {
+        Reaction::Answer(if head.path == "b" && head.attempt < 4 {
+            500
+        } else {
+            200
+        })
+    });
     let dir = Dir::new();
     let names = ["c", "b", "e", "a", "d"];
     for (number, name) in names.iter().enumerate() {
         dir.write(name, "x");
-        dir.set_mtime(name, SystemTime::now() - Duration::from_secs(1000 - number as u64));
+        dir.set_mtime(
+            name,
+            SystemTime::now() - Duration::from_secs(1000 - number as u64),
+        );
     }
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "send.in_order = true\nsend.workers = 8"));
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "send.in_order = true\nsend.workers = 8",
+    ));
     wait_until("all filed", BOUND, || dir.done().len() == names.len());
-    let order: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
+    let order: Vec<String> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
     assert_eq!(order, ["c", "b", "b", "b", "b", "e", "a", "d"]);
 }
 
@@ -87,13 +114,20 @@ fn max_rate_holds_for_all_workers_together() {
     for number in 0..4 {
         dir.write(format!("{number}"), vec![7; 1 << 20]);
     }
-    let daemon = Daemon::start(&config(dir.path(), &server.url(), "send.max_rate = \"1 MiB\""));
+    let daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "send.max_rate = \"1 MiB\"",
+    ));
     daemon.wait_log("first look");
     let started = Instant::now();
     wait_until("all filed", BOUND, || dir.done().len() == 4);
     let took = started.elapsed();
     println!("4 MiB at 1 MiB/s took {took:?}");
-    assert!(took > Duration::from_millis(3500) && took < Duration::from_secs(20), "{took:?}");
+    assert!(
+        took > Duration::from_millis(3500) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -117,7 +151,14 @@ fn sixty_four_workers_send_side_by_side() {
 fn a_form_holds_the_file_under_its_name_whatever_that_is() {
     let (server, dir) = (Server::accepting(), Dir::new());
     let mut rng = Rng::new(8);
-    let names = ["plain.csv", "a \"quoted\" one", "line\r\nbreak", "ü ☃.json", "100%; x=y", "sub/back\\slash"];
+    let names = [
+        "plain.csv",
+        "a \"quoted\" one",
+        "line\r\nbreak",
+        "ü ☃.json",
+        "100%; x=y",
+        "sub/back\\slash",
+    ];
     let mut sources = Vec::new();
     for name in names {
         let bytes = crate::util::draw_bytes(&mut rng, 100_000);
@@ -128,18 +169,39 @@ fn a_form_holds_the_file_under_its_name_whatever_that_is() {
     let _daemon = Daemon::start(&config(dir.path(), &server.url(), extra));
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     for (name, bytes) in sources {
-        let request = server.requests().into_iter().find(|request| request.path == name).expect("its request");
-        let boundary = request.headers["content-type"].strip_prefix("multipart/form-data; boundary=").unwrap();
-        let body = request.body.strip_prefix(format!("--{boundary}\r\n").as_bytes()).expect("the first boundary");
-        let head = body.windows(4).position(|end| end == b"\r\n\r\n").expect("the part's head");
-        let (head, rest) = (String::from_utf8(body[..head].to_vec()).unwrap(), &body[head + 4..]);
+        let request = server
+            .requests()
+            .into_iter()
+            .find(|request| request.path == name)
+            .expect("its request");
+        let boundary = request.headers["content-type"]
+            .strip_prefix("multipart/form-data; boundary=")
+            .unwrap();
+        let body = request
+            .body
+            .strip_prefix(format!("--{boundary}\r\n").as_bytes())
+            .expect("the first boundary");
+        let head = body
+            .windows(4)
+            .position(|end| end == b"\r\n\r\n")
+            .expect("the part's head");
+        let (head, rest) = (
+            String::from_utf8(body[..head].to_vec()).unwrap(),
+            &body[head + 4..],
+        );
         let last = name.rsplit('/').next().unwrap();
-        let quoted = last.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
+        let quoted = last
+            .replace('"', "%22")
+            .replace('\r', "%0D")
+            .replace('\n', "%0A");
         let mut lines = head.split("\r\n");
-        let field = format!("Content-Disposition: form-data; name=\"upload\"; filename=\"{quoted}\"");
+        let field =
+            format!("Content-Disposition: form-data; name=\"upload\"; filename=\"{quoted}\"");
         assert_eq!(lines.next(), Some(&*field));
         assert!(lines.next().unwrap().starts_with("Content-Type: ") && lines.next().is_none());
-        let content = rest.strip_suffix(format!("\r\n--{boundary}--\r\n").as_bytes()).expect("the last boundary");
+        let content = rest
+            .strip_suffix(format!("\r\n--{boundary}--\r\n").as_bytes())
+            .expect("the last boundary");
         assert!(content == bytes, "{name} differs");
     }
 }
@@ -148,17 +210,27 @@ fn a_form_holds_the_file_under_its_name_whatever_that_is() {
 fn a_gzip_body_unpacks_to_the_file() {
     let (server, dir) = (Server::accepting(), Dir::new());
     let mut rng = Rng::new(9);
-    let sources = [b"a".to_vec(), crate::util::draw_bytes(&mut rng, 3 << 20), b"the same line\n".repeat(200_000)];
+    let sources = [
+        b"a".to_vec(),
+        crate::util::draw_bytes(&mut rng, 3 << 20),
+        b"the same line\n".repeat(200_000),
+    ];
     for (number, bytes) in sources.iter().enumerate() {
         dir.write(format!("{number}.txt"), bytes);
     }
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "send.compress = \"gzip\""));
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "send.compress = \"gzip\"",
+    ));
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     for request in server.requests() {
         let source = &sources[request.path[..1].parse::<usize>().unwrap()];
         assert_eq!(request.headers["content-encoding"], "gzip");
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&request.body[..]).read_to_end(&mut plain).unwrap();
+        flate2::read::GzDecoder::new(&request.body[..])
+            .read_to_end(&mut plain)
+            .unwrap();
         assert!(plain == *source, "{} differs", request.path);
         if request.path == "2.txt" {
             assert!(request.body.len() < source.len() / 20);
@@ -175,7 +247,10 @@ fn raw(serve: impl Fn(&mut TcpStream, u64) -> bool + Send + 'static) -> String {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             while let Some(head) = read_head(&mut stream) {
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "))
+                    .unwrap();
                 if head.contains("100-continue") {
                     stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
                 }
@@ -201,7 +276,9 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
 }
 
 fn say_ok(stream: &mut TcpStream) -> bool {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .is_ok()
 }
 
 fn sparse(dir: &Dir, name: &str, size: u64) {
@@ -223,11 +300,18 @@ fn a_stalled_server_is_given_up_within_stall_timeout() {
     });
     let dir = Dir::new();
     sparse(&dir, "large", 64 << 20);
-    let daemon = Daemon::start(&config(dir.path(), &url, "send.stall_timeout = \"1s\"\nsend.digest = \"never\""));
+    let daemon = Daemon::start(&config(
+        dir.path(),
+        &url,
+        "send.stall_timeout = \"1s\"\nsend.digest = \"never\"",
+    ));
     daemon.wait_log("took no byte of the file for send.stall_timeout (1s)");
     let took = tries.lock().unwrap()[0].elapsed();
     println!("given up after {took:?}");
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
     wait_until("another try", BOUND, || tries.lock().unwrap().len() >= 2);
     assert!(dir.done().is_empty() && dir.dead().is_empty());
 }
@@ -252,7 +336,11 @@ fn an_upload_that_moves_may_take_longer_than_every_timeout() {
     daemon.wait_log("first look");
     let started = Instant::now();
     wait_until("it delivered", BOUND, || dir.done() == ["large"]);
-    assert!(started.elapsed() > Duration::from_secs(4), "too quick to show anything: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() > Duration::from_secs(4),
+        "too quick to show anything: {:?}",
+        started.elapsed()
+    );
     assert!(!daemon.has_logged("timeout"));
 }
 
@@ -278,7 +366,11 @@ fn peak(size: u64, extra: &str) -> u64 {
     let daemon = Daemon::start(&config(dir.path(), &url, extra));
     wait_until("it delivered", BOUND * 5, || dir.done() == ["large"]);
     let (peak, took) = (daemon.peak_memory(), started.elapsed());
-    println!("{} MiB: peak memory {} KiB, {took:?}", size >> 20, peak >> 10);
+    println!(
+        "{} MiB: peak memory {} KiB, {took:?}",
+        size >> 20,
+        peak >> 10
+    );
     assert!(got.load(Ordering::Relaxed) as u64 >= size);
     peak
 }
@@ -299,12 +391,18 @@ fn check_says_what_an_answer_means() {
     for (reaction, words) in [
         (Reaction::Answer(401), "check send.auth"),
         (Reaction::Answer(404), "check the path of send.url"),
-        (Reaction::AnswerWith(308, there, String::new()), "redirects to https://new.example/in"),
+        (
+            Reaction::AnswerWith(308, there, String::new()),
+            "redirects to https://new.example/in",
+        ),
         (Reaction::Answer(500), "answers with status 500"),
     ] {
         let server = Server::start(move |_| reaction.clone());
         let wrong = check(&config(dir.path(), &server.url(), ""), &[]);
-        assert!(wrong.len() == 1 && wrong[0].contains(words), "wanted `{words}`: {wrong:?}");
+        assert!(
+            wrong.len() == 1 && wrong[0].contains(words),
+            "wanted `{words}`: {wrong:?}"
+        );
     }
     for (url, words) in [
         ("http://nowhere.invalid/", "does not resolve"),
@@ -312,7 +410,10 @@ fn check_says_what_an_answer_means() {
         ("https://nowhere.invalid/", "does not resolve"),
     ] {
         let wrong = check(&config(dir.path(), url, ""), &[]);
-        assert!(wrong.len() == 1 && wrong[0].contains(words), "wanted `{words}`: {wrong:?}");
+        assert!(
+            wrong.len() == 1 && wrong[0].contains(words),
+            "wanted `{words}`: {wrong:?}"
+        );
     }
 }
 
@@ -320,12 +421,24 @@ fn check_says_what_an_answer_means() {
 fn the_environment_names_a_proxy_and_hosts_without_it() {
     let (server, dir) = (Server::accepting(), Dir::new());
     let proxy = format!("http://{}", server.address());
-    let text = config(dir.path(), "http://nowhere.invalid/in", "send.proxy = \"environment\"");
+    let text = config(
+        dir.path(),
+        "http://nowhere.invalid/in",
+        "send.proxy = \"environment\"",
+    );
     assert!(check(&text, &[("HTTP_PROXY", &proxy), ("http_proxy", &proxy)]).is_empty());
     assert_eq!(server.requests()[0].target, "http://nowhere.invalid/in");
-    let env = [("HTTP_PROXY", &*proxy), ("http_proxy", &proxy), ("NO_PROXY", "invalid"), ("no_proxy", "invalid")];
+    let env = [
+        ("HTTP_PROXY", &*proxy),
+        ("http_proxy", &proxy),
+        ("NO_PROXY", "invalid"),
+        ("no_proxy", "invalid"),
+    ];
     let said = check(&text, &env);
-    assert!(said.len() == 1 && said[0].contains("does not resolve"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].contains("does not resolve"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -337,6 +450,11 @@ fn a_secret_in_the_url_or_in_a_header_is_never_logged() {
     let extra = "send.headers.X-Api-Key = \"s3cret\"\nlog.level = \"trace\"";
     let daemon = Daemon::start(&config(dir.path(), &url, extra));
     wait_until("it to be filed", BOUND, || dir.done() == ["a.csv"]);
-    assert!(server.requests().iter().all(|request| request.target.contains("s3cret")));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.target.contains("s3cret"))
+    );
     assert!(!daemon.has_logged("s3cret"), "{:?}", daemon.log());
 }

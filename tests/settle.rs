@@ -18,9 +18,13 @@ fn sealed(rng: &mut Rng, size: usize) -> Vec<u8> {
 }
 
 fn is_sealed(bytes: &[u8]) -> bool {
-    let Some(split) = bytes.len().checked_sub(32) else { return false };
+    let Some(split) = bytes.len().checked_sub(32) else {
+        return false;
+    };
     let (content, digest) = bytes.split_at(split);
-    let Some(size) = content.len().checked_sub(8) else { return false };
+    let Some(size) = content.len().checked_sub(8) else {
+        return false;
+    };
     content[size..] == (size as u64).to_le_bytes() && Sha256::digest(content)[..] == *digest
 }
 
@@ -30,8 +34,11 @@ fn write(folder: &Path, number: usize) -> String {
     let size = 1_000 + rng.below(200_000) as usize;
     let bytes = sealed(&mut rng, size);
     let pause = |rng: &mut Rng| std::thread::sleep(Duration::from_millis(rng.below(150)));
-    let name =
-        if number.is_multiple_of(3) { format!("sub{}/f{number}.bin", number % 4) } else { format!("f{number}.bin") };
+    let name = if number.is_multiple_of(3) {
+        format!("sub{}/f{number}.bin", number % 4)
+    } else {
+        format!("f{number}.bin")
+    };
     let path = folder.join(&name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     match number % 5 {
@@ -49,7 +56,8 @@ fn write(folder: &Path, number: usize) -> String {
             file.set_len(bytes.len() as u64).unwrap();
             for (at, piece) in bytes.chunks(bytes.len() / 12 + 1).enumerate() {
                 pause(&mut rng);
-                file.seek(SeekFrom::Start((at * (bytes.len() / 12 + 1)) as u64)).unwrap();
+                file.seek(SeekFrom::Start((at * (bytes.len() / 12 + 1)) as u64))
+                    .unwrap();
                 file.write_all(piece).unwrap();
             }
         }
@@ -72,7 +80,10 @@ fn write(folder: &Path, number: usize) -> String {
             let draft = path.with_extension("part");
             std::fs::write(&draft, &bytes[..bytes.len() / 2]).unwrap();
             std::thread::sleep(Duration::from_millis(1_500));
-            let mut file = std::fs::OpenOptions::new().append(true).open(&draft).unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(&draft)
+                .unwrap();
             file.write_all(&bytes[bytes.len() / 2..]).unwrap();
             std::fs::rename(&draft, &path).unwrap();
         }
@@ -91,7 +102,10 @@ fn of_thirty_files_that_are_written_at_once_in_every_manner_none_is_accepted_tor
             std::thread::spawn(move || write(&folder, number))
         })
         .collect();
-    let names: Vec<String> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    let names: Vec<String> = writers
+        .into_iter()
+        .map(|writer| writer.join().unwrap())
+        .collect();
     wait_until("30 files accepted", BOUND, || server.accepted_count() >= 30);
     wait_until("30 files filed", BOUND, || dir.done().len() == 30);
     for name in names {
@@ -108,41 +122,80 @@ fn a_file_that_was_there_before_the_start_on_a_local_disk_need_not_wait() {
     dir.write("a.csv", "a");
     // The ctime cannot be set: the file has to grow as old as the settle time.
     wait_until("the file to be 2 s old", BOUND, || {
-        dir.join("a.csv").metadata().unwrap().modified().unwrap().elapsed().unwrap() > Duration::from_secs(2)
+        dir.join("a.csv")
+            .metadata()
+            .unwrap()
+            .modified()
+            .unwrap()
+            .elapsed()
+            .unwrap()
+            > Duration::from_secs(2)
     });
     let started = std::time::Instant::now();
-    let _daemon = Daemon::start(&config(dir.path(), &server.url(), "ready.settle = \"2s\"\nwatch.interval = \"1h\""));
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "ready.settle = \"2s\"\nwatch.interval = \"1h\"",
+    ));
     wait_until("it to be accepted", BOUND, || server.accepted_count() == 1);
-    assert!(started.elapsed() < Duration::from_secs(2), "it waited {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "it waited {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
 fn a_settling_file_is_looked_at_when_it_is_due_not_at_the_next_scan() {
     let (dir, server) = (Dir::new(), Server::accepting());
     dir.write("a.csv", "a");
-    let text = config(dir.path(), &server.url(), "ready.settle = \"500ms\"\nwatch.interval = \"1h\"");
+    let text = config(
+        dir.path(),
+        &server.url(),
+        "ready.settle = \"500ms\"\nwatch.interval = \"1h\"",
+    );
     let _daemon = Daemon::start(&text);
-    wait_until("it to be accepted", Duration::from_secs(30), || server.accepted_count() == 1);
+    wait_until("it to be accepted", Duration::from_secs(30), || {
+        server.accepted_count() == 1
+    });
 }
 
 #[test]
 fn every_name_arrives_as_it_is_and_makes_no_header_and_no_url_part() {
     let (dir, server) = (Dir::new(), Server::accepting());
-    let mut names =
-        vec!["ü ö.csv", "100%.csv", "a?b#c&d.csv", "x\r\nX-Evil: 1", "sub folder/deep/ä", "\"quoted\"", "-rf"];
+    let mut names = vec![
+        "ü ö.csv",
+        "100%.csv",
+        "a?b#c&d.csv",
+        "x\r\nX-Evil: 1",
+        "sub folder/deep/ä",
+        "\"quoted\"",
+        "-rf",
+    ];
     let long = "n".repeat(255);
     names.push(&long);
     for name in &names {
         dir.write(name, name.as_bytes());
     }
     let extra = "send.headers.X-Name = \"<{name}>\"";
-    let text = config(dir.path(), &format!("{}/{{path}}?n={{name}}", server.url()), extra);
+    let text = config(
+        dir.path(),
+        &format!("{}/{{path}}?n={{name}}", server.url()),
+        extra,
+    );
     let _daemon = Daemon::start(&text);
-    wait_until("all accepted", BOUND, || server.accepted_count() == names.len());
+    wait_until("all accepted", BOUND, || {
+        server.accepted_count() == names.len()
+    });
     for name in &names {
         assert_eq!(server.accepted_bodies(name), [name.as_bytes()], "{name:?}");
     }
-    assert!(server.requests().iter().all(|request| !request.headers.contains_key("x-evil")));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| !request.headers.contains_key("x-evil"))
+    );
     wait_until("all filed", BOUND, || dir.done().len() == names.len());
 }
 
@@ -151,7 +204,11 @@ fn every_name_arrives_as_it_is_and_makes_no_header_and_no_url_part() {
 fn a_name_that_is_not_text_is_delivered_under_its_bytes() {
     use std::os::unix::ffi::OsStrExt;
     let (dir, server) = (Dir::new(), Server::accepting());
-    std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff.csv")), "x").unwrap();
+    std::fs::write(
+        dir.path().join(std::ffi::OsStr::from_bytes(b"bad\xff.csv")),
+        "x",
+    )
+    .unwrap();
     let _daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
     wait_until("it to be accepted", BOUND, || server.accepted_count() == 1);
     assert_eq!(server.requests()[0].headers["x-file-path"], "bad%FF.csv");
@@ -165,10 +222,18 @@ fn links_fifos_and_sockets_are_left_alone() {
     std::os::unix::fs::symlink(outside.join("secret"), dir.join("link.csv")).unwrap();
     std::os::unix::fs::symlink(outside.path(), dir.join("folder")).unwrap();
     std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(dir.join("fifo"))
+            .status()
+            .unwrap()
+            .success()
+    );
     dir.write("good.csv", "g");
     let _daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-    wait_until("the good file to be filed", BOUND, || dir.done() == ["good.csv"]);
+    wait_until("the good file to be filed", BOUND, || {
+        dir.done() == ["good.csv"]
+    });
     dir.write("later.csv", "l");
     wait_until("the next one to be filed", BOUND, || dir.done().len() == 2);
     assert_eq!(server.requests().len(), 2);
@@ -204,8 +269,16 @@ fn a_file_that_is_swapped_for_a_link_in_a_tight_loop_never_leads_to_the_secret()
         let _ = std::fs::remove_file(dir.join("a.csv"));
         swaps += 1;
     }
-    println!("{swaps} swaps, {} files delivered meanwhile", server.requests().len());
-    assert!(server.requests().iter().all(|request| !request.body.windows(6).any(|part| part == b"secret")));
+    println!(
+        "{swaps} swaps, {} files delivered meanwhile",
+        server.requests().len()
+    );
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| !request.body.windows(6).any(|part| part == b"secret"))
+    );
     assert_eq!(outside.text("secret"), "the secret");
     assert!(outside.exists("folder/a.csv"));
 }

@@ -14,13 +14,18 @@ fn a_stop_lets_what_is_in_flight_end_well() {
     let server = Server::start(move |_| Reaction::Hold(held.clone(), 200));
     dir.write("a.csv", "a");
     let mut daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-    wait_until("the body at the endpoint", BOUND, || server.whole_bodies() == 1);
+    wait_until("the body at the endpoint", BOUND, || {
+        server.whole_bodies() == 1
+    });
     dir.write("b.csv", "b");
     daemon.signal(Signal::TERM);
     daemon.wait_log("stopping: finishing 1 file first");
     gate.open();
     assert_eq!(daemon.wait_exit(BOUND), 0);
-    assert_eq!((dir.done(), dir.waiting()), (vec!["a.csv".to_string()], vec!["b.csv".to_string()]));
+    assert_eq!(
+        (dir.done(), dir.waiting()),
+        (vec!["a.csv".to_string()], vec!["b.csv".to_string()])
+    );
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -31,13 +36,19 @@ fn a_second_signal_leaves_at_once() {
     let server = Server::start(move |_| Reaction::Hold(held.clone(), 200));
     dir.write("a.csv", "a");
     let mut daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-    wait_until("the body at the endpoint", BOUND, || server.whole_bodies() == 1);
+    wait_until("the body at the endpoint", BOUND, || {
+        server.whole_bodies() == 1
+    });
     daemon.signal(Signal::INT);
     daemon.wait_log("stopping");
     let asked = Instant::now();
     daemon.signal(Signal::INT);
     assert_ne!(daemon.wait_exit(BOUND), 0);
-    assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "it took {:?}",
+        asked.elapsed()
+    );
     gate.open();
     assert_eq!(dir.waiting(), ["a.csv"]);
 }
@@ -47,7 +58,9 @@ fn what_does_not_end_is_left_after_ten_seconds() {
     let (dir, server) = (Dir::new(), Server::start(|_| Reaction::Never));
     dir.write("a.csv", "a");
     let mut daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-    wait_until("the body at the endpoint", BOUND, || server.whole_bodies() == 1);
+    wait_until("the body at the endpoint", BOUND, || {
+        server.whole_bodies() == 1
+    });
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_exit(Duration::from_secs(30)), 0);
     assert!(daemon.has_logged("stopped with 1 file in flight"));
@@ -57,7 +70,11 @@ fn what_does_not_end_is_left_after_ten_seconds() {
 #[test]
 fn sigusr1_looks_at_once() {
     let (dir, server) = (Dir::new(), Server::accepting());
-    let daemon = Daemon::start(&config(dir.path(), &server.url(), "watch.interval = \"1h\""));
+    let daemon = Daemon::start(&config(
+        dir.path(),
+        &server.url(),
+        "watch.interval = \"1h\"",
+    ));
     daemon.wait_log("first look");
     dir.write("a.csv", "a");
     daemon.signal(Signal::USR1);
@@ -102,6 +119,10 @@ fn a_folder_that_is_swapped_for_an_empty_one_is_a_fault_and_nothing_is_forgotten
     daemon.wait_log("share: back after");
     dir.write("in/c.csv", "c");
     wait_until("the new file", BOUND, || server.accepted_count() == 2);
-    let paths: Vec<String> = server.accepted().into_iter().map(|request| request.path).collect();
+    let paths: Vec<String> = server
+        .accepted()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
     assert_eq!(paths, ["a.csv", "c.csv"]);
 }

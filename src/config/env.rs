@@ -41,7 +41,9 @@ pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
 
 fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
@@ -60,7 +62,10 @@ mod tests {
 
     #[test]
     fn replaces_variables() {
-        assert_eq!(with("a ${HOST}/${HOST}?").unwrap(), "a example.org/example.org?");
+        assert_eq!(
+            with("a ${HOST}/${HOST}?").unwrap(),
+            "a example.org/example.org?"
+        );
         assert_eq!(with("${EMPTY}").unwrap(), "");
         assert_eq!(with("é${HOST}é").unwrap(), "éexample.orgé");
     }
@@ -78,7 +83,11 @@ mod tests {
 
     #[test]
     fn names_what_is_wrong() {
-        assert!(with("${NOT_THERE}").unwrap_err().contains("variable NOT_THERE is not set"));
+        assert!(
+            with("${NOT_THERE}")
+                .unwrap_err()
+                .contains("variable NOT_THERE is not set")
+        );
         assert!(with("${HOST").unwrap_err().contains("without a closing"));
         assert!(with("${}").unwrap_err().contains("is not the name"));
         assert!(with("${a-b}").unwrap_err().contains("`${a-b}`"));

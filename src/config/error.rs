@@ -29,12 +29,22 @@ impl Error {
     /// Sorts by line; what has no line comes last.
     pub(crate) fn new(path: Option<&Path>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-        Error { path: path.map(Path::to_path_buf), problems }
+        Error {
+            path: path.map(Path::to_path_buf),
+            problems,
+        }
     }
 
     /// One problem that is about no key: a file that cannot be read or is no TOML.
     pub(crate) fn whole(path: Option<&Path>, line: Option<usize>, text: String) -> Self {
-        Error::new(path, vec![Problem { line, key: String::new(), text }])
+        Error::new(
+            path,
+            vec![Problem {
+                line,
+                key: String::new(),
+                text,
+            }],
+        )
     }
 }
 

@@ -5,7 +5,6 @@
 //! and what to write instead. Nothing behind this module looks at TOML or
 //! checks a value again.
 
-mod endpoint;
 mod env;
 mod error;
 mod pending;
@@ -16,6 +15,7 @@ mod send;
 mod suggest;
 mod units;
 mod unknown;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -194,16 +194,26 @@ pub struct Statuses(pub Vec<(u16, u16)>);
 impl Statuses {
     /// Whether `status` is in one of the ranges.
     pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
+        self.0
+            .iter()
+            .any(|&(low, high)| (low..=high).contains(&status))
     }
 }
 
 /// Where the credentials come from; the files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    Bearer { file: PathBuf },
-    Basic { user: String, password_file: PathBuf },
-    Header { name: String, value_file: PathBuf },
+    Bearer {
+        file: PathBuf,
+    },
+    Basic {
+        user: String,
+        password_file: PathBuf,
+    },
+    Header {
+        name: String,
+        value_file: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

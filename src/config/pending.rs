@@ -10,11 +10,17 @@ use super::{Config, Rewrites};
 type Pending = (&'static str, fn(&Config) -> bool);
 
 pub const PENDING: &[Pending] = &[
-    ("watch.rewrites", |config| config.watch.rewrites != Rewrites::Auto),
+    ("watch.rewrites", |config| {
+        config.watch.rewrites != Rewrites::Auto
+    }),
     ("watch.shard", |config| config.watch.shard.is_some()),
     ("watch.threads", |config| config.watch.threads != 1),
-    ("report.metrics_file", |config| config.report.metrics_file.is_some()),
-    ("delivered.keep_for", |config| config.delivered.keep_for.is_some()),
+    ("report.metrics_file", |config| {
+        config.report.metrics_file.is_some()
+    }),
+    ("delivered.keep_for", |config| {
+        config.delivered.keep_for.is_some()
+    }),
 ];
 
 /// Records every pending key that is in use.
@@ -22,7 +28,10 @@ pub fn refuse(config: &Config, pending: &[Pending], source: &Source<'_>) {
     for (key, in_use) in pending {
         if in_use(config) {
             let version = env!("CARGO_PKG_VERSION");
-            source.problem(key, format!("`{key}` is not yet supported by dirpost {version}; leave it out"));
+            source.problem(
+                key,
+                format!("`{key}` is not yet supported by dirpost {version}; leave it out"),
+            );
         }
     }
 }

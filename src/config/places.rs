@@ -52,8 +52,10 @@ pub fn check(config: &Config, source: &Source<'_>) {
              write another one",
         );
     } else if nested(&delivered.1, &dead_letter.1) {
-        source
-            .problem("dead_letter.dir", "this folder and delivered.dir lie in one another; write two separate folders");
+        source.problem(
+            "dead_letter.dir",
+            "this folder and delivered.dir lie in one another; write two separate folders",
+        );
     }
     if let Some(file) = config.report.metrics_file.as_deref().map(normal)
         && file.starts_with(&watched)

@@ -72,13 +72,21 @@ impl<'a> Source<'a> {
     }
 
     pub fn root(&'a self, map: &'a DeTable<'a>) -> Section<'a> {
-        Section { source: self, name: String::new(), map: Some(map) }
+        Section {
+            source: self,
+            name: String::new(),
+            map: Some(map),
+        }
     }
 
     /// Records a problem with a key that is in the file or could be.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
         let line = self.lines.borrow().get(key).copied();
-        self.push(Problem { line, key: key.to_owned(), text: text.into() });
+        self.push(Problem {
+            line,
+            key: key.to_owned(),
+            text: text.into(),
+        });
     }
 
     pub fn push(&self, problem: Problem) {
@@ -104,7 +112,11 @@ impl<'a> Source<'a> {
 
 /// `table.name`, or the name alone in the root.
 pub fn dotted(table: &str, name: &str) -> String {
-    if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }
+    if table.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{table}.{name}")
+    }
 }
 
 impl<'a> Section<'a> {
@@ -116,15 +128,23 @@ impl<'a> Section<'a> {
         let map = item.and_then(|item| match item.value {
             DeValue::Table(map) => Some(map),
             DeValue::Array(_) => {
-                item.report(format!("must be one table; write [{key}] instead of [[{key}]]"));
+                item.report(format!(
+                    "must be one table; write [{key}] instead of [[{key}]]"
+                ));
                 None
             }
             _ => {
-                item.report(format!("must be a table; write [{key}] and its keys below it"));
+                item.report(format!(
+                    "must be a table; write [{key}] and its keys below it"
+                ));
                 None
             }
         });
-        Section { source: self.source, name: key, map }
+        Section {
+            source: self.source,
+            name: key,
+            map,
+        }
     }
 
     fn find(&self, name: &str) -> Option<Item<'a>> {
@@ -132,13 +152,25 @@ impl<'a> Section<'a> {
         let key = dotted(&self.name, name);
         let line = line_of(self.source.text, found.span().start);
         self.source.lines.borrow_mut().insert(key.clone(), line);
-        Some(Item { source: self.source, key, line, value: value.get_ref() })
+        Some(Item {
+            source: self.source,
+            key,
+            line,
+            value: value.get_ref(),
+        })
     }
 
     /// The value of a key as `read` understands it. `None` when it is not
     /// set, or when it is wrong, which is recorded.
-    pub fn get<T>(&self, name: &str, read: impl FnOnce(&Item<'a>) -> Result<T, Problem>) -> Option<T> {
-        self.source.known.borrow_mut().insert(dotted(&self.name, name));
+    pub fn get<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Result<T, Problem>,
+    ) -> Option<T> {
+        self.source
+            .known
+            .borrow_mut()
+            .insert(dotted(&self.name, name));
         match read(&self.find(name)?) {
             Ok(value) => Some(value),
             Err(problem) => {
@@ -149,7 +181,12 @@ impl<'a> Section<'a> {
     }
 
     /// The same with a default.
-    pub fn or<T>(&self, name: &str, default: T, read: impl FnOnce(&Item<'a>) -> Result<T, Problem>) -> T {
+    pub fn or<T>(
+        &self,
+        name: &str,
+        default: T,
+        read: impl FnOnce(&Item<'a>) -> Result<T, Problem>,
+    ) -> T {
         self.get(name, read).unwrap_or(default)
     }
 
@@ -164,7 +201,11 @@ impl<'a> Section<'a> {
 
 impl<'a> Item<'a> {
     pub fn wrong(&self, text: impl Into<String>) -> Problem {
-        Problem { line: Some(self.line), key: self.key.clone(), text: text.into() }
+        Problem {
+            line: Some(self.line),
+            key: self.key.clone(),
+            text: text.into(),
+        }
     }
 
     fn report(&self, text: impl Into<String>) {
@@ -189,7 +230,9 @@ impl<'a> Item<'a> {
         let DeValue::String(text) = self.value else {
             return Ok(None);
         };
-        env::expand(text, self.source.env).map(Some).map_err(|text| self.wrong(text))
+        env::expand(text, self.source.env)
+            .map(Some)
+            .map_err(|text| self.wrong(text))
     }
 
     /// A string; `want` is what to write when it is something else.
@@ -207,13 +250,19 @@ impl<'a> Item<'a> {
     }
 
     pub fn flag(&self) -> Result<bool, Problem> {
-        self.value.as_bool().ok_or_else(|| self.mismatch("true or false"))
+        self.value
+            .as_bool()
+            .ok_or_else(|| self.mismatch("true or false"))
     }
 
     fn maybe_integer(&self) -> Option<i64> {
         let number = self.value.as_integer()?;
         // Out of range for an i64 is out of every range here; saturate.
-        let limit = if number.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
+        let limit = if number.as_str().starts_with('-') {
+            i64::MIN
+        } else {
+            i64::MAX
+        };
         Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(limit))
     }
 
@@ -253,11 +302,15 @@ impl<'a> Item<'a> {
 
     /// A word that stands for no duration (`None`), or a duration.
     pub fn duration_or(&self, word: &str, zero_allowed: bool) -> Result<Option<Duration>, Problem> {
-        let text = self.text(&format!("\"{word}\" or a duration in quotes, such as \"5s\""))?;
+        let text = self.text(&format!(
+            "\"{word}\" or a duration in quotes, such as \"5s\""
+        ))?;
         if text == word {
             return Ok(None);
         }
-        units::duration(&text, zero_allowed).map(Some).map_err(|text| self.wrong(format!("{text}, or \"{word}\"")))
+        units::duration(&text, zero_allowed)
+            .map(Some)
+            .map_err(|text| self.wrong(format!("{text}, or \"{word}\"")))
     }
 
     /// Bytes, `low` at least.
@@ -267,7 +320,8 @@ impl<'a> Item<'a> {
             units::size(&text).map_err(|text| self.wrong(text))?
         } else {
             let number = self.maybe_integer().ok_or_else(|| self.mismatch(want))?;
-            u64::try_from(number).map_err(|_| self.wrong(format!("must not be below 0; write {want}")))?
+            u64::try_from(number)
+                .map_err(|_| self.wrong(format!("must not be below 0; write {want}")))?
         };
         if bytes < low {
             return Err(self.wrong(format!("must be at least {low}; write {want}")));
@@ -309,7 +363,12 @@ impl<'a> Item<'a> {
         let entries = sorted.into_iter().map(|(name, value)| {
             let line = line_of(self.source.text, name.span().start);
             let key = format!("{}.{}", self.key, name.get_ref());
-            let item = Item { source: self.source, key, line, value: value.get_ref() };
+            let item = Item {
+                source: self.source,
+                key,
+                line,
+                value: value.get_ref(),
+            };
             (name.get_ref().to_string(), item)
         });
         Ok(entries.collect())
@@ -324,7 +383,10 @@ impl<'a> Item<'a> {
 
 /// Makes a path absolute; what is relative begins at `base`.
 pub fn absolute(path: &Path, base: &Path) -> Result<PathBuf, String> {
-    let first = path.components().next().map(|part| part.as_os_str().to_string_lossy());
+    let first = path
+        .components()
+        .next()
+        .map(|part| part.as_os_str().to_string_lossy());
     if first.is_some_and(|first| first.starts_with('~')) {
         return Err("`~` is not expanded here; write the whole path \
              (or \"${HOME}/…\" in the configuration file)"

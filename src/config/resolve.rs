@@ -4,10 +4,10 @@
 use super::error::Error;
 use super::read::{Item, Section, Source};
 use super::{
-    Action, Check, Config, DeadLetter, Delivered, Empty, Format, Log, Ready, Report, Retry, Rewrites, Settle, Shard,
-    State, Watch,
+    Action, Check, Config, DeadLetter, Delivered, Empty, Format, Log, Ready, Report, Retry,
+    Rewrites, Settle, Shard, State, Watch,
 };
-use super::{endpoint, pending, places, read, send, units};
+use super::{pending, places, read, send, units, values};
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,18 +19,29 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads and resolves a configuration file.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Error::whole(Some(path), None, format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(path)
+        .map_err(|error| Error::whole(Some(path), None, format!("cannot be read: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
-        Error::whole(Some(path), Some(line), "is not UTF-8; save the file as UTF-8".to_owned())
+        let line = 1 + bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count();
+        Error::whole(
+            Some(path),
+            Some(line),
+            "is not UTF-8; save the file as UTF-8".to_owned(),
+        )
     })?;
     parse(text, path, env)
 }
 
 /// Resolves the text of a configuration file. `path` is for messages, and its
 /// folder is where relative paths begin.
-pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Error> {
+pub fn parse(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Error> {
     let tree = read::tree(text, path)?;
     let base = std::path::absolute(path)
         .map_err(|error| Error::whole(Some(path), None, format!("no usable path: {error}")))?;
@@ -43,20 +54,30 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
 /// Everything at its default but the folder and the URL, which are taken
 /// literally: no `${NAME}` in them. A relative folder begins at the current one.
 pub fn from_dir_and_url(dir: &Path, url: &str) -> Result<Config, Error> {
-    let here = std::env::current_dir()
-        .map_err(|error| Error::whole(None, None, format!("the current folder cannot be found: {error}")))?;
+    let here = std::env::current_dir().map_err(|error| {
+        Error::whole(
+            None,
+            None,
+            format!("the current folder cannot be found: {error}"),
+        )
+    })?;
     let source = Source::new("", &here, &|_| None);
     let nothing = DeTable::new();
-    let dir =
-        read::absolute(dir, &here).map_err(|text| source.problem("watch.dir", text)).unwrap_or_else(|()| here.clone());
-    if let Err(text) = endpoint::url(url) {
+    let dir = read::absolute(dir, &here)
+        .map_err(|text| source.problem("watch.dir", text))
+        .unwrap_or_else(|()| here.clone());
+    if let Err(text) = values::url(url) {
         source.problem("send.url", text);
     }
     let config = resolve(&source, &nothing, Some((dir, url.to_owned())));
     finish(&source, None, config)
 }
 
-fn finish(source: &Source<'_>, path: Option<&Path>, config: Option<Config>) -> Result<Config, Error> {
+fn finish(
+    source: &Source<'_>,
+    path: Option<&Path>,
+    config: Option<Config>,
+) -> Result<Config, Error> {
     if let Some(config) = &config {
         pending::refuse(config, pending::PENDING, source);
     }
@@ -81,8 +102,12 @@ pub(super) fn resolve<'a>(
     let check = check(&root.table("check"), source);
     let send = send::send(&root.table("send"), source, url);
     let retry = retry(&root.table("retry"), source);
-    let report = Report { metrics_file: root.table("report").get("metrics_file", Item::path) };
-    let log = Log { level: root.table("log").or("level", LevelFilter::Info, level) };
+    let report = Report {
+        metrics_file: root.table("report").get("metrics_file", Item::path),
+    };
+    let log = Log {
+        level: root.table("log").or("level", LevelFilter::Info, level),
+    };
     let state = root.table("state").get("dir", Item::path);
     let delivered = delivered(&root.table("delivered"));
     let dead_letter = root.table("dead_letter").get("dir", Item::path);
@@ -92,10 +117,28 @@ pub(super) fn resolve<'a>(
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
     let (action, delivered_dir, keep_for, remember) = delivered;
     let dir = delivered_dir.unwrap_or_else(|| state.join("done"));
-    let delivered = Delivered { action, dir, keep_for, remember };
-    let dead_letter = DeadLetter { dir: dead_letter.unwrap_or_else(|| state.join("dead-letter")) };
+    let delivered = Delivered {
+        action,
+        dir,
+        keep_for,
+        remember,
+    };
+    let dead_letter = DeadLetter {
+        dir: dead_letter.unwrap_or_else(|| state.join("dead-letter")),
+    };
     let state = State { dir: state };
-    let config = Config { watch, ready, check, send, retry, delivered, dead_letter, state, report, log };
+    let config = Config {
+        watch,
+        ready,
+        check,
+        send,
+        retry,
+        delivered,
+        dead_letter,
+        state,
+        report,
+        log,
+    };
     places::check(&config, source);
     Some(config)
 }
@@ -111,10 +154,15 @@ fn default_state(watched: &Path, shard: Option<Shard>) -> PathBuf {
 fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Option<Watch> {
     let dir = table.get("dir", Item::path);
     if dir.is_none() && given.is_none() && !source.is_set("watch.dir") {
-        source.problem("watch.dir", "is missing; add under [watch]: dir = \"/srv/outbox\"");
+        source.problem(
+            "watch.dir",
+            "is missing; add under [watch]: dir = \"/srv/outbox\"",
+        );
     }
     let rewrites = table.or("rewrites", Rewrites::Auto, |item| {
-        Ok(item.duration_or("auto", true)?.map_or(Rewrites::Auto, Rewrites::Every))
+        Ok(item
+            .duration_or("auto", true)?
+            .map_or(Rewrites::Auto, Rewrites::Every))
     });
     let watch = Watch {
         dir: PathBuf::new(),
@@ -157,8 +205,11 @@ fn globs(item: &Item<'_>) -> Result<Vec<String>, super::error::Problem> {
 
 fn ready(table: &Section<'_>) -> Ready {
     Ready {
-        settle: table
-            .or("settle", Settle::Auto, |item| Ok(item.duration_or("auto", true)?.map_or(Settle::Auto, Settle::For))),
+        settle: table.or("settle", Settle::Auto, |item| {
+            Ok(item
+                .duration_or("auto", true)?
+                .map_or(Settle::Auto, Settle::For))
+        }),
         marker: table.get("marker", |item| {
             let marker = item.word("the ending of a marker's name, such as \".done\"")?;
             if marker.contains(['/', '\\']) || marker.contains(char::is_control) {
@@ -170,7 +221,11 @@ fn ready(table: &Section<'_>) -> Ready {
             Ok(marker)
         }),
         empty: table.or("empty", Empty::Wait, |item| {
-            item.choice(&[("wait", Empty::Wait), ("send", Empty::Send), ("reject", Empty::Reject)])
+            item.choice(&[
+                ("wait", Empty::Wait),
+                ("send", Empty::Send),
+                ("reject", Empty::Reject),
+            ])
         }),
     }
 }
@@ -192,9 +247,13 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
             ])
         }),
         command: table.get("command", |item| {
-            let want = "a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]";
+            let want =
+                "a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]";
             let members = item.members(want)?;
-            let argv: Vec<String> = members.iter().map(|member| member.text("a string")).collect::<Result<_, _>>()?;
+            let argv: Vec<String> = members
+                .iter()
+                .map(|member| member.text("a string"))
+                .collect::<Result<_, _>>()?;
             if argv.first().is_none_or(|program| program.trim().is_empty()) {
                 return Err(item.wrong(format!("names no program; write {want}")));
             }
@@ -230,7 +289,11 @@ fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
     };
     if retry.first > retry.max {
         let show = |duration| humantime::format_duration(duration).to_string();
-        let key = if source.is_set("retry.first") { "retry.first" } else { "retry.max" };
+        let key = if source.is_set("retry.first") {
+            "retry.first"
+        } else {
+            "retry.max"
+        };
         source.problem(
             key,
             format!(
@@ -247,7 +310,11 @@ fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
 /// All of `[delivered]`, with the folder only if it is set.
 fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>, Duration) {
     let action = table.or("action", Action::Move, |item| {
-        item.choice(&[("move", Action::Move), ("delete", Action::Delete), ("keep", Action::Keep)])
+        item.choice(&[
+            ("move", Action::Move),
+            ("delete", Action::Delete),
+            ("keep", Action::Keep),
+        ])
     });
     let dir = table.get("dir", Item::path);
     let keep_for = table.get("keep_for", |item| item.duration(false));

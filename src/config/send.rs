@@ -3,28 +3,37 @@
 use super::error::Problem;
 use super::read::{Item, Section, Source};
 use super::{Auth, BodyKind, Compress, Digest, Method, Proxy, Roots, Send, Statuses, Tls};
-use super::{endpoint, units};
+use super::{units, values};
 use std::time::Duration;
 
 /// Reads `[send]`; `given` is the URL if it comes from elsewhere, and valid.
 pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<Send> {
     let url = table.get("url", |item| {
         let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
-        checked(item, url, endpoint::url)
+        checked(item, url, values::url)
     });
     if url.is_none() && given.is_none() && !source.is_set("send.url") {
-        source.problem("send.url", "is missing; add under [send]: url = \"https://example.org/in/{path}\"");
+        source.problem(
+            "send.url",
+            "is missing; add under [send]: url = \"https://example.org/in/{path}\"",
+        );
     }
     let seconds = Duration::from_secs;
     let body = body(table, source);
-    let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| statuses(item, false));
-    let reject = [400, 413, 414, 415, 422].map(|status| (status, status)).to_vec();
+    let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
+        statuses(item, false)
+    });
+    let reject = [400, 413, 414, 415, 422]
+        .map(|status| (status, status))
+        .to_vec();
     let reject = table.or("reject", Statuses(reject), |item| statuses(item, true));
     check_overlap(&accept, &reject, source);
     let auth = auth(&table.table("auth"), source);
     let send = Send {
         url: String::new(),
-        method: table.or("method", Method::Post, |item| item.choice(&[("POST", Method::Post), ("PUT", Method::Put)])),
+        method: table.or("method", Method::Post, |item| {
+            item.choice(&[("POST", Method::Post), ("PUT", Method::Put)])
+        }),
         body,
         content_type: table.or("content_type", None, content_type),
         headers: table.or("headers", Vec::new(), headers),
@@ -33,22 +42,29 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         stall_timeout: table.duration("stall_timeout", seconds(30)),
         response_timeout: table.duration("response_timeout", seconds(120)),
         digest: table.or("digest", Digest::Auto, |item| {
-            item.choice(&[("auto", Digest::Auto), ("always", Digest::Always), ("never", Digest::Never)])
+            item.choice(&[
+                ("auto", Digest::Auto),
+                ("always", Digest::Always),
+                ("never", Digest::Never),
+            ])
         }),
-        compress: table
-            .or("compress", Compress::None, |item| item.choice(&[("none", Compress::None), ("gzip", Compress::Gzip)])),
+        compress: table.or("compress", Compress::None, |item| {
+            item.choice(&[("none", Compress::None), ("gzip", Compress::Gzip)])
+        }),
         accept,
         reject,
         brake: table.or("brake", 10, |item| item.integer(0, i64::from(u32::MAX))),
         key_scope: table.get("key_scope", |item| {
             let scope = item.word("a name for this sender, such as \"plant-7\"")?;
-            checked(item, scope, endpoint::plain)
+            checked(item, scope, values::plain)
         }),
         accept_content_type: table.get("accept_content_type", |item| {
             let kind = item.word("a media type, such as \"application/json\"")?;
-            checked(item, kind, endpoint::media_type)
+            checked(item, kind, values::media_type)
         }),
-        accept_body: table.get("accept_body", |item| item.word("a part of the answer's body")),
+        accept_body: table.get("accept_body", |item| {
+            item.word("a part of the answer's body")
+        }),
         in_order: table.flag("in_order", false),
         max_rate: table.get("max_rate", |item| item.size(1)),
         auth,
@@ -59,13 +75,19 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     given.or(url).map(|url| Send { url, ..send })
 }
 
-fn checked(item: &Item<'_>, text: String, check: impl Fn(&str) -> Result<(), String>) -> Result<String, Problem> {
+fn checked(
+    item: &Item<'_>,
+    text: String,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<String, Problem> {
     check(&text).map_err(|what| item.wrong(what))?;
     Ok(text)
 }
 
 fn body(table: &Section<'_>, source: &Source<'_>) -> BodyKind {
-    let multipart = table.or("body", false, |item| item.choice(&[("raw", false), ("multipart", true)]));
+    let multipart = table.or("body", false, |item| {
+        item.choice(&[("raw", false), ("multipart", true)])
+    });
     let field = table.or("field", "file".to_owned(), |item| {
         let field = item.word("the name of the form field, such as \"file\"")?;
         if field.contains(char::is_control) || field.contains('"') {
@@ -78,7 +100,10 @@ fn body(table: &Section<'_>, source: &Source<'_>) -> BodyKind {
     }
     // The default may be spelled out; anything else would have no effect.
     if field != "file" {
-        source.problem("send.field", "is only for send.body = \"multipart\"; leave it out, or write that too");
+        source.problem(
+            "send.field",
+            "is only for send.body = \"multipart\"; leave it out, or write that too",
+        );
     }
     BodyKind::Raw
 }
@@ -88,18 +113,21 @@ fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
     if text == "auto" {
         return Ok(None);
     }
-    checked(item, text, endpoint::media_type).map(Some)
+    checked(item, text, values::media_type).map(Some)
 }
 
 fn headers(item: &Item<'_>) -> Result<Vec<(String, String)>, Problem> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in item.entries("a table, such as { X-Source = \"plant-7\" }")? {
-        endpoint::header_name(&name).map_err(|text| value.wrong(text))?;
-        if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+        values::header_name(&name).map_err(|text| value.wrong(text))?;
+        if headers
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
+        {
             return Err(value.wrong("is there twice (case does not matter); leave one out"));
         }
         let text = value.text("a string")?;
-        headers.push((name, checked(&value, text, endpoint::header_value)?));
+        headers.push((name, checked(&value, text, values::header_value)?));
     }
     Ok(headers)
 }
@@ -113,10 +141,16 @@ fn check_headers(send: &Send, source: &Source<'_>) {
     };
     for (name, _) in &send.headers {
         if name.eq_ignore_ascii_case(by_auth) {
-            source.problem("send.headers", format!("{name} is set by send.auth; leave one out"));
+            source.problem(
+                "send.headers",
+                format!("{name} is set by send.auth; leave one out"),
+            );
         }
         if send.compress == Compress::Gzip && name.eq_ignore_ascii_case("content-encoding") {
-            source.problem("send.headers", format!("{name} is set by send.compress = \"gzip\"; leave one out"));
+            source.problem(
+                "send.headers",
+                format!("{name} is set by send.compress = \"gzip\"; leave one out"),
+            );
         }
     }
 }
@@ -144,9 +178,16 @@ fn check_overlap(accept: &Statuses, reject: &Statuses, source: &Source<'_>) {
         return;
     };
     // Points at the one that is in the file; the other one may be the default.
-    let key = if source.is_set("send.reject") { "send.reject" } else { "send.accept" };
-    let default =
-        if source.is_set("send.accept") && source.is_set("send.reject") { "" } else { " (one of them is the default)" };
+    let key = if source.is_set("send.reject") {
+        "send.reject"
+    } else {
+        "send.accept"
+    };
+    let default = if source.is_set("send.accept") && source.is_set("send.reject") {
+        ""
+    } else {
+        " (one of them is the default)"
+    };
     source.problem(
         key,
         format!(
@@ -168,20 +209,31 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
     let password_file = table.get("password_file", Item::path);
     let header = table.get("header", |item| {
         let name = item.word("the name of the header, such as \"X-Api-Key\"")?;
-        checked(item, name, endpoint::header_name)
+        checked(item, name, values::header_name)
     });
     let value_file = table.get("value_file", Item::path);
 
     let set = |name: &str| source.is_set(&format!("send.auth.{name}"));
-    let names = ["bearer_file", "user", "password_file", "header", "value_file"].map(set);
+    let names = [
+        "bearer_file",
+        "user",
+        "password_file",
+        "header",
+        "value_file",
+    ]
+    .map(set);
     match names {
         [true, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
         [false, true, true, false, false] => {
-            user.zip(password_file).map(|(user, password_file)| Auth::Basic { user, password_file })
+            user.zip(password_file)
+                .map(|(user, password_file)| Auth::Basic {
+                    user,
+                    password_file,
+                })
         }
-        [false, false, false, true, true] => {
-            header.zip(value_file).map(|(name, value_file)| Auth::Header { name, value_file })
-        }
+        [false, false, false, true, true] => header
+            .zip(value_file)
+            .map(|(name, value_file)| Auth::Header { name, value_file }),
         [false, false, false, false, false] if !source.is_set("send.auth") => None,
         _ => {
             source.problem(
@@ -200,8 +252,9 @@ fn tls(table: &Section<'_>, source: &Source<'_>) -> Tls {
         ca: table.get("ca", Item::path),
         client_cert: table.get("client_cert", Item::path),
         client_key: table.get("client_key", Item::path),
-        roots: table
-            .or("roots", Roots::System, |item| item.choice(&[("system", Roots::System), ("bundled", Roots::Bundled)])),
+        roots: table.or("roots", Roots::System, |item| {
+            item.choice(&[("system", Roots::System), ("bundled", Roots::Bundled)])
+        }),
     };
     for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
         let (one, other) = (format!("send.tls.{one}"), format!("send.tls.{other}"));
@@ -217,6 +270,6 @@ fn proxy(item: &Item<'_>) -> Result<Proxy, Problem> {
     match text.as_str() {
         "none" => Ok(Proxy::None),
         "environment" => Ok(Proxy::Environment),
-        _ => checked(item, text, endpoint::proxy).map(Proxy::Url),
+        _ => checked(item, text, values::proxy).map(Proxy::Url),
     }
 }

@@ -40,13 +40,23 @@ pub fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a s
         return Vec::new();
     };
     scored.retain(|&(score, other, _)| (score, other) == (best, elsewhere));
-    scored.into_iter().take(3).map(|(_, _, candidate)| candidate).collect()
+    scored
+        .into_iter()
+        .take(3)
+        .map(|(_, _, candidate)| candidate)
+        .collect()
 }
 
 /// Lower is nearer; `None` is too far to be worth a word.
 fn score(word: &str, candidate: &str) -> Option<usize> {
     let steps = distance(word, candidate);
-    if steps <= word.chars().count().min(candidate.chars().count()).div_ceil(3) {
+    if steps
+        <= word
+            .chars()
+            .count()
+            .min(candidate.chars().count())
+            .div_ceil(3)
+    {
         return Some(steps);
     }
     // `timeout` for `stall_timeout`: far in letters, near in sense.
@@ -93,8 +103,14 @@ mod tests {
         assert_eq!(distance("dri", "dir"), 1);
     }
 
-    const KNOWN: [&str; 6] =
-        ["watch.interval", "watch.dir", "state.dir", "send.stall_timeout", "send.connect_timeout", "send.workers"];
+    const KNOWN: [&str; 6] = [
+        "watch.interval",
+        "watch.dir",
+        "state.dir",
+        "send.stall_timeout",
+        "send.connect_timeout",
+        "send.workers",
+    ];
 
     fn nearest_to(key: &str) -> Vec<&str> {
         nearest(key, KNOWN.into_iter())
@@ -109,13 +125,22 @@ mod tests {
         assert_eq!(nearest_to("watch.dirs"), ["watch.dir"]);
         assert_eq!(nearest_to("dir"), ["state.dir", "watch.dir"]);
         assert_eq!(nearest_to("send.stall-timeout"), ["send.stall_timeout"]);
-        assert_eq!(nearest_to("send.timeout"), ["send.connect_timeout", "send.stall_timeout"]);
+        assert_eq!(
+            nearest_to("send.timeout"),
+            ["send.connect_timeout", "send.stall_timeout"]
+        );
         assert!(nearest_to("send.zzz").is_empty());
     }
 
     #[test]
     fn lists_what_is_allowed() {
-        assert_eq!(allowed("psot", ["PUT", "POST"].into_iter()), "\"POST\" or \"PUT\"");
-        assert_eq!(allowed("gz", ["none", "zip", "gzip"].into_iter()), "\"gzip\", \"zip\" or \"none\"");
+        assert_eq!(
+            allowed("psot", ["PUT", "POST"].into_iter()),
+            "\"POST\" or \"PUT\""
+        );
+        assert_eq!(
+            allowed("gz", ["none", "zip", "gzip"].into_iter()),
+            "\"gzip\", \"zip\" or \"none\""
+        );
     }
 }

@@ -22,7 +22,11 @@ const BOTH: &str = "watch.dir = \"/srv/outbox\"\nsend.url = \"https://example.or
 
 /// The two required keys, and `more`; the paths begin at /etc/dirpost.
 fn with(more: &str) -> Result<Config, Error> {
-    parse(&format!("{BOTH}{more}"), Path::new("/etc/dirpost/x.toml"), &env)
+    parse(
+        &format!("{BOTH}{more}"),
+        Path::new("/etc/dirpost/x.toml"),
+        &env,
+    )
 }
 
 fn message(more: &str) -> String {
@@ -50,8 +54,14 @@ fn defaults() {
     assert!(config.send.reject.contains(422) && !config.send.reject.contains(404));
     assert_eq!(config.state.dir, Path::new("/srv/outbox/.dirpost"));
     assert_eq!(config.delivered.dir, Path::new("/srv/outbox/.dirpost/done"));
-    assert_eq!(config.dead_letter.dir, Path::new("/srv/outbox/.dirpost/dead-letter"));
-    assert_eq!(config.delivered.remember, Duration::from_secs(30 * 24 * 3600));
+    assert_eq!(
+        config.dead_letter.dir,
+        Path::new("/srv/outbox/.dirpost/dead-letter")
+    );
+    assert_eq!(
+        config.delivered.remember,
+        Duration::from_secs(30 * 24 * 3600)
+    );
     assert_eq!(config.retry.give_up_after, None);
     assert_eq!(config.log.level, log::LevelFilter::Info);
 }
@@ -61,12 +71,20 @@ fn from_the_command_line() {
     let config = from_dir_and_url(Path::new("in"), "http://h/${X}").unwrap_err();
     assert!(config.to_string().starts_with("send.url: "), "{config}");
     let config = from_dir_and_url(Path::new("in"), "http://localhost:8080/").unwrap();
-    assert_eq!(config.watch.dir, std::env::current_dir().unwrap().join("in"));
+    assert_eq!(
+        config.watch.dir,
+        std::env::current_dir().unwrap().join("in")
+    );
     assert_eq!(config.state.dir, config.watch.dir.join(".dirpost"));
     assert_eq!(config.send.url, "http://localhost:8080/");
-    let error = from_dir_and_url(Path::new("~/in"), "localhost").unwrap_err().to_string();
+    let error = from_dir_and_url(Path::new("~/in"), "localhost")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("watch.dir: `~` is not expanded"), "{error}");
-    assert!(error.contains("send.url: is not an absolute URL"), "{error}");
+    assert!(
+        error.contains("send.url: is not an absolute URL"),
+        "{error}"
+    );
     assert_eq!(error.lines().count(), 2);
 }
 
@@ -105,14 +123,29 @@ fn all_kinds_of_values() {
     assert_eq!(command, ["check", "--token=s3cret", "{file}", "${X}"]);
     assert_eq!(config.send.body, BodyKind::Multipart("file".to_owned()));
     // In the order of the file.
-    assert_eq!(config.send.headers[0], ("X-B".to_owned(), "Bearer s3cret".to_owned()));
+    assert_eq!(
+        config.send.headers[0],
+        ("X-B".to_owned(), "Bearer s3cret".to_owned())
+    );
     assert_eq!(config.send.headers[1].1, "{path} {sha256} {\"a\":1}");
     assert_eq!(config.send.accept, Statuses(vec![(200, 200), (202, 204)]));
     assert_eq!(config.send.reject, Statuses(vec![]));
     let password_file = PathBuf::from("/etc/dirpost/secret");
-    assert_eq!(config.send.auth, Some(Auth::Basic { user: "me".to_owned(), password_file }));
-    assert_eq!(config.send.tls.ca, Some(PathBuf::from("/etc/dirpost/../ca.pem")));
-    assert_eq!(config.send.proxy, Proxy::Url("socks5://user:s3cret@proxy:1080".to_owned()));
+    assert_eq!(
+        config.send.auth,
+        Some(Auth::Basic {
+            user: "me".to_owned(),
+            password_file
+        })
+    );
+    assert_eq!(
+        config.send.tls.ca,
+        Some(PathBuf::from("/etc/dirpost/../ca.pem"))
+    );
+    assert_eq!(
+        config.send.proxy,
+        Proxy::Url("socks5://user:s3cret@proxy:1080".to_owned())
+    );
     assert_eq!(config.delivered.dir, Path::new("/var/lib/dirpost/done"));
 }
 
@@ -121,7 +154,12 @@ fn proxies() {
     for scheme in ["http", "https", "socks4", "socks4a", "socks5"] {
         with(&format!("send.proxy = \"{scheme}://proxy:3128\"")).unwrap();
     }
-    for wrong in ["ftp://u:s3cret@p", "proxy:s3cret", "http://u:s3cret@", "http://u:s3cret@p:x"] {
+    for wrong in [
+        "ftp://u:s3cret@p",
+        "proxy:s3cret",
+        "http://u:s3cret@",
+        "http://u:s3cret@p:x",
+    ] {
         let message = message(&format!("send.proxy = \"{wrong}\""));
         assert!(message.contains("x.toml:3: send.proxy: "), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
@@ -171,8 +209,13 @@ fn urls() {
 
 #[test]
 fn the_file_itself() {
-    let error = load(Path::new("/nowhere/x.toml"), &env).unwrap_err().to_string();
-    assert!(error.starts_with("/nowhere/x.toml: cannot be read: "), "{error}");
+    let error = load(Path::new("/nowhere/x.toml"), &env)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("/nowhere/x.toml: cannot be read: "),
+        "{error}"
+    );
     let error = load(&at("src"), &env).unwrap_err().to_string();
     assert!(error.contains("src: cannot be read: "), "{error}");
 }
@@ -182,7 +225,10 @@ fn the_shards_have_folders_of_their_own() {
     let (config, problems, _) = unfinished(&format!("{BOTH}watch.shard = \"2/8\""));
     assert_eq!(problems, []);
     let config = config.unwrap();
-    assert_eq!(config.state.dir, Path::new("/srv/outbox/.dirpost/shard-2-of-8"));
+    assert_eq!(
+        config.state.dir,
+        Path::new("/srv/outbox/.dirpost/shard-2-of-8")
+    );
     assert_eq!(config.delivered.dir, config.state.dir.join("done"));
 }
 
@@ -198,9 +244,14 @@ fn what_is_pending_is_refused_unless_it_is_the_default() {
         ("delivered.keep_for", "\"9d\""),
     ];
     for (key, _) in pending::PENDING {
-        let value = samples.iter().find(|(sample, _)| sample == key).expect("a sample").1;
+        let value = samples
+            .iter()
+            .find(|(sample, _)| sample == key)
+            .expect("a sample")
+            .1;
         let message = message(&format!("{key} = {value}"));
-        let expected = format!("x.toml:3: {key}: `{key}` is not yet supported by dirpost {version}");
+        let expected =
+            format!("x.toml:3: {key}: `{key}` is not yet supported by dirpost {version}");
         assert!(message.contains(&expected), "{message}");
     }
 }
@@ -208,18 +259,42 @@ fn what_is_pending_is_refused_unless_it_is_the_default() {
 #[test]
 fn folders_in_one_another() {
     for (more, expected) in [
-        ("delivered.dir = \"/srv/outbox/done\"", "delivered.dir: lies in the watched folder"),
-        ("delivered.dir = \"/srv/x/../outbox\"", "delivered.dir: lies in the watched folder"),
-        ("delivered.dir = \"/srv\"", "delivered.dir: the watched folder lies in it"),
-        ("dead_letter.dir = \"/srv/outbox/.dirpost\"", "dead_letter.dir: is the state folder"),
-        ("state.dir = \"/srv\"", "state.dir: the watched folder is this folder or lies in it"),
-        ("state.dir = \"/srv/outbox/.\"", "state.dir: the watched folder is"),
+        (
+            "delivered.dir = \"/srv/outbox/done\"",
+            "delivered.dir: lies in the watched folder",
+        ),
+        (
+            "delivered.dir = \"/srv/x/../outbox\"",
+            "delivered.dir: lies in the watched folder",
+        ),
+        (
+            "delivered.dir = \"/srv\"",
+            "delivered.dir: the watched folder lies in it",
+        ),
+        (
+            "dead_letter.dir = \"/srv/outbox/.dirpost\"",
+            "dead_letter.dir: is the state folder",
+        ),
+        (
+            "state.dir = \"/srv\"",
+            "state.dir: the watched folder is this folder or lies in it",
+        ),
+        (
+            "state.dir = \"/srv/outbox/.\"",
+            "state.dir: the watched folder is",
+        ),
         (
             "delivered.dir = \"/var/a\"\ndead_letter.dir = \"/var/./b/../a\"",
             "x.toml:4: dead_letter.dir: is the same folder",
         ),
-        ("delivered.dir = \"/a\"\ndead_letter.dir = \"/a/b\"", "lie in one another"),
-        ("report.metrics_file = \"/srv/outbox/m.prom\"", "would be sent"),
+        (
+            "delivered.dir = \"/a\"\ndead_letter.dir = \"/a/b\"",
+            "lie in one another",
+        ),
+        (
+            "report.metrics_file = \"/srv/outbox/m.prom\"",
+            "would be sent",
+        ),
     ] {
         let message = message(more);
         assert!(message.contains(expected), "{more}: {message}");
@@ -238,7 +313,10 @@ fn uncommented(text: &str) -> String {
         // The example of headers, next to the default.
         (is_key && key != "headers").then(|| line.to_owned())
     };
-    let lines: Vec<String> = text.lines().map(|line| plain(line).unwrap_or_else(|| line.to_owned())).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| plain(line).unwrap_or_else(|| line.to_owned()))
+        .collect();
     lines.join("\n")
 }
 
@@ -277,7 +355,10 @@ fn the_example_shows_every_key_with_its_default() {
         let last = key.rsplit('.').next().unwrap();
         // Only one kind of credentials can be set; the others are in the comment.
         let in_comment = key.starts_with("send.auth.") && text.contains(&format!("{last} = \""));
-        assert!(shown.contains(key) || in_comment, "{key} is not in the example");
+        assert!(
+            shown.contains(key) || in_comment,
+            "{key} is not in the example"
+        );
     }
     for key in &shown {
         assert!(known.contains(key), "{key}");
@@ -300,21 +381,37 @@ fn the_example_shows_every_key_with_its_default() {
 fn any_part_of_the_example_is_judged() {
     let path = at("config/dirpost.toml");
     let full = uncommented(&std::fs::read_to_string(&path).unwrap());
-    for end in (0..full.len()).step_by(11).filter(|&end| full.is_char_boundary(end)) {
+    for end in (0..full.len())
+        .step_by(11)
+        .filter(|&end| full.is_char_boundary(end))
+    {
         if let Err(error) = parse(&full[..end], &path, &env) {
             assert!(error.to_string().contains("dirpost.toml"));
         }
     }
     let text = format!("\u{feff}{}send.wokers = 1\r\n", BOTH.replace('\n', "\r\n"));
     let error = parse(&text, &path, &env).unwrap_err().to_string();
-    assert!(error.contains("dirpost.toml:3: send.wokers: unknown key"), "{error}");
+    assert!(
+        error.contains("dirpost.toml:3: send.wokers: unknown key"),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_headers_of_the_example_are_fine() {
     let text = std::fs::read_to_string(at("config/dirpost.toml")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("# headers = ")).unwrap();
-    assert_eq!(with(&format!("send.headers = {line}")).unwrap().send.headers.len(), 2);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# headers = "))
+        .unwrap();
+    assert_eq!(
+        with(&format!("send.headers = {line}"))
+            .unwrap()
+            .send
+            .headers
+            .len(),
+        2
+    );
 }
 
 /// Each file has lines `# expect: PART OF THE MESSAGE`.
@@ -323,14 +420,20 @@ fn every_mistake_is_named() {
     let mut files: Vec<PathBuf> = std::fs::read_dir(at("tests/data/config-bad"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .collect();
     files.sort();
     assert!(files.len() > 25, "only {} files", files.len());
     for path in files {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
+        let expected: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# expect: "))
+            .collect();
         assert!(!expected.is_empty(), "{name} expects nothing");
         let message = match load(&path, &env) {
             Ok(_) => panic!("{name} is accepted"),
@@ -339,9 +442,15 @@ fn every_mistake_is_named() {
         for part in &expected {
             assert!(message.contains(part), "{name}: no {part:?} in\n{message}");
         }
-        assert!(!message.contains("s3cret"), "{name}: a secret in\n{message}");
+        assert!(
+            !message.contains("s3cret"),
+            "{name}: a secret in\n{message}"
+        );
         // To read them all: cargo test every_mistake -- --nocapture
-        println!("{}", message.replace(&*path.with_file_name("").to_string_lossy(), ""));
+        println!(
+            "{}",
+            message.replace(&*path.with_file_name("").to_string_lossy(), "")
+        );
         for line in message.lines() {
             assert!(line.contains(&name), "{name}: no file in {line:?}");
             let is_expected = expected.iter().any(|part| line.contains(part));

@@ -10,13 +10,16 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// `"1h 30m"`, as humantime writes it; zero only where it has a meaning.
 pub fn duration(text: &str, zero_allowed: bool) -> Result<Duration, String> {
-    let value = humantime::parse_duration(text.trim())
-        .map_err(|_| format!("\"{text}\" is not a duration; write one such as \"500ms\", \"5s\" or \"1h 30m\""))?;
+    let value = humantime::parse_duration(text.trim()).map_err(|_| {
+        format!("\"{text}\" is not a duration; write one such as \"500ms\", \"5s\" or \"1h 30m\"")
+    })?;
     if value.is_zero() && !zero_allowed {
         return Err("must be longer than zero; write a duration such as \"5s\"".to_owned());
     }
     if value > LONGEST {
-        return Err(format!("\"{text}\" is too long; write at most \"100years\""));
+        return Err(format!(
+            "\"{text}\" is too long; write at most \"100years\""
+        ));
     }
     Ok(value)
 }
@@ -43,11 +46,19 @@ pub fn size(text: &str) -> Result<u64, String> {
         )
     };
     let trimmed = text.trim();
-    let end = trimmed.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let end = trimmed
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(trimmed.len());
     let (number, unit) = (&trimmed[..end], trimmed[end..].trim_start());
     let unit = match unit {
         "" => 1,
-        _ => UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?.1,
+        _ => {
+            UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(bad)?
+                .1
+        }
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     // Nine digits are exact enough, and cannot overflow below.
@@ -69,23 +80,33 @@ pub fn status_range(text: &str) -> Result<(u16, u16), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let number = |part: &str| part.trim().parse::<i64>();
     let (Ok(low), Ok(high)) = (number(low), number(high)) else {
-        return Err(format!("\"{text}\" is not a status or a range of them; write 202 or \"202-204\""));
+        return Err(format!(
+            "\"{text}\" is not a status or a range of them; write 202 or \"202-204\""
+        ));
     };
     status_bounds(low, high)
 }
 
 /// Both bounds included; only final answers that are no redirects.
 pub fn status_bounds(low: i64, high: i64) -> Result<(u16, u16), String> {
-    let shown = if low == high { low.to_string() } else { format!("\"{low}-{high}\"") };
+    let shown = if low == high {
+        low.to_string()
+    } else {
+        format!("\"{low}-{high}\"")
+    };
     let bound = |n: i64| u16::try_from(n).ok().filter(|n| (100..=599).contains(n));
     let (Some(low), Some(high)) = (bound(low), bound(high)) else {
-        return Err(format!("{shown} is no HTTP status; write numbers from 200 to 599"));
+        return Err(format!(
+            "{shown} is no HTTP status; write numbers from 200 to 599"
+        ));
     };
     if low > high {
         return Err(format!("{shown} is an empty range; write \"{high}-{low}\""));
     }
     if low < 200 {
-        return Err(format!("{shown} has 1xx statuses in it, which are never the final answer; begin at 200"));
+        return Err(format!(
+            "{shown} has 1xx statuses in it, which are never the final answer; begin at 200"
+        ));
     }
     if low < 400 && high >= 300 {
         return Err(format!(
@@ -131,11 +152,23 @@ mod tests {
         assert_eq!(duration("1h 30m", false), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("500ms", false), Ok(Duration::from_millis(500)));
         assert_eq!(duration("0s", true), Ok(Duration::ZERO));
-        assert!(duration("0s", false).unwrap_err().contains("longer than zero"));
+        assert!(
+            duration("0s", false)
+                .unwrap_err()
+                .contains("longer than zero")
+        );
         assert!(duration("5", false).unwrap_err().contains("not a duration"));
-        assert!(duration("-5s", false).unwrap_err().contains("not a duration"));
+        assert!(
+            duration("-5s", false)
+                .unwrap_err()
+                .contains("not a duration")
+        );
         assert!(duration("", false).is_err());
-        assert!(duration("1000years", false).unwrap_err().contains("too long"));
+        assert!(
+            duration("1000years", false)
+                .unwrap_err()
+                .contains("too long")
+        );
         assert!(duration("99999999999999999999y", false).is_err());
     }
 
@@ -155,7 +188,9 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "MiB", "10 mb", "10M", "1.2.3 MB", "-1", "1. MB", ".5 MB", "1e6", "1 MB/s"] {
+        for text in [
+            "", "MiB", "10 mb", "10M", "1.2.3 MB", "-1", "1. MB", ".5 MB", "1e6", "1 MB/s",
+        ] {
             assert!(size(text).unwrap_err().contains("not a size"), "{text}");
         }
         assert!(size("99999999 TiB").unwrap_err().contains("too large"));
@@ -168,19 +203,34 @@ mod tests {
         assert_eq!(status_range("404"), Ok((404, 404)));
         assert_eq!(status_range("400 - 599"), Ok((400, 599)));
         assert!(status_range("299-200").unwrap_err().contains("\"200-299\""));
-        assert!(status_range("200-399").unwrap_err().contains("redirects are never followed"));
+        assert!(
+            status_range("200-399")
+                .unwrap_err()
+                .contains("redirects are never followed")
+        );
         assert!(status_range("200-599").unwrap_err().contains("3xx"));
         assert!(status_bounds(302, 302).unwrap_err().contains("302 has 3xx"));
         assert!(status_bounds(100, 200).unwrap_err().contains("1xx"));
-        assert!(status_bounds(600, 600).unwrap_err().contains("no HTTP status"));
-        assert!(status_bounds(-1, 70_000).unwrap_err().contains("no HTTP status"));
+        assert!(
+            status_bounds(600, 600)
+                .unwrap_err()
+                .contains("no HTTP status")
+        );
+        assert!(
+            status_bounds(-1, 70_000)
+                .unwrap_err()
+                .contains("no HTTP status")
+        );
         assert!(status_range("2xx").unwrap_err().contains("\"202-204\""));
     }
 
     #[test]
     fn overlaps() {
         assert_eq!(overlap(&[(200, 299)], &[(400, 400), (422, 422)]), None);
-        assert_eq!(overlap(&[(200, 299), (410, 430)], &[(422, 422), (415, 415)]), Some(415));
+        assert_eq!(
+            overlap(&[(200, 299), (410, 430)], &[(422, 422), (415, 415)]),
+            Some(415)
+        );
     }
 
     #[test]

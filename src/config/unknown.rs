@@ -39,10 +39,18 @@ impl Source<'_> {
             suggest::nearest(key, known.iter().map(String::as_str))
         };
         let quote = |name: &&str| {
-            if is_table { format!("[{name}]") } else { format!("`{name}`") }
+            if is_table {
+                format!("[{name}]")
+            } else {
+                format!("`{name}`")
+            }
         };
         let near: Vec<String> = near.iter().map(quote).collect();
-        let what = if is_table { "unknown table" } else { "unknown key" };
+        let what = if is_table {
+            "unknown table"
+        } else {
+            "unknown key"
+        };
         if !near.is_empty() {
             return format!("{what}; did you mean {}?", suggest::either(&near));
         }
@@ -52,9 +60,16 @@ impl Source<'_> {
             .iter()
             .chain(tables.iter())
             .filter(inside)
-            .map(|name| name.rsplit_once('.').map_or(name.as_str(), |(_, last)| last))
+            .map(|name| {
+                name.rsplit_once('.')
+                    .map_or(name.as_str(), |(_, last)| last)
+            })
             .collect();
-        let place = if table.is_empty() { "at the top".into() } else { format!("in [{table}]") };
+        let place = if table.is_empty() {
+            "at the top".into()
+        } else {
+            format!("in [{table}]")
+        };
         format!("{what}; {place} there is: {}", all.join(", "))
     }
 }

@@ -39,7 +39,9 @@ mod tests {
 
     #[test]
     fn every_name_comes_back_as_it_was() {
-        let mut all: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![b'a', byte, byte, b'z']).collect();
+        let mut all: Vec<Vec<u8>> = (0..=255u8)
+            .map(|byte| vec![b'a', byte, byte, b'z'])
+            .collect();
         all.push("größe 100%.csv".into());
         all.push(b"%41%zz%".to_vec());
         all.push("\u{85}\u{2028}x".into());

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::time::Wall;
+use crate::flow::time::Wall;
+
+/// The number of a file that the engine has a record of, for as long as this process lives.
+pub type FileNo = u64;
 
 /// A path relative to the watched folder, as bytes, with `/` between its parts.
 /// Any byte but NUL and `/` may stand in a part. The watched folder itself is empty.
@@ -42,7 +45,10 @@ impl Rel {
 
     /// The last part.
     pub fn name(&self) -> &[u8] {
-        self.0.rsplit(|&byte| byte == b'/').next().unwrap_or(&self.0)
+        self.0
+            .rsplit(|&byte| byte == b'/')
+            .next()
+            .unwrap_or(&self.0)
     }
 
     /// The folder it lies in.
@@ -55,7 +61,9 @@ impl Rel {
 
     /// From the outermost folder to the name.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
+        self.0
+            .split(|&byte| byte == b'/')
+            .filter(|part| !part.is_empty())
     }
 
     /// Whether every part is a plain name: neither empty, `.` nor `..`, and no NUL.
@@ -63,7 +71,10 @@ impl Rel {
     pub fn is_plain(&self) -> bool {
         !self.0.is_empty()
             && !self.0.contains(&0)
-            && self.0.split(|&byte| byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b"..")
+            && self
+                .0
+                .split(|&byte| byte == b'/')
+                .all(|part| !part.is_empty() && part != b"." && part != b"..")
     }
 }
 
@@ -71,7 +82,7 @@ impl Rel {
 /// so that a name cannot forge a line of the log.
 impl fmt::Display for Rel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::escape::escape(&self.0))
+        f.write_str(&crate::flow::escape::escape(&self.0))
     }
 }
 
@@ -84,21 +95,29 @@ impl fmt::Debug for Rel {
 /// Escaped, as in the log.
 impl Serialize for Rel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::escape::escape(&self.0))
+        serializer.serialize_str(&crate::flow::escape::escape(&self.0))
     }
 }
 
 /// Only what is plain: what stands in a file leads nowhere outside.
 impl<'de> Deserialize<'de> for Rel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rel, D::Error> {
-        let path = Rel::new(&super::escape::unescape(&String::deserialize(deserializer)?));
-        if path.is_plain() { Ok(path) } else { Err(D::Error::custom("it is no plain relative path")) }
+        let path = Rel::new(&crate::flow::escape::unescape(&String::deserialize(
+            deserializer,
+        )?));
+        if path.is_plain() {
+            Ok(path)
+        } else {
+            Err(D::Error::custom("it is no plain relative path"))
+        }
     }
 }
 
 /// Size and modification time: with the path, the identity of a version of a file
 /// that outlives a process and a remount. Compared with `!=` only, never "newer than".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Stamp {
     /// Bytes.
     pub size: u64,
@@ -154,7 +173,16 @@ mod tests {
 
     #[test]
     fn a_path_that_leads_outside_is_not_plain() {
-        for bad in [&b""[..], b"..", b"a/../b", b"/etc", b"a//b", b"a/", b"a/.", b"a\0b"] {
+        for bad in [
+            &b""[..],
+            b"..",
+            b"a/../b",
+            b"/etc",
+            b"a//b",
+            b"a/",
+            b"a/.",
+            b"a\0b",
+        ] {
             assert!(!Rel::new(bad).is_plain(), "{bad:?}");
         }
         assert!(Rel::new(b"a/..b/c..").is_plain());

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{Rel, Stamp};
-use super::gate;
-use super::still::STEP_MS;
-use super::time::{Mono, Now, Wall};
+use crate::flow::endpoint::gate;
+use crate::flow::file::{Rel, Stamp};
+use crate::flow::settle::STEP_MS;
+use crate::flow::time::{Mono, Now, Wall};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Memory {
 /// What is known of the endpoint and of `check.command`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    pub gate: gate::Learned,
+    pub gate: gate::GateMemory,
     /// Why the gate is closed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub why: String,
@@ -68,7 +68,7 @@ pub struct File {
     #[serde(default, skip_serializing_if = "is_default")]
     pub used_marker: Option<Stamp>,
     #[serde(default, skip_serializing_if = "is_default")]
-    pub at_gate: gate::Part,
+    pub at_gate: gate::GateShare,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -90,7 +90,10 @@ pub struct Clocks {
 
 impl Clocks {
     pub fn now(&self) -> Now {
-        Now { mono: self.mono, wall: self.wall }
+        Now {
+            mono: self.mono,
+            wall: self.wall,
+        }
     }
 
     /// How much time has passed since `then` for certain, and whether the wall clock was set
@@ -99,7 +102,9 @@ impl Clocks {
     /// may have jumped; and where the boots have no names, no more than it has been up since `then`
     /// if it was the same. A clock that went back says nothing: no time has passed.
     pub fn passed_since(&self, then: &Clocks) -> (Duration, bool) {
-        let wall = Duration::from_nanos(u64::try_from(self.wall.0.saturating_sub(then.wall.0)).unwrap_or(0));
+        let wall = Duration::from_nanos(
+            u64::try_from(self.wall.0.saturating_sub(then.wall.0)).unwrap_or(0),
+        );
         let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         match (self.up, then.up) {
             (Some(now), Some(then_up)) if self.boot.is_some() && self.boot == then.boot => {
@@ -130,13 +135,22 @@ const VERSION: u32 = 1;
 
 impl Memory {
     pub fn is_empty(&self) -> bool {
-        let Endpoint { gate, brake, command_brake, why: _ } = &self.endpoint;
+        let Endpoint {
+            gate,
+            brake,
+            command_brake,
+            why: _,
+        } = &self.endpoint;
         gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
     }
 
     /// As JSON Lines: a head, then a line for each file.
     pub fn lines(&self, clocks: &Clocks) -> Vec<u8> {
-        let head = Head { v: VERSION, clocks: clocks.clone(), endpoint: self.endpoint.clone() };
+        let head = Head {
+            v: VERSION,
+            clocks: clocks.clone(),
+            endpoint: self.endpoint.clone(),
+        };
         let mut lines = serde_json::to_vec(&head).expect("plain data becomes JSON");
         for file in &self.files {
             lines.push(b'\n');
@@ -150,13 +164,27 @@ impl Memory {
     /// head cannot be read; a line that cannot be read is passed over.
     pub fn read(bytes: &[u8], clocks: &Clocks) -> Memory {
         let mut lines = bytes.split(|&byte| byte == b'\n');
-        let head = lines.next().and_then(|line| serde_json::from_slice::<Head>(line).ok());
-        let Some(head) = head.filter(|head| head.v == VERSION) else { return Memory::default() };
+        let head = lines
+            .next()
+            .and_then(|line| serde_json::from_slice::<Head>(line).ok());
+        let Some(head) = head.filter(|head| head.v == VERSION) else {
+            return Memory::default();
+        };
         let (passed, stepped) = clocks.passed_since(&head.clocks);
         let passed = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
-        let shift = clocks.mono.0.saturating_sub(head.clocks.mono.0).saturating_sub(passed);
-        let files = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
-        let mut memory = Memory { endpoint: head.endpoint, files, stepped };
+        let shift = clocks
+            .mono
+            .0
+            .saturating_sub(head.clocks.mono.0)
+            .saturating_sub(passed);
+        let files = lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
+        let mut memory = Memory {
+            endpoint: head.endpoint,
+            files,
+            stepped,
+        };
         memory.shift(shift);
         memory
     }
@@ -182,7 +210,12 @@ mod tests {
     const HOUR: i64 = 3_600_000;
 
     fn clocks(boot: Option<&str>, up: Option<i64>, wall_ms: i64) -> Clocks {
-        Clocks { mono: Mono(50), wall: Wall(wall_ms * 1_000_000), boot: boot.map(String::from), up }
+        Clocks {
+            mono: Mono(50),
+            wall: Wall(wall_ms * 1_000_000),
+            boot: boot.map(String::from),
+            up,
+        }
     }
 
     fn passed(then: &Clocks, now: &Clocks) -> (u128, bool) {
@@ -202,19 +235,40 @@ mod tests {
     #[test]
     fn over_a_boot_no_more_time_passes_than_the_machine_has_been_up() {
         let then = clocks(Some("a"), Some(HOUR), 100 * HOUR);
-        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 90_000)), (30_000, false));
-        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 900 * HOUR)), (30_000, false));
-        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 7_000)), (7_000, false));
-        assert_eq!(passed(&then, &clocks(Some("b"), Some(30_000), HOUR)), (0, false));
-        assert_eq!(passed(&then, &clocks(None, None, 100 * HOUR + 7_000)), (7_000, false));
+        assert_eq!(
+            passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 90_000)),
+            (30_000, false)
+        );
+        assert_eq!(
+            passed(&then, &clocks(Some("b"), Some(30_000), 900 * HOUR)),
+            (30_000, false)
+        );
+        assert_eq!(
+            passed(&then, &clocks(Some("b"), Some(30_000), 100 * HOUR + 7_000)),
+            (7_000, false)
+        );
+        assert_eq!(
+            passed(&then, &clocks(Some("b"), Some(30_000), HOUR)),
+            (0, false)
+        );
+        assert_eq!(
+            passed(&then, &clocks(None, None, 100 * HOUR + 7_000)),
+            (7_000, false)
+        );
     }
 
     #[test]
     fn where_boots_have_no_names_a_wall_clock_that_jumps_settles_nothing_early_either() {
         let then = clocks(None, Some(HOUR), 100 * HOUR);
         let later = |up, wall| clocks(None, Some(up), wall);
-        assert_eq!(passed(&then, &later(HOUR + 4_000, 100 * HOUR + 4_000)), (4_000, false));
-        assert_eq!(passed(&then, &later(HOUR + 4_000, 200 * HOUR)), (4_000, false));
+        assert_eq!(
+            passed(&then, &later(HOUR + 4_000, 100 * HOUR + 4_000)),
+            (4_000, false)
+        );
+        assert_eq!(
+            passed(&then, &later(HOUR + 4_000, 200 * HOUR)),
+            (4_000, false)
+        );
         assert_eq!(passed(&then, &later(HOUR + 4_000, HOUR)), (0, false));
         assert_eq!(passed(&then, &later(30_000, 200 * HOUR)), (30_000, false));
     }
@@ -223,7 +277,10 @@ mod tests {
     fn what_is_read_back_is_as_old_as_it_is() {
         let file = File {
             path: Rel::new(b"d/odd\n\xff"),
-            stamp: Stamp { size: 3, mtime: Wall(4) },
+            stamp: Stamp {
+                size: 3,
+                mtime: Wall(4),
+            },
             since: Mono(20_000),
             first_seen: Wall(5),
             attempts: 2,
@@ -232,10 +289,17 @@ mod tests {
             first_failure: Some(7),
             unfinished: Some(Mono(21_000)),
             not_before: Some(Mono(90_000)),
-            used_marker: Some(Stamp { size: 0, mtime: Wall(1) }),
-            at_gate: gate::Part { row: true, suspect: true, only: false },
+            used_marker: Some(Stamp {
+                size: 0,
+                mtime: Wall(1),
+            }),
+            at_gate: gate::GateShare {
+                row: true,
+                suspect: true,
+                only: false,
+            },
         };
-        let closed = gate::LearnedClosed {
+        let closed = gate::GateMemoryClosed {
             since: Mono(25_000),
             step: 4,
             next: Mono(60_000),
@@ -244,27 +308,44 @@ mod tests {
             asked: false,
         };
         let endpoint = Endpoint {
-            gate: gate::Learned { open_ms: 33, closed: Some(closed.clone()) },
+            gate: gate::GateMemory {
+                open_ms: 33,
+                closed: Some(closed.clone()),
+            },
             why: "503".into(),
             brake: 3,
             command_brake: 0,
         };
-        let memory = Memory { endpoint, files: vec![file.clone()], stepped: false };
+        let memory = Memory {
+            endpoint,
+            files: vec![file.clone()],
+            stepped: false,
+        };
         let mut then = clocks(Some("b"), Some(500_000), HOUR);
         then.mono = Mono(40_000);
         let mut now = clocks(Some("b"), Some(510_000), HOUR + 10_000);
         now.mono = Mono(3);
         let mut lines = memory.lines(&then);
-        lines.extend_from_slice(b"{\"path\":\"../out\",\"size\":1,\"mtime\":1,\"since\":1,\"first_seen\":1}\n{\"to");
+        lines.extend_from_slice(
+            b"{\"path\":\"../out\",\"size\":1,\"mtime\":1,\"since\":1,\"first_seen\":1}\n{\"to",
+        );
         let read = Memory::read(&lines, &now);
         let shift = |at: i64| Mono(at - 40_000 - 10_000 + 3);
         assert_eq!(
             read.endpoint.gate.closed.unwrap(),
-            gate::LearnedClosed { since: shift(25_000), next: shift(60_000), ..closed }
+            gate::GateMemoryClosed {
+                since: shift(25_000),
+                next: shift(60_000),
+                ..closed
+            }
         );
         assert_eq!((read.endpoint.brake, read.endpoint.gate.open_ms), (3, 33));
-        let expected =
-            File { since: shift(20_000), unfinished: Some(shift(21_000)), not_before: Some(shift(90_000)), ..file };
+        let expected = File {
+            since: shift(20_000),
+            unfinished: Some(shift(21_000)),
+            not_before: Some(shift(90_000)),
+            ..file
+        };
         assert_eq!(read.files, [expected]);
         assert_eq!(Memory::read(b"", &now), Memory::default());
     }

@@ -9,29 +9,21 @@
 
 #![deny(clippy::disallowed_methods)]
 
-// SCAN
-pub mod filter;
-pub mod listing;
-// TRACK
-pub mod still;
-pub mod tree;
+// SCAN and TRACK
+pub mod scan;
+pub mod settle;
 // DELIVER
-pub mod backoff;
-pub mod brake;
-pub mod classify;
-pub mod gate;
-pub mod key;
-pub mod reply;
+pub mod endpoint;
 // FILE AWAY
-pub mod record;
+pub mod journal;
 // All of it
 pub mod engine;
-pub mod job;
+pub mod events;
 pub mod memory;
-pub mod note;
+pub mod messages;
 // What they share
+pub mod alarm;
 pub mod escape;
 pub mod file;
 pub mod rng;
 pub mod time;
-pub mod trouble;

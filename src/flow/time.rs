@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 
 /// Milliseconds on a clock that never steps, from the start of the process.
 /// Negative values are moments before the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Mono(pub i64);
 
 /// Nanoseconds since 1970-01-01 UTC, as file systems and HTTP dates count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Wall(pub i64);
 
 /// One reading of both clocks.
@@ -40,7 +44,10 @@ impl Add<Duration> for Mono {
     /// Rounds up to whole milliseconds, so that nothing becomes due early.
     fn add(self, span: Duration) -> Mono {
         let millis = span.as_nanos().div_ceil(NANOS_PER_MILLI as u128);
-        Mono(self.0.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)))
+        Mono(
+            self.0
+                .saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -48,7 +55,10 @@ impl Sub<Duration> for Mono {
     type Output = Mono;
 
     fn sub(self, span: Duration) -> Mono {
-        Mono(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Mono(
+            self.0
+                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -73,7 +83,10 @@ mod tests {
 
     #[test]
     fn a_moment_of_the_wall_clock_is_never_placed_too_early() {
-        let now = Now { mono: Mono(1_000), wall: Wall(5_000_000_000) };
+        let now = Now {
+            mono: Mono(1_000),
+            wall: Wall(5_000_000_000),
+        };
         assert_eq!(now.mono_of(Wall(4_999_000_001)), Mono(1_000));
         assert_eq!(now.mono_of(Wall(4_000_000_000)), Mono(0));
         assert_eq!(now.mono_of(Wall(6_000_000_000)), Mono(2_000));

@@ -28,7 +28,10 @@ struct Receiver {
 fn receiver() -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    let (count, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Instant::now())));
+    let (count, last) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(Mutex::new(Instant::now())),
+    );
     let (counter, clock) = (Arc::clone(&count), Arc::clone(&last));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -60,7 +63,9 @@ fn receive(mut stream: TcpStream, count: &AtomicUsize, last: &Mutex<Instant>) ->
             }
         }
         std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .ok()?;
         *last.lock().ok()? = Instant::now();
         count.fetch_add(1, Ordering::SeqCst);
     }
@@ -97,15 +102,29 @@ fn dirpost(folder: &Path, url: &str, extra: &str) -> Child {
         folder.display()
     );
     std::fs::write(&config, text).expect("a configuration");
-    Command::new(env!("CARGO_BIN_EXE_dirpost")).arg("--config").arg(config).spawn().expect("dirpost")
+    Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        .arg("--config")
+        .arg(config)
+        .spawn()
+        .expect("dirpost")
 }
 
 /// User and system time, in ms; resident and anonymous memory, in KiB.
 fn usage(child: &Child) -> (u64, u64, u64) {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).expect("Linux' /proc");
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).expect("Linux' /proc")
+    };
     let stat = read("stat");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks: u64 = [fields[11], fields[12]].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [fields[11], fields[12]]
+        .iter()
+        .map(|field| field.parse::<u64>().expect("ticks"))
+        .sum();
     let rollup = read("smaps_rollup");
     let field = |name: &str| -> u64 {
         rollup
@@ -132,12 +151,16 @@ fn at_rest() {
     fill(&folder, 10, 1_000);
     let started = Instant::now();
     let child = dirpost(&folder, &receiver.url, "");
-    wait("a first delivery", || receiver.count.load(Ordering::SeqCst) > 0);
+    wait("a first delivery", || {
+        receiver.count.load(Ordering::SeqCst) > 0
+    });
     println!(
         "from the start to the first delivery: {:.1} ms",
         (*receiver.last.lock().unwrap() - started).as_secs_f64() * 1e3
     );
-    wait("ten deliveries", || receiver.count.load(Ordering::SeqCst) == 10);
+    wait("ten deliveries", || {
+        receiver.count.load(Ordering::SeqCst) == 10
+    });
     thread::sleep(Duration::from_secs(6));
     let (cpu, rss, private) = usage(&child);
     thread::sleep(Duration::from_secs(20));
@@ -153,14 +176,18 @@ fn at_rest() {
 fn latency() {
     let (folder, receiver) = (folder("latency"), receiver());
     let child = dirpost(&folder, &receiver.url, "");
-    wait("its state folder", || folder.join(".dirpost/journal").exists());
+    wait("its state folder", || {
+        folder.join(".dirpost/journal").exists()
+    });
     let mut beyond = Vec::new();
     for number in 0..20 {
         let draft = folder.join(".draft");
         std::fs::write(&draft, "x").expect("a file");
         std::fs::rename(&draft, folder.join(format!("f{number}"))).expect("renamed");
         let complete = Instant::now();
-        wait("its delivery", || receiver.count.load(Ordering::SeqCst) > number);
+        wait("its delivery", || {
+            receiver.count.load(Ordering::SeqCst) > number
+        });
         beyond.push((*receiver.last.lock().unwrap() - complete).as_secs_f64() * 1e3 - 1_000.0);
         thread::sleep(Duration::from_millis(37 * (number as u64 % 7)));
     }
@@ -181,7 +208,9 @@ fn many(start: impl Fn(&Path, &str) -> Child) -> (f64, u64) {
     fill(&folder, COUNT, 4096);
     let started = Instant::now();
     let child = start(&folder, &receiver.url);
-    wait("all deliveries", || receiver.count.load(Ordering::SeqCst) >= COUNT);
+    wait("all deliveries", || {
+        receiver.count.load(Ordering::SeqCst) >= COUNT
+    });
     let left = || {
         std::fs::read_dir(&folder)
             .expect("the folder")
@@ -225,16 +254,24 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let other = args.iter().position(|arg| arg == "--peer").and_then(|at| args.get(at + 1));
-    let size = std::fs::metadata(env!("CARGO_BIN_EXE_dirpost")).expect("the binary").len();
+    let other = args
+        .iter()
+        .position(|arg| arg == "--peer")
+        .and_then(|at| args.get(at + 1));
+    let size = std::fs::metadata(env!("CARGO_BIN_EXE_dirpost"))
+        .expect("the binary")
+        .len();
     println!("the binary: {:.2} MB", size as f64 / 1e6);
     at_rest();
     latency();
-    let (mut ours, mut theirs, mut ratios, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut ratios, mut cpu) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
         let (wall, used) = many(|folder, url| dirpost(folder, url, ""));
         ours.push(wall);
-        println!("{COUNT} files of 4 KiB, 4 workers, moved, journal on: {wall:.0} ms, {used} ms of CPU");
+        println!(
+            "{COUNT} files of 4 KiB, 4 workers, moved, journal on: {wall:.0} ms, {used} ms of CPU"
+        );
         if let Some(other) = other {
             let (wall, peer_cpu) = many(peer(other));
             println!("  the peer: {wall:.0} ms, {peer_cpu} ms of CPU");
@@ -243,8 +280,16 @@ fn main() {
             cpu.push(used as f64 / peer_cpu as f64);
         }
     }
-    println!("median {:.0} ms: {:.0} files a second", median(ours.clone()), COUNT as f64 / median(ours) * 1e3);
+    println!(
+        "median {:.0} ms: {:.0} files a second",
+        median(ours.clone()),
+        COUNT as f64 / median(ours) * 1e3
+    );
     if !ratios.is_empty() {
-        println!("ratio to the peer, medians: wall {:.2}, CPU {:.2}", median(ratios), median(cpu));
+        println!(
+            "ratio to the peer, medians: wall {:.2}, CPU {:.2}",
+            median(ratios),
+            median(cpu)
+        );
     }
 }

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dirpost::config;
-use dirpost::flow::reply::Reply;
-use dirpost::shell::deliver::{Body, Client, Letter, Outcome, Shared};
+use dirpost::flow::endpoint::reply::Reply;
+use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 const THREADS: usize = 4;
 
@@ -57,7 +57,9 @@ fn main() {
             }
         }
         ["send", url, kind, count, ref size @ ..] => {
-            let size = size.first().map_or(4096, |size| size.parse().expect("a size"));
+            let size = size
+                .first()
+                .map_or(4096, |size| size.parse().expect("a size"));
             let took = run(url, kind, count.parse().expect("a count"), size);
             println!("{kind}: {took:?}");
         }
@@ -86,7 +88,7 @@ fn run(url: &str, kind: &str, count: usize, size: usize) -> Duration {
 fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count: usize) {
     let mut client = Client::new(config, shared).expect("a client");
     for _ in 0..count {
-        let letter = Letter {
+        let letter = FileMeta {
             path: b"in/some-file.csv",
             size: data.len() as u64,
             mtime_ns: 1_700_000_000_123_456_700,
@@ -117,12 +119,21 @@ fn zeros(url: &str, size: u64) {
     let config = config(url);
     let shared = Shared::new(&config).expect("a config");
     let mut client = Client::new(&config, &shared).expect("a client");
-    let letter = Letter { path: b"big", size, mtime_ns: 0, key: "k", sha256: None };
+    let letter = FileMeta {
+        path: b"big",
+        size,
+        mtime_ns: 0,
+        key: "k",
+        sha256: None,
+    };
     let begun = Instant::now();
     let outcome = client.send(&letter, &mut Zeros(size));
     println!("{outcome:?} in {:?}", begun.elapsed());
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+    status
+        .lines()
+        .filter(|line| line.starts_with("VmHWM"))
+        .for_each(|line| println!("{line}"));
 }
 
 fn bare(url: &str, data: &Arc<Vec<u8>>, count: usize) {
@@ -137,8 +148,10 @@ fn raw(url: &str, data: &Arc<Vec<u8>>, count: usize) {
     let host = url[7..].trim_end_matches('/');
     let mut stream = TcpStream::connect(host).expect("a connection");
     stream.set_nodelay(true).expect("nodelay");
-    let head =
-        format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\ncontent-type: text/csv\r\n\r\n", data.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\ncontent-type: text/csv\r\n\r\n",
+        data.len()
+    );
     let mut request = head.into_bytes();
     request.extend_from_slice(data);
     let mut buf = [0; 1024];
@@ -187,7 +200,9 @@ fn receive(mut stream: TcpStream) -> Option<()> {
                 amount => amount,
             };
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok()?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .ok()?;
     }
 }
 

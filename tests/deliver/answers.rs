@@ -69,7 +69,11 @@ fn an_early_answer_is_heard_while_the_server_goes_on_reading() {
         peer.rest().len()
     });
     let mut client = client(&config(&url));
-    let mut body = Bytes { pause: Duration::from_millis(5), piece: 50_000, ..big() };
+    let mut body = Bytes {
+        pause: Duration::from_millis(5),
+        piece: 50_000,
+        ..big()
+    };
     let answer = answer(send(&mut client, "a", &mut body));
     assert!(answer.status == 401 && answer.early, "{answer:?}");
     drop(client);
@@ -88,7 +92,11 @@ fn an_early_answer_is_heard_while_the_server_has_stopped_reading() {
         accept(&listener);
     });
     let begun = Instant::now();
-    let answer = answer(send(&mut client(&config(&url)), "a", &mut Bytes::new(vec![7; 4 * BIG])));
+    let answer = answer(send(
+        &mut client(&config(&url)),
+        "a",
+        &mut Bytes::new(vec![7; 4 * BIG]),
+    ));
     assert!(answer.status == 507 && answer.early, "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop(std::net::TcpStream::connect(url[7..].trim_end_matches('/')));
@@ -114,7 +122,10 @@ fn a_continue_with_fields_of_its_own_is_one() {
     for pieces in [
         vec!["HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\nX: y\r\n\r\n"],
         vec!["HTTP/1.1 100 Continue\r\nVia: 1.1 pro", "xy\r\n\r\n"],
-        vec!["HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n", "HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n"],
+        vec![
+            "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n",
+        ],
         vec!["HTTP/1.1 102 Hm\r\n\r\nHTTP/1.1 100 Continue\r\nVia: 1.1 proxy\r\n\r\n"],
     ] {
         let (url, server) = serve(move |listener| {
@@ -149,7 +160,10 @@ fn the_body_is_not_sent_when_the_answer_comes_first() {
     let mut client = client(&config(&url));
     let mut body = big();
     let first = answer(send(&mut client, "a", &mut body));
-    assert!(first.status == 401 && first.early && body.at == 0, "{first:?}");
+    assert!(
+        first.status == 401 && first.early && body.at == 0,
+        "{first:?}"
+    );
     let second = answer(send(&mut client, "a", &mut Bytes::new("x")));
     assert!(second.status == 200 && !second.early);
     assert_eq!(server.join().unwrap(), 0);
@@ -189,7 +203,10 @@ fn a_continue_that_never_comes_or_comes_late_is_no_hindrance() {
             peer.say(OK);
             (waited, body)
         });
-        let mut body = Bytes { pause: Duration::from_millis(2), ..big() };
+        let mut body = Bytes {
+            pause: Duration::from_millis(2),
+            ..big()
+        };
         let answer = answer(send(&mut client(&config(&url)), "a", &mut body));
         assert!(answer.status == 200 && !answer.early, "{answer:?}");
         let (waited, body) = server.join().unwrap();
@@ -203,30 +220,45 @@ fn a_short_stall_timeout_does_not_cut_the_wait_for_continue() {
     let (url, server) = answering(vec![OK.into()]);
     let mut config = config(&url);
     config.stall_timeout = Duration::from_millis(300);
-    assert_eq!(answer(send(&mut client(&config), "a", &mut big())).status, 200);
+    assert_eq!(
+        answer(send(&mut client(&config), "a", &mut big())).status,
+        200
+    );
     server.join().unwrap();
 }
 
 #[test]
 fn interim_answers_are_passed_over() {
-    let (url, server) =
-        answering(vec![format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n{OK}")]);
-    assert_eq!(answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status, 200);
+    let (url, server) = answering(vec![format!(
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n{OK}"
+    )]);
+    assert_eq!(
+        answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status,
+        200
+    );
     server.join().unwrap();
 }
 
 #[test]
 fn redirects_and_refusals_are_answers() {
-    for (status, extra) in
-        [(301, "Location: /there\r\n"), (307, "Location: /x\r\n"), (404, ""), (503, "Retry-After: 7\r\n")]
-    {
-        let (url, server) = answering(vec![format!("HTTP/1.1 {status} X\r\n{extra}Content-Length: 3\r\n\r\nwhy")]);
+    for (status, extra) in [
+        (301, "Location: /there\r\n"),
+        (307, "Location: /x\r\n"),
+        (404, ""),
+        (503, "Retry-After: 7\r\n"),
+    ] {
+        let (url, server) = answering(vec![format!(
+            "HTTP/1.1 {status} X\r\n{extra}Content-Length: 3\r\n\r\nwhy"
+        )]);
         let answer = answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x")));
         assert_eq!(answer.status, status);
         assert_eq!(answer.body, b"why");
         assert!(!answer.early);
         assert_eq!(answer.location.is_some(), extra.starts_with('L'));
-        assert_eq!(answer.retry_after.as_deref(), extra.starts_with('R').then_some("7"));
+        assert_eq!(
+            answer.retry_after.as_deref(),
+            extra.starts_with('R').then_some("7")
+        );
         server.join().unwrap();
     }
 }
@@ -235,14 +267,26 @@ fn redirects_and_refusals_are_answers() {
 fn chunked_answers_and_long_ones_keep_the_connection() {
     let long = "y".repeat(60_000);
     let (url, server) = answering(vec![
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n".into(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+            .into(),
         format!("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{long}"),
         OK.into(),
     ]);
     let mut client = client(&config(&url));
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("x"))).body, b"abcde");
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("x"))).body.len(), 4096);
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("x"))).body, b"ok");
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new("x"))).body,
+        b"abcde"
+    );
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new("x")))
+            .body
+            .len(),
+        4096
+    );
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new("x"))).body,
+        b"ok"
+    );
     assert_eq!(server.join().unwrap().len(), 3);
 }
 
@@ -262,7 +306,9 @@ fn an_endless_answer_is_left() {
 
 #[test]
 fn a_body_cut_short_takes_nothing_from_the_status() {
-    let (url, server) = answering(vec!["HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".into()]);
+    let (url, server) = answering(vec![
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".into(),
+    ]);
     let answer = answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x")));
     assert_eq!((answer.status, &answer.body[..]), (200, &b"short"[..]));
     server.join().unwrap();
@@ -280,7 +326,10 @@ fn a_body_that_stalls_is_waited_for_no_longer_than_stall_timeout() {
     config.stall_timeout = Duration::from_millis(300);
     let begun = Instant::now();
     let mut client = client(&config);
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("x"))).body, b"slow");
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new("x"))).body,
+        b"slow"
+    );
     assert!(begun.elapsed() < Duration::from_secs(5));
     server.join().unwrap();
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use dirpost::config::{BodyKind, Compress};
-use dirpost::shell::deliver::{Letter, Outcome};
+use dirpost::io::http::{FileMeta, Outcome};
 
 use crate::util::*;
 
@@ -20,7 +20,11 @@ fn a_small_file_leaves_in_one_piece_with_its_head() {
     let mut client = client(&config(&url));
     answer(send(&mut client, "a", &mut Bytes::new(vec![b'x'; 4096])));
     let first = server.join().unwrap();
-    assert!(first.starts_with("POST") && first.ends_with("xxxx"), "{} bytes", first.len());
+    assert!(
+        first.starts_with("POST") && first.ends_with("xxxx"),
+        "{} bytes",
+        first.len()
+    );
 }
 
 #[test]
@@ -31,7 +35,10 @@ fn an_empty_file_is_a_request_of_length_zero() {
         let answer = answer(send(&mut client, "a", &mut Bytes::new("")));
         assert!(answer.status == 200 && !answer.early);
     }
-    assert_eq!(field(&server.join().unwrap()[1].0, "content-length"), Some("0"));
+    assert_eq!(
+        field(&server.join().unwrap()[1].0, "content-length"),
+        Some("0")
+    );
 }
 
 #[test]
@@ -54,7 +61,10 @@ fn a_form_has_an_exact_length_and_a_safe_name() {
     let mut config = config(&url);
     config.body = BodyKind::Multipart("file".into());
     let mut client = client(&config);
-    let letter = Letter { path: b"d/a\"\r\nb\xff.csv", ..letter("", 5) };
+    let letter = FileMeta {
+        path: b"d/a\"\r\nb\xff.csv",
+        ..letter("", 5)
+    };
     answer(client.send(&letter, &mut Bytes::new("1,2,3")));
     let (head, body) = server.join().unwrap().remove(0);
     let body = String::from_utf8(body).unwrap();
@@ -124,7 +134,9 @@ fn gzip_is_streamed_in_chunks() {
         let (body, ended) = dechunk(&raw);
         assert!(ended);
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+        flate2::read::GzDecoder::new(&body[..])
+            .read_to_end(&mut plain)
+            .unwrap();
         assert!(plain == data, "{size}");
     }
 }
@@ -146,8 +158,13 @@ fn a_file_that_changes_is_never_sent_whole() {
             config.body = kind.clone();
             config.compress = compress;
             let mut client = client(&config);
-            let noise: Vec<u8> = (0..size as u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
-            let mut body = Bytes { breaks_at: Some(breaks_at), ..Bytes::new(noise) };
+            let noise: Vec<u8> = (0..size as u32)
+                .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+                .collect();
+            let mut body = Bytes {
+                breaks_at: Some(breaks_at),
+                ..Bytes::new(noise)
+            };
             match send(&mut client, "a", &mut body) {
                 Outcome::Broken(err) => assert_eq!(err.to_string(), "it has changed"),
                 other => panic!("{other:?}"),
@@ -185,7 +202,11 @@ fn a_slow_upload_that_moves_outlives_every_timeout() {
     config.response_timeout = Duration::from_millis(200);
     config.connect_timeout = Duration::from_millis(200);
     let mut client = client(&config);
-    let mut body = Bytes { pause: Duration::from_millis(100), piece: 20_000, ..Bytes::new(vec![1; 300_000]) };
+    let mut body = Bytes {
+        pause: Duration::from_millis(100),
+        piece: 20_000,
+        ..Bytes::new(vec![1; 300_000])
+    };
     let begun = Instant::now();
     assert_eq!(answer(send(&mut client, "a", &mut body)).status, 200);
     assert!(begun.elapsed() > Duration::from_millis(1000));
@@ -209,8 +230,15 @@ fn a_server_that_reads_slowly_is_waited_for() {
     config.stall_timeout = Duration::from_millis(700);
     let mut client = client(&config);
     let begun = Instant::now();
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new(vec![1; 16_000_000]))).status, 200);
-    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new(vec![1; 16_000_000]))).status,
+        200
+    );
+    assert!(
+        begun.elapsed() > Duration::from_millis(1500),
+        "{:?}",
+        begun.elapsed()
+    );
     server.join().unwrap();
 }
 
@@ -222,6 +250,10 @@ fn the_rate_is_kept() {
     let mut client = client(&config);
     let begun = Instant::now();
     answer(send(&mut client, "a", &mut Bytes::new(vec![1; 60_000])));
-    assert!(begun.elapsed() >= Duration::from_millis(590), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(590),
+        "{:?}",
+        begun.elapsed()
+    );
     server.join().unwrap();
 }

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use dirpost::flow::reply::FailureKind;
+use dirpost::flow::endpoint::reply::FailureKind;
 
 use crate::util::*;
 
@@ -67,7 +67,11 @@ fn a_fresh_connection_that_breaks_counts_at_once() {
     for _ in 0..2 {
         let failure = failure(send(&mut client, "a", &mut Bytes::new("x")));
         assert_eq!(failure.kind, FailureKind::Broken);
-        assert!(failure.detail.contains("without an answer"), "{}", failure.detail);
+        assert!(
+            failure.detail.contains("without an answer"),
+            "{}",
+            failure.detail
+        );
     }
     assert!(server.join().unwrap());
 }
@@ -86,13 +90,21 @@ fn a_retry_that_fails_counts() {
     });
     let mut client = client(&config(&url));
     answer(send(&mut client, "a", &mut Bytes::new("x")));
-    assert_eq!(failure(send(&mut client, "a", &mut Bytes::new("x"))).kind, FailureKind::Broken);
+    assert_eq!(
+        failure(send(&mut client, "a", &mut Bytes::new("x"))).kind,
+        FailureKind::Broken
+    );
     assert!(server.join().unwrap());
 }
 
 #[test]
 fn resets_at_every_stage_are_broken_connections() {
-    let stages: [(&str, usize); 4] = [("", 0), ("", 100), ("HTTP/1.1 20", 100), ("HTTP/1.1 200 OK\r\nX", 100)];
+    let stages: [(&str, usize); 4] = [
+        ("", 0),
+        ("", 100),
+        ("HTTP/1.1 20", 100),
+        ("HTTP/1.1 200 OK\r\nX", 100),
+    ];
     for (said, read) in stages {
         let (url, server) = serve(move |listener| {
             let mut peer = accept(&listener);
@@ -104,7 +116,12 @@ fn resets_at_every_stage_are_broken_connections() {
             peer.reset();
         });
         let failure = failure(send(&mut client(&config(&url)), "a", &mut Bytes::new("x")));
-        assert_eq!(failure.kind, FailureKind::Broken, "{said:?}: {}", failure.detail);
+        assert_eq!(
+            failure.kind,
+            FailureKind::Broken,
+            "{said:?}: {}",
+            failure.detail
+        );
         server.join().unwrap();
     }
 }
@@ -123,9 +140,16 @@ fn a_server_that_stops_reading_is_given_up_within_stall_timeout() {
     let failure = failure(send(&mut client, "a", &mut Bytes::new(vec![1; 40_000_000])));
     let took = begun.elapsed();
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(failure.detail.contains("send.stall_timeout (300ms)"), "{}", failure.detail);
+    assert!(
+        failure.detail.contains("send.stall_timeout (300ms)"),
+        "{}",
+        failure.detail
+    );
     // One second of it for the 100 that does not come.
-    assert!(took > Duration::from_millis(1200) && took < Duration::from_secs(6), "{took:?}");
+    assert!(
+        took > Duration::from_millis(1200) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
     drop(std::net::TcpStream::connect(url[7..].trim_end_matches('/')));
     server.join().unwrap();
 }
@@ -144,9 +168,16 @@ fn a_server_that_never_answers_is_given_up_within_response_timeout() {
     let mut client = client(&config);
     let failure = failure(send(&mut client, "a", &mut Bytes::new("x")));
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(failure.detail.contains("response_timeout"), "{}", failure.detail);
+    assert!(
+        failure.detail.contains("response_timeout"),
+        "{}",
+        failure.detail
+    );
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(300) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
     server.join().unwrap();
 }
 
@@ -161,30 +192,56 @@ fn what_is_not_http_is_said_so() {
 
 #[test]
 fn names_and_ports_that_lead_nowhere() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let failure_of = |url: &str| {
         let mut body = Bytes::new("x");
         failure(send(&mut client(&config(url)), "a", &mut body))
     };
     let refused = failure_of(&format!("http://{closed}/"));
     assert_eq!(refused.kind, FailureKind::Connect);
-    assert!(refused.detail.contains("refuses connections"), "{}", refused.detail);
+    assert!(
+        refused.detail.contains("refuses connections"),
+        "{}",
+        refused.detail
+    );
     let unknown = failure_of("http://no-such-host.invalid/");
     assert_eq!(unknown.kind, FailureKind::Resolve);
-    assert!(unknown.detail.contains("no-such-host.invalid"), "{}", unknown.detail);
+    assert!(
+        unknown.detail.contains("no-such-host.invalid"),
+        "{}",
+        unknown.detail
+    );
 }
 
 #[test]
 fn a_probe_says_what_is_wrong() {
     for (answer, fine, word) in [
         ("HTTP/1.1 204 No\r\n\r\n", true, "answers"),
-        ("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", true, "OPTIONS"),
-        ("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", false, "credentials"),
-        ("HTTP/1.1 302 F\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n", false, "https://x/"),
+        (
+            "HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n",
+            true,
+            "OPTIONS",
+        ),
+        (
+            "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
+            false,
+            "credentials",
+        ),
+        (
+            "HTTP/1.1 302 F\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n",
+            false,
+            "https://x/",
+        ),
     ] {
         let (url, server) = answering(vec![answer.into()]);
         let probe = client(&config(&url)).probe();
-        assert!(probe.fine == fine && probe.sentence.contains(word), "{probe:?}");
+        assert!(
+            probe.fine == fine && probe.sentence.contains(word),
+            "{probe:?}"
+        );
         assert!(server.join().unwrap()[0].0.starts_with("OPTIONS / "));
     }
 }
@@ -196,18 +253,32 @@ fn a_404_to_a_probe_is_asked_about_again() {
     for (second, fine, word) in [
         (NO, false, "path of send.url"),
         (OK, true, "does not take OPTIONS (status 404)"),
-        ("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", true, "does not take OPTIONS"),
-        ("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", false, "credentials"),
+        (
+            "HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n",
+            true,
+            "does not take OPTIONS",
+        ),
+        (
+            "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
+            false,
+            "credentials",
+        ),
     ] {
         let (url, server) = answering(vec![NO.into(), second.into()]);
         let probe = client(&config(&url)).probe();
-        assert!(probe.fine == fine && probe.sentence.contains(word), "{probe:?}");
+        assert!(
+            probe.fine == fine && probe.sentence.contains(word),
+            "{probe:?}"
+        );
         assert!(server.join().unwrap()[1].0.starts_with("GET / "));
     }
     // Where each file has an address, there is nothing yet at that of a new one.
     let (url, server) = answering(vec![NO.into()]);
     let probe = client(&config(&format!("{url}in/{{path}}"))).probe();
-    assert!(probe.fine && probe.sentence.contains("no file of the name"), "{probe:?}");
+    assert!(
+        probe.fine && probe.sentence.contains("no file of the name"),
+        "{probe:?}"
+    );
     server.join().unwrap();
 }
 
@@ -224,8 +295,15 @@ fn an_address_of_version_6_is_reached() {
         peer.say(OK);
         head
     });
-    assert_eq!(answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status, 200);
-    assert!(field(&server.join().unwrap(), "host").unwrap().starts_with("[::1]:"));
+    assert_eq!(
+        answer(send(&mut client(&config(&url)), "a", &mut Bytes::new("x"))).status,
+        200
+    );
+    assert!(
+        field(&server.join().unwrap(), "host")
+            .unwrap()
+            .starts_with("[::1]:")
+    );
 }
 
 #[test]

@@ -20,12 +20,22 @@ struct Nginx {
 
 impl Nginx {
     fn start(name: &str) -> Option<Nginx> {
-        let Ok(_) = Command::new("nginx").arg("-v").stderr(Stdio::null()).status() else {
+        let Ok(_) = Command::new("nginx")
+            .arg("-v")
+            .stderr(Stdio::null())
+            .status()
+        else {
             eprintln!("SKIPPED: there is no nginx here");
             return None;
         };
         let pki = Pki::new(name)?;
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = || {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        };
         let (plain, secure) = (port(), port());
         let dir = pki.dir.0.display();
         std::fs::create_dir_all(pki.path("data")).unwrap();
@@ -48,7 +58,12 @@ impl Nginx {
             ),
         );
         let child = Command::new("nginx")
-            .args(["-c", &pki.path("nginx.conf").to_string_lossy(), "-p", &dir.to_string()])
+            .args([
+                "-c",
+                &pki.path("nginx.conf").to_string_lossy(),
+                "-p",
+                &dir.to_string(),
+            ])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -57,7 +72,12 @@ impl Nginx {
             assert!(begun.elapsed() < LONG, "nginx does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(Nginx { child, plain, secure, pki })
+        Some(Nginx {
+            child,
+            plain,
+            secure,
+            pki,
+        })
     }
 }
 
@@ -84,7 +104,10 @@ fn webdav_takes_files_of_any_name_and_size() {
     }
     // nginx closes after a second; nobody sees it.
     std::thread::sleep(Duration::from_millis(1300));
-    assert_eq!(answer(send(&mut client, "e", &mut Bytes::new("x"))).status, 201);
+    assert_eq!(
+        answer(send(&mut client, "e", &mut Bytes::new("x"))).status,
+        201
+    );
 }
 
 #[test]

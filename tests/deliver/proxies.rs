@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 
 use dirpost::config::Proxy;
-use dirpost::flow::reply::FailureKind;
+use dirpost::flow::endpoint::reply::FailureKind;
 
 use crate::tls::{Pki, request, secure, serve_tls, trusting};
 use crate::util::*;
@@ -45,13 +45,24 @@ fn plain_urls_are_handed_to_a_proxy_whole() {
     config.proxy = Proxy::Url(format!("http://me:s3cret@127.0.0.1:{port}"));
     let mut client = client(&config);
     for _ in 0..2 {
-        assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("file"))).status, 200);
+        assert_eq!(
+            answer(send(&mut client, "a", &mut Bytes::new("file"))).status,
+            200
+        );
     }
     assert!(!format!("{client:?}{config:?}").contains("s3cret"));
     let heads = handle.join().unwrap();
-    assert_eq!(heads.matches("POST http://files.invalid:8080/in/a HTTP/1.1\r\n").count(), 2);
+    assert_eq!(
+        heads
+            .matches("POST http://files.invalid:8080/in/a HTTP/1.1\r\n")
+            .count(),
+        2
+    );
     assert_eq!(field(&heads, "host"), Some("files.invalid:8080"));
-    assert_eq!(field(&heads, "proxy-authorization"), Some("Basic bWU6czNjcmV0"));
+    assert_eq!(
+        field(&heads, "proxy-authorization"),
+        Some("Basic bWU6czNjcmV0")
+    );
 }
 
 #[test]
@@ -66,7 +77,9 @@ fn https_goes_through_a_tunnel() {
             stream.write_all(OK.as_bytes()).unwrap();
         }
         assert_eq!(request(&mut stream), Some(3));
-        stream.write_all(b"HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
     });
     let (port, handle) = proxy(|listener| {
         let mut peer = accept(&listener);
@@ -84,12 +97,18 @@ fn https_goes_through_a_tunnel() {
         let mut body = Bytes::new(vec![5; 3_000_000]);
         assert_eq!(answer(send(&mut client, "a", &mut body)).status, 200);
     }
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new("abc"))).status, 413);
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new("abc"))).status,
+        413
+    );
     drop(client);
     server.join().unwrap();
     let head = handle.join().unwrap();
     assert!(head.starts_with("CONNECT localhost:"));
-    assert_eq!(field(&head, "proxy-authorization"), Some("Basic bWU6czNjcmV0"));
+    assert_eq!(
+        field(&head, "proxy-authorization"),
+        Some("Basic bWU6czNjcmV0")
+    );
 }
 
 #[test]
@@ -102,7 +121,9 @@ fn an_early_answer_is_heard_through_a_tunnel() {
         crate::tls::head(&mut stream).unwrap();
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
         stream.read_exact(&mut [0; 50_000]).unwrap();
-        stream.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         // Goes on reading.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
@@ -117,8 +138,11 @@ fn an_early_answer_is_heard_through_a_tunnel() {
     let mut config = trusting(&url, &pki);
     config.proxy = Proxy::Url(format!("http://127.0.0.1:{port}"));
     let mut client = client(&config);
-    let mut body =
-        Bytes { pause: std::time::Duration::from_millis(5), piece: 50_000, ..Bytes::new(vec![5; 8_000_000]) };
+    let mut body = Bytes {
+        pause: std::time::Duration::from_millis(5),
+        piece: 50_000,
+        ..Bytes::new(vec![5; 8_000_000])
+    };
     let answer = answer(send(&mut client, "a", &mut body));
     assert!(answer.status == 401 && answer.early, "{answer:?}");
     assert!(body.at < 4_000_000);
@@ -129,11 +153,17 @@ fn an_early_answer_is_heard_through_a_tunnel() {
 
 #[test]
 fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
-    for (status, word) in [(407, "wants a user"), (403, "does not allow"), (502, "could not connect")] {
+    for (status, word) in [
+        (407, "wants a user"),
+        (403, "does not allow"),
+        (502, "could not connect"),
+    ] {
         let (port, handle) = proxy(move |listener| {
             let mut peer = accept(&listener);
             let head = peer.head().unwrap();
-            peer.say(&format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
+            peer.say(&format!(
+                "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"
+            ));
             head
         });
         let mut config = config("https://files.invalid/");
@@ -142,7 +172,11 @@ fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
         let failure = failure(send(&mut client(&config), "a", &mut Bytes::new("x")));
         assert_eq!(failure.kind, FailureKind::Connect);
         assert!(failure.detail.contains(word), "{}", failure.detail);
-        assert!(failure.detail.contains("the proxy 127.0.0.1:"), "{}", failure.detail);
+        assert!(
+            failure.detail.contains("the proxy 127.0.0.1:"),
+            "{}",
+            failure.detail
+        );
         assert!(!failure.detail.contains("s3cret"));
         handle.join().unwrap();
     }
@@ -176,9 +210,15 @@ fn socks_carries_files_and_early_answers() {
     let mut config = config("http://files.invalid/");
     config.proxy = Proxy::Url(format!("socks5h://127.0.0.1:{port}"));
     let mut client = client(&config);
-    assert_eq!(answer(send(&mut client, "a", &mut Bytes::new(vec![1; 500_000]))).status, 200);
-    let mut body =
-        Bytes { pause: std::time::Duration::from_millis(5), piece: 50_000, ..Bytes::new(vec![5; 8_000_000]) };
+    assert_eq!(
+        answer(send(&mut client, "a", &mut Bytes::new(vec![1; 500_000]))).status,
+        200
+    );
+    let mut body = Bytes {
+        pause: std::time::Duration::from_millis(5),
+        piece: 50_000,
+        ..Bytes::new(vec![5; 8_000_000])
+    };
     let answer = answer(send(&mut client, "a", &mut body));
     assert!(answer.status == 413 && answer.early, "{answer:?}");
     drop(client);
@@ -192,30 +232,58 @@ fn by_environment() {
     let mut config = config(&std::env::var("TEST_URL").unwrap());
     config.proxy = Proxy::Environment;
     config.stall_timeout = std::time::Duration::from_secs(5);
-    println!("{:?}", send(&mut client(&config), "a", &mut Bytes::new("x")));
+    println!(
+        "{:?}",
+        send(&mut client(&config), "a", &mut Bytes::new("x"))
+    );
 }
 
 #[test]
 fn the_environment_names_the_proxy() {
     let run = |url: &str, env: &[(&str, &str)]| {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "proxies::by_environment", "--ignored", "--nocapture"]);
+        command.args([
+            "--exact",
+            "proxies::by_environment",
+            "--ignored",
+            "--nocapture",
+        ]);
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let out = command.env("TEST_URL", url).envs(env.iter().copied()).output().unwrap();
+        let out = command
+            .env("TEST_URL", url)
+            .envs(env.iter().copied())
+            .output()
+            .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         let (url, server) = answering(vec![OK.into()]);
         let said = run("http://files.invalid/x", &[(name, &url)]);
         assert!(said.contains("status: 200"), "{name}: {said}");
-        assert!(server.join().unwrap()[0].0.starts_with("POST http://files.invalid/x "));
+        assert!(
+            server.join().unwrap()[0]
+                .0
+                .starts_with("POST http://files.invalid/x ")
+        );
     }
     let (url, server) = answering(vec![OK.into()]);
-    let said = run(&url, &[("HTTP_PROXY", "http://proxy.invalid"), ("NO_PROXY", "127.0.0.0/8")]);
+    let said = run(
+        &url,
+        &[
+            ("HTTP_PROXY", "http://proxy.invalid"),
+            ("NO_PROXY", "127.0.0.0/8"),
+        ],
+    );
     assert!(said.contains("status: 200"), "{said}");
     assert!(server.join().unwrap()[0].0.starts_with("POST / "));
-    let said = run("http://a.invalid/", &[("https_proxy", "http://proxy.invalid")]);
-    assert!(said.contains("Resolve") && said.contains("a.invalid:80 does not"), "{said}");
+    let said = run(
+        "http://a.invalid/",
+        &[("https_proxy", "http://proxy.invalid")],
+    );
+    assert!(
+        said.contains("Resolve") && said.contains("a.invalid:80 does not"),
+        "{said}"
+    );
 }

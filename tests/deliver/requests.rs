@@ -1,32 +1,47 @@
 //! What requests look like: heads, headers, templates, credentials.
 
 use dirpost::config::{Auth, Digest, Method};
-use dirpost::shell::deliver::{Client, Letter, Outcome, Shared};
+use dirpost::io::http::{Client, FileMeta, Outcome, Shared};
 
 use crate::util::*;
 
-fn one_head(change: impl FnOnce(&mut dirpost::config::Send), letter: &Letter, body: &str) -> String {
+fn one_head(
+    change: impl FnOnce(&mut dirpost::config::Send),
+    letter: &FileMeta,
+    body: &str,
+) -> String {
     let (url, server) = answering(vec![OK.into()]);
     let mut send = config(&url);
     change(&mut send);
     send.url = send.url.replace("http://X/", &url);
     let mut client = client(&send);
-    assert_eq!(answer(client.send(letter, &mut Bytes::new(body))).status, 200);
+    assert_eq!(
+        answer(client.send(letter, &mut Bytes::new(body))).status,
+        200
+    );
     drop(client);
     server.join().unwrap().remove(0).0
 }
 
 #[test]
 fn a_request_says_what_the_contract_says() {
-    let letter =
-        Letter { path: b"in/a b.csv", size: 5, mtime_ns: 1_700_000_000_120_000_000, key: "k-1", sha256: Some([0; 32]) };
+    let letter = FileMeta {
+        path: b"in/a b.csv",
+        size: 5,
+        mtime_ns: 1_700_000_000_120_000_000,
+        key: "k-1",
+        sha256: Some([0; 32]),
+    };
     let head = one_head(|_| {}, &letter, "hello");
     assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
     let expected = [
         ("content-type", "text/csv"),
         ("content-length", "5"),
         ("idempotency-key", "\"k-1\""),
-        ("content-digest", "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"),
+        (
+            "content-digest",
+            "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:",
+        ),
         ("x-file-path", "in/a%20b.csv"),
         ("x-file-mtime", "2023-11-14T22:13:20.12Z"),
         ("user-agent", concat!("dirpost/", env!("CARGO_PKG_VERSION"))),
@@ -34,14 +49,22 @@ fn a_request_says_what_the_contract_says() {
     for (name, value) in expected {
         assert_eq!(field(&head, name), Some(value), "{name} in {head}");
     }
-    for name in ["expect", "transfer-encoding", "authorization", "accept-encoding"] {
+    for name in [
+        "expect",
+        "transfer-encoding",
+        "authorization",
+        "accept-encoding",
+    ] {
         assert_eq!(field(&head, name), None, "{head}");
     }
 }
 
 #[test]
 fn the_digest_can_be_left_out_and_the_method_be_put() {
-    let letter = Letter { sha256: Some([1; 32]), ..letter("a.json", 2) };
+    let letter = FileMeta {
+        sha256: Some([1; 32]),
+        ..letter("a.json", 2)
+    };
     let head = one_head(
         |send| {
             send.digest = Digest::Never;
@@ -59,7 +82,10 @@ fn the_digest_can_be_left_out_and_the_method_be_put() {
 #[test]
 fn no_path_can_inject_anything() {
     let evil = b"x/..%2f\r\nX-Evil: 1\r\n\r\n?#{key}\xff y";
-    let letter = Letter { path: evil, ..letter("", 1) };
+    let letter = FileMeta {
+        path: evil,
+        ..letter("", 1)
+    };
     let head = one_head(
         |send| {
             send.url = "http://X/up/{path}?n={name}".into();
@@ -73,18 +99,35 @@ fn no_path_can_inject_anything() {
         "1",
     );
     let coded = "..%252f%0D%0AX-Evil%3A%201%0D%0A%0D%0A%3F%23%7Bkey%7D%FF%20y";
-    assert!(head.starts_with(&format!("POST /up/x/{coded}?n={coded} HTTP/1.1\r\n")), "{head}");
+    assert!(
+        head.starts_with(&format!("POST /up/x/{coded}?n={coded} HTTP/1.1\r\n")),
+        "{head}"
+    );
     assert_eq!(field(&head, "x-evil"), None);
     assert_eq!(field(&head, "x-file-path"), Some(&*format!("x/{coded}")));
-    let names: Vec<_> = head.lines().filter(|line| line.starts_with("x-name")).collect();
-    assert_eq!(names, [&*format!("x-name: n={coded};1;the-key;1970-01-01T00:00:00Z"), "x-name: second"]);
+    let names: Vec<_> = head
+        .lines()
+        .filter(|line| line.starts_with("x-name"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            &*format!("x-name: n={coded};1;the-key;1970-01-01T00:00:00Z"),
+            "x-name: second"
+        ]
+    );
     assert_eq!(head.matches("mine").count(), 1);
     assert!(!head.contains("dirpost/"));
 }
 
 #[test]
 fn headers_that_frame_the_request_cannot_be_set() {
-    for name in ["Content-Length", "transfer-encoding", "Expect", "Connection"] {
+    for name in [
+        "Content-Length",
+        "transfer-encoding",
+        "Expect",
+        "Connection",
+    ] {
         let mut send = config("http://localhost/");
         send.headers = vec![(name.into(), "1".into())];
         assert!(Shared::new(&send).unwrap_err().to_string().contains(name));
@@ -105,18 +148,37 @@ fn credentials_are_read_again_when_they_change_and_never_shown() {
         assert!(!format!("{client:?}").contains("secret"));
     }
     let seen = server.join().unwrap();
-    let tokens: Vec<_> = seen.iter().map(|(head, _)| field(head, "authorization")).collect();
-    assert_eq!(tokens, [Some("Bearer first-secret"), Some("Bearer first-secret"), Some("Bearer second-secret-longer")]);
+    let tokens: Vec<_> = seen
+        .iter()
+        .map(|(head, _)| field(head, "authorization"))
+        .collect();
+    assert_eq!(
+        tokens,
+        [
+            Some("Bearer first-secret"),
+            Some("Bearer first-secret"),
+            Some("Bearer second-secret-longer")
+        ]
+    );
 }
 
 #[test]
 fn basic_and_header_credentials() {
     let dir = Dir::new("basic");
     let file = dir.file("password", "open:sesame\n");
-    let auth = Auth::Basic { user: "ali".into(), password_file: file.clone() };
+    let auth = Auth::Basic {
+        user: "ali".into(),
+        password_file: file.clone(),
+    };
     let head = one_head(|send| send.auth = Some(auth), &letter("a", 1), "1");
-    assert_eq!(field(&head, "authorization"), Some("Basic YWxpOm9wZW46c2VzYW1l"));
-    let auth = Auth::Header { name: "X-Api-Key".into(), value_file: file };
+    assert_eq!(
+        field(&head, "authorization"),
+        Some("Basic YWxpOm9wZW46c2VzYW1l")
+    );
+    let auth = Auth::Header {
+        name: "X-Api-Key".into(),
+        value_file: file,
+    };
     let head = one_head(|send| send.auth = Some(auth), &letter("a", 1), "1");
     assert_eq!(field(&head, "x-api-key"), Some("open:sesame"));
 }

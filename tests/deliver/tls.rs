@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dirpost::config;
-use dirpost::flow::reply::FailureKind;
-use dirpost::shell::deliver::Shared;
+use dirpost::flow::endpoint::reply::FailureKind;
+use dirpost::io::http::Shared;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -32,12 +32,23 @@ impl Pki {
     pub fn new(name: &str) -> Option<Pki> {
         let dir = Dir::new(name);
         let pki = Pki { dir };
-        if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+        if Command::new("openssl")
+            .arg("version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
             eprintln!("SKIPPED: there is no openssl program to make certificates with");
             return None;
         }
-        pki.openssl(&format!("req -x509 {NEW} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
-        for (who, name) in [("server", "localhost"), ("other", "other.example"), ("client", "me")] {
+        pki.openssl(&format!(
+            "req -x509 {NEW} -keyout ca.key -out ca.pem -subj /CN=Test-CA"
+        ));
+        for (who, name) in [
+            ("server", "localhost"),
+            ("other", "other.example"),
+            ("client", "me"),
+        ] {
             let ext = format!("subjectAltName=DNS:{name}");
             pki.openssl(&format!(
                 "req -x509 {NEW} -CA ca.pem -CAkey ca.key -keyout {who}.key -out {who}.pem \
@@ -48,7 +59,11 @@ impl Pki {
     }
 
     pub fn openssl(&self, args: &str) -> bool {
-        let out = Command::new("openssl").args(args.split_whitespace()).current_dir(&self.dir.0).output().unwrap();
+        let out = Command::new("openssl")
+            .args(args.split_whitespace())
+            .current_dir(&self.dir.0)
+            .output()
+            .unwrap();
         if !out.status.success() {
             eprintln!("openssl {args}: {}", String::from_utf8_lossy(&out.stderr));
         }
@@ -61,15 +76,21 @@ impl Pki {
 
     pub fn server(&self, who: &str, clients: bool) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain =
-            CertificateDer::pem_file_iter(self.path(&format!("{who}.pem"))).unwrap().collect::<Result<_, _>>().unwrap();
+        let chain = CertificateDer::pem_file_iter(self.path(&format!("{who}.pem")))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
         let key = PrivateKeyDer::from_pem_file(self.path(&format!("{who}.key"))).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
-        let builder =
-            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        roots
+            .add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap())
+            .unwrap();
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let builder = if clients {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.unwrap())
         } else {
             builder.with_no_client_auth()
@@ -90,7 +111,10 @@ pub fn serve_tls<T: Send + 'static>(
     script: impl FnOnce(TcpListener, Arc<ServerConfig>) -> T + Send + 'static,
 ) -> (String, JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().unwrap().port()
+    );
     (url, thread::spawn(move || script(listener, config)))
 }
 
@@ -106,7 +130,10 @@ pub fn head(stream: &mut Secured) -> Option<(String, usize)> {
     let mut buf = [0; 4096];
     loop {
         if let Some(at) = got.windows(4).position(|end| end == b"\r\n\r\n") {
-            return Some((String::from_utf8_lossy(&got[..at]).into_owned(), got.len() - at - 4));
+            return Some((
+                String::from_utf8_lossy(&got[..at]).into_owned(),
+                got.len() - at - 4,
+            ));
         }
         match stream.read(&mut buf) {
             Ok(0) | Err(_) => return None,
@@ -119,7 +146,9 @@ pub fn request(stream: &mut Secured) -> Option<usize> {
     let (head, early) = head(stream)?;
     let len: usize = field(&head, "content-length").map_or(0, |len| len.parse().unwrap());
     let mut rest = Vec::new();
-    Read::take(&mut *stream, (len - early) as u64).read_to_end(&mut rest).ok()?;
+    Read::take(&mut *stream, (len - early) as u64)
+        .read_to_end(&mut rest)
+        .ok()?;
     Some(len)
 }
 
@@ -163,7 +192,9 @@ fn early_answers_are_heard_through_tls() {
             head(&mut stream);
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
             stream.read_exact(&mut [0; 100_000]).unwrap();
-            stream.write_all(b"HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
             if !close {
                 listener.accept().unwrap();
             }
@@ -213,7 +244,11 @@ fn a_stalled_server_is_given_up_through_tls() {
     });
     let mut config = trusting(&url, &pki);
     config.stall_timeout = Duration::from_millis(300);
-    let failure = failure(send(&mut client(&config), "a", &mut Bytes::new(vec![1; 40_000_000])));
+    let failure = failure(send(
+        &mut client(&config),
+        "a",
+        &mut Bytes::new(vec![1; 40_000_000]),
+    ));
     assert_eq!(failure.kind, FailureKind::Timeout, "{}", failure.detail);
     drop(std::net::TcpStream::connect(url[8..].trim_end_matches('/')));
     server.join().unwrap();
@@ -240,18 +275,26 @@ fn certificates_that_are_not_good_are_named_with_what_to_do() {
     };
     let (url, server) = serve_tls(pki.server("other", false), shaking);
     let detail = tls_failure(&trusting(&url, &pki), server);
-    assert!(detail.contains("is for other.example, not for localhost"), "{detail}");
+    assert!(
+        detail.contains("is for other.example, not for localhost"),
+        "{detail}"
+    );
 
     let (url, server) = serve_tls(pki.server("server", false), shaking);
     let mut stranger = config(&url);
     stranger.tls.roots = config::Roots::Bundled;
     let detail = tls_failure(&stranger, server);
-    assert!(detail.contains("not trusted here") && detail.contains("send.tls.ca"), "{detail}");
+    assert!(
+        detail.contains("not trusted here") && detail.contains("send.tls.ca"),
+        "{detail}"
+    );
 
     pki.dir.file("ca.conf", CA_CONF);
     pki.dir.file("index.txt", "");
     pki.dir.file("serial", "01");
-    pki.openssl("req -new -newkey rsa:2048 -nodes -keyout old.key -out old.csr -subj /CN=localhost");
+    pki.openssl(
+        "req -new -newkey rsa:2048 -nodes -keyout old.key -out old.csr -subj /CN=localhost",
+    );
     let expired = "ca -batch -notext -config ca.conf -in old.csr -out old.pem \
         -startdate 20200101000000Z -enddate 20200201000000Z";
     if pki.openssl(expired) {
@@ -276,7 +319,10 @@ fn client_certificates_are_shown_and_missed() {
     let mut config = trusting(&url, &pki);
     config.tls.client_cert = Some(pki.path("client.pem"));
     config.tls.client_key = Some(pki.path("client.key"));
-    assert_eq!(answer(send(&mut client(&config), "a", &mut Bytes::new("x"))).status, 200);
+    assert_eq!(
+        answer(send(&mut client(&config), "a", &mut Bytes::new("x"))).status,
+        200
+    );
     server.join().unwrap();
 
     config.tls.client_key = Some(pki.path("server.key"));
@@ -290,13 +336,17 @@ fn client_certificates_are_shown_and_missed() {
 #[test]
 fn a_ca_file_that_is_none_is_an_error_that_names_it() {
     let dir = Dir::new("tls-ca");
-    for (path, word) in
-        [(dir.0.join("missing.pem"), "cannot be read"), (dir.file("text.pem", "hello"), "holds no certificate")]
-    {
+    for (path, word) in [
+        (dir.0.join("missing.pem"), "cannot be read"),
+        (dir.file("text.pem", "hello"), "holds no certificate"),
+    ] {
         let mut config = config("https://localhost/");
         config.tls.ca = Some(path.clone());
         let err = Shared::new(&config).unwrap_err().to_string();
-        assert!(err.contains(word) && err.contains(&*path.to_string_lossy()), "{err}");
+        assert!(
+            err.contains(word) && err.contains(&*path.to_string_lossy()),
+            "{err}"
+        );
         // Nobody reads it for a plain URL.
         config.url = "http://localhost/".into();
         Shared::new(&config).unwrap();

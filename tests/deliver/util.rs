@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dirpost::config;
-use dirpost::flow::reply::{Answer, Failure, Reply};
-use dirpost::shell::deliver::{Body, Client, Letter, Outcome, Shared};
+use dirpost::flow::endpoint::reply::{Answer, Failure, Reply};
+use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 /// Long enough for any machine, short enough to end a hung test.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -45,8 +45,14 @@ pub fn client(send: &config::Send) -> Client {
     Client::new(send, &Shared::new(send).unwrap()).unwrap()
 }
 
-pub fn letter(path: &str, size: u64) -> Letter<'_> {
-    Letter { path: path.as_bytes(), size, mtime_ns: 0, key: "the-key", sha256: None }
+pub fn letter(path: &str, size: u64) -> FileMeta<'_> {
+    FileMeta {
+        path: path.as_bytes(),
+        size,
+        mtime_ns: 0,
+        key: "the-key",
+        sha256: None,
+    }
 }
 
 /// A file in memory, or one that breaks at a point.
@@ -106,7 +112,10 @@ impl Peer {
     pub fn new(stream: TcpStream) -> Peer {
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_write_timeout(Some(LONG)).unwrap();
-        Peer { stream, early: Vec::new() }
+        Peer {
+            stream,
+            early: Vec::new(),
+        }
     }
 
     /// The head of a request; `None` at the end of the connection.
@@ -127,7 +136,10 @@ impl Peer {
     pub fn body(&mut self, len: usize) -> Vec<u8> {
         let early = self.early.len().min(len);
         let mut body: Vec<u8> = self.early.drain(..early).collect();
-        (&self.stream).take((len - early) as u64).read_to_end(&mut body).unwrap();
+        (&self.stream)
+            .take((len - early) as u64)
+            .read_to_end(&mut body)
+            .unwrap();
         body
     }
 
@@ -181,7 +193,9 @@ pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A server that runs `script` in a thread of its own.
-pub fn serve<T: Send + 'static>(script: impl FnOnce(TcpListener) -> T + Send + 'static) -> (String, JoinHandle<T>) {
+pub fn serve<T: Send + 'static>(
+    script: impl FnOnce(TcpListener) -> T + Send + 'static,
+) -> (String, JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     (url, thread::spawn(move || script(listener)))

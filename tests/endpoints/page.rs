@@ -7,11 +7,18 @@ use dirpost::config::parse;
 const PAGE: &str = include_str!("../../docs/endpoints.md");
 
 /// What runs each section that says "Tested": a change here is a change there.
-const TESTED: [&str; 3] = ["nginx, WebDAV PUT", "Apache, WebDAV PUT", "Orthanc, `/instances`"];
+const TESTED: [&str; 3] = [
+    "nginx, WebDAV PUT",
+    "Apache, WebDAV PUT",
+    "Orthanc, `/instances`",
+];
 
 /// The title and the text of each section.
 fn sections() -> Vec<(&'static str, &'static str)> {
-    PAGE.split("\n## ").skip(1).map(|section| section.split_once('\n').expect("a title")).collect()
+    PAGE.split("\n## ")
+        .skip(1)
+        .map(|section| section.split_once('\n').expect("a title"))
+        .collect()
 }
 
 fn block(section: &str) -> &str {
@@ -24,7 +31,10 @@ fn block(section: &str) -> &str {
 /// The block of a section with a test's names in place of those on the page, and short times.
 pub fn config_of(title: &str, names: &[(&str, &str)]) -> String {
     assert!(TESTED.contains(&title));
-    let (_, section) = sections().into_iter().find(|(name, _)| *name == title).expect("its section");
+    let (_, section) = sections()
+        .into_iter()
+        .find(|(name, _)| *name == title)
+        .expect("its section");
     let mut text = block(section).to_string();
     for (name, instead) in names {
         assert!(text.contains(name), "`{name}` is not in the block");
@@ -38,7 +48,9 @@ pub fn config_of(title: &str, names: &[(&str, &str)]) -> String {
 fn every_configuration_on_the_page_is_valid_and_says_whether_it_was_tried() {
     let env = |name: &str| {
         Some(match name {
-            "PRESIGNED_PUT_URL" => "https://s3.example.org/bucket/report.csv?X-Amz-Signature=0a%2F1".to_string(),
+            "PRESIGNED_PUT_URL" => {
+                "https://s3.example.org/bucket/report.csv?X-Amz-Signature=0a%2F1".to_string()
+            }
             _ => "sig=0a%2F1".to_string(),
         })
     };
@@ -49,7 +61,10 @@ fn every_configuration_on_the_page_is_valid_and_says_whether_it_was_tried() {
             panic!("{title}: {err}");
         }
         let tested = section.trim_start().starts_with("Tested");
-        assert!(tested || section.trim_start().starts_with("Not tried"), "{title} does not say");
+        assert!(
+            tested || section.trim_start().starts_with("Not tried"),
+            "{title} does not say"
+        );
         assert_eq!(tested, TESTED.contains(&title), "{title}");
     }
 }

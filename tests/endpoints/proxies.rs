@@ -6,10 +6,12 @@ use crate::util::{Daemon, Dir, check, config};
 
 /// Both kinds of URL through the proxy.
 fn goes_through(nginx: &Nginx, proxy: &str) {
-    for (number, url) in
-        [format!("http://localhost:{}/a/{{path}}", nginx.plain), format!("https://localhost:{}/b/{{path}}", nginx.tls)]
-            .iter()
-            .enumerate()
+    for (number, url) in [
+        format!("http://localhost:{}/a/{{path}}", nginx.plain),
+        format!("https://localhost:{}/b/{{path}}", nginx.tls),
+    ]
+    .iter()
+    .enumerate()
     {
         let dir = Dir::new();
         let sources = drop_files(&dir, 10 + number as u64);
@@ -17,16 +19,28 @@ fn goes_through(nginx: &Nginx, proxy: &str) {
             "send.method = \"PUT\"\nsend.proxy = \"{proxy}\"\nsend.tls.ca = '{}'\nsend.response_timeout = \"20s\"",
             nginx.path("ca.pem")
         );
-        delivers(&config(dir.path(), url, &extra), &dir, &sources, &nginx.place, ["www/a", "www/b"][number]);
+        delivers(
+            &config(dir.path(), url, &extra),
+            &dir,
+            &sources,
+            &nginx.place,
+            ["www/a", "www/b"][number],
+        );
     }
 }
 
 /// Without the password nothing is sent, and `check` says who wants one.
 fn is_asked_for_a_password(nginx: &Nginx, proxy: &str) {
-    for url in [format!("http://localhost:{}/c/x", nginx.plain), format!("https://localhost:{}/c/x", nginx.tls)] {
+    for url in [
+        format!("http://localhost:{}/c/x", nginx.plain),
+        format!("https://localhost:{}/c/x", nginx.tls),
+    ] {
         let dir = Dir::new();
         dir.write("a", "a");
-        let extra = format!("send.proxy = \"{proxy}\"\nsend.tls.ca = '{}'", nginx.path("ca.pem"));
+        let extra = format!(
+            "send.proxy = \"{proxy}\"\nsend.tls.ca = '{}'",
+            nginx.path("ca.pem")
+        );
         let text = config(dir.path(), &url, &extra);
         let daemon = Daemon::start(&text);
         daemon.wait_log("nothing is lost");
@@ -47,13 +61,24 @@ fn tinyproxy_forwards_and_tunnels() {
         log.display()
     );
     let conf = place.write("tinyproxy.conf", text);
-    let Some(_proxy) = Service::start(&place, "tinyproxy", &["-d", "-c", conf.to_str().unwrap()], port) else {
+    let Some(_proxy) = Service::start(
+        &place,
+        "tinyproxy",
+        &["-d", "-c", conf.to_str().unwrap()],
+        port,
+    ) else {
         return;
     };
     goes_through(&nginx, &format!("http://me:s3cret@127.0.0.1:{port}"));
     let log = place.text("log");
-    assert!(log.contains(&format!("CONNECT localhost:{}", nginx.tls)), "{log}");
-    assert!(log.contains(&format!("PUT http://localhost:{}/a/", nginx.plain)), "{log}");
+    assert!(
+        log.contains(&format!("CONNECT localhost:{}", nginx.tls)),
+        "{log}"
+    );
+    assert!(
+        log.contains(&format!("PUT http://localhost:{}/a/", nginx.plain)),
+        "{log}"
+    );
     is_asked_for_a_password(&nginx, &format!("http://127.0.0.1:{port}"));
 }
 
@@ -76,11 +101,19 @@ fn squid_forwards_and_tunnels() {
     // Its own name, so that it shares no memory segments with another one.
     let name = format!("dp{port}");
     let args = ["-N", "-n", &name, "-f", conf.to_str().unwrap()];
-    let Some(_proxy) = Service::start(&place, "squid", &args, port) else { return };
+    let Some(_proxy) = Service::start(&place, "squid", &args, port) else {
+        return;
+    };
     goes_through(&nginx, &format!("http://127.0.0.1:{port}"));
     let log = place.text("access.log");
-    assert!(log.contains(&format!("CONNECT localhost:{}", nginx.tls)), "{log}");
-    assert!(log.contains(&format!("PUT http://localhost:{}/a/", nginx.plain)), "{log}");
+    assert!(
+        log.contains(&format!("CONNECT localhost:{}", nginx.tls)),
+        "{log}"
+    );
+    assert!(
+        log.contains(&format!("PUT http://localhost:{}/a/", nginx.plain)),
+        "{log}"
+    );
 }
 
 #[test]
@@ -89,10 +122,16 @@ fn socks_with_a_password_carries_both() {
     let (place, port) = (Dir::new(), free_port());
     let number = port.to_string();
     let args = ["-i", "127.0.0.1", "-p", &number, "-u", "me", "-P", "s3cret"];
-    let Some(proxy) = Service::start(&place, "microsocks", &args, port) else { return };
+    let Some(proxy) = Service::start(&place, "microsocks", &args, port) else {
+        return;
+    };
     goes_through(&nginx, &format!("socks5://me:s3cret@127.0.0.1:{port}"));
     for port in [nginx.plain, nginx.tls] {
-        assert!(proxy.said().contains(&format!(":{port}")), "{}", proxy.said());
+        assert!(
+            proxy.said().contains(&format!(":{port}")),
+            "{}",
+            proxy.said()
+        );
     }
     is_asked_for_a_password(&nginx, &format!("socks5://127.0.0.1:{port}"));
 }

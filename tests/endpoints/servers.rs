@@ -8,7 +8,14 @@ use crate::util::{BOUND, Daemon, Dir, Rng, check, config, wait_until};
 pub fn drop_files(dir: &Dir, seed: u64) -> Vec<(String, Vec<u8>)> {
     let mut rng = Rng::new(seed);
     let sizes = [1, 700, 70_000, 1 << 20, (1 << 20) + 1, 9_000_000];
-    let names = ["one.csv", "two words.txt", "ü ☃.json", "100%.bin", "q?a=b&c#d;.xml", "large.dat"];
+    let names = [
+        "one.csv",
+        "two words.txt",
+        "ü ☃.json",
+        "100%.bin",
+        "q?a=b&c#d;.xml",
+        "large.dat",
+    ];
     names
         .iter()
         .zip(sizes)
@@ -25,7 +32,10 @@ pub fn delivers(config: &str, dir: &Dir, sources: &[(String, Vec<u8>)], place: &
     let _daemon = Daemon::start(config);
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     for (name, bytes) in sources {
-        assert!(place.read(format!("{folder}/{name}")) == *bytes, "{name} differs");
+        assert!(
+            place.read(format!("{folder}/{name}")) == *bytes,
+            "{name} differs"
+        );
     }
 }
 
@@ -35,8 +45,17 @@ fn nginx_takes_files_over_tls_from_an_authority_of_its_own() {
     let dir = Dir::new();
     let sources = drop_files(&dir, 1);
     let url = format!("https://localhost:{}/in/{{path}}", nginx.tls);
-    let extra = format!("send.method = \"PUT\"\nsend.tls.ca = '{}'", nginx.path("ca.pem"));
-    delivers(&config(dir.path(), &url, &extra), &dir, &sources, &nginx.place, "www/in");
+    let extra = format!(
+        "send.method = \"PUT\"\nsend.tls.ca = '{}'",
+        nginx.path("ca.pem")
+    );
+    delivers(
+        &config(dir.path(), &url, &extra),
+        &dir,
+        &sources,
+        &nginx.place,
+        "www/in",
+    );
 }
 
 #[test]
@@ -45,10 +64,17 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
     let dir = Dir::new();
     let sources = drop_files(&dir, 2);
     let url = format!("https://localhost:{}/in/{{path}}", nginx.strict);
-    let ca = format!("send.method = \"PUT\"\nsend.tls.ca = '{}'\n", nginx.path("ca.pem"));
+    let ca = format!(
+        "send.method = \"PUT\"\nsend.tls.ca = '{}'\n",
+        nginx.path("ca.pem")
+    );
     {
         // nginx answers 400 to everybody without one: the brake holds after two.
-        let daemon = Daemon::start(&config(dir.path(), &url, &format!("{ca}send.brake = 2\nsend.workers = 1")));
+        let daemon = Daemon::start(&config(
+            dir.path(),
+            &url,
+            &format!("{ca}send.brake = 2\nsend.workers = 1"),
+        ));
         daemon.wait_log("rejected");
         wait_until("the brake", BOUND, || dir.dead().len() >= 2);
         std::thread::sleep(std::time::Duration::from_secs(1));
@@ -56,7 +82,11 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         assert!(dir.done().is_empty());
     }
     for name in dir.dead() {
-        std::fs::rename(dir.join(format!(".dirpost/dead-letter/{name}")), dir.join(&name)).unwrap();
+        std::fs::rename(
+            dir.join(format!(".dirpost/dead-letter/{name}")),
+            dir.join(&name),
+        )
+        .unwrap();
     }
     let names = [
         ("/srv/outbox", dir.path().to_str().unwrap()),
@@ -65,7 +95,13 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         ("/etc/dirpost/client.pem", &nginx.path("me.pem")),
         ("/etc/dirpost/client.key", &nginx.path("me.key")),
     ];
-    delivers(&config_of("nginx, WebDAV PUT", &names), &dir, &sources, &nginx.place, "www/in");
+    delivers(
+        &config_of("nginx, WebDAV PUT", &names),
+        &dir,
+        &sources,
+        &nginx.place,
+        "www/in",
+    );
 }
 
 #[test]
@@ -75,17 +111,44 @@ fn check_tells_of_certificates_and_ports_in_one_sentence() {
     let ca = format!("send.tls.ca = '{}'", nginx.path("ca.pem"));
     let (tls, strict, plain, closed) = (nginx.tls, nginx.strict, nginx.plain, free_port());
     let cases = [
-        (format!("https://localhost:{tls}/"), "", "from an authority that is not trusted here"),
-        (format!("https://127.0.0.1:{tls}/"), &ca, "is for localhost, not for 127.0.0.1"),
-        (format!("https://localhost:{plain}/"), &ca, "does not speak TLS on this port"),
-        (format!("https://localhost:{strict}/"), &ca, "wants a client certificate"),
-        (format!("http://localhost:{tls}/"), "", "speaks TLS on this port"),
-        (format!("http://localhost:{closed}/"), "", "refuses connections"),
+        (
+            format!("https://localhost:{tls}/"),
+            "",
+            "from an authority that is not trusted here",
+        ),
+        (
+            format!("https://127.0.0.1:{tls}/"),
+            &ca,
+            "is for localhost, not for 127.0.0.1",
+        ),
+        (
+            format!("https://localhost:{plain}/"),
+            &ca,
+            "does not speak TLS on this port",
+        ),
+        (
+            format!("https://localhost:{strict}/"),
+            &ca,
+            "wants a client certificate",
+        ),
+        (
+            format!("http://localhost:{tls}/"),
+            "",
+            "speaks TLS on this port",
+        ),
+        (
+            format!("http://localhost:{closed}/"),
+            "",
+            "refuses connections",
+        ),
         ("http://nowhere.invalid/".into(), "", "does not resolve"),
     ];
     for (url, extra, sentence) in cases {
         let wrong = check(&config(dir.path(), &url, extra), &[]);
-        assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{url}: wanted `{sentence}`: {wrong:?}");
+        assert!(
+            wrong.len() == 1 && wrong[0].contains(sentence),
+            "{url}: wanted `{sentence}`: {wrong:?}"
+        );
         println!("{}", wrong[0]);
     }
     let url = format!("https://localhost:{tls}/");
@@ -101,8 +164,14 @@ fn an_authority_that_the_system_trusts_is_trusted_and_not_with_the_bundled_roots
     let store = nginx.path("ca.pem");
     let env = [("SSL_CERT_FILE", &*store)];
     assert_eq!(check(&config(dir.path(), &url, ""), &env), [""; 0]);
-    let wrong = check(&config(dir.path(), &url, "send.tls.roots = \"bundled\""), &env);
-    assert!(wrong.len() == 1 && wrong[0].contains("not trusted here"), "{wrong:?}");
+    let wrong = check(
+        &config(dir.path(), &url, "send.tls.roots = \"bundled\""),
+        &env,
+    );
+    assert!(
+        wrong.len() == 1 && wrong[0].contains("not trusted here"),
+        "{wrong:?}"
+    );
 }
 
 /// Apache with mod_dav, where the user `plant` has the password `s3cret`.
@@ -116,7 +185,10 @@ impl Apache {
     fn start() -> Option<Apache> {
         let openssl = find("openssl")?;
         let (place, port) = (Dir::new(), free_port());
-        let hash = std::process::Command::new(openssl).args(["passwd", "-apr1", "s3cret"]).output().unwrap();
+        let hash = std::process::Command::new(openssl)
+            .args(["passwd", "-apr1", "s3cret"])
+            .output()
+            .unwrap();
         let hash = String::from_utf8(hash.stdout).unwrap();
         place.write("users", format!("plant:{hash}"));
         place.mkdir("www/dav");
@@ -124,17 +196,30 @@ impl Apache {
         // Apache as root serves as somebody else, who must be able to write.
         for name in ["", "www", "www/dav", "locks"] {
             use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(place.join(name), std::fs::Permissions::from_mode(0o777)).unwrap();
+            std::fs::set_permissions(place.join(name), std::fs::Permissions::from_mode(0o777))
+                .unwrap();
         }
-        let user = if is_root() { "User www-data\nGroup www-data" } else { "" };
+        let user = if is_root() {
+            "User www-data\nGroup www-data"
+        } else {
+            ""
+        };
         let root = place.path().display();
         let modules = "/usr/lib/apache2/modules";
         let mut text = format!(
             "ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {root}/pid\n\
              ErrorLog {root}/error.log\nDefaultRuntimeDir {root}\nMutex file:{root} default\n"
         );
-        for name in ["mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "dav", "dav_fs"]
-        {
+        for name in [
+            "mpm_event",
+            "authn_core",
+            "authn_file",
+            "authz_core",
+            "authz_user",
+            "auth_basic",
+            "dav",
+            "dav_fs",
+        ] {
             text += &format!("LoadModule {name}_module {modules}/mod_{name}.so\n");
         }
         text += &format!(
@@ -143,20 +228,34 @@ impl Apache {
              Require valid-user\n</Directory>\n"
         );
         let conf = place.write("apache.conf", text);
-        let service = Service::start(&place, "apache2", &["-D", "FOREGROUND", "-f", conf.to_str().unwrap()], port)?;
-        Some(Apache { place, port, _service: service })
+        let service = Service::start(
+            &place,
+            "apache2",
+            &["-D", "FOREGROUND", "-f", conf.to_str().unwrap()],
+            port,
+        )?;
+        Some(Apache {
+            place,
+            port,
+            _service: service,
+        })
     }
 }
 
 #[test]
 fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
-    let Some(apache) = Apache::start() else { return };
+    let Some(apache) = Apache::start() else {
+        return;
+    };
     let (dir, keys) = (Dir::new(), Dir::new());
     let sources = drop_files(&dir, 3);
     let password = keys.write("password", "wrong\n");
     let names = [
         ("/srv/outbox", dir.path().to_str().unwrap()),
-        ("https://files.example.org", &*format!("http://127.0.0.1:{}", apache.port)),
+        (
+            "https://files.example.org",
+            &*format!("http://127.0.0.1:{}", apache.port),
+        ),
         ("/etc/dirpost/password", password.to_str().unwrap()),
     ];
     let config = config_of("Apache, WebDAV PUT", &names);
@@ -168,7 +267,10 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     keys.write("password", "s3cret\n");
     wait_until("all filed", BOUND, || dir.done().len() == sources.len());
     for (name, bytes) in &sources {
-        assert!(apache.place.read(format!("www/dav/{name}")) == *bytes, "{name} differs");
+        assert!(
+            apache.place.read(format!("www/dav/{name}")) == *bytes,
+            "{name} differs"
+        );
     }
     assert!(!daemon.has_logged("s3cret"));
     // A collection that does not exist is a 409 in WebDAV: later, not never.
@@ -178,7 +280,9 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     let made = apache.place.mkdir("www/dav/missing");
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o777)).unwrap();
-    wait_until("the late one", BOUND, || dir.done().len() == sources.len() + 1);
+    wait_until("the late one", BOUND, || {
+        dir.done().len() == sources.len() + 1
+    });
     assert_eq!(apache.place.text("www/dav/missing/late.csv"), "late");
     assert_eq!(check(&config, &[]), [""; 0]);
 }
@@ -232,7 +336,9 @@ fn orthanc_takes_images_and_refuses_what_is_none() {
         "RemoteAccessAllowed": false, "RegisteredUsers": { "plant": "s3cret" },
     });
     let conf = place.write("orthanc.json", text.to_string());
-    let Some(_orthanc) = Service::start(&place, "Orthanc", &[conf.to_str().unwrap()], port) else { return };
+    let Some(_orthanc) = Service::start(&place, "Orthanc", &[conf.to_str().unwrap()], port) else {
+        return;
+    };
     for number in 1..=20 {
         dir.write(format!("{number}.dcm"), dicom(number));
     }
@@ -247,8 +353,15 @@ fn orthanc_takes_images_and_refuses_what_is_none() {
     assert_eq!(check(&config, &[]), [""; 0]);
     let daemon = Daemon::start(&config);
     wait_until("all filed", BOUND, || dir.waiting().is_empty());
-    assert_eq!((dir.done().len(), dir.dead()), (20, vec!["none.dcm".to_string()]));
-    assert!(dir.reason("none.dcm").to_string().contains("Bad file format"));
+    assert_eq!(
+        (dir.done().len(), dir.dead()),
+        (20, vec!["none.dcm".to_string()])
+    );
+    assert!(
+        dir.reason("none.dcm")
+            .to_string()
+            .contains("Bad file format")
+    );
     // Orthanc closes idle connections after one second: no failure.
     for number in 21..=23 {
         std::thread::sleep(std::time::Duration::from_millis(900));

@@ -31,7 +31,11 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 pub struct Service {
@@ -83,10 +87,20 @@ pub fn certificates(dir: &Dir, names: &[&str]) -> Option<()> {
     let openssl = find("openssl")?;
     const NEW: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30";
     let run = |args: String| {
-        let out = Command::new(&openssl).args(args.split_whitespace()).current_dir(dir.path()).output().unwrap();
-        assert!(out.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&out.stderr));
+        let out = Command::new(&openssl)
+            .args(args.split_whitespace())
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "openssl {args}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     };
-    run(format!("req -x509 {NEW} -keyout ca.key -out ca.pem -subj /CN=Plant-CA"));
+    run(format!(
+        "req -x509 {NEW} -keyout ca.key -out ca.pem -subj /CN=Plant-CA"
+    ));
     for name in names {
         run(format!(
             "req -x509 {NEW} -CA ca.pem -CAkey ca.key -keyout {name}.key -out {name}.pem -subj /CN={name} \
@@ -122,7 +136,8 @@ impl Nginx {
         let root = place.path().display();
         // As root nginx drops to another user, who may not write here.
         let user = if is_root() { "user root;" } else { "" };
-        let put = format!("root {root}/www; location / {{ dav_methods PUT; create_full_put_path on; }}");
+        let put =
+            format!("root {root}/www; location / {{ dav_methods PUT; create_full_put_path on; }}");
         let secure = "ssl_certificate localhost.pem; ssl_certificate_key localhost.key;";
         let text = format!(
             "{user} daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;
@@ -141,8 +156,19 @@ impl Nginx {
         );
         let conf = place.write("nginx.conf", text);
         let prefix = place.path().to_str().unwrap().to_string();
-        let service = Service::start(&place, "nginx", &["-c", conf.to_str().unwrap(), "-p", &prefix], strict)?;
-        Some(Nginx { place, plain, tls, strict, _service: service })
+        let service = Service::start(
+            &place,
+            "nginx",
+            &["-c", conf.to_str().unwrap(), "-p", &prefix],
+            strict,
+        )?;
+        Some(Nginx {
+            place,
+            plain,
+            tls,
+            strict,
+            _service: service,
+        })
     }
 
     pub fn path(&self, name: &str) -> String {

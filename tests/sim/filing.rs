@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use dirpost::flow::file::Look;
-use dirpost::flow::job::{Destination, Filed, Filing, Input};
-use dirpost::flow::record::Moving;
-use dirpost::flow::record::{Event as JournalEvent, Record};
+use dirpost::flow::journal::Moving;
+use dirpost::flow::journal::{Event as JournalEvent, Record};
+use dirpost::flow::messages::{Destination, Filed, Filing, Input};
 
 use crate::world::{Event, Move, Moved, Node, Target, World};
 
@@ -32,9 +32,17 @@ impl World {
         let to = match self.target {
             Target::Same => self.free(&job),
             Target::Other => format!("staging/{}", self.rng.draw()),
-            Target::OtherFromPlace => return self.plan_copy(job.clone(), format!("watched/{}", job.path)),
+            Target::OtherFromPlace => {
+                return self.plan_copy(job.clone(), format!("watched/{}", job.path));
+            }
         };
-        self.write_moving(&job, &Moving { to: to.clone(), from: None });
+        self.write_moving(
+            &job,
+            &Moving {
+                to: to.clone(),
+                from: None,
+            },
+        );
         self.soon(50, Event::FileRename(job, to));
     }
 
@@ -47,13 +55,18 @@ impl World {
         match (there, left) {
             (None, None) => self.plan(job),
             (None, Some(_)) => self.soon(50, Event::FileCopy(job, moving)),
-            (Some(there), Some(_)) if there.look.stamp != job.look.stamp => self.plan_copy(job, from),
+            (Some(there), Some(_)) if there.look.stamp != job.look.stamp => {
+                self.plan_copy(job, from)
+            }
             (Some(_), _) => self.soon(50, Event::FileRemove(job, moving)),
         }
     }
 
     fn plan_copy(&mut self, job: Filing, from: String) {
-        let moving = Moving { to: self.free(&job), from: Some(from) };
+        let moving = Moving {
+            to: self.free(&job),
+            from: Some(from),
+        };
         self.write_moving(&job, &moving);
         self.soon(50, Event::FileCopy(job, moving));
     }
@@ -93,14 +106,20 @@ impl World {
                 node.look.ctime = self.wall();
                 let old = self.area(&to).insert(to.clone(), node);
                 assert!(old.is_none(), "{to} was replaced");
-                self.moves.push(Move { from: format!("watched/{}", job.path), to: Moved::To(to.clone()) });
+                self.moves.push(Move {
+                    from: format!("watched/{}", job.path),
+                    to: Moved::To(to.clone()),
+                });
                 self.soon(50, Event::FileLook(job, to));
             }
         }
     }
 
     fn file_failed(&mut self, job: Filing, why: &str, moved: Option<Moving>) {
-        let filed = Filed::Failed { why: why.into(), moved };
+        let filed = Filed::Failed {
+            why: why.into(),
+            moved,
+        };
         self.soon(20, Event::FileDone(job, filed));
     }
 
@@ -152,7 +171,12 @@ impl World {
             return self.soon(20, Event::FileDone(job, filed));
         }
         self.copies += 1;
-        let look = Look { ctime: self.wall(), ino: 9_000_000 + self.copies, dev: 2, ..node.look };
+        let look = Look {
+            ctime: self.wall(),
+            ino: 9_000_000 + self.copies,
+            dev: 2,
+            ..node.look
+        };
         self.drafts.insert(from, Node { look, ..node });
         // A large file takes its time.
         self.soon(2_000, Event::FileName(job, moving));
@@ -178,9 +202,14 @@ impl World {
             Some(node) if !is_what_was_sent(&node, &job.look) => self.put_back(&job, from),
             _ => {
                 if let Some(node) = self.area(from).remove(place(from)) {
-                    self.moves.push(Move { from: from.clone(), to: Moved::Gone(node) });
+                    self.moves.push(Move {
+                        from: from.clone(),
+                        to: Moved::Gone(node),
+                    });
                 }
-                Filed::Away { to: Some(moving.to) }
+                Filed::Away {
+                    to: Some(moving.to),
+                }
             }
         };
         self.soon(20, Event::FileDone(job, filed));
@@ -203,5 +232,9 @@ pub fn place(entry: &str) -> &str {
 
 /// After a restart the inode is not known.
 fn is_what_was_sent(node: &Node, sent: &Look) -> bool {
-    if sent.ino == 0 { node.look.stamp == sent.stamp } else { node.look.same_but_moved(sent) }
+    if sent.ino == 0 {
+        node.look.stamp == sent.stamp
+    } else {
+        node.look.same_but_moved(sent)
+    }
 }

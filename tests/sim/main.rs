@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dirpost::config::{Action, Empty, Settle, Statuses};
-use dirpost::flow::backoff::Backoff;
-use dirpost::flow::classify;
-use dirpost::flow::engine::{Ending, Engine, Past, Policy};
-use dirpost::flow::job::{Effect, Input};
+use dirpost::flow::endpoint::backoff::Backoff;
+use dirpost::flow::endpoint::classify;
+use dirpost::flow::engine::{Ending, Engine, Handover, Policy};
+use dirpost::flow::messages::{Effect, Input};
 use dirpost::flow::rng::Rng;
 
 use world::{Event, Mood, Step, World, Writer};
@@ -46,9 +46,16 @@ fn policy(world: &World, in_order: bool) -> Policy {
             reject: Statuses(vec![(400, 400), (422, 422)]),
             accept_content_type: None,
         },
-        backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
+        backoff: Backoff {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        },
         give_up_after: None,
-        action: if world.keep { Action::Keep } else { Action::Move },
+        action: if world.keep {
+            Action::Keep
+        } else {
+            Action::Move
+        },
         remember: Duration::from_secs(86_400),
         key_scope: "sim".into(),
         ending: Ending::Never,
@@ -67,17 +74,32 @@ fn plan(world: &mut World, crashes: bool) {
         }
         let steps = steps(&mut world.rng, world.keep);
         let start = world.rng.below(FAULTS as u64 / 2);
-        world.writers.push(Writer { name, steps, version: 0 });
+        world.writers.push(Writer {
+            name,
+            steps,
+            version: 0,
+        });
         world.at(start, Event::Write(number));
     }
     // A good file at the end: only an acceptance releases the brake.
-    world.writers.push(Writer { name: "last".into(), steps: vec![(0, Step::Replace)], version: 0 });
+    world.writers.push(Writer {
+        name: "last".into(),
+        steps: vec![(0, Step::Replace)],
+        version: 0,
+    });
     world.at(FAULTS as u64 + 5_000, Event::Write(files));
     let mut at = 0;
     while at < FAULTS {
         at += 1 + world.rng.below(30_000) as i64;
-        let moods =
-            [Mood::Well, Mood::Well, Mood::Unreachable, Mood::Busy, Mood::Unauthorized, Mood::RejectsAll, Mood::Resets];
+        let moods = [
+            Mood::Well,
+            Mood::Well,
+            Mood::Unreachable,
+            Mood::Busy,
+            Mood::Unauthorized,
+            Mood::RejectsAll,
+            Mood::Resets,
+        ];
         let mood = moods[world.rng.below(moods.len() as u64) as usize];
         world.at(at.min(FAULTS) as u64, Event::Mood(mood));
     }
@@ -92,14 +114,25 @@ fn plan(world: &mut World, crashes: bool) {
 fn steps(rng: &mut Rng, keep: bool) -> Vec<(i64, Step)> {
     let mut steps = Vec::new();
     for round in 0..1 + rng.below(3) {
-        let pause = if round == 0 { 0 } else { rng.below(20_000) as i64 };
+        let pause = if round == 0 {
+            0
+        } else {
+            rng.below(20_000) as i64
+        };
         match rng.below(5) {
             0 => steps.push((pause, Step::Replace)),
             1 if round > 0 => {
                 steps.push((pause, Step::Delete));
             }
             kind => {
-                steps.push((pause, if kind == 2 { Step::Rewrite } else { Step::Append }));
+                steps.push((
+                    pause,
+                    if kind == 2 {
+                        Step::Rewrite
+                    } else {
+                        Step::Append
+                    },
+                ));
                 for _ in 0..rng.below(6) {
                     steps.push((1 + rng.below(900) as i64, Step::Append));
                 }
@@ -158,7 +191,11 @@ impl Run {
         let effects = self.engine.on(now, input);
         self.perform(effects);
         let most = if self.in_order { 1 } else { WORKERS };
-        assert!(self.world.in_flight <= most, "{} files are on their way", self.world.in_flight);
+        assert!(
+            self.world.in_flight <= most,
+            "{} files are on their way",
+            self.world.in_flight
+        );
     }
 
     fn step(&mut self, event: Event) {
@@ -222,9 +259,17 @@ impl Run {
             self.world.memory = self.engine.past(now).memory;
         }
         let replay = self.world.crash();
-        self.engine = Engine::new(policy(&self.world, self.in_order), self.seed ^ now.mono.0 as u64, now);
+        self.engine = Engine::new(
+            policy(&self.world, self.in_order),
+            self.seed ^ now.mono.0 as u64,
+            now,
+        );
         // The clock of the simulation goes on over the crash, and so do the moments in it.
-        let past = Past { live: replay.live, memory: self.world.memory.clone(), ..Past::default() };
+        let past = Handover {
+            live: replay.live,
+            memory: self.world.memory.clone(),
+            ..Handover::default()
+        };
         let effects = self.engine.resume(past, now);
         self.perform(effects);
         self.tell(Input::Tick);
@@ -251,22 +296,36 @@ impl Run {
                     self.world.time = wake;
                     self.tell(Input::Tick);
                     let next = self.engine.wake_at();
-                    assert!(next.is_none_or(|at| at.0 > wake), "it would spin: {next:?} after {wake}");
+                    assert!(
+                        next.is_none_or(|at| at.0 > wake),
+                        "it would spin: {next:?} after {wake}"
+                    );
                 }
                 (Some(_), None) => unreachable!("covered by the first arm"),
                 (None, None) => panic!("nothing will ever happen again"),
             }
             self.nothing_is_nowhere();
         }
-        panic!("not all is delivered an hour after the faults: {:?}", self.world.watched);
+        panic!(
+            "not all is delivered an hour after the faults: {:?}",
+            self.world.watched
+        );
     }
 
     /// All is delivered or condemned but for the file that alone gets 404.
     fn is_over(&self) -> bool {
-        self.world.writers.iter().all(|writer| writer.steps.is_empty())
+        self.world
+            .writers
+            .iter()
+            .all(|writer| writer.steps.is_empty())
             && self.world.watched.iter().all(|(name, node)| {
                 self.world.lonely_404.contains(name)
-                    || self.world.keep && self.world.accepted.iter().any(|(version, _)| *version == node.version)
+                    || self.world.keep
+                        && self
+                            .world
+                            .accepted
+                            .iter()
+                            .any(|(version, _)| *version == node.version)
             })
             && self.world.in_flight == 0
             && self.world.staging.is_empty()
@@ -276,12 +335,21 @@ impl Run {
     /// What a writer completed and did not take back lies somewhere.
     fn nothing_is_nowhere(&self) {
         let world = &self.world;
-        let there: BTreeSet<u64> = [&world.watched, &world.hidden, &world.done, &world.dead, &world.staging]
-            .into_iter()
-            .flat_map(|area| area.values().map(|node| node.version))
-            .collect();
+        let there: BTreeSet<u64> = [
+            &world.watched,
+            &world.hidden,
+            &world.done,
+            &world.dead,
+            &world.staging,
+        ]
+        .into_iter()
+        .flat_map(|area| area.values().map(|node| node.version))
+        .collect();
         for version in &world.left {
-            assert!(there.contains(version) || world.withdrawn.contains(version), "version {version} is nowhere");
+            assert!(
+                there.contains(version) || world.withdrawn.contains(version),
+                "version {version} is nowhere"
+            );
         }
     }
 
@@ -302,9 +370,15 @@ impl Run {
         for (version, key) in &world.accepted {
             keys.entry(*version).or_default().insert(key);
         }
-        assert!(keys.values().all(|keys| keys.len() == 1), "a version was sent under two keys");
+        assert!(
+            keys.values().all(|keys| keys.len() == 1),
+            "a version was sent under two keys"
+        );
         for (name, node) in &world.done {
-            assert!(times.contains_key(&node.version), "{name} is in done and was never accepted");
+            assert!(
+                times.contains_key(&node.version),
+                "{name} is in done and was never accepted"
+            );
         }
         self.each_lies_in_one_place(&times);
         let runs = 1 + world.crashes + world.accepted.len();
@@ -326,10 +400,19 @@ impl Run {
         }
         for (version, names) in &places {
             // What goes while it is condemned, and comes back, is a new drop.
-            assert!(names.len() == 1 || world.keep, "version {version} lies in {names:?}");
+            assert!(
+                names.len() == 1 || world.keep,
+                "version {version} lies in {names:?}"
+            );
         }
-        for version in accepted.keys().filter(|version| !world.withdrawn.contains(version)) {
-            assert!(places.contains_key(version), "version {version} was accepted and lies nowhere");
+        for version in accepted
+            .keys()
+            .filter(|version| !world.withdrawn.contains(version))
+        {
+            assert!(
+                places.contains_key(version),
+                "version {version} was accepted and lies nowhere"
+            );
         }
     }
 
@@ -345,7 +428,12 @@ impl Run {
                 // A crash begins the backoff anew.
                 let starts = 1 + self.world.crashes;
                 let bound = starts * (WORKERS + 12) + (last - first) as usize / 1_000;
-                assert!(run.len() <= bound, "{} attempts in an outage of {} ms", run.len(), last - first);
+                assert!(
+                    run.len() <= bound,
+                    "{} attempts in an outage of {} ms",
+                    run.len(),
+                    last - first
+                );
             }
             run.clear();
         }
@@ -360,9 +448,15 @@ fn simulate(seed: u64, crashes: bool, keep: bool, cut: Option<usize>) -> usize {
     plan(&mut world, crashes);
     // With `send.in_order` a file that the endpoint refuses for ever holds the line for ever,
     // once the brake spares it: that is what strict order means.
-    let in_order = world.rng.below(4) == 0 && world.lonely_404.is_empty() && world.poison.is_empty();
+    let in_order =
+        world.rng.below(4) == 0 && world.lonely_404.is_empty() && world.poison.is_empty();
     let engine = Engine::new(policy(&world, in_order), seed, world.now());
-    let mut run = Run { world, engine, in_order, seed };
+    let mut run = Run {
+        world,
+        engine,
+        in_order,
+        seed,
+    };
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         run.run();
         run.check();
@@ -421,5 +515,8 @@ fn nothing_is_lost_torn_or_repeated_at_whatever_byte_a_power_cut_breaks_the_jour
         journals += usize::from(tail > 0);
     }
     println!("{cuts} cuts of {journals} journals");
-    assert!(journals > 0 || std::env::var("DIRPOST_SIM_SEED").is_ok(), "nothing was cut");
+    assert!(
+        journals > 0 || std::env::var("DIRPOST_SIM_SEED").is_ok(),
+        "nothing was cut"
+    );
 }

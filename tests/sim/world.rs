@@ -8,13 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dirpost::flow::classify::Verdict;
+use dirpost::flow::endpoint::classify::Verdict;
+use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
 use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
-use dirpost::flow::job::{Content, Delivered, Delivery, Filed, Filing, Folder, Input, Miss};
+use dirpost::flow::journal::{Acceptance, Moving};
+use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::record::{Acceptance, Moving};
-use dirpost::flow::record::{Event as JournalEvent, Record, Replay};
-use dirpost::flow::reply::{Answer, Failure, FailureKind, Reply};
+use dirpost::flow::messages::{
+    Content, Delivered, Delivery, Filed, Filing, Input, ListedFolder, Miss,
+};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
@@ -176,7 +178,11 @@ const START: i64 = 1_800_000_000_000;
 impl World {
     pub fn new(seed: u64) -> World {
         let mut rng = Rng::new(seed);
-        let fs = if rng.below(2) == 0 { FsKind::Local } else { FsKind::Share };
+        let fs = if rng.below(2) == 0 {
+            FsKind::Local
+        } else {
+            FsKind::Share
+        };
         let target = match rng.below(4) {
             0 => Target::Other,
             1 => Target::OtherFromPlace,
@@ -224,7 +230,10 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        Now { mono: Mono(self.time), wall: self.wall() }
+        Now {
+            mono: Mono(self.time),
+            wall: self.wall(),
+        }
     }
 
     pub(super) fn wall(&self) -> Wall {
@@ -233,7 +242,8 @@ impl World {
 
     pub fn at(&mut self, delay: u64, event: Event) {
         self.order += 1;
-        self.events.insert((self.time + delay as i64, self.order), event);
+        self.events
+            .insert((self.time + delay as i64, self.order), event);
     }
 
     pub(super) fn soon(&mut self, most: u64, event: Event) {
@@ -250,7 +260,8 @@ impl World {
 
     pub fn write(&mut self, writer: usize) {
         let name = self.writers[writer].name.clone();
-        let Some((_, step)) = (!self.writers[writer].steps.is_empty()).then(|| self.writers[writer].steps.remove(0))
+        let Some((_, step)) =
+            (!self.writers[writer].steps.is_empty()).then(|| self.writers[writer].steps.remove(0))
         else {
             return;
         };
@@ -259,7 +270,10 @@ impl World {
         // A file that was moved while it was being written is written on through the handle
         // that its writer holds.
         let moved = self.moved_from_under(writer, step);
-        let old = moved.as_ref().map(|place| self.area(place)[place]).or_else(|| self.watched.get(&name).copied());
+        let old = moved
+            .as_ref()
+            .map(|place| self.area(place)[place])
+            .or_else(|| self.watched.get(&name).copied());
         match step {
             Step::Delete => {
                 if let Some(old) = self.watched.remove(&name) {
@@ -298,7 +312,9 @@ impl World {
                     self.withdrawn.insert(old.version);
                 }
                 let size = match step {
-                    Step::Append => old.map_or(0, |node| node.look.stamp.size) + 1 + self.rng.below(9),
+                    Step::Append => {
+                        old.map_or(0, |node| node.look.stamp.size) + 1 + self.rng.below(9)
+                    }
                     // Sometimes the very same size.
                     _ => old.map_or(5, |node| node.look.stamp.size) + self.rng.below(2),
                 };
@@ -310,14 +326,25 @@ impl World {
                     1 if step == Step::Replace => Wall(wall.0 + 86_400_000_000_000),
                     _ => wall,
                 };
-                let look =
-                    Look { stamp: Stamp { size, mtime }, ctime: wall, dev: 1, ino, blocks: size / 4, fs: self.fs };
+                let look = Look {
+                    stamp: Stamp { size, mtime },
+                    ctime: wall,
+                    dev: 1,
+                    ino,
+                    blocks: size / 4,
+                    fs: self.fs,
+                };
                 let complete = step == Step::Replace;
                 if complete {
                     self.left.insert(version);
                 }
                 self.writers[writer].version = version;
-                let node = Node { version, look, changed: self.time, complete };
+                let node = Node {
+                    version,
+                    look,
+                    changed: self.time,
+                    complete,
+                };
                 match moved {
                     Some(place) => self.area(&place).insert(place, node),
                     None => self.watched.insert(name.clone(), node),
@@ -352,27 +379,40 @@ impl World {
         let path = Rel::root();
         if self.faulty && self.rng.below(20) == 0 {
             let content = Err("EIO half-way".into());
-            return vec![Input::Listed(Folder { path, content }), Input::Scanned(Ok(()))];
+            return vec![
+                Input::Listed(ListedFolder { path, content }),
+                Input::Scanned(Ok(())),
+            ];
         }
         let mut content = Content::default();
         for (name, node) in &self.watched {
             content.files.push(name.as_bytes(), node.look.stamp);
             content.looks.push(node.look);
         }
-        vec![Input::Listed(Folder { path, content: Ok(content) }), Input::Scanned(Ok(()))]
+        vec![
+            Input::Listed(ListedFolder {
+                path,
+                content: Ok(content),
+            }),
+            Input::Scanned(Ok(())),
+        ]
     }
 
     // ---- deliver --------------------------------------------------------------------
 
     fn find(&self, path: &Rel) -> Option<Node> {
-        self.watched.get(std::str::from_utf8(path.as_bytes()).unwrap()).copied()
+        self.watched
+            .get(std::str::from_utf8(path.as_bytes()).unwrap())
+            .copied()
     }
 
     pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
         self.in_flight += 1;
         match self.find(&job.path) {
             None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
-            Some(node) if node.look != job.look => Some(self.back(job.file, Delivered::Changed(Some(node.look)))),
+            Some(node) if node.look != job.look => {
+                Some(self.back(job.file, Delivered::Changed(Some(node.look))))
+            }
             Some(node) => {
                 assert!(
                     self.time - node.changed >= self.settle,
@@ -380,11 +420,22 @@ impl World {
                     job.path,
                     self.time - node.changed
                 );
-                assert!(node.complete, "{} is sent before its writer is done", job.path);
+                assert!(
+                    node.complete,
+                    "{} is sent before its writer is done",
+                    job.path
+                );
                 self.attempts.push((self.time, self.mood));
                 if self.mood == Mood::Unreachable {
-                    let failure = Failure { kind: FailureKind::Connect, detail: "refused".into() };
-                    return Some(self.replied(&job, Verdict::Down { reached: false }, Reply::Failed(failure)));
+                    let failure = Failure {
+                        kind: FailureKind::Connect,
+                        detail: "refused".into(),
+                    };
+                    return Some(self.replied(
+                        &job,
+                        Verdict::Down { reached: false },
+                        Reply::Failed(failure),
+                    ));
                 }
                 let delay = 1 + self.rng.below(300);
                 self.at(delay, Event::SendEnd(job, node.version));
@@ -396,13 +447,24 @@ impl World {
     pub fn send_end(&mut self, job: Delivery, version: Version) -> Option<Input> {
         match self.find(&job.path) {
             Some(node) if node.look == job.look => {}
-            other => return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look)))),
+            other => {
+                return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look))));
+            }
         }
         let name = job.path.to_string();
-        let answer = |status| Reply::Answer(Answer { status, body_matches: true, ..Answer::default() });
+        let answer = |status| {
+            Reply::Answer(Answer {
+                status,
+                body_matches: true,
+                ..Answer::default()
+            })
+        };
         let (verdict, reply) = match self.mood {
             Mood::Unreachable | Mood::Resets => {
-                let failure = Failure { kind: FailureKind::Broken, detail: "reset".into() };
+                let failure = Failure {
+                    kind: FailureKind::Broken,
+                    detail: "reset".into(),
+                };
                 (Verdict::Down { reached: true }, Reply::Failed(failure))
             }
             Mood::Busy => (Verdict::Busy, answer(503)),
@@ -423,15 +485,31 @@ impl World {
 
     pub fn answered(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
         if verdict == Verdict::Accepted {
-            let acceptance = Acceptance { key: job.key.clone(), status: 200, marker: None };
-            self.write_down(&job.path, job.look.stamp, Record::accepted(&acceptance, self.keep));
+            let acceptance = Acceptance {
+                key: job.key.clone(),
+                status: 200,
+                marker: None,
+            };
+            self.write_down(
+                &job.path,
+                job.look.stamp,
+                Record::accepted(&acceptance, self.keep),
+            );
         }
         self.replied(job, verdict, reply)
     }
 
     fn replied(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
         let took = std::time::Duration::from_millis(1);
-        self.back(job.file, Delivered::Replied { verdict, reply, took, journaled: Ok(()) })
+        self.back(
+            job.file,
+            Delivered::Replied {
+                verdict,
+                reply,
+                took,
+                journaled: Ok(()),
+            },
+        )
     }
 
     fn back(&mut self, file: u64, delivered: Delivered) -> Input {
@@ -448,7 +526,11 @@ impl World {
     pub(super) fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
         let line = Record::line(path, stamp, self.wall(), event);
         self.journal.extend(line);
-        if !self.events.values().any(|event| matches!(event, Event::Sync)) {
+        if !self
+            .events
+            .values()
+            .any(|event| matches!(event, Event::Sync))
+        {
             self.at(500, Event::Sync);
         }
     }
@@ -466,7 +548,8 @@ impl World {
         self.crashes += 1;
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
-        self.events.retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
+        self.events
+            .retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
         let is_first = self.tail.is_none();
         self.tail.get_or_insert(self.journal.len() - self.synced);
         let cut = self.cut.filter(|_| is_first);
@@ -477,7 +560,9 @@ impl World {
             self.say(|| "crash".into());
         }
         let torn = self.rng.below(30) as usize;
-        self.journal.extend_from_slice(&b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)]);
+        self.journal.extend_from_slice(
+            &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
+        );
         let mut replay = Replay::default();
         replay.add(&self.journal);
         // As the next process does: a new file with what is live, all of it on the disk.
@@ -489,16 +574,26 @@ impl World {
 
     /// Any part of what was not synced may be there all the same, but in order.
     fn cut_power(&mut self, cut: Option<usize>) {
-        let drawn = self.rng.below((self.journal.len() - self.synced) as u64 + 1) as usize;
+        let drawn = self
+            .rng
+            .below((self.journal.len() - self.synced) as u64 + 1) as usize;
         let kept = self.synced + cut.unwrap_or(drawn);
         let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
-        let whole = self.journal.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let whole = self
+            .journal
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
-        self.lost_lines += format!("{half}{lost}").matches("\"event\":\"accepted\"").count();
+        self.lost_lines += format!("{half}{lost}")
+            .matches("\"event\":\"accepted\"")
+            .count();
         let mut moves = std::mem::take(&mut self.moves);
         let undone = self.rng.below(moves.len() as u64 + 1);
         for _ in 0..undone {
-            let Some(Move { from, to }) = moves.pop() else { break };
+            let Some(Move { from, to }) = moves.pop() else {
+                break;
+            };
             // Somebody made another file there: then the disk has got that far.
             if self.area(&from).contains_key(place(&from)) {
                 break;

@@ -27,7 +27,11 @@ pub fn config(dir: &Path, url: &str, extra: &str) -> String {
 
 /// One run of the program to its end.
 pub fn dirpost(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dirpost")).args(args).env_remove("RUST_LOG").output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("it starts")
 }
 
 /// `once`, with a configuration.
@@ -43,10 +47,18 @@ pub fn check(config: &str, env: &[(&str, &str)]) -> Vec<String> {
     let dir = Dir::new();
     let file = dir.write("dirpost.toml", config);
     let mut command = Command::new(env!("CARGO_BIN_EXE_dirpost"));
-    command.arg("check").arg("--config").arg(file).env_remove("RUST_LOG").envs(env.iter().copied());
+    command
+        .arg("check")
+        .arg("--config")
+        .arg(file)
+        .env_remove("RUST_LOG")
+        .envs(env.iter().copied());
     let said = String::from_utf8(command.output().expect("it starts").stdout).expect("text");
     assert!(said.contains("the configuration is valid"), "{said}");
-    said.lines().filter(|line| line.starts_with("WRONG")).map(str::to_string).collect()
+    said.lines()
+        .filter(|line| line.starts_with("WRONG"))
+        .map(str::to_string)
+        .collect()
 }
 
 /// `run`, until it is dropped.
@@ -75,7 +87,11 @@ impl Daemon {
                 lines.lock().unwrap().push(line);
             }
         });
-        Daemon { child, log, _dir: dir }
+        Daemon {
+            child,
+            log,
+            _dir: dir,
+        }
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -83,11 +99,17 @@ impl Daemon {
     }
 
     pub fn has_logged(&self, text: &str) -> bool {
-        self.log.lock().unwrap().iter().any(|line| line.contains(text))
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|line| line.contains(text))
     }
 
     pub fn wait_log(&self, text: &str) {
-        wait_until(&format!("`{text}` in the log"), BOUND, || self.has_logged(text));
+        wait_until(&format!("`{text}` in the log"), BOUND, || {
+            self.has_logged(text)
+        });
     }
 
     #[cfg(unix)]
@@ -107,7 +129,10 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().expect("a status") {
                 return status.code().unwrap_or(-1);
             }
-            assert!(started.elapsed() < bound, "it is still running after {bound:?}");
+            assert!(
+                started.elapsed() < bound,
+                "it is still running after {bound:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -115,8 +140,12 @@ impl Daemon {
     /// The most memory it ever had, in bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("its status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("its peak");
         let number = line.split_whitespace().next().expect("a number");
         number.parse::<u64>().expect("KiB") * 1024
     }
@@ -124,16 +153,27 @@ impl Daemon {
     /// How many threads it has.
     #[cfg(target_os = "linux")]
     pub fn threads(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads").count()
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id()))
+            .expect("its threads")
+            .count()
     }
 
     /// User and system time so far.
     #[cfg(target_os = "linux")]
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its stat");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
         // Fields 14 and 15 of proc(5), in ticks of 10 ms.
-        let ticks: u64 = [fields[11], fields[12]].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
+        let ticks: u64 = [fields[11], fields[12]]
+            .iter()
+            .map(|field| field.parse::<u64>().expect("ticks"))
+            .sum();
         Duration::from_millis(ticks * 10)
     }
 }
@@ -144,7 +184,10 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             let log = self.log();
             let from = log.len().saturating_sub(80);
-            eprintln!("--- the end of dirpost's log\n{}\n---", log[from..].join("\n"));
+            eprintln!(
+                "--- the end of dirpost's log\n{}\n---",
+                log[from..].join("\n")
+            );
         }
     }
 }

@@ -39,7 +39,10 @@ impl Dir {
     }
 
     pub fn append(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
-        let mut file = std::fs::OpenOptions::new().append(true).open(self.join(name)).expect("a file to append to");
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(self.join(name))
+            .expect("a file to append to");
         file.write_all(bytes.as_ref()).expect("appended");
     }
 
@@ -65,7 +68,9 @@ impl Dir {
     /// All files below `name`, as relative paths, sorted; nothing if it is not there.
     pub fn list(&self, name: impl AsRef<Path>) -> Vec<String> {
         fn walk(base: &Path, at: &Path, found: &mut Vec<String>) {
-            let Ok(entries) = std::fs::read_dir(at) else { return };
+            let Ok(entries) = std::fs::read_dir(at) else {
+                return;
+            };
             for entry in entries.flatten() {
                 let path = entry.path();
                 if path.is_dir() {
@@ -84,7 +89,10 @@ impl Dir {
 
     /// The files that dirpost has still to deliver.
     pub fn waiting(&self) -> Vec<String> {
-        self.list("").into_iter().filter(|name| !name.starts_with(".dirpost")).collect()
+        self.list("")
+            .into_iter()
+            .filter(|name| !name.starts_with(".dirpost"))
+            .collect()
     }
 
     pub fn done(&self) -> Vec<String> {
@@ -94,7 +102,10 @@ impl Dir {
     /// Without the reason files, and what is just being written.
     pub fn dead(&self) -> Vec<String> {
         let other = |name: &String| name.ends_with(".reason.json") || name.contains(".draft-");
-        self.list(".dirpost/dead-letter").into_iter().filter(|name| !other(name)).collect()
+        self.list(".dirpost/dead-letter")
+            .into_iter()
+            .filter(|name| !other(name))
+            .collect()
     }
 
     /// What the reason file of a dead letter says.
@@ -104,7 +115,10 @@ impl Dir {
     }
 
     pub fn set_mtime(&self, name: impl AsRef<Path>, time: SystemTime) {
-        let file = std::fs::File::options().write(true).open(self.join(name)).expect("a file");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.join(name))
+            .expect("a file");
         file.set_modified(time).expect("its mtime");
     }
 }

@@ -18,9 +18,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BackgroundSession, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BackgroundSession, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -69,14 +70,25 @@ impl Share {
         let (back, mount) = (dir.mkdir("back"), dir.mkdir("share"));
         let back = back.canonicalize().expect("its path");
         let state = Arc::new(State::default());
-        let tree = Tree { nodes: Mutex::default(), handles: Mutex::default(), state: Arc::clone(&state), back };
+        let tree = Tree {
+            nodes: Mutex::default(),
+            handles: Mutex::default(),
+            state: Arc::clone(&state),
+            back,
+        };
         let mut config = fuser::Config::default();
         // More than a well-behaved daemon can make wait.
         config.n_threads = Some(24);
         match fuser::spawn_mount(tree, &mount, &config) {
-            Ok(session) => Some(Share { dir, state, session: Some(session) }),
+            Ok(session) => Some(Share {
+                dir,
+                state,
+                session: Some(session),
+            }),
             Err(err) => {
-                eprintln!("SKIPPED: a FUSE file system needs /dev/fuse and the right to mount: {err}");
+                eprintln!(
+                    "SKIPPED: a FUSE file system needs /dev/fuse and the right to mount: {err}"
+                );
                 None
             }
         }
@@ -231,7 +243,11 @@ impl Tree {
 
     /// Where it lies, below the share.
     fn place(&self, ino: INodeNo) -> Result<PathBuf, Errno> {
-        let path = if ino == INodeNo::ROOT { self.back.clone() } else { fs::read_link(self.at(ino)?)? };
+        let path = if ino == INodeNo::ROOT {
+            self.back.clone()
+        } else {
+            fs::read_link(self.at(ino)?)?
+        };
         Ok(path.strip_prefix(&self.back).unwrap_or(&path).to_path_buf())
     }
 
@@ -255,7 +271,11 @@ impl Tree {
             return Err(self.fault(Errno::ENOENT));
         }
         let path = self.at(parent)?.join(name);
-        let node = rustix::fs::open(&path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let node = rustix::fs::open(
+            &path,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let node = node.map_err(io::Error::from)?;
         let meta = fs::metadata(format!("/proc/self/fd/{}", node.as_raw_fd()))?;
         let ino = INodeNo(meta.ino());
@@ -273,9 +293,14 @@ impl Tree {
     fn open_file(&self, path: &Path, flags: i32, create: Option<u32>) -> Result<FileHandle, Errno> {
         let flags = OFlags::from_bits_retain(flags.cast_unsigned());
         let mut options = OpenOptions::new();
-        options.read(!flags.contains(OFlags::WRONLY)).write(flags.intersects(OFlags::WRONLY | OFlags::RDWR));
+        options
+            .read(!flags.contains(OFlags::WRONLY))
+            .write(flags.intersects(OFlags::WRONLY | OFlags::RDWR));
         if let Some(mode) = create {
-            options.create_new(flags.contains(OFlags::EXCL)).create(true).mode(mode);
+            options
+                .create_new(flags.contains(OFlags::EXCL))
+                .create(true)
+                .mode(mode);
         }
         Ok(self.hold(Handle::File(Arc::new(options.open(path)?))))
     }
@@ -292,7 +317,11 @@ impl Tree {
         for entry in fs::read_dir(self.at(ino)?)? {
             let entry = entry?;
             let kind = FileType::from_std(entry.file_type()?).ok_or(Errno::EIO)?;
-            names.push((INodeNo(std::os::unix::fs::DirEntryExt::ino(&entry)), kind, entry.file_name()));
+            names.push((
+                INodeNo(std::os::unix::fs::DirEntryExt::ino(&entry)),
+                kind,
+                entry.file_name(),
+            ));
         }
         names.sort_by(|a, b| a.2.cmp(&b.2));
         let own = self.place(ino)?.starts_with(".dirpost");
@@ -312,13 +341,22 @@ fn is_dying(thread: u32) -> bool {
     let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
     let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The ninth field; the second, a name, ends with the last bracket.
-    let flags = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(6)).and_then(|flags| flags.parse().ok());
-    pending.is_none_or(|mask| mask & KILL_IS_PENDING != 0) || flags.is_none_or(|flags: u64| flags & IS_EXITING != 0)
+    let flags = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(6))
+        .and_then(|flags| flags.parse().ok());
+    pending.is_none_or(|mask| mask & KILL_IS_PENDING != 0)
+        || flags.is_none_or(|flags: u64| flags & IS_EXITING != 0)
 }
 
 fn attr_of(ino: INodeNo, meta: &fs::Metadata) -> FileAttr {
     let time = |secs: i64, nanos: i64| {
-        SystemTime::UNIX_EPOCH + Duration::new(u64::try_from(secs).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
+        SystemTime::UNIX_EPOCH
+            + Duration::new(
+                u64::try_from(secs).unwrap_or(0),
+                u32::try_from(nanos).unwrap_or(0),
+            )
     };
     FileAttr {
         ino,
@@ -395,7 +433,15 @@ impl Filesystem for Tree {
         }, attr => reply.attr(&NO_TTL, &attr));
     }
 
-    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         reply!(reply, {
             let faults = self.enter(req)?;
             let path = self.at(parent)?.join(name);
@@ -436,7 +482,14 @@ impl Filesystem for Tree {
         }, () => reply.ok());
     }
 
-    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+    fn link(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
         reply!(reply, {
             let faults = self.enter(req)?;
             let (from, to) = (self.at(ino)?, self.at(newparent)?.join(newname));
@@ -509,7 +562,14 @@ impl Filesystem for Tree {
         }, () => reply.written(data.len() as u32));
     }
 
-    fn flush(&self, req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         reply!(reply, self.enter(req), _ => reply.ok());
     }
 
@@ -527,7 +587,14 @@ impl Filesystem for Tree {
         reply.ok();
     }
 
-    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsync(
+        &self,
+        req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
         reply!(reply, {
             self.enter(req)?;
             Ok(self.file(fh)?.sync_all()?)
@@ -541,19 +608,30 @@ impl Filesystem for Tree {
         }, handle => reply.opened(handle, FopenFlags::empty()));
     }
 
-    fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let names = attempt(|| {
             let faults = self.enter(req)?;
             if offset == 0 {
                 self.state.listings.fetch_add(1, Ordering::SeqCst);
             }
             let fails = match faults.listing {
-                Some((folder, after, errno)) if self.place(ino)? == Path::new(folder) => Some((after as u64, errno)),
+                Some((folder, after, errno)) if self.place(ino)? == Path::new(folder) => {
+                    Some((after as u64, errno))
+                }
                 _ => None,
             };
             match (fails, self.handles.lock().unwrap().get(&fh)) {
                 (Some((after, errno)), _) if offset >= after => Err(self.fault(errno)),
-                (fails, Some(Handle::Names(names))) => Ok((Arc::clone(names), fails.map(|(after, _)| after))),
+                (fails, Some(Handle::Names(names))) => {
+                    Ok((Arc::clone(names), fails.map(|(after, _)| after)))
+                }
                 _ => Err(Errno::EBADF),
             }
         });
@@ -571,12 +649,26 @@ impl Filesystem for Tree {
         }
     }
 
-    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
         self.handles.lock().unwrap().remove(&fh);
         reply.ok();
     }
 
-    fn fsyncdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
         reply!(reply, {
             self.enter(req)?;
             Ok(File::open(self.at(ino)?)?.sync_all()?)

@@ -23,7 +23,10 @@ pub const BOUND: Duration = Duration::from_secs(60);
 pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < bound, "waited {bound:?} in vain for: {what}");
+        assert!(
+            started.elapsed() < bound,
+            "waited {bound:?} in vain for: {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -12,12 +12,18 @@ pub struct Mount(PathBuf);
 impl Mount {
     /// A file system in memory with so much room ("1m").
     pub fn tmpfs(path: &Path, size: &str) -> Option<Mount> {
-        Mount::or_skip(&["-t", "tmpfs", "-o", &format!("size={size}"), "none"], path)
+        Mount::or_skip(
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "none"],
+            path,
+        )
     }
 
     /// What lies at `from`, at `path` as well.
     pub fn bind(from: &Path, path: &Path) -> Option<Mount> {
-        Mount::or_skip(&["--bind", from.to_str().expect("a path that is text")], path)
+        Mount::or_skip(
+            &["--bind", from.to_str().expect("a path that is text")],
+            path,
+        )
     }
 
     fn or_skip(args: &[&str], path: &Path) -> Option<Mount> {
@@ -35,24 +41,37 @@ impl Mount {
     /// Changes its options, as in "ro" or "bind,ro".
     pub fn remount(&self, options: &str) {
         let path = self.0.to_str().expect("a path that is text");
-        assert!(run("mount", &["-o", &format!("remount,{options}"), path]), "remount,{options}");
+        assert!(
+            run("mount", &["-o", &format!("remount,{options}"), path]),
+            "remount,{options}"
+        );
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        run("umount", &["-l", self.0.to_str().expect("a path that is text")]);
+        run(
+            "umount",
+            &["-l", self.0.to_str().expect("a path that is text")],
+        );
     }
 }
 
 fn run(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// Fills the file system that `path` is on, to the last byte.
 pub fn fill(path: &Path) {
     use std::io::Write as _;
-    let mut filler = File::options().create(true).append(true).open(path).expect("a file to fill the disk with");
+    let mut filler = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a file to fill the disk with");
     let mut size = 1 << 20;
     while size > 0 {
         if filler.write_all(&vec![0; size]).is_err() {
@@ -74,14 +93,27 @@ impl Disk {
         // In memory where there is some: the tests are about what was brought onto the disk, not
         // about how long that takes on a busy one.
         let memory = Path::new("/dev/shm");
-        let images = if memory.is_dir() { Dir::within(memory) } else { Dir::new() };
-        File::create(images.join("disk")).and_then(|image| image.set_len(64 << 20)).expect("an image");
-        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(images.join("disk")).output();
+        let images = if memory.is_dir() {
+            Dir::within(memory)
+        } else {
+            Dir::new()
+        };
+        File::create(images.join("disk"))
+            .and_then(|image| image.set_len(64 << 20))
+            .expect("an image");
+        let made = Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .arg(images.join("disk"))
+            .output();
         if !made.is_ok_and(|output| output.status.success()) {
             eprintln!("SKIPPED: there is no mkfs.ext4 (e2fsprogs)");
             return None;
         }
-        let mut disk = Disk { at: at.to_path_buf(), mounted: None, images };
+        let mut disk = Disk {
+            at: at.to_path_buf(),
+            mounted: None,
+            images,
+        };
         disk.switch_on().then_some(disk)
     }
 
@@ -89,7 +121,13 @@ impl Disk {
     pub fn switch_on(&mut self) -> bool {
         let image = self.images.join("disk");
         // Nothing reaches the disk by the passage of time, only by fsync.
-        let args = ["-t", "ext4", "-o", "loop,commit=300", image.to_str().expect("a path that is text")];
+        let args = [
+            "-t",
+            "ext4",
+            "-o",
+            "loop,commit=300",
+            image.to_str().expect("a path that is text"),
+        ];
         self.mounted = Mount::or_skip(&args, &self.at);
         self.mounted.is_some()
     }
@@ -103,7 +141,12 @@ impl Disk {
         let root = File::open(&self.at).expect("the mount point");
         // SAFETY: the kernel reads one u32 through the pointer and writes nothing; `root` is on ext4,
         // whose call this is (on anything else it fails).
-        let cut = unsafe { rustix::ioctl::ioctl(&root, rustix::ioctl::Setter::<SHUTDOWN, u32>::new(WITHOUT_FLUSHING)) };
+        let cut = unsafe {
+            rustix::ioctl::ioctl(
+                &root,
+                rustix::ioctl::Setter::<SHUTDOWN, u32>::new(WITHOUT_FLUSHING),
+            )
+        };
         cut.expect("ext4 knows the call");
     }
 
@@ -111,7 +154,10 @@ impl Disk {
     pub fn switch_off(&mut self) {
         // A process that another test is starting holds this one's files for a moment.
         wait_until("the disk to be unmounted", BOUND, || {
-            Command::new("umount").arg(&self.at).output().is_ok_and(|output| output.status.success())
+            Command::new("umount")
+                .arg(&self.at)
+                .output()
+                .is_ok_and(|output| output.status.success())
         });
         // There is nothing left to be unmounted.
         std::mem::forget(self.mounted.take());

@@ -112,7 +112,12 @@ impl Server {
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
-        let mut server = Server { address, shared, stop: Arc::default(), listener: None };
+        let mut server = Server {
+            address,
+            shared,
+            stop: Arc::default(),
+            listener: None,
+        };
         server.listen(listener);
         server
     }
@@ -159,17 +164,27 @@ impl Server {
     pub fn accepted(&self) -> Vec<Received> {
         self.requests()
             .into_iter()
-            .filter(|request| request.whole && request.status.is_some_and(|status| status / 100 == 2))
+            .filter(|request| {
+                request.whole && request.status.is_some_and(|status| status / 100 == 2)
+            })
             .collect()
     }
 
     pub fn accepted_count(&self) -> usize {
         let all = self.shared.received.lock().unwrap();
-        all.iter().filter(|request| request.whole && request.status.is_some_and(|status| status / 100 == 2)).count()
+        all.iter()
+            .filter(|request| {
+                request.whole && request.status.is_some_and(|status| status / 100 == 2)
+            })
+            .count()
     }
 
     pub fn accepted_bodies(&self, path: &str) -> Vec<Vec<u8>> {
-        self.accepted().into_iter().filter(|request| request.path == path).map(|request| request.body).collect()
+        self.accepted()
+            .into_iter()
+            .filter(|request| request.path == path)
+            .map(|request| request.body)
+            .collect()
     }
 
     /// How many bodies have come whole, answered or not.
@@ -206,7 +221,10 @@ impl Server {
         loop {
             match TcpListener::bind(self.address) {
                 Ok(listener) => return self.listen(listener),
-                Err(err) => assert!(started.elapsed() < Duration::from_secs(30), "the port is taken: {err}"),
+                Err(err) => assert!(
+                    started.elapsed() < Duration::from_secs(30),
+                    "the port is taken: {err}"
+                ),
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -238,7 +256,9 @@ fn exchange(
     reader: &mut BufReader<TcpStream>,
     connection: usize,
 ) -> std::io::Result<bool> {
-    let Some(head) = read_head(shared, reader)? else { return Ok(false) };
+    let Some(head) = read_head(shared, reader)? else {
+        return Ok(false);
+    };
     if shared.refusing.load(Ordering::SeqCst) {
         reset(stream);
         return Ok(false);
@@ -248,7 +268,11 @@ fn exchange(
         method: head.method.clone(),
         target: head.target.clone(),
         path: head.path.clone(),
-        key: head.headers.get("idempotency-key").cloned().unwrap_or_default(),
+        key: head
+            .headers
+            .get("idempotency-key")
+            .cloned()
+            .unwrap_or_default(),
         headers: head.headers.clone(),
         body: Vec::new(),
         whole: false,
@@ -260,7 +284,10 @@ fn exchange(
     match &reaction {
         Reaction::Early(status) => {
             received.status = Some(*status);
-            write!(stream, "HTTP/1.1 {status} Early\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 {status} Early\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )?;
             keep(received);
             return Ok(false);
         }
@@ -271,10 +298,18 @@ fn exchange(
         }
         _ => {}
     }
-    if head.headers.get("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue")) {
+    if head
+        .headers
+        .get("expect")
+        .is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"))
+    {
         write!(stream, "HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    let most = if let Reaction::ResetDuringBody(most) = reaction { most } else { usize::MAX };
+    let most = if let Reaction::ResetDuringBody(most) = reaction {
+        most
+    } else {
+        usize::MAX
+    };
     received.whole = read_body(&head, reader, &mut received.body, most)?;
     if most != usize::MAX || !received.whole {
         keep(received);
@@ -305,11 +340,18 @@ fn exchange(
     };
     received.status = Some(status);
     keep(received);
-    let mut answer = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n", body.len());
+    let mut answer = format!(
+        "HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         answer += &format!("{name}: {value}\r\n");
     }
-    answer += if close { "Connection: close\r\n\r\n" } else { "\r\n" };
+    answer += if close {
+        "Connection: close\r\n\r\n"
+    } else {
+        "\r\n"
+    };
     stream.write_all((answer + &body).as_bytes())?;
     Ok(!close)
 }
@@ -320,7 +362,10 @@ fn read_head(shared: &Shared, reader: &mut BufReader<TcpStream>) -> std::io::Res
         return Ok(None);
     }
     let mut words = line.split_whitespace();
-    let (method, target) = (words.next().unwrap_or("").to_string(), words.next().unwrap_or("").to_string());
+    let (method, target) = (
+        words.next().unwrap_or("").to_string(),
+        words.next().unwrap_or("").to_string(),
+    );
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
@@ -336,16 +381,33 @@ fn read_head(shared: &Shared, reader: &mut BufReader<TcpStream>) -> std::io::Res
         assert!(double.is_none(), "{name} is there twice");
     }
     let path = headers.get("x-file-path").cloned().unwrap_or_default();
-    let path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy().into_owned();
+    let path = percent_encoding::percent_decode_str(&path)
+        .decode_utf8_lossy()
+        .into_owned();
     let mut attempts = shared.attempts.lock().unwrap();
     let attempt = attempts.entry(path.clone()).or_default();
     *attempt += 1;
-    Ok(Some(Head { method, target, headers, path, attempt: *attempt }))
+    Ok(Some(Head {
+        method,
+        target,
+        headers,
+        path,
+        attempt: *attempt,
+    }))
 }
 
 /// True if all of it came.
-fn read_body(head: &Head, reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>, most: usize) -> std::io::Result<bool> {
-    if head.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+fn read_body(
+    head: &Head,
+    reader: &mut BufReader<TcpStream>,
+    body: &mut Vec<u8>,
+    most: usize,
+) -> std::io::Result<bool> {
+    if head
+        .headers
+        .get("transfer-encoding")
+        .is_some_and(|coding| coding == "chunked")
+    {
         loop {
             let mut size = String::new();
             if reader.read_line(&mut size)? == 0 {
@@ -362,7 +424,10 @@ fn read_body(head: &Head, reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>,
             }
         }
     }
-    let length: usize = head.headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
+    let length: usize = head
+        .headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().expect("a length"));
     let want = length.min(most);
     match reader.take(want as u64).read_to_end(body) {
         Ok(_) => Ok(body.len() == length),

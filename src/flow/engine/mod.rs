@@ -13,12 +13,12 @@
 //! - Nothing is handed out while the share is away, the lock is in doubt, the journal cannot be
 //!   written, or a stop was asked for.
 
-mod finish;
-mod motion;
+mod files;
 mod outcome;
-mod past;
+mod phase;
 mod policy;
-mod track;
+mod restore;
+mod scans;
 
 #[cfg(test)]
 mod tests;
@@ -26,24 +26,25 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::motion::{Motion, Motions, Queue, Slot, State};
-pub use self::past::Past;
+use self::files::{ActiveFile, ActiveFiles, Queue, Slot, State};
 pub use self::policy::{Ending, Policy};
-use self::track::Scan;
-use super::brake::Brake;
-use super::file::{Look, Rel, Stamp};
-use super::gate::{FileNo, Gate};
-use super::job::{Command, Delivery, Destination, Effect, Filing, Input, Inspection};
-use super::key::key;
-use super::memory;
-use super::note::Note;
-use super::record::Reason;
-use super::rng::Rng;
-use super::still::{Steps, Still, settle_time};
-use super::time::{Mono, Now};
-use super::tree::Tree;
-use super::trouble::{HANG, Trouble};
+pub use self::restore::Handover;
+use self::scans::Scan;
 use crate::config::{Action, Empty};
+use crate::flow::alarm::{Alarm, HANG};
+use crate::flow::endpoint::brake::Brake;
+use crate::flow::endpoint::gate::Gate;
+use crate::flow::endpoint::idempotency_key::key;
+use crate::flow::events::Note;
+use crate::flow::file::FileNo;
+use crate::flow::file::{Look, Rel, Stamp};
+use crate::flow::journal::Reason;
+use crate::flow::memory;
+use crate::flow::messages::{Command, Delivery, Destination, Effect, Filing, Input, Inspection};
+use crate::flow::rng::Rng;
+use crate::flow::scan::tree::Tree;
+use crate::flow::settle::{ClockSteps, Stability, settle_time};
+use crate::flow::time::{Mono, Now};
 
 /// So many files may wait to be filed before no more are sent.
 const MAX_FILING: usize = 4096;
@@ -59,9 +60,9 @@ const GRACE_OF_STOP: Duration = Duration::from_secs(10);
 pub struct Engine {
     policy: Policy,
     rng: Rng,
-    steps: Steps,
+    steps: ClockSteps,
     tree: Tree,
-    motions: Motions,
+    motions: ActiveFiles,
     gate: Gate,
     brake: Brake,
     command_brake: Brake,
@@ -70,11 +71,11 @@ pub struct Engine {
     head: Option<FileNo>,
     /// Whose turn it is between files never tried and files tried before.
     again_next: bool,
-    gate_trouble: Option<(Trouble, String)>,
-    share_trouble: Option<(Trouble, String)>,
-    journal_trouble: Option<Trouble>,
+    gate_trouble: Option<(Alarm, String)>,
+    share_trouble: Option<(Alarm, String)>,
+    journal_trouble: Option<Alarm>,
     /// With the number of the last scan that met it.
-    folder_troubles: BTreeMap<Rel, (Trouble, u64)>,
+    folder_troubles: BTreeMap<Rel, (Alarm, u64)>,
     stop: Option<Mono>,
     finished: bool,
     /// All is about to be opened anew: nothing more is handed out.
@@ -104,7 +105,7 @@ pub struct Tally {
     pub delivered: u64,
     pub delivered_bytes: u64,
     pub condemned: u64,
-    /// Still to be delivered, those that wait for their writer not counted.
+    /// Stability to be delivered, those that wait for their writer not counted.
     pub left: u64,
     pub left_bytes: u64,
 }
@@ -114,9 +115,9 @@ impl Engine {
     pub fn new(policy: Policy, seed: u64, now: Now) -> Engine {
         Engine {
             rng: Rng::new(seed),
-            steps: Steps::new(now),
+            steps: ClockSteps::new(now),
             tree: Tree::default(),
-            motions: Motions::default(),
+            motions: ActiveFiles::default(),
             gate: Gate::new(policy.backoff, now.mono),
             brake: Brake::new(policy.brake),
             command_brake: Brake::new(policy.brake),
@@ -154,15 +155,18 @@ impl Engine {
     /// Takes one observation; gives what is to be done, in this order.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
         self.steps.observe(now);
-        if matches!(input, Input::Confirmed | Input::Looking | Input::Listed(_) | Input::Scanned(_)) {
+        if matches!(
+            input,
+            Input::Confirmed | Input::Looking | Input::Listed(_) | Input::Scanned(_)
+        ) {
             self.heard_of_scan(now);
         }
         match input {
             Input::Tick | Input::Looking => {}
             Input::Retries(retries) => self.on_retries(retries),
             Input::Confirmed => self.doubt = self.doubt.filter(|&scan| self.scan.number <= scan),
-            Input::Slept(time) => {
-                self.note(Note::Slept { time });
+            Input::Suspended(time) => {
+                self.note(Note::Suspended { time });
                 self.doubt_lock(now);
             }
             Input::Room(room) => self.on_room(room, now),
@@ -189,20 +193,37 @@ impl Engine {
             return None;
         }
         let scan = (self.scan.running.is_none() && self.may_scan()).then_some(self.scan.next);
-        let hang = self.scan.running.map(|_| self.scan.hangs.map_or(self.scan.heard + HANG, |hangs| hangs.next()));
+        let hang = self.scan.running.map(|_| {
+            self.scan
+                .hangs
+                .map_or(self.scan.heard + HANG, |hangs| hangs.next())
+        });
         // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
-        let probe = self.gate.next_probe().filter(|_| self.may_work() && self.has_room() && self.has_ready());
-        [self.motions.next_timer(), scan, hang, probe, self.stop, self.deadline(), self.save_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let probe = self
+            .gate
+            .next_probe()
+            .filter(|_| self.may_work() && self.has_room() && self.has_ready());
+        [
+            self.motions.next_timer(),
+            scan,
+            hang,
+            probe,
+            self.stop,
+            self.deadline(),
+            self.save_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Counts, for a progress bar. It goes through all files in motion: not for every turn.
     pub fn tally(&self) -> Tally {
         let mut tally = self.tally;
-        for (_, motion) in
-            self.motions.iter().filter(|(_, motion)| !matches!(motion.state, State::Filing | State::Waiting))
+        for (_, motion) in self
+            .motions
+            .iter()
+            .filter(|(_, motion)| !matches!(motion.state, State::Filing | State::Waiting))
         {
             tally.left += 1;
             tally.left_bytes += motion.still.look.stamp.size;
@@ -240,7 +261,8 @@ impl Engine {
 
     /// Whether one more file may be on its way.
     fn has_room(&self) -> bool {
-        self.motions.count(State::Sending) < self.policy.workers && self.motions.count(State::Filing) < MAX_FILING
+        self.motions.count(State::Sending) < self.policy.workers
+            && self.motions.count(State::Filing) < MAX_FILING
     }
 
     fn has_ready(&self) -> bool {
@@ -251,8 +273,17 @@ impl Engine {
     }
 
     fn key_of(&self, path: &Rel, stamp: Stamp) -> String {
-        let round = if self.rounds.is_empty() { None } else { self.rounds.get(&(path.clone(), stamp)) };
-        key(&self.policy.key_scope, path, stamp, round.copied().unwrap_or(0))
+        let round = if self.rounds.is_empty() {
+            None
+        } else {
+            self.rounds.get(&(path.clone(), stamp))
+        };
+        key(
+            &self.policy.key_scope,
+            path,
+            stamp,
+            round.copied().unwrap_or(0),
+        )
     }
 
     fn destination(&self) -> Destination {
@@ -263,8 +294,8 @@ impl Engine {
         }
     }
 
-    fn add(&mut self, path: Rel, still: Still, marker: Option<Look>, now: Now) -> FileNo {
-        let mut motion = Motion::new(path.clone(), still, marker, now.wall);
+    fn add(&mut self, path: Rel, still: Stability, marker: Option<Look>, now: Now) -> FileNo {
+        let mut motion = ActiveFile::new(path.clone(), still, marker, now.wall);
         motion.used_marker = self.used_markers.get(&path).copied();
         let file = self.motions.add(motion);
         self.tree.set_moving(&path, file);
@@ -276,7 +307,11 @@ impl Engine {
     fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
         self.tree.set_resting(path, stamp);
         // A retry of another version, which dead-letter has a copy of, is none of this one.
-        if self.copied.get(path).is_some_and(|(copied, _)| *copied != stamp) {
+        if self
+            .copied
+            .get(path)
+            .is_some_and(|(copied, _)| *copied != stamp)
+        {
             self.copied.remove(path);
         }
         if let Some(marker) = marker {
@@ -285,7 +320,7 @@ impl Engine {
     }
 
     /// Takes `file` out of motion: nothing is known of it any more.
-    fn drop_file(&mut self, file: FileNo) -> Option<Motion> {
+    fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         let motion = self.motions.remove(file)?;
         self.gate.untried(file);
         if self.head == Some(file) {
@@ -298,10 +333,14 @@ impl Engine {
 
     /// Decides where `file`, for which no job is out, waits next.
     fn advance(&mut self, file: FileNo, now: Now) {
-        let Some(motion) = self.motions.get(file) else { return };
+        let Some(motion) = self.motions.get(file) else {
+            return;
+        };
         let stamp = motion.still.look.stamp;
-        let vouched =
-            !self.policy.marker || motion.marker.is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
+        let vouched = !self.policy.marker
+            || motion
+                .marker
+                .is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
         if !vouched || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
             self.motions.put(file, State::Waiting);
             return;
@@ -310,7 +349,9 @@ impl Engine {
             self.motions.put_until(file, State::Pausing, pause);
             return;
         }
-        let due = motion.still.due(settle_time(self.policy.settle, motion.still.look.fs));
+        let due = motion
+            .still
+            .due(settle_time(self.policy.settle, motion.still.look.fs));
         if now.mono < due {
             self.motions.put_until(file, State::Settling, due);
             return;
@@ -320,14 +361,23 @@ impl Engine {
         if stamp.size == 0 && self.policy.empty == Empty::Reject {
             self.condemn(file, "the file is empty".into(), None, now);
         } else if let Some(max) = self.policy.max_size.filter(|&max| stamp.size > max) {
-            self.condemn(file, format!("{} bytes are more than check.max_size ({max})", stamp.size), None, now);
+            self.condemn(
+                file,
+                format!("{} bytes are more than check.max_size ({max})", stamp.size),
+                None,
+                now,
+            );
         } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
             let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
             self.unfinished(file, why, now);
         } else if self.policy.inspects && !checked {
             self.motions.enqueue(file, Queue::Inspect, false);
         } else {
-            let queue = if attempts == 0 { Queue::Fresh } else { Queue::Again };
+            let queue = if attempts == 0 {
+                Queue::Fresh
+            } else {
+                Queue::Again
+            };
             self.motions.enqueue(file, queue, self.policy.in_order);
         }
     }
@@ -358,7 +408,11 @@ impl Engine {
         {
             self.motions.put(file, State::Inspecting);
             let motion = self.motions.get(file).expect("it is in a queue");
-            let job = Inspection { file, path: motion.path.clone(), look: motion.still.look };
+            let job = Inspection {
+                file,
+                path: motion.path.clone(),
+                look: motion.still.look,
+            };
             self.effects.push(Effect::Inspect(job));
         }
         while self.has_room()
@@ -382,7 +436,10 @@ impl Engine {
             look,
             key: self.key_of(&motion.path, look.stamp),
             sha256: motion.checked.flatten(),
-            marker: motion.marker.filter(|_| self.policy.marker).map(|marker| marker.stamp),
+            marker: motion
+                .marker
+                .filter(|_| self.policy.marker)
+                .map(|marker| marker.stamp),
         };
         self.effects.push(Effect::Deliver(delivery));
     }
@@ -390,13 +447,19 @@ impl Engine {
     /// The file that goes next, if one may go.
     fn next_to_send(&mut self, now: Mono) -> Option<FileNo> {
         if self.policy.in_order {
-            return self.next_in_order().filter(|&file| self.gate.admits(file, now));
+            return self
+                .next_in_order()
+                .filter(|&file| self.gate.admits(file, now));
         }
         let fresh = self.motions.first(Queue::Fresh).map(|(_, file)| *file);
         let again = self.motions.first(Queue::Again).map(|(_, file)| *file);
         if self.gate.is_open() {
             // In turn, so that neither new nor failing files keep the others waiting.
-            let (first, second) = if self.again_next { (again, fresh) } else { (fresh, again) };
+            let (first, second) = if self.again_next {
+                (again, fresh)
+            } else {
+                (fresh, again)
+            };
             self.again_next = !self.again_next;
             return first.or(second);
         }
@@ -406,12 +469,17 @@ impl Engine {
             return Some(candidate);
         }
         let lone = self.gate.lone_suspect()?;
-        self.motions.first_again_but(lone).filter(|&file| self.gate.admits(file, now))
+        self.motions
+            .first_again_but(lone)
+            .filter(|&file| self.gate.admits(file, now))
     }
 
     /// With `send.in_order`: the first of those that are ready, unless one holds the line.
     fn next_in_order(&self) -> Option<FileNo> {
-        let first = [Queue::Fresh, Queue::Again].into_iter().filter_map(|queue| self.motions.first(queue)).min();
+        let first = [Queue::Fresh, Queue::Again]
+            .into_iter()
+            .filter_map(|queue| self.motions.first(queue))
+            .min();
         match self.head {
             Some(head) => {
                 let motion = self.motions.get(head)?;
@@ -440,15 +508,28 @@ impl Engine {
 
     fn hand_out_filing(&mut self, file: FileNo, now: Now) {
         if !self.may_file() {
-            self.motions.put_until(file, State::Filing, now.mono + FILE_AGAIN);
-        } else if let Some(filing) = self.motions.get(file).and_then(|motion| motion.filing.clone()) {
+            self.motions
+                .put_until(file, State::Filing, now.mono + FILE_AGAIN);
+        } else if let Some(filing) = self
+            .motions
+            .get(file)
+            .and_then(|motion| motion.filing.clone())
+        {
             self.effects.push(Effect::File(*filing));
         }
     }
 
     /// `file` goes to dead-letter.
-    fn condemn(&mut self, file: FileNo, reason: String, answer: Option<&super::reply::Answer>, now: Now) {
-        let Some(motion) = self.motions.get(file) else { return };
+    fn condemn(
+        &mut self,
+        file: FileNo,
+        reason: String,
+        answer: Option<&crate::flow::endpoint::reply::Answer>,
+        now: Now,
+    ) {
+        let Some(motion) = self.motions.get(file) else {
+            return;
+        };
         let (path, look) = (motion.path.clone(), motion.still.look);
         let reason = Reason {
             reason,
@@ -461,6 +542,18 @@ impl Engine {
         };
         let marker = motion.marker.filter(|_| self.policy.marker);
         let to = Destination::DeadLetter(Box::new(reason));
-        self.file_away(file, Filing { file, path, look, to, marker, unwritten: None, resumed: None }, now);
+        self.file_away(
+            file,
+            Filing {
+                file,
+                path,
+                look,
+                to,
+                marker,
+                unwritten: None,
+                resumed: None,
+            },
+            now,
+        );
     }
 }

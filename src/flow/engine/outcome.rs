@@ -2,25 +2,28 @@
 
 use std::time::Duration;
 
-use super::motion::{Queue, State};
-use super::{Engine, Trouble};
+use super::files::{Queue, State};
+use super::{Alarm, Engine};
 use crate::config::Action;
-use crate::flow::brake::Rejection;
-use crate::flow::classify::{Verdict, retry_after};
+use crate::flow::endpoint::brake::Rejection;
+use crate::flow::endpoint::classify::{Verdict, retry_after};
+use crate::flow::endpoint::gate::Change;
+use crate::flow::endpoint::reply::{Answer, Reply};
+use crate::flow::events::Note;
+use crate::flow::file::FileNo;
 use crate::flow::file::Look;
-use crate::flow::gate::{Change, FileNo};
-use crate::flow::job::{Delivered, Destination, Effect, Filed, Filing, Inspected, Miss};
-use crate::flow::note::Note;
-use crate::flow::record::Acceptance;
-use crate::flow::reply::{Answer, Reply};
-use crate::flow::still::Still;
+use crate::flow::journal::Acceptance;
+use crate::flow::messages::{Delivered, Destination, Effect, Filed, Filing, Inspected, Miss};
+use crate::flow::settle::Stability;
 use crate::flow::time::Now;
 
 impl Engine {
     // ---- check ----------------------------------------------------------------------
 
     pub(super) fn on_inspected(&mut self, file: FileNo, inspected: Inspected, now: Now) {
-        let Some(motion) = self.motions.get_mut(file) else { return };
+        let Some(motion) = self.motions.get_mut(file) else {
+            return;
+        };
         if motion.state != State::Inspecting {
             return;
         }
@@ -30,7 +33,9 @@ impl Engine {
                 motion.unfinished = None;
                 self.over(file);
                 if self.command_brake.accepted() {
-                    self.note(Note::BrakeReleased { by: "check.command" });
+                    self.note(Note::BrakeReleased {
+                        by: "check.command",
+                    });
                 }
                 self.motions.put(file, State::Ready);
                 self.advance(file, now);
@@ -40,7 +45,11 @@ impl Engine {
             Inspected::CommandRejects(why) => match self.command_brake.rejected(file) {
                 Rejection::Condemn => self.condemn(file, why, None, now),
                 Rejection::CondemnAndBrake => {
-                    let note = Note::BrakeHolds { files: self.policy.brake, by: "check.command", why: why.clone() };
+                    let note = Note::BrakeHolds {
+                        files: self.policy.brake,
+                        by: "check.command",
+                        why: why.clone(),
+                    };
                     self.note(note);
                     self.condemn(file, why, None, now);
                 }
@@ -55,7 +64,9 @@ impl Engine {
     /// A check says that `file` may only be unfinished: it is looked at once more when the
     /// grace is over, and sooner if it changes.
     pub(super) fn unfinished(&mut self, file: FileNo, why: String, now: Now) {
-        let Some(motion) = self.motions.get_mut(file) else { return };
+        let Some(motion) = self.motions.get_mut(file) else {
+            return;
+        };
         let first = motion.unfinished.is_none();
         let since = *motion.unfinished.get_or_insert(now.mono);
         let due = since + self.policy.grace;
@@ -66,7 +77,11 @@ impl Engine {
         }
         if first {
             self.learned(now);
-            self.note(Note::Unfinished { path, why, again_in: self.policy.grace });
+            self.note(Note::Unfinished {
+                path,
+                why,
+                again_in: self.policy.grace,
+            });
         }
         self.motions.put_until(file, State::Pausing, due);
     }
@@ -74,16 +89,27 @@ impl Engine {
     // ---- deliver --------------------------------------------------------------------
 
     pub(super) fn on_delivered(&mut self, file: FileNo, delivered: Delivered, now: Now) {
-        if self.motions.get(file).is_none_or(|motion| motion.state != State::Sending) {
+        if self
+            .motions
+            .get(file)
+            .is_none_or(|motion| motion.state != State::Sending)
+        {
             return;
         }
         match delivered {
-            Delivered::Replied { verdict, reply, took, journaled } => {
+            Delivered::Replied {
+                verdict,
+                reply,
+                took,
+                journaled,
+            } => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.attempts += 1;
                 self.over(file);
                 match (verdict, reply) {
-                    (Verdict::Accepted, Reply::Answer(answer)) => self.accepted(file, &answer, took, journaled, now),
+                    (Verdict::Accepted, Reply::Answer(answer)) => {
+                        self.accepted(file, &answer, took, journaled, now)
+                    }
                     (Verdict::Rejected, Reply::Answer(answer)) => self.rejected(file, &answer, now),
                     (verdict, reply) => self.failed(file, verdict, &reply, now),
                 }
@@ -103,13 +129,26 @@ impl Engine {
                 } else {
                     self.gate_still_closed(why, now);
                 }
-                self.motions.enqueue(file, Queue::Again, self.policy.in_order);
+                self.motions
+                    .enqueue(file, Queue::Again, self.policy.in_order);
             }
         }
     }
 
-    fn accepted(&mut self, file: FileNo, answer: &Answer, took: Duration, journaled: Result<(), String>, now: Now) {
-        if self.brake.count() > 0 || self.motions.get(file).is_some_and(|motion| motion.attempts > 1) {
+    fn accepted(
+        &mut self,
+        file: FileNo,
+        answer: &Answer,
+        took: Duration,
+        journaled: Result<(), String>,
+        now: Now,
+    ) {
+        if self.brake.count() > 0
+            || self
+                .motions
+                .get(file)
+                .is_some_and(|motion| motion.attempts > 1)
+        {
             self.learned(now);
         }
         let (own, closed_for) = self.gate.accepted(file, now.mono);
@@ -127,7 +166,13 @@ impl Engine {
         self.tally.delivered += 1;
         self.tally.delivered_bytes += look.stamp.size;
         let attempts = motion.attempts;
-        let note = Note::Delivered { path: path.clone(), size: look.stamp.size, status: answer.status, took, attempts };
+        let note = Note::Delivered {
+            path: path.clone(),
+            size: look.stamp.size,
+            status: answer.status,
+            took,
+            attempts,
+        };
         self.note(note);
         if let Some(since) = closed_for {
             self.learned(now);
@@ -138,7 +183,11 @@ impl Engine {
         let unwritten = journaled.err().map(|why| {
             self.journal_down(why, now);
             let key = self.key_of(&path, look.stamp);
-            Acceptance { key, status: answer.status, marker: marker.map(|marker| marker.stamp) }
+            Acceptance {
+                key,
+                status: answer.status,
+                marker: marker.map(|marker| marker.stamp),
+            }
         });
         if self.policy.action == Action::Keep && unwritten.is_none() {
             // The journal has it, and it stays: nothing is left to be filed.
@@ -147,7 +196,19 @@ impl Engine {
             return;
         }
         let to = self.destination();
-        self.file_away(file, Filing { file, path, look, to, marker, unwritten, resumed: None }, now);
+        self.file_away(
+            file,
+            Filing {
+                file,
+                path,
+                look,
+                to,
+                marker,
+                unwritten,
+                resumed: None,
+            },
+            now,
+        );
     }
 
     fn rejected(&mut self, file: FileNo, answer: &Answer, now: Now) {
@@ -157,16 +218,24 @@ impl Engine {
         match self.brake.rejected(file) {
             Rejection::Condemn => self.condemn(file, why, Some(answer), now),
             Rejection::CondemnAndBrake => {
-                self.note(Note::BrakeHolds { files: self.policy.brake, by: "the endpoint", why: why.clone() });
+                self.note(Note::BrakeHolds {
+                    files: self.policy.brake,
+                    by: "the endpoint",
+                    why: why.clone(),
+                });
                 self.condemn(file, why.clone(), Some(answer), now);
                 if self.gate.suspect_endpoint(now.mono, &mut self.rng) == Change::Closed {
-                    self.gate_closed(format!("it rejects everything, the last with {}", answer.status), now);
+                    self.gate_closed(
+                        format!("it rejects everything, the last with {}", answer.status),
+                        now,
+                    );
                 }
             }
             Rejection::Spare => {
                 self.gate.suspect_endpoint(now.mono, &mut self.rng);
                 self.gate_still_closed(why, now);
-                self.motions.enqueue(file, Queue::Again, self.policy.in_order);
+                self.motions
+                    .enqueue(file, Queue::Again, self.policy.in_order);
             }
         }
     }
@@ -174,9 +243,13 @@ impl Engine {
     /// No acceptance and no rejection: it will be tried again.
     fn failed(&mut self, file: FileNo, verdict: Verdict, reply: &Reply, now: Now) {
         let (why, wait) = match reply {
-            Reply::Answer(answer) => {
-                (sentence(answer), answer.retry_after.as_deref().and_then(|field| retry_after(field, now.wall)))
-            }
+            Reply::Answer(answer) => (
+                sentence(answer),
+                answer
+                    .retry_after
+                    .as_deref()
+                    .and_then(|field| retry_after(field, now.wall)),
+            ),
             Reply::Failed(failure) => (failure.detail.clone(), None),
         };
         self.learned(now);
@@ -184,14 +257,29 @@ impl Engine {
         let motion = self.motions.get_mut(file).expect("it was just there");
         let own = motion.own;
         let first = *motion.first_failure.get_or_insert(clock);
-        let change = self.gate.failed(file, verdict, own, wait, now.mono, &mut self.rng);
+        let change = self
+            .gate
+            .failed(file, verdict, own, wait, now.mono, &mut self.rng);
         if change == Change::Closed {
             self.gate_closed(why.clone(), now);
         }
-        if self.policy.give_up_after.is_some_and(|limit| clock - first.min(clock) >= limit.as_millis()) {
-            let answer = if let Reply::Answer(answer) = reply { Some(answer) } else { None };
+        if self
+            .policy
+            .give_up_after
+            .is_some_and(|limit| clock - first.min(clock) >= limit.as_millis())
+        {
+            let answer = if let Reply::Answer(answer) = reply {
+                Some(answer)
+            } else {
+                None
+            };
             let limit = humantime::format_duration(self.policy.give_up_after.unwrap_or_default());
-            self.condemn(file, format!("not accepted within retry.give_up_after ({limit}): {why}"), answer, now);
+            self.condemn(
+                file,
+                format!("not accepted within retry.give_up_after ({limit}): {why}"),
+                answer,
+                now,
+            );
             return;
         }
         if own || self.gate.is_open() {
@@ -200,7 +288,8 @@ impl Engine {
             if change != Change::Closed {
                 self.gate_still_closed(why, now);
             }
-            self.motions.enqueue(file, Queue::Again, self.policy.in_order);
+            self.motions
+                .enqueue(file, Queue::Again, self.policy.in_order);
         }
     }
 
@@ -213,18 +302,33 @@ impl Engine {
         let pause = drawn.max(wait.unwrap_or_default());
         // Each power of two: at growing intervals.
         if motion.own_failures.is_power_of_two() {
-            self.note(Note::Failing { path, why, attempts, again_in: Some(pause) });
+            self.note(Note::Failing {
+                path,
+                why,
+                attempts,
+                again_in: Some(pause),
+            });
         }
         let until = now.mono + pause;
-        self.motions.get_mut(file).expect("it was just there").not_before = Some(until);
+        self.motions
+            .get_mut(file)
+            .expect("it was just there")
+            .not_before = Some(until);
         self.motions.put_until(file, State::Pausing, until);
     }
 
     fn gate_closed(&mut self, why: String, now: Now) {
-        self.gate_trouble = Some((Trouble::new(now.mono), why.clone()));
-        let again_in = self.gate.next_probe().map_or(Duration::ZERO, |next| next.since(now.mono));
+        self.gate_trouble = Some((Alarm::new(now.mono), why.clone()));
+        let again_in = self
+            .gate
+            .next_probe()
+            .map_or(Duration::ZERO, |next| next.since(now.mono));
         let waiting = self.motions.count(State::Ready) + self.motions.count(State::Sending);
-        self.note(Note::GateClosed { why, waiting, again_in });
+        self.note(Note::GateClosed {
+            why,
+            waiting,
+            again_in,
+        });
     }
 
     /// A probe failed: said again when it fails with something else, and at growing intervals.
@@ -237,7 +341,11 @@ impl Engine {
             said.clone_from(&why);
             let since = now.mono.since(trouble.since);
             let waiting = self.motions.count(State::Ready) + self.motions.count(State::Sending);
-            self.note(Note::GateStillClosed { why, waiting, since });
+            self.note(Note::GateStillClosed {
+                why,
+                waiting,
+                since,
+            });
         }
     }
 
@@ -245,8 +353,10 @@ impl Engine {
 
     /// `file` is not what it was taken for: it settles again.
     fn changed(&mut self, file: FileNo, look: Option<Look>, now: Now) {
-        let Some(motion) = self.motions.get_mut(file) else { return };
-        let mut still = Still::new(look.unwrap_or(motion.still.look), now, &self.steps);
+        let Some(motion) = self.motions.get_mut(file) else {
+            return;
+        };
+        let mut still = Stability::new(look.unwrap_or(motion.still.look), now, &self.steps);
         if look.is_none_or(|look| look == motion.still.look) {
             // How it changed is not to be seen, so its stillness starts now.
             still.since = now.mono;
@@ -274,20 +384,33 @@ impl Engine {
 
     /// Something here, not at the endpoint, stands in the way of `file`.
     fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
-        let Some(motion) = self.motions.get_mut(file) else { return };
+        let Some(motion) = self.motions.get_mut(file) else {
+            return;
+        };
         motion.troubles = motion.troubles.saturating_add(1);
         let (count, path) = (motion.troubles, motion.path.clone());
-        let state = if motion.filing.is_some() { State::Filing } else { State::Pausing };
+        let state = if motion.filing.is_some() {
+            State::Filing
+        } else {
+            State::Pausing
+        };
         let pause = self.policy.backoff.draw(count - 1, &mut self.rng);
         if count.is_power_of_two() {
-            self.note(Note::FileTrouble { path, doing, why, again_in: pause });
+            self.note(Note::FileTrouble {
+                path,
+                doing,
+                why,
+                again_in: pause,
+            });
         }
         self.release_line(file);
         self.motions.put_until(file, state, now.mono + pause);
     }
 
     fn over(&mut self, file: FileNo) {
-        let Some(motion) = self.motions.get_mut(file) else { return };
+        let Some(motion) = self.motions.get_mut(file) else {
+            return;
+        };
         if std::mem::take(&mut motion.troubles) > 0 {
             let path = motion.path.clone();
             self.note(Note::FileTroubleOver { path });
@@ -297,8 +420,12 @@ impl Engine {
     // ---- file away ------------------------------------------------------------------
 
     pub(super) fn on_filed(&mut self, file: FileNo, filed: Filed, now: Now) {
-        let Some(motion) = self.motions.get(file) else { return };
-        let Some(filing) = motion.filing.clone() else { return };
+        let Some(motion) = self.motions.get(file) else {
+            return;
+        };
+        let Some(filing) = motion.filing.clone() else {
+            return;
+        };
         let path = motion.path.clone();
         // A failure says something of the journal only where a line was to be written first.
         let written = match filed {
@@ -321,14 +448,20 @@ impl Engine {
             Filed::PutBack(look) => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.used_marker = filing.marker.map(|marker| marker.stamp);
-                motion.still = Still::new(look, now, &self.steps);
+                motion.still = Stability::new(look, now, &self.steps);
                 motion.forget_version(now.wall);
-                self.note(Note::NewVersion { path, displaced: None });
+                self.note(Note::NewVersion {
+                    path,
+                    displaced: None,
+                });
                 self.motions.put(file, State::Settling);
                 self.advance(file, now);
             }
             Filed::Displaced { to } => {
-                self.note(Note::NewVersion { path, displaced: Some(to) });
+                self.note(Note::NewVersion {
+                    path,
+                    displaced: Some(to),
+                });
                 self.leave(file);
             }
             Filed::Gone => {
@@ -347,7 +480,8 @@ impl Engine {
             }
             Filed::Unwritten(why) => {
                 self.journal_down(why, now);
-                self.motions.put_until(file, State::Filing, now.mono + Duration::from_secs(1));
+                self.motions
+                    .put_until(file, State::Filing, now.mono + Duration::from_secs(1));
             }
         }
     }
@@ -357,13 +491,21 @@ impl Engine {
         match (&filing.to, to) {
             (Destination::Keep, _) => {
                 self.drop_file(file);
-                self.rest(&path, filing.look.stamp, filing.marker.map(|marker| marker.stamp));
+                self.rest(
+                    &path,
+                    filing.look.stamp,
+                    filing.marker.map(|marker| marker.stamp),
+                );
                 return;
             }
             (Destination::DeadLetter(reason), to) => {
                 self.tally.condemned += 1;
                 let to = to.unwrap_or_default();
-                self.note(Note::Condemned { path, reason: reason.reason.clone(), to });
+                self.note(Note::Condemned {
+                    path,
+                    reason: reason.reason.clone(),
+                    to,
+                });
             }
             (_, to) => self.note(Note::Filed { path, to }),
         }
@@ -372,10 +514,16 @@ impl Engine {
 
     /// `file` cannot be moved away: dead-letter has a copy, and it is known from now on.
     fn copied_away(&mut self, file: FileNo, filing: &Filing, to: String) {
-        let Destination::DeadLetter(reason) = &filing.to else { return };
+        let Destination::DeadLetter(reason) = &filing.to else {
+            return;
+        };
         let (path, stamp) = (filing.path.clone(), filing.look.stamp);
         self.tally.condemned += 1;
-        self.note(Note::Condemned { path: path.clone(), reason: reason.reason.clone(), to });
+        self.note(Note::Condemned {
+            path: path.clone(),
+            reason: reason.reason.clone(),
+            to,
+        });
         self.drop_file(file);
         self.rest(&path, stamp, filing.marker.map(|marker| marker.stamp));
         self.copied.insert(path, (stamp, reason.key.clone()));
@@ -384,7 +532,8 @@ impl Engine {
     /// `file` is not at its place any more.
     fn leave(&mut self, file: FileNo) {
         if let Some(motion) = self.drop_file(file) {
-            self.tree.set_left(&motion.path, self.scan.running.map(|_| self.scan.number));
+            self.tree
+                .set_left(&motion.path, self.scan.running.map(|_| self.scan.number));
         }
     }
 
@@ -398,13 +547,15 @@ impl Engine {
 
     fn journal_back(&mut self, now: Now) {
         if let Some(trouble) = self.journal_trouble.take() {
-            self.note(Note::JournalBack { since: now.mono.since(trouble.since) });
+            self.note(Note::JournalBack {
+                since: now.mono.since(trouble.since),
+            });
         }
     }
 
     pub(super) fn journal_down(&mut self, why: String, now: Now) {
         if self.journal_trouble.is_none() {
-            self.journal_trouble = Some(Trouble::new(now.mono));
+            self.journal_trouble = Some(Alarm::new(now.mono));
             self.effects.push(Effect::Note(Note::JournalDown { why }));
         }
     }

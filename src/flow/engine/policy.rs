@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Settle};
-use crate::flow::backoff::Backoff;
-use crate::flow::classify;
+use crate::flow::endpoint::backoff::Backoff;
+use crate::flow::endpoint::classify;
 use crate::flow::time::Mono;
 
 /// The settings of a run; none of them changes while it lasts.
@@ -47,7 +47,11 @@ impl Policy {
             max_size: config.check.max_size,
             inspects: config.check.reads_content(),
             grace: config.check.grace,
-            workers: if config.send.in_order { 1 } else { config.send.workers },
+            workers: if config.send.in_order {
+                1
+            } else {
+                config.send.workers
+            },
             in_order: config.send.in_order,
             brake: config.send.brake,
             answers: classify::Policy {
@@ -55,11 +59,18 @@ impl Policy {
                 reject: config.send.reject.clone(),
                 accept_content_type: config.send.accept_content_type.clone(),
             },
-            backoff: Backoff { first: config.retry.first, max: config.retry.max },
+            backoff: Backoff {
+                first: config.retry.first,
+                max: config.retry.max,
+            },
             give_up_after: config.retry.give_up_after,
             action: config.delivered.action,
             remember: config.delivered.remember,
-            key_scope: config.send.key_scope.clone().unwrap_or_else(|| share_id.to_string()),
+            key_scope: config
+                .send
+                .key_scope
+                .clone()
+                .unwrap_or_else(|| share_id.to_string()),
             ending,
         }
     }

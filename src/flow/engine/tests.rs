@@ -4,43 +4,72 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, Settle, Statuses};
-use crate::flow::backoff::Backoff;
-use crate::flow::classify::{self, Verdict};
+use crate::flow::endpoint::backoff::Backoff;
+use crate::flow::endpoint::classify::{self, Verdict};
+use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::file::FsKind;
-use crate::flow::job::{Content, Delivered, Filed, Finish, Folder};
-use crate::flow::reply::{Failure, FailureKind, Reply};
+use crate::flow::messages::{Content, Delivered, Filed, Finish, ListedFolder};
 use crate::flow::time::Wall;
 
 fn engine(tune: impl Fn(&mut Config)) -> Engine {
-    let mut config = crate::config::from_dir_and_url(std::path::Path::new("/in"), "http://h/").unwrap();
+    let mut config =
+        crate::config::from_dir_and_url(std::path::Path::new("/in"), "http://h/").unwrap();
     config.ready.settle = Settle::For(Duration::ZERO);
     tune(&mut config);
     Engine::new(Policy::new(&config, "id", Ending::Never), 1, at(0))
 }
 
 fn at(mono: i64) -> Now {
-    Now { mono: Mono(mono), wall: Wall((1_000_000 + mono) * 1_000_000) }
+    Now {
+        mono: Mono(mono),
+        wall: Wall((1_000_000 + mono) * 1_000_000),
+    }
 }
 
 /// A scan that finds these files; what is to be delivered.
 fn scan(engine: &mut Engine, now: Now, names: &[&str]) -> Vec<Delivery> {
     let mut content = Content::default();
     for name in names {
-        let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, fs: FsKind::Share, ..Look::default() };
+        let look = Look {
+            stamp: Stamp {
+                size: 1,
+                mtime: Wall(1),
+            },
+            fs: FsKind::Share,
+            ..Look::default()
+        };
         content.files.push(name.as_bytes(), look.stamp);
         content.looks.push(look);
     }
-    let mut effects = engine.on(now, Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    let mut effects = engine.on(
+        now,
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        }),
+    );
     effects.extend(engine.on(now, Input::Scanned(Ok(()))));
     deliveries(effects)
 }
 
 fn deliveries(effects: Vec<Effect>) -> Vec<Delivery> {
-    effects.into_iter().filter_map(|effect| if let Effect::Deliver(job) = effect { Some(job) } else { None }).collect()
+    effects
+        .into_iter()
+        .filter_map(|effect| {
+            if let Effect::Deliver(job) = effect {
+                Some(job)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 fn unreachable() -> Delivered {
-    let failure = Failure { kind: FailureKind::Connect, detail: "refused".into() };
+    let failure = Failure {
+        kind: FailureKind::Connect,
+        detail: "refused".into(),
+    };
     Delivered::Replied {
         verdict: Verdict::Down { reached: false },
         reply: Reply::Failed(failure),
@@ -130,7 +159,10 @@ fn policy() -> Policy {
             reject: Statuses(vec![(400, 400)]),
             accept_content_type: None,
         },
-        backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },
+        backoff: Backoff {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        },
         give_up_after: None,
         action: Action::Move,
         remember: Duration::from_secs(86_400),
@@ -145,11 +177,23 @@ fn started(policy: Policy, names: &[&str]) -> (Engine, Vec<Delivery>) {
     engine.on(at(0), Input::Tick);
     let mut content = Content::default();
     for (number, name) in names.iter().enumerate() {
-        let look = Look { stamp: Stamp { size: 1, mtime: Wall(number as i64) }, ..Look::default() };
+        let look = Look {
+            stamp: Stamp {
+                size: 1,
+                mtime: Wall(number as i64),
+            },
+            ..Look::default()
+        };
         content.files.push(name.as_bytes(), look.stamp);
         content.looks.push(look);
     }
-    let mut effects = engine.on(at(0), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    let mut effects = engine.on(
+        at(0),
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        }),
+    );
     effects.extend(engine.on(at(0), Input::Scanned(Ok(()))));
     let sent = effects.into_iter().filter_map(|effect| match effect {
         Effect::Deliver(job) => Some(job),
@@ -160,19 +204,31 @@ fn started(policy: Policy, names: &[&str]) -> (Engine, Vec<Delivery>) {
 
 #[test]
 fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
-    let policy = Policy { in_order: true, workers: 1, ..policy() };
+    let policy = Policy {
+        in_order: true,
+        workers: 1,
+        ..policy()
+    };
     let (mut engine, sent) = started(policy, &["a", "b"]);
     let (head, mut now) = (sent[0].file, 0);
     // It has a fault of its own, and waits by its own clock; then the endpoint goes.
     engine.motions.get_mut(head).unwrap().own = true;
     for _ in 0..8 {
         let effects = engine.on(at(now), Input::Delivered(head, unreachable()));
-        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Deliver(_))));
+        assert!(
+            !effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Deliver(_)))
+        );
         for _ in 0..100 {
             let next = engine.wake_at().unwrap().0;
             assert!(next > now, "it would spin at {now}");
             now = next;
-            if engine.on(at(now), Input::Tick).iter().any(|effect| matches!(effect, Effect::Deliver(_))) {
+            if engine
+                .on(at(now), Input::Tick)
+                .iter()
+                .any(|effect| matches!(effect, Effect::Deliver(_)))
+            {
                 break;
             }
         }
@@ -183,12 +239,19 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
 fn filing_that_failed_after_the_rename_goes_on_from_there() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
-    let moving = crate::flow::record::Moving { to: "done/a".into(), from: Some("staging/d".into()) };
-    let failed = Filed::Failed { why: "full".into(), moved: Some(moving.clone()) };
+    let moving = crate::flow::journal::Moving {
+        to: "done/a".into(),
+        from: Some("staging/d".into()),
+    };
+    let failed = Filed::Failed {
+        why: "full".into(),
+        moved: Some(moving.clone()),
+    };
     engine.on(at(2), Input::Filed(sent[0].file, failed));
     let effects = engine.on(at(engine.wake_at().map_or(3, |wake| wake.0)), Input::Tick);
-    let again =
-        effects.iter().any(|effect| matches!(effect, Effect::File(filing) if filing.resumed.as_ref() == Some(&moving)));
+    let again = effects.iter().any(
+        |effect| matches!(effect, Effect::File(filing) if filing.resumed.as_ref() == Some(&moving)),
+    );
     assert!(again, "{effects:?}");
 }
 
@@ -199,19 +262,36 @@ fn the_trouble_with_a_folder_that_is_gone_is_forgotten() {
         let now = at(10_000_000 * (number + 1));
         engine.on(now, Input::Tick);
         let path = Rel::new(format!("d{number}").as_bytes());
-        engine.on(now, Input::Listed(Folder { path, content: Err("EACCES".into()) }));
+        engine.on(
+            now,
+            Input::Listed(ListedFolder {
+                path,
+                content: Err("EACCES".into()),
+            }),
+        );
         engine.on(now, Input::Scanned(Ok(())));
         assert_eq!(engine.folder_troubles.len(), 1);
     }
 }
 
 fn accepted() -> Delivered {
-    let answer = Reply::Answer(super::super::reply::Answer { status: 200, body_matches: true, ..Default::default() });
-    Delivered::Replied { verdict: Verdict::Accepted, reply: answer, took: Duration::ZERO, journaled: Ok(()) }
+    let answer = Reply::Answer(crate::flow::endpoint::reply::Answer {
+        status: 200,
+        body_matches: true,
+        ..Default::default()
+    });
+    Delivered::Replied {
+        verdict: Verdict::Accepted,
+        reply: answer,
+        took: Duration::ZERO,
+        journaled: Ok(()),
+    }
 }
 
 fn files(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::File(_)))
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::File(_)))
 }
 
 /// The scan under way ends, and the next one begins; when.
@@ -221,7 +301,11 @@ fn next_scan(engine: &mut Engine, from: i64) -> i64 {
         if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
             return now;
         }
-        now = engine.wake_at().expect("it waits for the next scan").0.max(now + 1);
+        now = engine
+            .wake_at()
+            .expect("it waits for the next scan")
+            .0
+            .max(now + 1);
         effects = engine.on(at(now), Input::Tick);
     }
     panic!("no scan begins");
@@ -234,11 +318,23 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
     engine.on(at(1), Input::Confirmed);
     let mut content = Content::default();
     for name in ["a", "b", "c"] {
-        let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, ..Look::default() };
+        let look = Look {
+            stamp: Stamp {
+                size: 1,
+                mtime: Wall(1),
+            },
+            ..Look::default()
+        };
         content.files.push(name.as_bytes(), look.stamp);
         content.looks.push(look);
     }
-    let sent = deliveries(engine.on(at(2), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
+    let sent = deliveries(engine.on(
+        at(2),
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        }),
+    ));
     assert_eq!(sent.len(), 2);
     // The scan hangs. What was under way ends; it is not filed, and nothing takes its place.
     engine.on(at(30_002), Input::Tick);
@@ -249,20 +345,36 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
     assert!(!files(&effects) && deliveries(effects).is_empty());
     let now = next_scan(&mut engine, 40_000);
     assert!(deliveries(engine.on(at(now), Input::Tick)).is_empty());
-    assert_eq!(deliveries(engine.on(at(now + 1), Input::Confirmed)).len(), 1);
-    assert!(files(&engine.on(at(now + 1_001), Input::Tick)), "what was accepted is filed now");
+    assert_eq!(
+        deliveries(engine.on(at(now + 1), Input::Confirmed)).len(),
+        1
+    );
+    assert!(
+        files(&engine.on(at(now + 1_001), Input::Tick)),
+        "what was accepted is filed now"
+    );
 }
 
 #[test]
 fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once() {
-    let (mut engine, sent) = started(Policy { interval: Duration::from_secs(5), ..policy() }, &["a", "b", "c", "d"]);
+    let (mut engine, sent) = started(
+        Policy {
+            interval: Duration::from_secs(5),
+            ..policy()
+        },
+        &["a", "b", "c", "d"],
+    );
     let start = next_scan(&mut engine, 1);
     let mut now = start;
     for _ in 0..100 {
         now += 1_000;
         let effects = engine.on(at(now), Input::Looking);
         let hangs = |effect: &Effect| matches!(effect, Effect::Note(Note::ScanHangs { .. }));
-        assert!(!effects.iter().any(hangs), "after {} s", (now - start) / 1_000);
+        assert!(
+            !effects.iter().any(hangs),
+            "after {} s",
+            (now - start) / 1_000
+        );
     }
     let effects = engine.on(at(now), Input::Delivered(sent[0].file, accepted()));
     assert!(files(&effects), "nothing is in doubt");
@@ -287,18 +399,29 @@ fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once(
 fn after_a_sleep_the_lock_is_looked_at_at_once_and_nothing_is_sent_before() {
     let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
     assert_eq!(sent.len(), 2);
-    let effects = engine.on(at(10), Input::Slept(Duration::from_secs(3_600)));
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Scan)), "it does not wait for the interval");
+    let effects = engine.on(at(10), Input::Suspended(Duration::from_secs(3_600)));
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Scan)),
+        "it does not wait for the interval"
+    );
     assert!(deliveries(engine.on(at(11), Input::Delivered(sent[0].file, accepted()))).is_empty());
     assert_eq!(deliveries(engine.on(at(12), Input::Confirmed)).len(), 1);
 }
 
 #[test]
 fn what_is_accepted_while_the_share_is_away_is_filed_when_it_is_back() {
-    let (mut engine, sent) = started(Policy { interval: Duration::from_secs(5), ..policy() }, &["a"]);
+    let (mut engine, sent) = started(
+        Policy {
+            interval: Duration::from_secs(5),
+            ..policy()
+        },
+        &["a"],
+    );
     let now = next_scan(&mut engine, 1);
     engine.on(at(now), Input::Scanned(Err("it is away".into())));
-    assert!(!files(&engine.on(at(now + 1), Input::Delivered(sent[0].file, accepted()))));
+    assert!(!files(
+        &engine.on(at(now + 1), Input::Delivered(sent[0].file, accepted()))
+    ));
     assert!(!files(&engine.on(at(now + 2_000), Input::Tick)));
     // All is opened anew, by an engine that knows what this one knew.
     let past = engine.past(at(now + 3_000));
@@ -310,22 +433,61 @@ fn what_is_accepted_while_the_share_is_away_is_filed_when_it_is_back() {
 fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_inodes() {
     let mut engine = Engine::new(policy(), 1, at(0));
     engine.on(at(0), Input::Tick);
-    let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, ino: 7, dev: 8, ..Look::default() };
+    let look = Look {
+        stamp: Stamp {
+            size: 1,
+            mtime: Wall(1),
+        },
+        ino: 7,
+        dev: 8,
+        ..Look::default()
+    };
     let mut content = Content::default();
     content.files.push(b"a", look.stamp);
     content.looks.push(look);
-    let sent = deliveries(engine.on(at(0), Input::Listed(Folder { path: Rel::root(), content: Ok(content) })));
+    let sent = deliveries(engine.on(
+        at(0),
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        }),
+    ));
     // The share goes, and the journal with it.
     engine.on(at(1), Input::Scanned(Err("it is away".into())));
-    let Delivered::Replied { verdict, reply, took, .. } = accepted() else { panic!() };
-    let unwritten = Delivered::Replied { verdict, reply, took, journaled: Err("EIO".into()) };
+    let Delivered::Replied {
+        verdict,
+        reply,
+        took,
+        ..
+    } = accepted()
+    else {
+        panic!()
+    };
+    let unwritten = Delivered::Replied {
+        verdict,
+        reply,
+        took,
+        journaled: Err("EIO".into()),
+    };
     engine.on(at(2), Input::Delivered(sent[0].file, unwritten));
     let past = engine.past(at(3));
     let effects = Engine::new(policy(), 1, at(3)).resume(past, at(3));
-    let filed = effects.iter().find_map(|effect| if let Effect::File(filing) = effect { Some(filing) } else { None });
+    let filed = effects.iter().find_map(|effect| {
+        if let Effect::File(filing) = effect {
+            Some(filing)
+        } else {
+            None
+        }
+    });
     let filed = filed.expect("it was accepted");
     assert!(filed.unwritten.is_some());
-    assert_eq!(filed.look, Look { stamp: look.stamp, ..Look::default() });
+    assert_eq!(
+        filed.look,
+        Look {
+            stamp: look.stamp,
+            ..Look::default()
+        }
+    );
 }
 
 #[test]
@@ -333,23 +495,54 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
     let (engine, _) = started(policy(), &[]);
     let past = engine.past(at(10));
     // An hour ahead; what was written just before seems an hour old.
-    let ahead = |mono: i64| Now { mono: Mono(mono), wall: Wall(at(mono).wall.0 + 3_600_000_000_000) };
-    let mut engine = Engine::new(Policy { settle: Settle::For(Duration::from_secs(5)), ..policy() }, 1, ahead(20));
+    let ahead = |mono: i64| Now {
+        mono: Mono(mono),
+        wall: Wall(at(mono).wall.0 + 3_600_000_000_000),
+    };
+    let mut engine = Engine::new(
+        Policy {
+            settle: Settle::For(Duration::from_secs(5)),
+            ..policy()
+        },
+        1,
+        ahead(20),
+    );
     engine.resume(past, ahead(20));
     engine.on(ahead(21), Input::Tick);
-    let stamp = Stamp { size: 1, mtime: Wall(1) };
-    let look = Look { stamp, ctime: at(9).wall, fs: FsKind::Local, ..Look::default() };
+    let stamp = Stamp {
+        size: 1,
+        mtime: Wall(1),
+    };
+    let look = Look {
+        stamp,
+        ctime: at(9).wall,
+        fs: FsKind::Local,
+        ..Look::default()
+    };
     let mut content = Content::default();
     content.files.push(b"a", stamp);
     content.looks.push(look);
-    let folder = Folder { path: Rel::root(), content: Ok(content) };
+    let folder = ListedFolder {
+        path: Rel::root(),
+        content: Ok(content),
+    };
     assert!(deliveries(engine.on(ahead(22), Input::Listed(folder))).is_empty());
 }
 
 #[test]
 fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
-    let (mut engine, sent) = started(Policy { action: Action::Keep, ..policy() }, &["a"]);
-    let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
+    let (mut engine, sent) = started(
+        Policy {
+            action: Action::Keep,
+            ..policy()
+        },
+        &["a"],
+    );
+    let answer = crate::flow::endpoint::reply::Answer {
+        status: 400,
+        body_matches: true,
+        ..Default::default()
+    };
     let rejected = Delivered::Replied {
         verdict: Verdict::Rejected,
         reply: Reply::Answer(answer),
@@ -357,70 +550,144 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
         journaled: Ok(()),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
-    engine.on(at(2), Input::Filed(sent[0].file, Filed::Copied { to: "dead-letter/a".into() }));
+    engine.on(
+        at(2),
+        Input::Filed(
+            sent[0].file,
+            Filed::Copied {
+                to: "dead-letter/a".into(),
+            },
+        ),
+    );
     let listed = |engine: &mut Engine, from: i64| {
         let now = next_scan(engine, from);
-        let look = Look { stamp: Stamp { size: 2, mtime: Wall(9) }, ..Look::default() };
+        let look = Look {
+            stamp: Stamp {
+                size: 2,
+                mtime: Wall(9),
+            },
+            ..Look::default()
+        };
         let mut content = Content::default();
         content.files.push(b"a", look.stamp);
         content.looks.push(look);
-        (now, deliveries(engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }))))
+        (
+            now,
+            deliveries(engine.on(
+                at(now),
+                Input::Listed(ListedFolder {
+                    path: Rel::root(),
+                    content: Ok(content),
+                }),
+            )),
+        )
     };
     let (now, new) = listed(&mut engine, 3);
     assert_eq!(new.len(), 1);
     engine.on(at(now + 1), Input::Delivered(new[0].file, accepted()));
     // `dead-letter retry` fails for the old one, for its place is taken; its line is there all the same.
-    engine.on(at(now + 2), Input::Retries(vec![(sent[0].path.clone(), sent[0].look.stamp, 1)]));
-    assert!(listed(&mut engine, now + 3).1.is_empty(), "it was delivered");
+    engine.on(
+        at(now + 2),
+        Input::Retries(vec![(sent[0].path.clone(), sent[0].look.stamp, 1)]),
+    );
+    assert!(
+        listed(&mut engine, now + 3).1.is_empty(),
+        "it was delivered"
+    );
 }
 
 #[test]
 fn what_an_earlier_process_had_learned_does_not_lie_there_for_as_long_as_this_one_runs() {
     let memory = memory::Memory {
-        endpoint: memory::Endpoint { brake: 3, ..memory::Endpoint::default() },
+        endpoint: memory::Endpoint {
+            brake: 3,
+            ..memory::Endpoint::default()
+        },
         ..memory::Memory::default()
     };
     let mut engine = Engine::new(policy(), 1, at(0));
-    engine.resume(Past { memory, ..Past::default() }, at(0));
+    engine.resume(
+        Handover {
+            memory,
+            ..Handover::default()
+        },
+        at(0),
+    );
     engine.on(at(0), Input::Tick);
     let effects = engine.on(at(29_999), Input::Scanned(Ok(())));
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Remember(_)))
+    );
     let effects = engine.on(at(30_000), Input::Tick);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Remember(_))));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Remember(_)))
+    );
 }
 
 #[test]
 fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
-    engine.on(at(2), Input::Slept(Duration::from_secs(3_600)));
-    let remembers = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+    engine.on(at(2), Input::Suspended(Duration::from_secs(3_600)));
+    let remembers = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Remember(_)))
+    };
     assert!(!remembers(&engine.on(at(40_000), Input::Tick)));
-    assert!(engine.wake_at().is_some_and(|wake| wake > Mono(40_000)), "it would spin");
+    assert!(
+        engine.wake_at().is_some_and(|wake| wake > Mono(40_000)),
+        "it would spin"
+    );
     let mut stopped = Vec::new();
     stopped.extend(engine.on(at(40_001), Input::Command(Command::Stop)));
     stopped.extend(engine.on(at(60_000), Input::Tick));
-    assert!(stopped.iter().any(|effect| matches!(effect, Effect::Finish(_))) && !remembers(&stopped));
+    assert!(
+        stopped
+            .iter()
+            .any(|effect| matches!(effect, Effect::Finish(_)))
+            && !remembers(&stopped)
+    );
 }
 
 fn once(deadline: i64) -> Policy {
     Policy {
         settle: Settle::For(Duration::from_secs(60)),
-        ending: Ending::Once { deadline: Mono(deadline), no_wait: true },
+        ending: Ending::Once {
+            deadline: Mono(deadline),
+            no_wait: true,
+        },
         ..policy()
     }
 }
 
 /// A run of `once --no-wait` that sees one file, with what it leaves, and how it ends.
-fn run_once(past: Past, now: i64) -> (usize, Option<(Finish, memory::Memory)>) {
+fn run_once(past: Handover, now: i64) -> (usize, Option<(Finish, memory::Memory)>) {
     let mut engine = Engine::new(once(now + 600_000), 1, at(now));
     engine.resume(past, at(now));
     engine.on(at(now), Input::Tick);
     let mut content = Content::default();
-    let look = Look { stamp: Stamp { size: 1, mtime: Wall(1) }, fs: FsKind::Share, ..Look::default() };
+    let look = Look {
+        stamp: Stamp {
+            size: 1,
+            mtime: Wall(1),
+        },
+        fs: FsKind::Share,
+        ..Look::default()
+    };
     content.files.push(b"a", look.stamp);
     content.looks.push(look);
-    let mut effects = engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }));
+    let mut effects = engine.on(
+        at(now),
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        }),
+    );
     effects.extend(engine.on(at(now), Input::Scanned(Ok(()))));
     let mut left = None;
     let mut end = None;
@@ -442,12 +709,15 @@ fn without_waiting_a_file_goes_once_the_looks_of_all_runs_add_up_to_the_settle_t
         boot: Some("b".into()),
         up: Some(up),
     };
-    let (sent, end) = run_once(Past::default(), 5);
+    let (sent, end) = run_once(Handover::default(), 5);
     let (how, memory) = end.expect("it waits for nothing");
     assert_eq!((sent, how), (0, Finish::Done));
     let text = memory.lines(&clocks(5, 1_000));
     // Each run has a monotonic clock of its own.
-    let again = |up: i64| Past { memory: memory::Memory::read(&text, &clocks(7, up)), ..Past::default() };
+    let again = |up: i64| Handover {
+        memory: memory::Memory::read(&text, &clocks(7, up)),
+        ..Handover::default()
+    };
     let (sent, end) = run_once(again(60_999), 7);
     assert_eq!((sent, end.unwrap().0), (0, Finish::Done));
     assert_eq!(run_once(again(61_000), 7).0, 1);
@@ -458,11 +728,18 @@ fn a_run_that_ends_before_its_first_look_is_over_does_not_say_that_all_is_done()
     for stop in [false, true] {
         let mut engine = Engine::new(once(60_000), 1, at(0));
         engine.on(at(0), Input::Tick);
-        let (now, input) = if stop { (5, Input::Command(Command::Stop)) } else { (60_000, Input::Tick) };
-        let end = engine.on(at(now), input).into_iter().find_map(|effect| match effect {
-            Effect::Finish(how) => Some(how),
-            _ => None,
-        });
+        let (now, input) = if stop {
+            (5, Input::Command(Command::Stop))
+        } else {
+            (60_000, Input::Tick)
+        };
+        let end = engine
+            .on(at(now), input)
+            .into_iter()
+            .find_map(|effect| match effect {
+                Effect::Finish(how) => Some(how),
+                _ => None,
+            });
         assert_eq!(end, Some(Finish::Left));
     }
 }
@@ -470,7 +747,11 @@ fn a_run_that_ends_before_its_first_look_is_over_does_not_say_that_all_is_done()
 #[test]
 fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let (mut engine, sent) = started(policy(), &["a"]);
-    let answer = super::super::reply::Answer { status: 400, body_matches: true, ..Default::default() };
+    let answer = crate::flow::endpoint::reply::Answer {
+        status: 400,
+        body_matches: true,
+        ..Default::default()
+    };
     let rejected = Delivered::Replied {
         verdict: Verdict::Rejected,
         reply: Reply::Answer(answer),
@@ -478,14 +759,31 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
         journaled: Ok(()),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
-    engine.on(at(2), Input::Filed(sent[0].file, Filed::Copied { to: "dead-letter/a".into() }));
+    engine.on(
+        at(2),
+        Input::Filed(
+            sent[0].file,
+            Filed::Copied {
+                to: "dead-letter/a".into(),
+            },
+        ),
+    );
     let (path, stamp) = (sent[0].path.clone(), sent[0].look.stamp);
     let look = |engine: &mut Engine, from: i64| {
         let now = next_scan(engine, from);
         let mut content = Content::default();
         content.files.push(b"a", stamp);
         content.looks.push(sent[0].look);
-        (now, deliveries(engine.on(at(now), Input::Listed(Folder { path: Rel::root(), content: Ok(content) }))))
+        (
+            now,
+            deliveries(engine.on(
+                at(now),
+                Input::Listed(ListedFolder {
+                    path: Rel::root(),
+                    content: Ok(content),
+                }),
+            )),
+        )
     };
     let (now, again) = look(&mut engine, 3);
     assert!(again.is_empty());

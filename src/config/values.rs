@@ -1,0 +1,217 @@
+//! What goes into a request: the URL, header fields, the proxy's URL.
+//!
+//! No message quotes a URL or a value: both may hold a secret.
+
+use std::net::Ipv6Addr;
+use ureq::http::Uri;
+use ureq::http::uri::Authority;
+
+/// What dirpost sets itself, and what to do instead.
+const OWN: [(&str, &str); 10] = [
+    ("content-length", "it is the size of the file"),
+    (
+        "transfer-encoding",
+        "files are sent with their Content-Length",
+    ),
+    ("connection", "connections are managed by dirpost"),
+    ("host", "it comes from send.url"),
+    ("expect", "it is sent with bodies over 1 MiB"),
+    (
+        "idempotency-key",
+        "it is made of the file and send.key_scope",
+    ),
+    ("content-digest", "see send.digest"),
+    ("x-file-path", "it is the path of the file"),
+    ("x-file-mtime", "it is the time of the file"),
+    ("content-type", "write send.content_type instead"),
+];
+
+const IN_URL: [&str; 2] = ["path", "name"];
+const IN_HEADER: [&str; 6] = ["path", "name", "size", "mtime", "key", "sha256"];
+
+/// Checks `send.url`.
+pub fn url(text: &str) -> Result<(), String> {
+    const EXAMPLE: &str = "\"https://example.org/in/{path}\"";
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!(
+            "is not an absolute URL; write one such as {EXAMPLE}"
+        ));
+    };
+    if !["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+    {
+        return Err(format!(
+            "must begin with http:// or https://; write one such as {EXAMPLE}"
+        ));
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(
+            "must not have a user or a password in it; write them into send.auth: \
+             auth = { user = \"…\", password_file = \"…\" }"
+                .to_owned(),
+        );
+    }
+    if authority.contains(['{', '}']) {
+        return Err(
+            "placeholders can only be in the path and the query; write the scheme, the \
+             host and the port as they are"
+                .to_owned(),
+        );
+    }
+    host(authority)?;
+    if tail.contains('#') {
+        return Err(
+            "has a `#` in it, and what is behind one is never sent; leave it out, \
+             or write %23"
+                .to_owned(),
+        );
+    }
+    placeholders(tail, &IN_URL)?;
+    let filled = IN_URL.iter().fold(text.to_owned(), |url, p| {
+        url.replace(&format!("{{{p}}}"), "x")
+    });
+    let legal = |b: u8| b.is_ascii_graphic() && !br#"{}"<>\^`|"#.contains(&b);
+    if !filled.bytes().all(legal) || !escapes_are_whole(&filled) {
+        return Err(
+            "has characters in it that a URL cannot have; percent-encode them \
+             (a space is %20, `%` is %25, `{` is %7B)"
+                .to_owned(),
+        );
+    }
+    filled
+        .parse::<Uri>()
+        .map(|_| ())
+        .map_err(|error| format!("is not a URL ({error}); write one such as {EXAMPLE}"))
+}
+
+/// The host and the port of a URL, without a user.
+fn host(authority: &str) -> Result<(), String> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return Err("has no host; write one such as \"https://example.org/in/{path}\"".to_owned());
+    }
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err("has no usable port; write a number from 1 to 65535 behind the `:`".to_owned());
+    }
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let fine = match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    if !fine || authority.parse::<Authority>().is_err() {
+        return Err(
+            "has no usable host; write a name (international ones in their xn-- form), \
+             an IPv4 address or an IPv6 address in brackets"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// Refuses every `{word}` that is not known. Other braces are left alone.
+fn placeholders(text: &str, known: &[&str]) -> Result<(), String> {
+    for rest in text.split('{').skip(1) {
+        let Some((word, _)) = rest.split_once('}') else {
+            continue;
+        };
+        let is_word = word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if is_word && !known.contains(&word) {
+            let all: Vec<String> = known.iter().map(|word| format!("{{{word}}}")).collect();
+            let all = super::suggest::either(&all);
+            return Err(format!("`{{{word}}}` is not filled in here; write {all}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the name of a header field.
+pub fn header_name(name: &str) -> Result<(), String> {
+    if !is_token(name) {
+        return Err("is not the name of a header; write letters, digits and `-`".to_owned());
+    }
+    match OWN.iter().find(|(own, _)| name.eq_ignore_ascii_case(own)) {
+        Some((_, why)) => Err(format!("is set by dirpost and cannot be set here: {why}")),
+        None => Ok(()),
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    let in_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(in_token)
+}
+
+/// Checks the value of a header field.
+pub fn header_value(value: &str) -> Result<(), String> {
+    plain(value)?;
+    placeholders(value, &IN_HEADER)
+}
+
+/// Only what a header field can carry.
+pub fn plain(value: &str) -> Result<(), String> {
+    if value.contains(char::is_control) {
+        return Err("has a control character (a line break, say) in it; write one line".to_owned());
+    }
+    if !value.is_ascii() {
+        return Err(
+            "has characters in it that are not ASCII; a header cannot carry them".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Checks a media type: `text/csv; charset=utf-8`.
+pub fn media_type(value: &str) -> Result<(), String> {
+    plain(value)?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let fine = essence
+        .split_once('/')
+        .is_some_and(|(t, sub)| is_token(t) && is_token(sub));
+    fine.then_some(())
+        .ok_or_else(|| "is not a media type; write one such as \"text/csv\"".to_owned())
+}
+
+/// Checks `send.proxy`.
+pub fn proxy(text: &str) -> Result<(), String> {
+    const WRITE: &str = "write one such as \"http://proxy.example.org:3128\", or \"none\"";
+    const SCHEMES: [&str; 5] = ["http", "https", "socks4", "socks4a", "socks5"];
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("is not a proxy's URL; {WRITE}"));
+    };
+    if !SCHEMES.contains(&scheme) {
+        return Err(format!(
+            "must begin with {}; {WRITE}",
+            super::suggest::either(&SCHEMES.map(|scheme| format!("{scheme}://")),)
+        ));
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#']) {
+        return Err(format!("has more in it than a host and a port; {WRITE}"));
+    }
+    host(
+        authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host),
+    )
+    .map_err(|_| format!("has no usable host or port; {WRITE}"))?;
+    // The client's own opinion counts as well; its words could quote the password.
+    ureq::Proxy::new(text)
+        .map(|_| ())
+        .map_err(|_| format!("is not a proxy's URL; {WRITE}"))
+}

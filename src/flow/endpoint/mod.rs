@@ -1,0 +1,8 @@
+//! DELIVER: what an answer of the endpoint means, and when it may be asked again.
+
+pub mod backoff;
+pub mod brake;
+pub mod classify;
+pub mod gate;
+pub mod idempotency_key;
+pub mod reply;

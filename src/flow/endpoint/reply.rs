@@ -1,0 +1,63 @@
+//! What came back from one attempt to deliver a file.
+//!
+//! The shell fills a [`Reply`] in; [`crate::flow::endpoint::classify`] says what it means.
+
+/// One attempt, as the network showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Answer(Answer),
+    Failed(Failure),
+}
+
+/// A final HTTP answer (never 1xx).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// The field `Retry-After` as it stands, unparsed.
+    pub retry_after: Option<String>,
+    /// The field `Location`, for the log.
+    pub location: Option<String>,
+    pub content_type: Option<String>,
+    /// The start of the body, at most [`BODY_START`] bytes.
+    pub body: Vec<u8>,
+    /// `send.accept_body` was looked for in the whole body (up to a bound) and found.
+    /// True where that is not set.
+    pub body_matches: bool,
+    /// The answer came before the last byte of the request was out: it can only refuse.
+    pub early: bool,
+}
+
+/// How much of an answer's body is kept for the log and the reason file.
+pub const BODY_START: usize = 4096;
+
+/// No answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// One sentence for a person: what was tried, what went wrong, what to do where that is known.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The name does not resolve.
+    Resolve,
+    /// No connection: refused, unreachable, or not within `send.connect_timeout`.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// No byte moved for `send.stall_timeout`, or no answer within `send.response_timeout`.
+    Timeout,
+    /// The connection broke, or what came is not HTTP.
+    Broken,
+}
+
+impl FailureKind {
+    /// Whether the endpoint was not even reached, so that no file can be the cause.
+    pub fn unreachable(self) -> bool {
+        matches!(
+            self,
+            FailureKind::Resolve | FailureKind::Connect | FailureKind::Tls
+        )
+    }
+}

@@ -1,0 +1,150 @@
+//! What a person is told: events, not sentences. The shell puts them into words.
+
+use std::time::Duration;
+
+use crate::flow::file::Rel;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// `attempts` counts this one.
+    Delivered {
+        path: Rel,
+        size: u64,
+        status: u16,
+        took: Duration,
+        attempts: u32,
+    },
+    /// It lies where it belongs.
+    Filed {
+        path: Rel,
+        to: Option<String>,
+    },
+    Condemned {
+        path: Rel,
+        reason: String,
+        to: String,
+    },
+    /// An attempt failed through what may be the file's own fault.
+    Failing {
+        path: Rel,
+        why: String,
+        attempts: u32,
+        again_in: Option<Duration>,
+    },
+    /// It changed after it had been taken for complete, and settles again.
+    Changed {
+        path: Rel,
+    },
+    /// It may be unfinished: looked at once more before it is condemned.
+    Unfinished {
+        path: Rel,
+        why: String,
+        again_in: Duration,
+    },
+    /// What was filed away turned out to be a new version.
+    NewVersion {
+        path: Rel,
+        displaced: Option<String>,
+    },
+    /// A file cannot be opened, read or filed.
+    FileTrouble {
+        path: Rel,
+        doing: &'static str,
+        why: String,
+        again_in: Duration,
+    },
+    FileTroubleOver {
+        path: Rel,
+    },
+    GateClosed {
+        why: String,
+        waiting: usize,
+        again_in: Duration,
+    },
+    GateStillClosed {
+        why: String,
+        waiting: usize,
+        since: Duration,
+    },
+    /// The endpoint did not accept when an earlier process left.
+    GateRemembered {
+        why: String,
+        since: Duration,
+        again_in: Duration,
+    },
+    GateOpened {
+        since: Duration,
+        waiting: usize,
+    },
+    /// So many files in a row were rejected that the endpoint is the suspect.
+    BrakeHolds {
+        files: u32,
+        by: &'static str,
+        why: String,
+    },
+    BrakeReleased {
+        by: &'static str,
+    },
+    ShareAway {
+        why: String,
+    },
+    ShareStillAway {
+        why: String,
+        since: Duration,
+    },
+    ShareBack {
+        since: Duration,
+    },
+    MountedOver,
+    /// Another process may work on the folder.
+    LockLost {
+        why: String,
+    },
+    /// The machine was suspended.
+    Suspended {
+        time: Duration,
+    },
+    FolderTrouble {
+        path: Rel,
+        why: String,
+    },
+    /// A file that is there cannot be looked at.
+    NameTrouble {
+        path: Rel,
+        why: String,
+    },
+    FolderTroubleOver {
+        path: Rel,
+    },
+    ScanHangs {
+        since: Duration,
+    },
+    ScanBack {
+        since: Duration,
+    },
+    /// The first scan is over.
+    Looked {
+        files: usize,
+        waiting: usize,
+        at_rest: usize,
+    },
+    JournalDown {
+        why: String,
+    },
+    JournalBack {
+        since: Duration,
+    },
+    /// `once` leaves these.
+    LeftForNext {
+        settling: usize,
+        left: usize,
+    },
+    Stopping {
+        in_flight: usize,
+    },
+    /// The time to finish what was on its way is over.
+    StoppedEarly {
+        in_flight: usize,
+    },
+}

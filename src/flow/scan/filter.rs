@@ -1,0 +1,242 @@
+//! Which names are looked at: SCAN's policy, decided from the name alone.
+
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::flow::file::Rel;
+
+/// The policy; see `[watch]` in the configuration.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+    ignore_temporary: bool,
+    marker: Option<Vec<u8>>,
+    max_depth: Option<u32>,
+    /// Folders that are dirpost's own.
+    own: Vec<Rel>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A file to be delivered.
+    File,
+    /// The marker of another file.
+    Marker,
+    Ignored,
+}
+
+/// The name of dirpost's own folder in the watched one: never scanned.
+pub const OWN_FOLDER: &str = ".dirpost";
+
+impl Filter {
+    /// Compiles the globs. `own` are folders in the watched one that are never entered,
+    /// beside [`OWN_FOLDER`].
+    ///
+    /// # Errors
+    /// A glob that does not compile.
+    pub fn new(
+        watch: &crate::config::Watch,
+        marker: Option<&str>,
+        own: Vec<Rel>,
+    ) -> Result<Filter, globset::Error> {
+        Ok(Filter {
+            include: if watch.include.is_empty() {
+                None
+            } else {
+                Some(globs(&watch.include)?)
+            },
+            exclude: globs(&watch.exclude)?,
+            ignore_temporary: watch.ignore_temporary,
+            marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
+            max_depth: watch.max_depth,
+            own,
+        })
+    }
+
+    /// The suffix of marker files.
+    pub fn marker(&self) -> Option<&[u8]> {
+        self.marker.as_deref()
+    }
+
+    /// What the file `name` in `folder` is.
+    pub fn class(&self, folder: &Rel, name: &[u8]) -> Class {
+        // A marker is as wanted as its file, whatever the globs say of its own name.
+        let (class, subject) = match self
+            .marker
+            .as_deref()
+            .and_then(|suffix| name.strip_suffix(suffix))
+        {
+            Some(file) if !file.is_empty() => (Class::Marker, file),
+            _ => (Class::File, name),
+        };
+        if self.ignore_temporary && is_temporary(subject) {
+            return Class::Ignored;
+        }
+        if self.include.is_none() && self.exclude.is_empty() {
+            return class;
+        }
+        let path = folder.join(subject);
+        let candidate = Candidate::from_bytes(path.as_bytes());
+        let included = self
+            .include
+            .as_ref()
+            .is_none_or(|set| set.is_match_candidate(&candidate));
+        if included && !self.exclude.is_match_candidate(&candidate) {
+            class
+        } else {
+            Class::Ignored
+        }
+    }
+
+    /// Whether the folder `name` in `folder` is entered.
+    pub fn enters(&self, folder: &Rel, name: &[u8]) -> bool {
+        let depth = folder.parts().count() as u32 + 2;
+        if self.max_depth.is_some_and(|max| depth > max) {
+            return false;
+        }
+        if self.ignore_temporary && is_temporary(name) {
+            return false;
+        }
+        let path = folder.join(name);
+        path.as_bytes() != OWN_FOLDER.as_bytes()
+            && !self.own.contains(&path)
+            && !self
+                .exclude
+                .is_match_candidate(&Candidate::from_bytes(path.as_bytes()))
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        // As people know it from .gitignore: without a `/` on the name at any depth, else on
+        // the whole path; `*` stays within one part, `**` does not.
+        let whole = if pattern.contains('/') {
+            pattern.clone()
+        } else {
+            format!("**/{pattern}")
+        };
+        set.add(
+            GlobBuilder::new(&whole)
+                .literal_separator(true)
+                .case_insensitive(false)
+                .backslash_escape(true)
+                .build()?,
+        );
+    }
+    set.build()
+}
+
+/// Names that programs give to files which are not finished, not for others, or not files
+/// of their own; without regard to the case of ASCII letters.
+fn is_temporary(name: &[u8]) -> bool {
+    const SUFFIXES: [&[u8]; 7] = [
+        b".tmp",
+        b".part",
+        b".partial",
+        b".filepart",
+        b".crdownload",
+        b".swp",
+        b"~",
+    ];
+    const NAMES: [&[u8]; 3] = [b"thumbs.db", b"desktop.ini", b"@eadir"];
+    // `.nfs*`, `.smbdelete*` and `.fuse_hidden*` are hidden as it is.
+    name.starts_with(b".")
+        || name.starts_with(b"~$")
+        || SUFFIXES.iter().any(|suffix| {
+            name.len() >= suffix.len()
+                && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
+        })
+        || NAMES.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(
+        include: &[&str],
+        exclude: &[&str],
+        marker: Option<&str>,
+        max_depth: Option<u32>,
+    ) -> Filter {
+        let text = |globs: &[&str]| Some(globs.iter().map(ToString::to_string).collect::<Vec<_>>());
+        Filter {
+            include: text(include)
+                .filter(|globs| !globs.is_empty())
+                .map(|globs| self::globs(&globs).unwrap()),
+            exclude: globs(&text(exclude).unwrap()).unwrap(),
+            ignore_temporary: true,
+            marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
+            max_depth,
+            own: vec![Rel::new(b"state")],
+        }
+    }
+
+    #[test]
+    fn the_built_in_list_names_what_is_not_finished() {
+        for name in [
+            ".hidden",
+            ".x.csv.Ab12",
+            "a.tmp",
+            "A.TMP",
+            "a.part",
+            "a.partial",
+            "a.filepart",
+            "a.crdownload",
+            ".a.swp",
+            "a.swp",
+            "a.csv~",
+            "~$book.xlsx",
+            ".nfs0001",
+            ".smbdeleteAA",
+            ".fuse_hidden01",
+            "Thumbs.db",
+            "desktop.ini",
+            "@eaDir",
+        ] {
+            assert!(is_temporary(name.as_bytes()), "{name}");
+        }
+        for name in ["a.csv", "tmp", "part", "a.tmp.csv", "a~b", "thumbs.db.csv"] {
+            assert!(!is_temporary(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn globs_are_matched_on_the_relative_path() {
+        let filter = filter(&["*.csv", "in/**"], &["**/old/**", "x*"], None, None);
+        let class =
+            |folder: &str, name: &str| filter.class(&Rel::new(folder.as_bytes()), name.as_bytes());
+        assert_eq!(class("", "a.csv"), Class::File);
+        assert_eq!(class("deep/down", "a.csv"), Class::File);
+        assert_eq!(class("deep/in", "a.txt"), Class::Ignored);
+        assert_eq!(class("in", "a.txt"), Class::File);
+        assert_eq!(class("", "a.txt"), Class::Ignored);
+        assert_eq!(class("in/old", "a.csv"), Class::Ignored);
+        assert_eq!(class("", "x.csv"), Class::Ignored);
+    }
+
+    #[test]
+    fn a_marker_is_wanted_when_its_file_is() {
+        let filter = filter(&["*.csv"], &[], Some(".done"), None);
+        let class = |name: &str| filter.class(&Rel::root(), name.as_bytes());
+        assert_eq!(class("a.csv.done"), Class::Marker);
+        assert_eq!(class("a.txt.done"), Class::Ignored);
+        assert_eq!(class(".done"), Class::Ignored);
+        assert_eq!(class("a.csv"), Class::File);
+    }
+
+    #[test]
+    fn depth_one_is_this_folder_only_and_own_folders_are_never_entered() {
+        let root = Rel::root();
+        assert!(!filter(&[], &[], None, Some(1)).enters(&root, b"sub"));
+        let two = filter(&[], &[], None, Some(2));
+        assert!(two.enters(&root, b"sub") && !two.enters(&Rel::new(b"sub"), b"deeper"));
+        let mut any = filter(&[], &["skip"], None, None);
+        any.ignore_temporary = false;
+        assert!(any.enters(&root, b".git") && !any.enters(&root, b".dirpost"));
+        assert!(!any.enters(&root, b"state") && !any.enters(&root, b"skip"));
+        assert!(any.enters(&Rel::new(b"sub"), b"state"));
+    }
+}

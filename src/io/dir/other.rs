@@ -1,0 +1,229 @@
+//! [`Dir`] by paths, where there are no handles to open things below (Windows).
+//!
+//! Each part of a path is looked at before it is used: a symbolic link, a junction or any
+//! other reparse point is refused. Between that look and the use a swap is possible; who can
+//! make one needs the right to create links, which Windows gives to administrators only.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::flow::file::{FsKind, Look, Rel, Stamp};
+use crate::flow::time::Wall;
+
+/// A folder.
+#[derive(Clone, Debug)]
+pub struct Dir {
+    path: PathBuf,
+    kind: FsKind,
+}
+
+/// The bytes of a name: UTF-8, or for unpaired surrogates its generalisation WTF-8.
+pub fn bytes_of(name: &OsStr) -> Vec<u8> {
+    name.as_encoded_bytes().to_vec()
+}
+
+/// The name of these bytes. Unpaired surrogates become U+FFFD, so that such a file is not
+/// found rather than another one.
+pub fn name_of(bytes: &[u8]) -> OsString {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+impl Dir {
+    pub fn at(path: &Path) -> io::Result<Dir> {
+        if !std::fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Dir {
+            path: path.to_path_buf(),
+            kind: fs_kind(path),
+        })
+    }
+
+    pub fn folder(&self, path: &Rel) -> io::Result<Dir> {
+        self.below(path, false)
+    }
+
+    pub fn make(&self, path: &Rel) -> io::Result<Dir> {
+        self.below(path, true)
+    }
+
+    fn below(&self, path: &Rel, make: bool) -> io::Result<Dir> {
+        let mut whole = self.path.clone();
+        for part in path.parts() {
+            whole.push(name_of(part));
+            match std::fs::symlink_metadata(&whole) {
+                Ok(found) if is_reparse(&found) || !found.is_dir() => {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+                Ok(_) => {}
+                Err(err) if make && err.kind() == io::ErrorKind::NotFound => {
+                    std::fs::create_dir(&whole)?
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(Dir {
+            path: whole,
+            kind: self.kind,
+        })
+    }
+
+    fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path.join(name_of(name))
+    }
+
+    pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
+        let folder = self.folder(&path.parent())?;
+        let file = folder.file(path.name())?;
+        let look = file_look(&file, folder.kind)?;
+        Ok((file, look))
+    }
+
+    pub fn file(&self, name: &[u8]) -> io::Result<File> {
+        let path = self.path_of(name);
+        if !is_plain(&std::fs::symlink_metadata(&path)?) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
+        }
+        File::open(path)
+    }
+
+    pub fn names(&self, path: &Rel) -> io::Result<Vec<Vec<u8>>> {
+        let folder = self.folder(path)?;
+        std::fs::read_dir(folder.path)?
+            .map(|entry| Ok(bytes_of(&entry?.file_name())))
+            .collect()
+    }
+
+    pub fn look(&self, name: &[u8]) -> io::Result<Option<Look>> {
+        let found = std::fs::symlink_metadata(self.path_of(name))?;
+        Ok(is_plain(&found).then(|| look_of(&found, self.kind)))
+    }
+
+    pub fn append(&self, name: &[u8]) -> io::Result<File> {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.path_of(name))
+    }
+
+    /// Not to append: Windows locks no file that was opened for that only, and cuts none.
+    pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path_of(name))
+    }
+
+    pub fn create(&self, name: &[u8]) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.path_of(name))
+    }
+
+    pub fn remove(&self, name: &[u8]) -> io::Result<()> {
+        std::fs::remove_file(self.path_of(name))
+    }
+
+    pub(super) fn rename_no_replace(&self, _: &[u8], _: &Dir, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
+        std::fs::hard_link(self.path_of(from), target.path_of(to))
+    }
+
+    pub fn rename_over(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
+        std::fs::rename(self.path_of(from), target.path_of(to))
+    }
+
+    /// Windows brings folders onto the disk by itself.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn kind(&self) -> FsKind {
+        self.kind
+    }
+
+    pub fn is(&self, other: &Dir) -> bool {
+        self.path == other.path
+    }
+
+    pub fn number(&self) -> (u64, u64) {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.path.hash(&mut hasher);
+        (0, hasher.finish())
+    }
+
+    /// Whether it is on the same file system as `other`: by the drive or share in its path.
+    pub fn same_fs(&self, other: &Dir) -> bool {
+        self.path.components().next() == other.path.components().next()
+    }
+
+    /// Access lists are not looked at.
+    pub fn is_private(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
+    Ok(look_of(&file.metadata()?, kind))
+}
+
+fn look_of(found: &Metadata, kind: FsKind) -> Look {
+    let mtime = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let nanos = match mtime.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
+    };
+    Look {
+        stamp: Stamp {
+            size: found.len(),
+            mtime: Wall(nanos),
+        },
+        fs: kind,
+        ..Look::default()
+    }
+}
+
+fn is_plain(found: &Metadata) -> bool {
+    found.is_file() && !is_reparse(found)
+}
+
+#[cfg(windows)]
+fn is_reparse(found: &Metadata) -> bool {
+    const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
+    std::os::windows::fs::MetadataExt::file_attributes(found) & FILE_ATTRIBUTE_REPARSE_POINT != 0
+}
+
+#[cfg(not(windows))]
+fn is_reparse(found: &Metadata) -> bool {
+    found.is_symlink()
+}
+
+/// A path with a drive letter may be a network drive, which std cannot tell: nothing is
+/// taken for local but the system's own drive.
+fn fs_kind(path: &Path) -> FsKind {
+    let system = std::env::var_os("SystemDrive");
+    let drive = std::path::absolute(path).ok().and_then(|path| {
+        path.components()
+            .next()
+            .map(|part| part.as_os_str().to_os_string())
+    });
+    if system.is_some() && drive.is_some_and(|drive| Some(drive) == system) {
+        FsKind::LocalNoCtime
+    } else {
+        FsKind::Share
+    }
+}

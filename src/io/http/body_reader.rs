@@ -1,0 +1,193 @@
+//! The body of a request, as ureq asks for it piece by piece.
+//!
+//! A [`BodyReader`] turns the file's bytes into what goes on the wire: as they are,
+//! between the parts of a form, or compressed. It keeps to the promised length
+//! whatever happens, because the length is what tells a server that it has it
+//! all: a file that ends too soon, or changes, is an error *before* the last
+//! byte is given, never a shorter body.
+
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::Body;
+use super::exchange::Exchange;
+use super::rate::Rate;
+
+/// How much of a file is compressed at once.
+const PIECE: usize = 32 * 1024;
+
+pub(super) struct BodyReader<'a> {
+    body: &'a mut dyn Body,
+    exchange: &'a Exchange,
+    rate: Option<&'a Rate>,
+    size: u64,
+    /// Bytes of the file still to come.
+    left: u64,
+    before: &'a [u8],
+    after: &'a [u8],
+    /// Bytes still to come in all, where that is known.
+    promised: u64,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    piece: Vec<u8>,
+    given: usize,
+    /// All of it has been given.
+    pub done: bool,
+    /// Why the file cannot be sent.
+    pub broken: Option<io::Error>,
+}
+
+impl<'a> BodyReader<'a> {
+    pub fn new(
+        body: &'a mut dyn Body,
+        size: u64,
+        (before, after): (&'a [u8], &'a [u8]),
+        exchange: &'a Exchange,
+        rate: Option<&'a Rate>,
+    ) -> BodyReader<'a> {
+        BodyReader {
+            body,
+            exchange,
+            rate,
+            size,
+            left: size,
+            before,
+            after,
+            promised: size + before.len() as u64 + after.len() as u64,
+            gzip: None,
+            piece: Vec::new(),
+            given: 0,
+            done: false,
+            broken: None,
+        }
+    }
+
+    /// Compresses; the length is then not known beforehand.
+    pub fn gzipped(mut self) -> BodyReader<'a> {
+        self.gzip = Some(GzEncoder::new(
+            Vec::with_capacity(PIECE),
+            Compression::default(),
+        ));
+        self.piece = vec![0; PIECE];
+        self
+    }
+
+    fn file(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        let most = self.rate.map_or(most, |rate| rate.piece().min(most));
+        let amount = loop {
+            match self.body.read(&mut buf[..most]) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+                Ok(amount) => break amount,
+            }
+        };
+        if amount == 0 && most > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!(
+                    "the file ends {} bytes before its size of {}",
+                    self.left, self.size
+                ),
+            ));
+        }
+        self.left -= amount as u64;
+        if let Some(rate) = self.rate {
+            rate.pace(amount);
+        }
+        Ok(amount)
+    }
+
+    fn plain(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = take(&mut self.before, buf);
+        while self.left > 0 && filled < buf.len() && self.before.is_empty() {
+            filled += self.file(&mut buf[filled..])?;
+            if self.rate.is_some() {
+                break;
+            }
+        }
+        if self.left == 0 {
+            filled += take(&mut self.after, &mut buf[filled..]);
+        }
+        self.promised -= filled as u64;
+        self.done = self.promised == 0;
+        Ok(filled)
+    }
+
+    fn compressed(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(gzip) = &mut self.gzip else {
+                return Ok(0);
+            };
+            let ready = &gzip.get_ref()[self.given..];
+            if !ready.is_empty() {
+                let amount = ready.len().min(buf.len());
+                buf[..amount].copy_from_slice(&ready[..amount]);
+                self.given += amount;
+                return Ok(amount);
+            }
+            gzip.get_mut().clear();
+            self.given = 0;
+            if self.done {
+                return Ok(0);
+            }
+            if self.left == 0 {
+                gzip.try_finish()?;
+                self.done = true;
+                continue;
+            }
+            let mut piece = std::mem::take(&mut self.piece);
+            let amount = self.file(&mut piece)?;
+            if let Some(gzip) = &mut self.gzip {
+                gzip.write_all(&piece[..amount])?;
+            }
+            self.piece = piece;
+        }
+    }
+
+    /// What nobody will see: the connection writes nothing any more, but ureq
+    /// wants to be done with the body before it reads the answer.
+    fn filler(&mut self, len: usize) -> usize {
+        if self.gzip.is_some() {
+            return 0;
+        }
+        let amount = usize::try_from(self.promised)
+            .unwrap_or(usize::MAX)
+            .min(len);
+        self.promised -= amount as u64;
+        amount
+    }
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        {
+            let mut state = self.exchange.state();
+            state.in_body = true;
+            if state.stopped {
+                drop(state);
+                return Ok(self.filler(buf.len()));
+            }
+        }
+        let result = if self.gzip.is_some() {
+            self.compressed(buf)
+        } else {
+            self.plain(buf)
+        };
+        result.map_err(|err| {
+            self.broken = Some(err);
+            io::Error::other("the body was broken off")
+        })
+    }
+}
+
+fn take(from: &mut &[u8], buf: &mut [u8]) -> usize {
+    let amount = from.len().min(buf.len());
+    let (now, later) = from.split_at(amount);
+    buf[..amount].copy_from_slice(now);
+    *from = later;
+    amount
+}

@@ -1,0 +1,154 @@
+//! `dirpost check` asks the endpoint, and harms nobody.
+//!
+//! It asks with `OPTIONS`, which changes nothing on any server and is answered
+//! by most; what it cannot tell is whether a file would be accepted. The URL's
+//! templates are filled in with a name that says whose question it is. Some
+//! servers know of no address in a question with `OPTIONS` (404): those are
+//! asked once more with `GET`, which changes nothing, either.
+
+use ureq::http::{Method, Uri};
+
+use super::{Client, FileMeta, Try, answer, failure_text, template};
+
+/// What the endpoint said to `dirpost check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Nothing is known to stand in the way of sending.
+    pub fine: bool,
+    /// One sentence for a person.
+    pub sentence: String,
+}
+
+pub(super) fn probe(client: &mut Client) -> Probe {
+    let wrong = |sentence| Probe {
+        fine: false,
+        sentence,
+    };
+    if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
+        return wrong(sentence);
+    }
+    let letter = FileMeta {
+        path: b"dirpost-check",
+        size: 0,
+        mtime_ns: 0,
+        key: "check",
+        sha256: None,
+    };
+    let url = template::fill(client.shared.style.url(), &letter);
+    let uri = match Uri::try_from(url) {
+        Ok(uri) => uri,
+        Err(err) => return wrong(format!("send.url is not a URL: {err}")),
+    };
+    client.rest();
+    let mut result = client.ask(Method::OPTIONS, uri.clone());
+    let shared = client.shared.clone();
+    let endpoint = &shared.names.endpoint;
+    let unknown =
+        |result: &Try| matches!(result, Try::Answered(response, _) if response.status() == 404);
+    let again = unknown(&result);
+    if again {
+        if shared.style.names_file() {
+            return Probe {
+                fine: true,
+                sentence: not_there_yet(endpoint),
+            };
+        }
+        result = client.ask(Method::GET, uri);
+    }
+    match result {
+        Try::Answered(response, _) => {
+            let answer = answer::read(response, None, false);
+            let (fine, sentence) = match answer.status {
+                200..=299 if again => (true, no_options(endpoint, 404)),
+                400 => bad_request(endpoint, &answer.body),
+                status => meaning(endpoint, status, answer.location.as_deref()),
+            };
+            Probe { fine, sentence }
+        }
+        Try::Failed(err) => {
+            wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
+        }
+        Try::Broken(err) => wrong(err.to_string()),
+    }
+}
+
+fn no_options(endpoint: &str, status: u16) -> String {
+    format!(
+        "{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of sending"
+    )
+}
+
+/// nginx and Apache answer so to everybody who comes in the wrong way.
+fn bad_request(endpoint: &str, body: &[u8]) -> (bool, String) {
+    let text = String::from_utf8_lossy(body);
+    if text.contains("required SSL certificate") {
+        return (
+            false,
+            format!("{endpoint} wants a client certificate (status 400): set send.tls.client_cert"),
+        );
+    }
+    if text.contains("SSL certificate error") {
+        return (
+            false,
+            format!(
+                "{endpoint} refuses the client certificate (status 400): it may have expired, or be from an \
+                 authority that the server does not trust"
+            ),
+        );
+    }
+    if text.contains("sent to HTTPS port") || text.contains("speaking plain HTTP to an SSL-enabled")
+    {
+        return (
+            false,
+            format!(
+                "{endpoint} speaks TLS on this port (status 400): send.url must begin with https://"
+            ),
+        );
+    }
+    (true, no_options(endpoint, 400))
+}
+
+fn not_there_yet(endpoint: &str) -> String {
+    format!(
+        "{endpoint} answers; it has no file of the name that was asked for (status 404), so nothing is known of \
+         what it will say to a new one"
+    )
+}
+
+fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String) {
+    match status {
+        200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
+        405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
+        300..=399 => (
+            false,
+            format!(
+                "{endpoint} redirects to {} (status {status}), and redirects are not followed: \
+                 put the final address into send.url",
+                location.unwrap_or("an address it does not name")
+            ),
+        ),
+        401 => (
+            false,
+            format!("{endpoint} wants credentials or refuses these (status 401): check send.auth"),
+        ),
+        403 => (
+            false,
+            format!(
+                "{endpoint} forbids OPTIONS here (status 403): check send.auth and the rights \
+                 there (presigned URLs allow the sending alone, and answer so)"
+            ),
+        ),
+        404 => (
+            false,
+            format!(
+                "{endpoint} knows no such address (status 404 to OPTIONS and GET): check the path of \
+                 send.url"
+            ),
+        ),
+        407 => (
+            false,
+            format!("the proxy on the way to {endpoint} wants a password (status 407)"),
+        ),
+        _ => (false, format!("{endpoint} answers with status {status}")),
+    }
+}

@@ -1,0 +1,201 @@
+//! What a request says: its URL and its headers.
+//!
+//! `Content-Digest` is sent where the bytes of the file are the bytes of the
+//! body. With gzip or a form they are not, and by RFC 9530 neither it nor
+//! `Repr-Digest` could then be the digest of the file, so there is none.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Method, Uri};
+
+use super::multipart::Form;
+use super::proxy::ProxyRoute;
+use super::{Error, FileMeta, media_types, template};
+use crate::config::{self, BodyKind, Compress, Digest};
+
+/// Bodies beyond this ask first.
+const EXPECT_BEYOND: u64 = 1024 * 1024;
+
+const USER_AGENT: &str = concat!("dirpost/", env!("CARGO_PKG_VERSION"));
+
+/// The parts of the configuration that requests are made of, looked at once.
+pub(super) struct RequestTemplate {
+    url: String,
+    method: Method,
+    pub body: BodyKind,
+    content_type: Option<String>,
+    headers: Vec<(HeaderName, String)>,
+    digest: bool,
+    pub gzip: bool,
+    proxy_authorization: Option<HeaderValue>,
+}
+
+/// A request but for its body.
+pub(super) struct Head {
+    pub uri: Uri,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub form: Option<Form>,
+    pub expects: bool,
+}
+
+impl Head {
+    /// Takes the question back whether the body is wanted.
+    pub fn expect_nothing(&mut self) {
+        self.expects = false;
+        self.headers.remove(header::EXPECT);
+    }
+}
+
+impl RequestTemplate {
+    pub fn new(send: &config::Send, way: &ProxyRoute) -> Result<RequestTemplate, Error> {
+        let mut headers = Vec::new();
+        for (name, value) in &send.headers {
+            let field = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| Error(format!("send.headers: {name:?} is not a header's name")))?;
+            let ours = [
+                header::CONTENT_LENGTH,
+                header::TRANSFER_ENCODING,
+                header::CONNECTION,
+                header::EXPECT,
+            ];
+            if ours.contains(&field) {
+                return Err(Error(format!(
+                    "send.headers: {name} is set by dirpost itself, take it out"
+                )));
+            }
+            headers.push((field, value.clone()));
+        }
+        Ok(RequestTemplate {
+            url: send.url.clone(),
+            method: match send.method {
+                config::Method::Post => Method::POST,
+                config::Method::Put => Method::PUT,
+            },
+            body: send.body.clone(),
+            content_type: send.content_type.clone(),
+            headers,
+            digest: send.digest != Digest::Never,
+            gzip: send.compress == Compress::Gzip,
+            proxy_authorization: match way {
+                ProxyRoute::Forward { authorization, .. } => authorization.clone(),
+                _ => None,
+            },
+        })
+    }
+
+    /// With its templates.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether each file has an address of its own.
+    pub fn names_file(&self) -> bool {
+        self.url.contains("{path}") || self.url.contains("{name}")
+    }
+
+    /// For a proxy that is asked to forward.
+    pub fn proxy_authorization(&self) -> Option<&HeaderValue> {
+        self.proxy_authorization.as_ref()
+    }
+
+    pub fn head(
+        &self,
+        letter: &FileMeta,
+        credentials: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<Head, String> {
+        let uri = template::fill(&self.url, letter);
+        let uri = Uri::try_from(uri)
+            .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
+        let media = match &self.content_type {
+            Some(fixed) => fixed.as_str(),
+            None => media_types::of(template::last_part(letter.path)),
+        };
+        let form = match &self.body {
+            BodyKind::Raw => None,
+            BodyKind::Multipart(field) => Some(Form::new(field, letter, media)),
+        };
+        let mut headers = HeaderMap::with_capacity(16);
+        let mut set = |name: HeaderName, value: &str| -> Result<(), String> {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("the value of the header {name} holds a control character"))?;
+            headers.insert(name, value);
+            Ok(())
+        };
+        set(
+            header::CONTENT_TYPE,
+            form.as_ref().map_or(media, |form| &form.content_type),
+        )?;
+        set(
+            HeaderName::from_static("idempotency-key"),
+            &format!("\"{}\"", letter.key),
+        )?;
+        let bare = form.is_none() && !self.gzip;
+        if let (Some(digest), true, true) = (&letter.sha256, self.digest, bare) {
+            let digest = BASE64_STANDARD.encode(digest);
+            set(
+                HeaderName::from_static("content-digest"),
+                &format!("sha-256=:{digest}:"),
+            )?;
+        }
+        set(
+            HeaderName::from_static("x-file-path"),
+            &template::path(letter),
+        )?;
+        set(
+            HeaderName::from_static("x-file-mtime"),
+            &template::rfc3339(letter.mtime_ns),
+        )?;
+        set(header::USER_AGENT, USER_AGENT)?;
+        if let Some((name, value)) = credentials {
+            headers.insert(name, value);
+        }
+        if let Some(value) = &self.proxy_authorization {
+            headers.insert(header::PROXY_AUTHORIZATION, value.clone());
+        }
+        self.own_headers(letter, &mut headers)?;
+        let length = letter.size
+            + form
+                .as_ref()
+                .map_or(0, |form| (form.before.len() + form.after.len()) as u64);
+        if self.gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+        } else {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let expects = length > EXPECT_BEYOND;
+        if expects {
+            headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        Ok(Head {
+            uri,
+            method: self.method.clone(),
+            headers,
+            form,
+            expects,
+        })
+    }
+
+    /// Those of `send.headers`: the first of a name takes the place of ours.
+    fn own_headers(&self, letter: &FileMeta, headers: &mut HeaderMap) -> Result<(), String> {
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            let value = HeaderValue::from_str(&template::fill(value, letter)).map_err(|_| {
+                format!("send.headers: the value of {name} holds a control character")
+            })?;
+            if self.headers[..index]
+                .iter()
+                .any(|(earlier, _)| earlier == name)
+            {
+                headers.append(name.clone(), value);
+            } else {
+                headers.insert(name.clone(), value);
+            }
+        }
+        Ok(())
+    }
+}

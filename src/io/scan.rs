@@ -1,0 +1,273 @@
+//! SCAN: lists the watched folder, one folder at a time.
+//!
+//! walkdir gives the names of one folder, and what each of them is; the stamps come by the
+//! folder's own handle, so that no path is walked again for each file. Only one scan is ever
+//! under way: the thread that does it may hang in a call as long as a share hangs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use walkdir::WalkDir;
+
+use crate::flow::file::{Look, Rel};
+use crate::flow::messages::{Content, Input, ListedFolder};
+use crate::flow::scan::filter::{Class, Filter};
+use crate::io::dir::{Dir, bytes_of, name_of};
+use crate::io::fault::{Unusable, explain};
+use crate::io::share::Share;
+
+/// So often a scan says that it goes on.
+const GOES_ON: Duration = Duration::from_secs(1);
+
+/// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
+/// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
+/// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
+pub fn scan(
+    share: &Share,
+    filter: &Filter,
+    news: &mut dyn FnMut() -> Option<Input>,
+    send: &dyn Fn(Input) -> bool,
+) {
+    let root = match share.reopen() {
+        Ok(root) => root,
+        Err(Unusable::Away(why)) => {
+            send(Input::Scanned(Err(why)));
+            return;
+        }
+        Err(Unusable::Anew(why)) => {
+            send(Input::Closing(why));
+            return;
+        }
+    };
+    if !send(Input::Confirmed) {
+        return;
+    }
+    let mut said = Instant::now();
+    let mut goes_on = || {
+        if said.elapsed() >= GOES_ON {
+            said = Instant::now();
+            send(Input::Looking);
+        }
+    };
+    let mut folders = VecDeque::from([Rel::root()]);
+    while let Some(path) = folders.pop_front() {
+        let content = match list(share, &root, filter, &path, &mut goes_on) {
+            Ok(content) => content,
+            // It went since its own folder was listed: the next scan sees that as well.
+            Err(err) if path != Rel::root() && err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) if path == Rel::root() => {
+                let why = format!("{}: {}", share.path().display(), explain(&err));
+                share.lost(why.clone());
+                send(Input::Scanned(Err(why)));
+                return;
+            }
+            Err(err) => {
+                if !send(Input::Listed(ListedFolder {
+                    path,
+                    content: Err(explain(&err)),
+                })) {
+                    return;
+                }
+                continue;
+            }
+        };
+        folders.extend(content.folders.iter().map(|name| path.join(name)));
+        if news().is_some_and(|input| !send(input)) {
+            return;
+        }
+        if !send(Input::Listed(ListedFolder {
+            path,
+            content: Ok(content),
+        })) {
+            return;
+        }
+    }
+    send(Input::Scanned(Ok(())));
+}
+
+/// Lists one folder. Any error makes the listing incomplete, and is returned.
+fn list(
+    share: &Share,
+    root: &Arc<Dir>,
+    filter: &Filter,
+    path: &Rel,
+    goes_on: &mut dyn FnMut(),
+) -> io::Result<Content> {
+    let folder = root.folder(path)?;
+    let mut names = Vec::new();
+    let mut content = Content::default();
+    let place = share.path().join(name_of(path.as_bytes()));
+    let walk = WalkDir::new(&place)
+        .min_depth(1)
+        .max_depth(1)
+        .follow_links(false)
+        .follow_root_links(path == &Rel::root());
+    for entry in walk {
+        goes_on();
+        let entry = entry.map_err(into_io)?;
+        let name = bytes_of(entry.file_name());
+        if entry.file_type().is_dir() {
+            if filter.enters(path, &name) {
+                content.folders.push(name);
+            }
+        } else if entry.file_type().is_file() {
+            match filter.class(path, &name) {
+                Class::Ignored => {}
+                class => names.push((name, class)),
+            }
+        }
+    }
+    // walkdir goes by the path: had another folder been put in its place, or the share been
+    // unmounted, the names would be those of something else.
+    if !root_of(share, path)?.is(&folder) {
+        return Err(io::Error::other("it was replaced while it was listed"));
+    }
+    content.folders.sort_unstable();
+    // A share may show a name twice while its folder changes.
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    names.dedup_by(|a, b| a.0 == b.0);
+    let suffix = filter.marker().map_or(0, <[u8]>::len);
+    for (name, class) in names {
+        goes_on();
+        let look = match look(&folder, &name) {
+            Ok(Some(look)) => look,
+            Ok(None) => continue,
+            // The folder itself is not what the server has by that name any more.
+            Err(err) if err.kind() == io::ErrorKind::StaleNetworkFileHandle => return Err(err),
+            // A fault of one file is none of the others.
+            Err(err) => {
+                content
+                    .unseen_why
+                    .get_or_insert_with(|| (name.clone(), explain(&err)));
+                let own = if class == Class::File {
+                    name.len()
+                } else {
+                    name.len() - suffix
+                };
+                content.unseen.push(name[..own].to_vec());
+                continue;
+            }
+        };
+        match class {
+            Class::File => {
+                content.files.push(&name, look.stamp);
+                content.looks.push(look);
+            }
+            _ => content
+                .markers
+                .push((name[..name.len() - suffix].to_vec(), look)),
+        }
+    }
+    content.unseen.sort_unstable();
+    content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(content)
+}
+
+/// The folder that `path` leads to now.
+fn root_of(share: &Share, path: &Rel) -> io::Result<Dir> {
+    let root = Dir::at(share.path())?;
+    if path == &Rel::root() {
+        Ok(root)
+    } else {
+        root.folder(path)
+    }
+}
+
+/// One look; nothing for what is gone or is no regular file.
+fn look(folder: &Dir, name: &[u8]) -> io::Result<Option<Look>> {
+    match folder.look(name) {
+        Ok(look) => Ok(look),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn into_io(err: walkdir::Error) -> io::Error {
+    let kind = err.io_error().map_or(io::ErrorKind::Other, io::Error::kind);
+    match err.into_io_error() {
+        Some(err) => err,
+        None => kind.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::fault::OpenError;
+    use crate::io::testing::TempDir;
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
+        let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
+        tune(&mut config);
+        // A process that another test is about to start may hold the lock of the last call.
+        let (share, _state) = loop {
+            match Share::open(&config, false) {
+                Err(OpenError::Locked(_)) => std::thread::yield_now(),
+                other => break other.expect("it opens"),
+            }
+        };
+        let filter =
+            Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
+        let found = RefCell::new(Vec::new());
+        scan(&share, &filter, &mut || None, &|input| {
+            if let Input::Listed(ListedFolder {
+                path,
+                content: Ok(content),
+            }) = input
+            {
+                found.borrow_mut().extend(
+                    content
+                        .files
+                        .iter()
+                        .map(|(name, _)| path.join(name).to_string()),
+                );
+            }
+            true
+        });
+        let mut found = found.into_inner();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn only_regular_files_that_are_wanted_are_listed() {
+        let dir = TempDir::new();
+        for name in [
+            "a.csv",
+            "b.tmp",
+            "sub/c.csv",
+            "sub/deep/d.csv",
+            ".hidden/e.csv",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        assert_eq!(
+            listed(dir.path(), |_| {}),
+            ["a.csv", "sub/c.csv", "sub/deep/d.csv"]
+        );
+        assert_eq!(
+            listed(dir.path(), |config| config.watch.max_depth = Some(2)),
+            ["a.csv", "sub/c.csv"]
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn any_name_is_listed() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = TempDir::new();
+        let odd: [&[u8]; 4] = [b"new\nline", b"\xff\xfe", b"100%", &[b'n'; 255]];
+        for name in odd {
+            std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        }
+        assert_eq!(listed(dir.path(), |_| {}).len(), odd.len());
+    }
+}
