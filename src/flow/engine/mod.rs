@@ -14,6 +14,7 @@
 //!   written, or a stop was asked for.
 
 mod files;
+mod filing;
 mod outcome;
 mod phase;
 mod policy;
@@ -30,7 +31,7 @@ use self::files::{ActiveFile, ActiveFiles, Queue, Slot, State};
 pub use self::policy::{Ending, Policy};
 pub use self::restore::Handover;
 use self::scans::Scan;
-use crate::config::{Action, Empty};
+use crate::config::Empty;
 use crate::flow::alarm::{Alarm, HANG};
 use crate::flow::endpoint::brake::Brake;
 use crate::flow::endpoint::gate::Gate;
@@ -38,9 +39,8 @@ use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::journal::Reason;
 use crate::flow::memory;
-use crate::flow::messages::{Command, Delivery, Destination, Effect, Filing, Input, Inspection};
+use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
 use crate::flow::settle::{ClockSteps, Stability, settle_time};
@@ -286,14 +286,6 @@ impl Engine {
         )
     }
 
-    fn destination(&self) -> Destination {
-        match self.policy.action {
-            Action::Move => Destination::Done,
-            Action::Delete => Destination::Delete,
-            Action::Keep => Destination::Keep,
-        }
-    }
-
     fn add(&mut self, path: Rel, still: Stability, marker: Option<Look>, now: Now) -> FileNo {
         let mut motion = ActiveFile::new(path.clone(), still, marker, now.wall);
         motion.used_marker = self.used_markers.get(&path).copied();
@@ -493,67 +485,5 @@ impl Engine {
         if self.head == Some(file) {
             self.head = None;
         }
-    }
-
-    // ---- filing ---------------------------------------------------------------------
-
-    fn file_away(&mut self, file: FileNo, filing: Filing, now: Now) {
-        self.release_line(file);
-        self.motions.put(file, State::Filing);
-        if let Some(motion) = self.motions.get_mut(file) {
-            motion.filing = Some(Box::new(filing));
-        }
-        self.hand_out_filing(file, now);
-    }
-
-    fn hand_out_filing(&mut self, file: FileNo, now: Now) {
-        if !self.may_file() {
-            self.motions
-                .put_until(file, State::Filing, now.mono + FILE_AGAIN);
-        } else if let Some(filing) = self
-            .motions
-            .get(file)
-            .and_then(|motion| motion.filing.clone())
-        {
-            self.effects.push(Effect::File(*filing));
-        }
-    }
-
-    /// `file` goes to dead-letter.
-    fn condemn(
-        &mut self,
-        file: FileNo,
-        reason: String,
-        answer: Option<&crate::flow::endpoint::reply::Answer>,
-        now: Now,
-    ) {
-        let Some(motion) = self.motions.get(file) else {
-            return;
-        };
-        let (path, look) = (motion.path.clone(), motion.still.look);
-        let reason = Reason {
-            reason,
-            status: answer.map(|answer| answer.status),
-            body: answer.map(|answer| answer.body.clone()).unwrap_or_default(),
-            attempts: motion.attempts,
-            first_seen: motion.first_seen,
-            dead_at: now.wall,
-            key: self.key_of(&path, look.stamp),
-        };
-        let marker = motion.marker.filter(|_| self.policy.marker);
-        let to = Destination::DeadLetter(Box::new(reason));
-        self.file_away(
-            file,
-            Filing {
-                file,
-                path,
-                look,
-                to,
-                marker,
-                unwritten: None,
-                resumed: None,
-            },
-            now,
-        );
     }
 }

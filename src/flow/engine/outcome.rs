@@ -13,7 +13,7 @@ use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::Look;
 use crate::flow::journal::Acceptance;
-use crate::flow::messages::{Delivered, Destination, Effect, Filed, Filing, Inspected, Miss};
+use crate::flow::messages::{Delivered, Effect, Filing, Inspected, Miss};
 use crate::flow::settle::Stability;
 use crate::flow::time::Now;
 
@@ -383,7 +383,7 @@ impl Engine {
     }
 
     /// Something here, not at the endpoint, stands in the way of `file`.
-    fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
+    pub(super) fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
         let Some(motion) = self.motions.get_mut(file) else {
             return;
         };
@@ -407,133 +407,13 @@ impl Engine {
         self.motions.put_until(file, state, now.mono + pause);
     }
 
-    fn over(&mut self, file: FileNo) {
+    pub(super) fn over(&mut self, file: FileNo) {
         let Some(motion) = self.motions.get_mut(file) else {
             return;
         };
         if std::mem::take(&mut motion.troubles) > 0 {
             let path = motion.path.clone();
             self.note(Note::FileTroubleOver { path });
-        }
-    }
-
-    // ---- file away ------------------------------------------------------------------
-
-    pub(super) fn on_filed(&mut self, file: FileNo, filed: Filed, now: Now) {
-        let Some(motion) = self.motions.get(file) else {
-            return;
-        };
-        let Some(filing) = motion.filing.clone() else {
-            return;
-        };
-        let path = motion.path.clone();
-        // A failure says something of the journal only where a line was to be written first.
-        let written = match filed {
-            Filed::Unwritten(_) => false,
-            Filed::Failed { .. } => filing.unwritten.is_some(),
-            _ => true,
-        };
-        if written && !self.low {
-            self.journal_back(now);
-        }
-        match filed {
-            Filed::Away { to } => {
-                self.over(file);
-                self.filed_away(file, &filing, to);
-            }
-            Filed::Copied { to } => {
-                self.over(file);
-                self.copied_away(file, &filing, to);
-            }
-            Filed::PutBack(look) => {
-                let motion = self.motions.get_mut(file).expect("it was just there");
-                motion.used_marker = filing.marker.map(|marker| marker.stamp);
-                motion.still = Stability::new(look, now, &self.steps);
-                motion.forget_version(now.wall);
-                self.note(Note::NewVersion {
-                    path,
-                    displaced: None,
-                });
-                self.motions.put(file, State::Settling);
-                self.advance(file, now);
-            }
-            Filed::Displaced { to } => {
-                self.note(Note::NewVersion {
-                    path,
-                    displaced: Some(to),
-                });
-                self.leave(file);
-            }
-            Filed::Gone => {
-                self.note(Note::Filed { path, to: None });
-                self.leave(file);
-            }
-            Filed::Failed { why, moved } => {
-                if let Some(motion) = self.motions.get_mut(file)
-                    && let Some(filing) = &mut motion.filing
-                {
-                    // The journal has the acceptance, or the condemnation, by now.
-                    filing.unwritten = None;
-                    filing.resumed = Some(moved.or(filing.resumed.take()).unwrap_or_default());
-                }
-                self.trouble(file, "file", why, now);
-            }
-            Filed::Unwritten(why) => {
-                self.journal_down(why, now);
-                self.motions
-                    .put_until(file, State::Filing, now.mono + Duration::from_secs(1));
-            }
-        }
-    }
-
-    fn filed_away(&mut self, file: FileNo, filing: &Filing, to: Option<String>) {
-        let path = filing.path.clone();
-        match (&filing.to, to) {
-            (Destination::Keep, _) => {
-                self.drop_file(file);
-                self.rest(
-                    &path,
-                    filing.look.stamp,
-                    filing.marker.map(|marker| marker.stamp),
-                );
-                return;
-            }
-            (Destination::DeadLetter(reason), to) => {
-                self.tally.condemned += 1;
-                let to = to.unwrap_or_default();
-                self.note(Note::Condemned {
-                    path,
-                    reason: reason.reason.clone(),
-                    to,
-                });
-            }
-            (_, to) => self.note(Note::Filed { path, to }),
-        }
-        self.leave(file);
-    }
-
-    /// `file` cannot be moved away: dead-letter has a copy, and it is known from now on.
-    fn copied_away(&mut self, file: FileNo, filing: &Filing, to: String) {
-        let Destination::DeadLetter(reason) = &filing.to else {
-            return;
-        };
-        let (path, stamp) = (filing.path.clone(), filing.look.stamp);
-        self.tally.condemned += 1;
-        self.note(Note::Condemned {
-            path: path.clone(),
-            reason: reason.reason.clone(),
-            to,
-        });
-        self.drop_file(file);
-        self.rest(&path, stamp, filing.marker.map(|marker| marker.stamp));
-        self.copied.insert(path, (stamp, reason.key.clone()));
-    }
-
-    /// `file` is not at its place any more.
-    fn leave(&mut self, file: FileNo) {
-        if let Some(motion) = self.drop_file(file) {
-            self.tree
-                .set_left(&motion.path, self.scan.running.map(|_| self.scan.number));
         }
     }
 
@@ -545,7 +425,7 @@ impl Engine {
         }
     }
 
-    fn journal_back(&mut self, now: Now) {
+    pub(super) fn journal_back(&mut self, now: Now) {
         if let Some(trouble) = self.journal_trouble.take() {
             self.note(Note::JournalBack {
                 since: now.mono.since(trouble.since),

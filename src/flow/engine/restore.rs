@@ -8,11 +8,11 @@ use super::{Engine, Tally};
 use crate::flow::alarm::Alarm;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel};
-use crate::flow::journal::{Fate, Live};
+use crate::flow::file::Rel;
+use crate::flow::journal::Live;
 use crate::flow::memory::{Endpoint, File, Memory};
-use crate::flow::messages::{Destination, Effect, Filing};
-use crate::flow::settle::{ClockSteps, Stability};
+use crate::flow::messages::{Effect, Filing};
+use crate::flow::settle::ClockSteps;
 use crate::flow::time::{Mono, Now};
 
 /// What there was before.
@@ -50,77 +50,8 @@ impl Engine {
             self.steps.observe(now);
         }
         self.recall(memory, now);
-        for filing in filings {
-            let filing = anywhere(filing);
-            if live
-                .get(&filing.path)
-                .is_none_or(|live| live.stamp != filing.look.stamp)
-            {
-                let file = self.add(
-                    filing.path.clone(),
-                    Stability::new(filing.look, now, &self.steps),
-                    None,
-                    now,
-                );
-                self.file_away(file, Filing { file, ..filing }, now);
-            }
-        }
-        for (path, live) in live {
-            self.resume_one(path, live, now);
-        }
+        self.resume_filings(filings, live, now);
         std::mem::take(&mut self.effects)
-    }
-
-    fn resume_one(&mut self, path: Rel, live: Live, now: Now) {
-        let Live {
-            stamp,
-            fate,
-            moving,
-            rests,
-            missing,
-        } = live;
-        let (to, marker) = match fate {
-            Fate::Accepted(acceptance) => (self.destination(), acceptance.marker),
-            Fate::Condemned(reason, marker) => (Destination::DeadLetter(reason), marker),
-        };
-        if rests {
-            if let Destination::DeadLetter(reason) = to {
-                self.copied.insert(path.clone(), (stamp, reason.key));
-            }
-            match missing {
-                Some(since) => self.tree.set_away(&path, stamp, since),
-                None => self.rest(&path, stamp, marker),
-            }
-            return;
-        }
-        let look = Look {
-            stamp,
-            ..Default::default()
-        };
-        let file = self.add(
-            path.clone(),
-            Stability::new(look, now, &self.steps),
-            None,
-            now,
-        );
-        let marker = marker.map(|stamp| Look {
-            stamp,
-            ..Default::default()
-        });
-        let resumed = Some(moving.unwrap_or_default());
-        self.file_away(
-            file,
-            Filing {
-                file,
-                path,
-                look,
-                to,
-                marker,
-                unwritten: None,
-                resumed,
-            },
-            now,
-        );
     }
 
     fn recall(&mut self, memory: Memory, now: Now) {
@@ -278,29 +209,12 @@ impl Engine {
 
     /// For an engine that goes on in the same process, beside the journal.
     pub fn past(&self, now: Now) -> Handover {
-        let filings = self
-            .motions
-            .iter()
-            .filter_map(|(_, motion)| motion.filing.as_deref().cloned());
         Handover {
             live: BTreeMap::new(),
             memory: self.memory(true, now),
-            filings: filings.collect(),
+            filings: self.filings(),
             tally: self.tally,
             steps: Some(self.steps),
         }
-    }
-}
-
-/// Without what a share that was mounted again may show otherwise: inodes and devices.
-fn anywhere(filing: Filing) -> Filing {
-    let only = |look: Look| Look {
-        stamp: look.stamp,
-        ..Look::default()
-    };
-    Filing {
-        look: only(filing.look),
-        marker: filing.marker.map(only),
-        ..filing
     }
 }

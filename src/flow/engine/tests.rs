@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, Settle, Statuses};
+use crate::config::{Action, Config, Settle, Statuses};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::classify::{self, Verdict};
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
