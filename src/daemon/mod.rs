@@ -178,7 +178,7 @@ fn open(
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
 ) -> Result<(Box<Opened>, bool), ExitCode> {
-    let mut away: Option<Alarm> = None;
+    let mut away = Alarm::default();
     let mut standby = false;
     loop {
         let (own, reply) = (config.clone(), send.clone());
@@ -188,11 +188,10 @@ fn open(
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
-                } else if opening.anew && away.is_none() {
-                    log::info!(target: "dirpost", "opened anew: the lock is ours, the journal is read");
-                } else if let Some(trouble) = away {
-                    let since = clock::now().mono.since(trouble.since);
+                } else if let Some(since) = away.clear(clock::now().mono) {
                     log::info!(target: "dirpost", "share: there after {}", words::span(since));
+                } else if opening.anew {
+                    log::info!(target: "dirpost", "opened anew: the lock is ours, the journal is read");
                 }
                 return Ok((opened, standby));
             }
@@ -205,10 +204,7 @@ fn open(
                     log::error!(target: "dirpost", "share: {why}");
                     return Err(ExitCode::from(code::LEFT));
                 }
-                let now = clock::now().mono;
-                let speak = away.as_mut().is_none_or(|trouble| trouble.remind(now));
-                away.get_or_insert_with(|| Alarm::new(now));
-                if speak {
+                if away.raise(&why, clock::now().mono).is_some() {
                     log::error!(target: "dirpost", "share: {why}; waiting for it");
                 }
                 AWAY

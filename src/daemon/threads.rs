@@ -236,17 +236,17 @@ pub(super) fn spawn_placer(
 ) {
     let body = move || {
         let mut last: Option<Instant> = None;
-        let mut trouble: Option<Alarm> = None;
+        let mut trouble = Alarm::default();
         let mut low = false;
         loop {
             if journal.is_low() && !watch_room(&journal, &mut low, &inbox) {
                 return;
             }
             // A line that came during an fsync, or from here, has woken nobody.
-            let pause = match (journal.is_pending() || low, &trouble) {
+            let pause = match (journal.is_pending() || low, trouble.is_raised()) {
                 (false, _) => Duration::MAX,
-                (true, None) => SYNC,
-                (true, Some(_)) => AGAIN,
+                (true, false) => SYNC,
+                (true, true) => AGAIN,
             };
             let first = match orders.recv_timeout(pause) {
                 Ok(order) => order,
@@ -301,15 +301,14 @@ pub(super) fn spawn_placer(
                 }
                 synced
             };
+            let now = clock::now().mono;
             match synced {
-                Ok(()) => trouble = None,
+                Ok(()) => drop(trouble.clear(now)),
                 Err(err) => {
-                    let now = clock::now().mono;
-                    if trouble.as_mut().is_none_or(|trouble| trouble.remind(now)) {
-                        let why = crate::io::fault::explain(&err);
+                    let why = explain(&err);
+                    if trouble.raise(&why, now).is_some() {
                         log::warn!(target: "dirpost", "bringing the journal, or what was filed, onto the disk failed: {why}");
                     }
-                    trouble.get_or_insert_with(|| Alarm::new(now));
                 }
             }
             if let Some(done) = leave {

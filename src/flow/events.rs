@@ -132,6 +132,11 @@ pub enum Note {
     JournalDown {
         why: String,
     },
+    /// Said at growing intervals, and with each new cause.
+    JournalStillDown {
+        why: String,
+        since: Duration,
+    },
     JournalBack {
         since: Duration,
     },

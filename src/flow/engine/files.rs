@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flow::alarm::Alarm;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Look, Rel, Stamp};
 use crate::flow::messages::Filing;
@@ -33,8 +34,12 @@ pub(super) struct ActiveFile {
     pub first_failure: Option<u128>,
     /// It is not tried again before.
     pub not_before: Option<Mono>,
+    /// The failures that count against its own clock.
+    pub failing: Alarm,
     /// Troubles with opening, reading or filing it, in a row.
     pub troubles: u32,
+    /// The last of them.
+    pub trouble: Alarm,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
     /// Where it stands in the queue or among the timers, so that it can be taken out.
@@ -97,7 +102,9 @@ impl ActiveFile {
             own: false,
             first_failure: None,
             not_before: None,
+            failing: Alarm::default(),
             troubles: 0,
+            trouble: Alarm::default(),
             filing: None,
             slot: Slot::None,
         }
@@ -126,7 +133,9 @@ impl ActiveFile {
         self.own = false;
         self.first_failure = None;
         self.not_before = None;
+        self.failing = Alarm::default();
         self.troubles = 0;
+        self.trouble = Alarm::default();
         self.filing = None;
     }
 }

@@ -103,11 +103,11 @@ impl Engine {
         }
         match filed {
             Filed::Away { to } => {
-                self.over(file);
+                self.over(file, now);
                 self.filed_away(file, &filing, to);
             }
             Filed::Copied { to } => {
-                self.over(file);
+                self.over(file, now);
                 self.copied_away(file, &filing, to);
             }
             Filed::PutBack(look) => {

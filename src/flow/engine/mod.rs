@@ -71,9 +71,9 @@ pub struct Engine {
     head: Option<FileNo>,
     /// Whose turn it is between files never tried and files tried before.
     again_next: bool,
-    gate_trouble: Option<(Alarm, String)>,
-    share_trouble: Option<(Alarm, String)>,
-    journal_trouble: Option<Alarm>,
+    gate_trouble: Alarm,
+    share_trouble: Alarm,
+    journal_trouble: Alarm,
     /// With the number of the last scan that met it.
     folder_troubles: BTreeMap<Rel, (Alarm, u64)>,
     stop: Option<Mono>,
@@ -128,13 +128,13 @@ impl Engine {
                 next: now.mono,
                 usual: Duration::ZERO,
                 completed: 0,
-                hangs: None,
+                hangs: Alarm::default(),
             },
             head: None,
             again_next: false,
-            gate_trouble: None,
-            share_trouble: None,
-            journal_trouble: None,
+            gate_trouble: Alarm::default(),
+            share_trouble: Alarm::default(),
+            journal_trouble: Alarm::default(),
             folder_troubles: BTreeMap::new(),
             stop: None,
             finished: false,
@@ -193,11 +193,10 @@ impl Engine {
             return None;
         }
         let scan = (self.scan.running.is_none() && self.may_scan()).then_some(self.scan.next);
-        let hang = self.scan.running.map(|_| {
-            self.scan
-                .hangs
-                .map_or(self.scan.heard + HANG, |hangs| hangs.next())
-        });
+        let hang = self
+            .scan
+            .running
+            .map(|_| self.scan.hangs.next().unwrap_or(self.scan.heard + HANG));
         // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
         let probe = self
             .gate
@@ -246,11 +245,14 @@ impl Engine {
 
     /// Whether anything may be written: on the share, or to where files go from there.
     fn may_file(&self) -> bool {
-        self.share_trouble.is_none() && self.doubt.is_none() && !self.closing && !self.low
+        !self.share_trouble.is_raised() && self.doubt.is_none() && !self.closing && !self.low
     }
 
     fn may_work(&self) -> bool {
-        self.may_file() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
+        self.may_file()
+            && !self.journal_trouble.is_raised()
+            && self.stop.is_none()
+            && !self.finished
     }
 
     /// Another process may hold the lock by now.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Engine;
 use super::files::{Queue, State};
-use super::{Alarm, Engine};
 use crate::config::Action;
+use crate::flow::alarm::Said;
 use crate::flow::endpoint::brake::Rejection;
 use crate::flow::endpoint::classify::{Verdict, retry_after};
 use crate::flow::endpoint::gate::Change;
@@ -13,7 +14,7 @@ use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::Look;
 use crate::flow::journal::Acceptance;
-use crate::flow::messages::{Delivered, Effect, Filing, Inspected, Miss};
+use crate::flow::messages::{Delivered, Filing, Inspected, Miss};
 use crate::flow::settle::Stability;
 use crate::flow::time::Now;
 
@@ -31,7 +32,7 @@ impl Engine {
             Inspected::Good { sha256 } => {
                 motion.checked = Some(sha256);
                 motion.unfinished = None;
-                self.over(file);
+                self.over(file, now);
                 if self.command_brake.accepted() {
                     self.note(Note::BrakeReleased {
                         by: "check.command",
@@ -105,7 +106,7 @@ impl Engine {
             } => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.attempts += 1;
-                self.over(file);
+                self.over(file, now);
                 match (verdict, reply) {
                     (Verdict::Accepted, Reply::Answer(answer)) => {
                         self.accepted(file, &answer, took, journaled, now)
@@ -124,11 +125,8 @@ impl Engine {
             }
             Delivered::NotSent(why) => {
                 self.gate.probe_failed(file, now.mono, &mut self.rng);
-                if self.gate.suspect_endpoint(now.mono, &mut self.rng) == Change::Closed {
-                    self.gate_closed(why, now);
-                } else {
-                    self.gate_still_closed(why, now);
-                }
+                self.gate.suspect_endpoint(now.mono, &mut self.rng);
+                self.gate_closed(why, now);
                 self.motions
                     .enqueue(file, Queue::Again, self.policy.in_order);
             }
@@ -176,7 +174,7 @@ impl Engine {
         self.note(note);
         if let Some(since) = closed_for {
             self.learned(now);
-            self.gate_trouble = None;
+            self.gate_trouble.clear(now.mono);
             let waiting = self.motions.count(State::Ready);
             self.note(Note::GateOpened { since, waiting });
         }
@@ -224,16 +222,12 @@ impl Engine {
                     why: why.clone(),
                 });
                 self.condemn(file, why.clone(), Some(answer), now);
-                if self.gate.suspect_endpoint(now.mono, &mut self.rng) == Change::Closed {
-                    self.gate_closed(
-                        format!("it rejects everything, the last with {}", answer.status),
-                        now,
-                    );
-                }
+                self.gate.suspect_endpoint(now.mono, &mut self.rng);
+                self.gate_closed(rejects_everything(answer), now);
             }
             Rejection::Spare => {
                 self.gate.suspect_endpoint(now.mono, &mut self.rng);
-                self.gate_still_closed(why, now);
+                self.gate_closed(rejects_everything(answer), now);
                 self.motions
                     .enqueue(file, Queue::Again, self.policy.in_order);
             }
@@ -286,7 +280,7 @@ impl Engine {
             self.pause(file, why, wait, now);
         } else {
             if change != Change::Closed {
-                self.gate_still_closed(why, now);
+                self.gate_closed(why, now);
             }
             self.motions
                 .enqueue(file, Queue::Again, self.policy.in_order);
@@ -300,8 +294,7 @@ impl Engine {
         motion.own_failures = motion.own_failures.saturating_add(1);
         let (attempts, path) = (motion.attempts, motion.path.clone());
         let pause = drawn.max(wait.unwrap_or_default());
-        // Each power of two: at growing intervals.
-        if motion.own_failures.is_power_of_two() {
+        if motion.failing.raise(&why, now.mono).is_some() {
             self.note(Note::Failing {
                 path,
                 why,
@@ -317,35 +310,28 @@ impl Engine {
         self.motions.put_until(file, State::Pausing, until);
     }
 
+    /// The gate is closed. Said once, again at growing intervals, and with each new cause.
     fn gate_closed(&mut self, why: String, now: Now) {
-        self.gate_trouble = Some((Alarm::new(now.mono), why.clone()));
-        let again_in = self
-            .gate
-            .next_probe()
-            .map_or(Duration::ZERO, |next| next.since(now.mono));
+        let said = self.gate_trouble.raise(&why, now.mono);
         let waiting = self.motions.count(State::Ready) + self.motions.count(State::Sending);
-        self.note(Note::GateClosed {
-            why,
-            waiting,
-            again_in,
-        });
-    }
-
-    /// A probe failed: said again when it fails with something else, and at growing intervals.
-    fn gate_still_closed(&mut self, why: String, now: Now) {
-        let Some((trouble, said)) = &mut self.gate_trouble else {
-            self.gate_closed(why, now);
-            return;
-        };
-        if *said != why || trouble.remind(now.mono) {
-            said.clone_from(&why);
-            let since = now.mono.since(trouble.since);
-            let waiting = self.motions.count(State::Ready) + self.motions.count(State::Sending);
-            self.note(Note::GateStillClosed {
-                why,
-                waiting,
-                since,
-            });
+        match said {
+            Some(Said::Began) => {
+                let next = self.gate.next_probe().unwrap_or(now.mono);
+                let again_in = next.since(now.mono);
+                self.note(Note::GateClosed {
+                    why,
+                    waiting,
+                    again_in,
+                });
+            }
+            Some(Said::Still { since }) => {
+                self.note(Note::GateStillClosed {
+                    why,
+                    waiting,
+                    since,
+                });
+            }
+            None => {}
         }
     }
 
@@ -389,13 +375,14 @@ impl Engine {
         };
         motion.troubles = motion.troubles.saturating_add(1);
         let (count, path) = (motion.troubles, motion.path.clone());
+        let is_said = motion.trouble.raise(&why, now.mono).is_some();
         let state = if motion.filing.is_some() {
             State::Filing
         } else {
             State::Pausing
         };
         let pause = self.policy.backoff.draw(count - 1, &mut self.rng);
-        if count.is_power_of_two() {
+        if is_said {
             self.note(Note::FileTrouble {
                 path,
                 doing,
@@ -407,11 +394,12 @@ impl Engine {
         self.motions.put_until(file, state, now.mono + pause);
     }
 
-    pub(super) fn over(&mut self, file: FileNo) {
+    pub(super) fn over(&mut self, file: FileNo, now: Now) {
         let Some(motion) = self.motions.get_mut(file) else {
             return;
         };
-        if std::mem::take(&mut motion.troubles) > 0 {
+        motion.troubles = 0;
+        if motion.trouble.clear(now.mono).is_some() {
             let path = motion.path.clone();
             self.note(Note::FileTroubleOver { path });
         }
@@ -426,19 +414,23 @@ impl Engine {
     }
 
     pub(super) fn journal_back(&mut self, now: Now) {
-        if let Some(trouble) = self.journal_trouble.take() {
-            self.note(Note::JournalBack {
-                since: now.mono.since(trouble.since),
-            });
+        if let Some(since) = self.journal_trouble.clear(now.mono) {
+            self.note(Note::JournalBack { since });
         }
     }
 
     pub(super) fn journal_down(&mut self, why: String, now: Now) {
-        if self.journal_trouble.is_none() {
-            self.journal_trouble = Some(Alarm::new(now.mono));
-            self.effects.push(Effect::Note(Note::JournalDown { why }));
+        match self.journal_trouble.raise(&why, now.mono) {
+            Some(Said::Began) => self.note(Note::JournalDown { why }),
+            Some(Said::Still { since }) => self.note(Note::JournalStillDown { why, since }),
+            None => {}
         }
     }
+}
+
+/// Why the gate is closed while the brake holds.
+fn rejects_everything(answer: &Answer) -> String {
+    format!("it rejects everything, the last with {}", answer.status)
 }
 
 /// What an answer that was no acceptance says, in a few words.

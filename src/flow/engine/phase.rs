@@ -1,7 +1,7 @@
 //! How a run ends, and what is said at growing intervals.
 
 use super::files::State;
-use super::{Alarm, Ending, Engine, GRACE_OF_STOP, HANG};
+use super::{Ending, Engine, GRACE_OF_STOP, HANG};
 use crate::flow::events::Note;
 use crate::flow::messages::{Effect, Finish};
 use crate::flow::time::{Mono, Now};
@@ -46,7 +46,7 @@ impl Engine {
             return;
         };
         let looked = self.scan.completed > 0;
-        if self.share_trouble.is_some() && !looked {
+        if self.share_trouble.is_raised() && !looked {
             self.finish(Finish::Left, now);
         } else if looked && self.left() == 0 {
             self.finish(Finish::Done, now);
@@ -106,17 +106,9 @@ impl Engine {
             if since >= HANG && self.doubt.is_none() {
                 self.doubt = Some(self.scan.number);
             }
-            let speak = match &mut self.scan.hangs {
-                None if since >= HANG => {
-                    let mut trouble = Alarm::new(self.scan.heard);
-                    trouble.remind(now.mono);
-                    self.scan.hangs = Some(trouble);
-                    true
-                }
-                None => false,
-                Some(trouble) => trouble.remind(now.mono),
-            };
-            if speak {
+            let heard = self.scan.heard;
+            let mut is_said = || self.scan.hangs.raise_since("", heard, now.mono).is_some();
+            if since >= HANG && is_said() {
                 self.note(Note::ScanHangs { since });
             }
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::files::{ActiveFile, State};
 use super::{Engine, Tally};
-use crate::flow::alarm::Alarm;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::Rel;
@@ -77,7 +76,7 @@ impl Engine {
             self.steps.stepped(now.mono);
         }
         if let Some(closed) = gate.closed {
-            self.gate_trouble = Some((Alarm::new(closed.since), why.clone()));
+            self.gate_trouble.raise_since(&why, closed.since, now.mono);
             let (since, again_in) = (now.mono.since(closed.since), closed.next.since(now.mono));
             self.note(Note::GateRemembered {
                 why,
@@ -152,11 +151,7 @@ impl Engine {
     fn memory(&self, all: bool, now: Now) -> Memory {
         let endpoint = Endpoint {
             gate: self.gate.learned(now.mono),
-            why: self
-                .gate_trouble
-                .as_ref()
-                .map(|(_, why)| why.clone())
-                .unwrap_or_default(),
+            why: self.gate_trouble.why().unwrap_or_default().into(),
             brake: self.brake.count(),
             command_brake: self.command_brake.count(),
         };

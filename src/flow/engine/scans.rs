@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::files::State;
-use crate::flow::alarm::{Alarm, HANG};
+use crate::flow::alarm::{Alarm, HANG, Said};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Look, Rel, Stamp};
@@ -31,7 +31,7 @@ pub(super) struct Scan {
     pub usual: Duration,
     /// How many were complete.
     pub completed: u64,
-    pub hangs: Option<Alarm>,
+    pub hangs: Alarm,
 }
 
 impl Engine {
@@ -101,15 +101,14 @@ impl Engine {
             }
             return;
         };
-        let known = self.folder_troubles.get_mut(path);
-        if known.is_none_or(|(trouble, scan)| {
-            *scan = self.scan.number;
-            trouble.remind(now.mono)
-        }) {
+        let (Note::FolderTrouble { why, .. } | Note::NameTrouble { why, .. }) = &note else {
+            return;
+        };
+        let (alarm, scan) = self.folder_troubles.entry(path.clone()).or_default();
+        *scan = self.scan.number;
+        if alarm.raise(why, now.mono).is_some() {
             self.note(note);
         }
-        let begun = (Alarm::new(now.mono), self.scan.number);
-        self.folder_troubles.entry(path.clone()).or_insert(begun);
     }
 
     /// All versions that were ever taken out of dead-letter. One that had only been copied there
@@ -136,8 +135,8 @@ impl Engine {
         self.closing = true;
         match why {
             Closing::ShareBack => {
-                if let Some((trouble, _)) = &self.share_trouble {
-                    let since = now.mono.since(trouble.since);
+                if let Some(since) = self.share_trouble.since() {
+                    let since = now.mono.since(since);
                     self.note(Note::ShareBack { since });
                 }
             }
@@ -177,10 +176,8 @@ impl Engine {
             self.doubt = Some(self.scan.number);
         }
         self.scan.heard = now.mono;
-        if let Some(hangs) = self.scan.hangs.take() {
-            self.note(Note::ScanBack {
-                since: now.mono.since(hangs.since),
-            });
+        if let Some(since) = self.scan.hangs.clear(now.mono) {
+            self.note(Note::ScanBack { since });
         }
     }
 
@@ -205,10 +202,8 @@ impl Engine {
         self.scan.next = (started + self.policy.interval).max(now.mono + rest);
         match result {
             Ok(()) => {
-                if let Some((trouble, _)) = self.share_trouble.take() {
-                    self.note(Note::ShareBack {
-                        since: now.mono.since(trouble.since),
-                    });
+                if let Some(since) = self.share_trouble.clear(now.mono) {
+                    self.note(Note::ShareBack { since });
                 }
                 // A folder that is gone has no trouble any more.
                 self.folder_troubles
@@ -233,18 +228,10 @@ impl Engine {
     }
 
     fn on_share_away(&mut self, why: String, now: Now) {
-        match &mut self.share_trouble {
-            None => {
-                self.share_trouble = Some((Alarm::new(now.mono), why.clone()));
-                self.note(Note::ShareAway { why });
-            }
-            Some((trouble, said)) => {
-                if *said != why || trouble.remind(now.mono) {
-                    said.clone_from(&why);
-                    let since = now.mono.since(trouble.since);
-                    self.note(Note::ShareStillAway { why, since });
-                }
-            }
+        match self.share_trouble.raise(&why, now.mono) {
+            Some(Said::Began) => self.note(Note::ShareAway { why }),
+            Some(Said::Still { since }) => self.note(Note::ShareStillAway { why, since }),
+            None => {}
         }
     }
 }

@@ -117,11 +117,11 @@ fn a_rewriting_that_fails_is_no_error_of_the_lines_leaves_no_draft_and_is_tried_
         journal.lock().size > COMPACT_MIN,
         "it is tried at every sync"
     );
-    journal.stuck.lock().unwrap().as_mut().unwrap().1 = Mono(0);
+    journal.rewriting.lock().unwrap().1 = Mono(0);
     journal.append(&accepted("last")).unwrap();
     journal.sync(NOW).unwrap();
     assert!(journal.lock().size < 1_000);
-    assert!(journal.stuck.lock().unwrap().is_none());
+    assert!(!journal.rewriting.lock().unwrap().0.is_raised());
     let (_, replay) = Journal::open(&state, NOW).unwrap();
     assert_eq!(replay.live.len(), 3);
 }

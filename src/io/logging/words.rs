@@ -225,6 +225,13 @@ fn line(note: &Note) -> (Level, String) {
             Error,
             format!("journal: {why}; nothing is sent until it can be written again"),
         ),
+        Note::JournalStillDown { why, since } => (
+            Error,
+            format!(
+                "journal: for {} now: {why}; nothing is sent until it can be written again",
+                span(*since)
+            ),
+        ),
         Note::JournalBack { since } => (
             Info,
             format!("journal: can be written again after {}", span(*since)),
