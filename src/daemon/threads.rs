@@ -11,13 +11,14 @@ use crate::flow::engine::{INSPECTORS, Policy};
 use crate::flow::file::{Rel, Stamp};
 use crate::flow::journal::{Event, Record};
 use crate::flow::memory::Memory;
-use crate::flow::messages::{Delivery, Filing, Input, Inspection};
+use crate::flow::filing::Filing;
+use crate::flow::messages::{Delivery, Input, Inspection};
 use crate::flow::scan::filter::Filter;
 use crate::io::check::Inspector;
 use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::fault::explain;
-use crate::io::filing::{Filer, Placed};
+use crate::io::filing::Filer;
 use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::memory_file;
@@ -228,7 +229,7 @@ impl Batch {
 
 /// One thread files everything away, in groups of what has come meanwhile.
 pub(super) fn spawn_placer(
-    placer: Filer,
+    mut placer: Filer,
     journal: Arc<Journal>,
     state: Arc<Dir>,
     orders: Receiver<FilerCommand>,
@@ -288,9 +289,9 @@ pub(super) fn spawn_placer(
                 log::warn!(target: "dirpost", "what was learned could not be kept for the next start: {}", explain(&err));
             }
             let synced = if group.is_empty() {
-                journal.sync(clock::wall())
+                journal.sync(clock::wall()).map_err(|err| explain(&err))
             } else {
-                let Placed { filed, synced } = placer.place(&group);
+                let (filed, synced) = placer.file(group);
                 for (file, filed) in filed {
                     if inbox
                         .send(Message::Input(Input::Filed(file, filed)))
@@ -299,13 +300,12 @@ pub(super) fn spawn_placer(
                         return;
                     }
                 }
-                synced
+                synced.map_err(|fault| fault.why)
             };
             let now = clock::now().mono;
             match synced {
                 Ok(()) => drop(trouble.clear(now)),
-                Err(err) => {
-                    let why = explain(&err);
+                Err(why) => {
                     if trouble.raise(&why, now).is_some() {
                         log::warn!(target: "dirpost", "bringing the journal, or what was filed, onto the disk failed: {why}");
                     }
@@ -340,8 +340,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::{Opened, open_all};
-    use crate::flow::journal::Reason;
-    use crate::flow::messages::Destination;
+    use crate::flow::filing::{Fate, Progress, Reason};
     use crate::flow::time::Wall;
     use crate::io::testing::TempDir;
 
@@ -367,15 +366,14 @@ mod tests {
             dead_at: Wall(1),
             key: "k".into(),
         };
-        let to = Destination::DeadLetter(Box::new(reason));
         let filing = Filing {
             file: 1,
             path: Rel::new(b"bad"),
             look,
-            to,
+            sha256: None,
             marker: None,
-            unwritten: None,
-            resumed: None,
+            fate: Fate::Condemned(Box::new(reason)),
+            progress: Progress::Unwritten,
         };
         let (orders, order_box) = channel();
         let (send, inbox) = sync_channel(8);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::flow::file::Rel;
+use crate::flow::filing::Place;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +19,12 @@ pub enum Note {
     /// It lies where it belongs.
     Filed {
         path: Rel,
-        to: Option<String>,
+        to: Option<Place>,
     },
     Condemned {
         path: Rel,
         reason: String,
-        to: String,
+        to: Place,
     },
     /// An attempt failed through what may be the file's own fault.
     Failing {
@@ -45,7 +46,7 @@ pub enum Note {
     /// What was filed away turned out to be a new version.
     NewVersion {
         path: Rel,
-        displaced: Option<String>,
+        displaced: Option<Place>,
     },
     /// A file cannot be opened, read or filed.
     FileTrouble {

@@ -15,6 +15,7 @@ pub mod settle;
 // DELIVER
 pub mod endpoint;
 // FILE AWAY
+pub mod filing;
 pub mod journal;
 // All of it
 pub mod engine;

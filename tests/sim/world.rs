@@ -3,38 +3,27 @@
 //!
 //! Each step of each job is an event of its own, so that a crash can come between any two:
 //! between the acceptance and its line in the journal, between the line that announces a
-//! move and the rename, between the rename and the look behind it. What is filed away is in
-//! `filing.rs`.
+//! move and the rename, between the rename and the look behind it. Filing is the real machine
+//! over the file system that is modelled in `disk.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
 use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
-use dirpost::flow::journal::{Acceptance, Moving};
+use dirpost::flow::filing::disk::Line;
+use dirpost::flow::filing::{Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules};
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::messages::{
-    Content, Delivered, Delivery, Filed, Filing, Input, ListedFolder, Miss,
-};
+use dirpost::flow::messages::{Content, Delivered, Delivery, Input, ListedFolder, Miss};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
-use crate::filing::place;
+use crate::disk::{Model, Node, WorldDisk, sha256, watched};
 
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
-
-/// A file on the simulated disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Node {
-    pub version: Version,
-    pub look: Look,
-    /// When it was last written to (ms).
-    pub changed: i64,
-    /// Its writer is done with this version.
-    pub complete: bool,
-}
 
 /// What is going to happen.
 #[derive(Clone, Debug)]
@@ -47,16 +36,11 @@ pub enum Event {
     /// The last byte goes out.
     SendEnd(Delivery, Version),
     /// The answer is there; if it is an acceptance, it is written down now.
-    Answered(Delivery, Verdict, Reply),
-    FileStart(Filing),
-    FileRename(Filing, String),
-    FileLook(Filing, String),
-    /// To another file system: the draft is written, takes its name, and what it was made of
-    /// is removed.
-    FileCopy(Filing, Moving),
-    FileName(Filing, Moving),
-    FileRemove(Filing, Moving),
-    FileDone(Filing, Filed),
+    Answered(Delivery, Version, Verdict, Reply),
+    /// The filing thread begins a batch, or does its next operation.
+    File,
+    /// Moving away works again.
+    Unstuck,
     Mood(Mood),
     /// The journal is brought onto the disk.
     Sync,
@@ -74,31 +58,6 @@ pub enum Mood {
     Resets,
 }
 
-/// Which file system `done` and `dead-letter` are on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Same,
-    /// Files go there by way of the staging folder.
-    Other,
-    /// They stay where they are until the copy is whole.
-    OtherFromPlace,
-}
-
-/// A move on the disk of the share: entries as in the journal.
-#[derive(Clone, Debug)]
-pub struct Move {
-    pub from: String,
-    pub to: Moved,
-}
-
-/// Where it went.
-#[derive(Clone, Debug)]
-pub enum Moved {
-    To(String),
-    /// It was removed.
-    Gone(Node),
-}
-
 /// What a writer does to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -106,6 +65,8 @@ pub enum Step {
     Finish,
     Rewrite,
     Replace,
+    /// Other content, with size and mtime put back.
+    Sneak,
     Delete,
     /// It goes, and comes back as it was.
     Hide,
@@ -126,29 +87,24 @@ pub struct World {
     pub settle: i64,
     pub mood: Mood,
     pub faulty: bool,
-    /// Delivered files stay.
-    pub keep: bool,
     /// Files that went, and will come back.
     pub hidden: BTreeMap<String, Node>,
     pub events: BTreeMap<(i64, u64), Event>,
     order: u64,
     next_version: Version,
     pub writers: Vec<Writer>,
-    /// The watched folder, `done`, `dead-letter` and the staging folder.
-    pub watched: BTreeMap<String, Node>,
-    pub done: BTreeMap<String, Node>,
-    pub dead: BTreeMap<String, Node>,
-    pub staging: BTreeMap<String, Node>,
-    /// Copies that have not got their names, by what they are made of.
-    pub drafts: BTreeMap<String, Node>,
-    pub target: Target,
-    /// How many copies were made: each is a file of its own.
-    pub copies: u64,
+    /// The file system.
+    pub model: Model,
+    /// What becomes of what was accepted.
+    pub action: Action,
+    /// What the filing thread has been asked for.
+    orders: Vec<Filing>,
+    batch: Option<Batch>,
+    carried: Carried,
+    owed: Vec<Line>,
     pub journal: Vec<u8>,
     /// So much of the journal is on the disk.
     pub synced: usize,
-    /// Moves that are not on the disk yet, in order.
-    pub moves: Vec<Move>,
     /// Accepted, and lost from the journal by a power cut.
     pub lost_lines: usize,
     /// At the first crash the journal is cut after so many bytes of what is not on the disk.
@@ -170,24 +126,22 @@ pub struct World {
     pub crashes: usize,
     pub in_flight_at_crashes: usize,
     pub in_flight: usize,
+    /// Its history is kept.
+    pub tells: bool,
     pub tick: Vec<String>,
 }
 
 const START: i64 = 1_800_000_000_000;
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub fn new(seed: u64, crashes: bool) -> World {
         let mut rng = Rng::new(seed);
         let fs = if rng.below(2) == 0 {
             FsKind::Local
         } else {
             FsKind::Share
         };
-        let target = match rng.below(4) {
-            0 => Target::Other,
-            1 => Target::OtherFromPlace,
-            _ => Target::Same,
-        };
+        let model = Model::new(&mut rng, crashes);
         World {
             rng,
             time: 0,
@@ -195,22 +149,19 @@ impl World {
             settle: 1_000,
             mood: Mood::Well,
             faulty: true,
-            keep: false,
             hidden: BTreeMap::new(),
             events: BTreeMap::new(),
             order: 0,
             next_version: 0,
             writers: Vec::new(),
-            watched: BTreeMap::new(),
-            done: BTreeMap::new(),
-            dead: BTreeMap::new(),
-            staging: BTreeMap::new(),
-            drafts: BTreeMap::new(),
-            target,
-            copies: 0,
+            model,
+            action: Action::Move,
+            orders: Vec::new(),
+            batch: None,
+            carried: Carried::default(),
+            owed: Vec::new(),
             journal: Vec::new(),
             synced: 0,
-            moves: Vec::new(),
             lost_lines: 0,
             cut: None,
             tail: None,
@@ -225,6 +176,7 @@ impl World {
             crashes: 0,
             in_flight_at_crashes: 0,
             in_flight: 0,
+            tells: false,
             tick: Vec::new(),
         }
     }
@@ -252,6 +204,9 @@ impl World {
     }
 
     pub fn say(&mut self, what: impl FnOnce() -> String) {
+        if !self.tells {
+            return;
+        }
         let line = format!("{:>8} {}", self.time, what());
         self.tick.push(line);
     }
@@ -265,44 +220,53 @@ impl World {
         else {
             return;
         };
+        // Nobody can see what comes between the last look and the rename: see the contract.
+        if self.batch.is_some() && step == Step::Sneak {
+            self.writers[writer].steps.insert(0, (50, step));
+            self.at(50, Event::Write(writer));
+            return;
+        }
         self.say(|| format!("writer: {name} {step:?}"));
         let wall = self.wall();
         // A file that was moved while it was being written is written on through the handle
         // that its writer holds.
-        let moved = self.moved_from_under(writer, step);
-        let old = moved
-            .as_ref()
-            .map(|place| self.area(place)[place])
-            .or_else(|| self.watched.get(&name).copied());
+        let place = self.moved_from_under(writer, step).unwrap_or_else(|| watched(&name));
+        let old = self.model.get(&place);
         match step {
             Step::Delete => {
-                if let Some(old) = self.watched.remove(&name) {
+                if let Some(old) = self.model.take(&watched(&name)) {
                     self.withdrawn.insert(old.version);
                 }
             }
             Step::Hide => {
-                if let Some(node) = self.watched.remove(&name) {
+                if let Some(node) = self.model.take(&watched(&name)) {
                     self.hidden.insert(name, node);
                 }
             }
             Step::Return => {
                 if let Some(node) = self.hidden.remove(&name) {
-                    self.watched.insert(name, node);
+                    self.model.write(&watched(&name), node);
                 }
             }
             Step::Finish => {
-                let node = match &moved {
-                    Some(place) => self.area(place).get_mut(place),
-                    None => self.watched.get_mut(&name),
-                };
-                if let Some(node) = node {
-                    node.complete = true;
-                    let version = node.version;
-                    self.left.insert(version);
-                } else {
+                let Some(node) = self.model.get_mut(&place) else {
                     // It was taken away while it was being written: only a writer that
                     // paused for longer than the settle time allows that.
                     panic!("{name} vanished while it was being written");
+                };
+                node.complete = true;
+                let version = node.version;
+                self.left.insert(version);
+            }
+            Step::Sneak => {
+                if let Some(old) = self.model.get(&watched(&name)).filter(|old| old.complete) {
+                    self.next_version += 1;
+                    self.withdrawn.insert(old.version);
+                    self.left.insert(self.next_version);
+                    let look = Look { ctime: wall, ..old.look };
+                    let changed = self.time;
+                    let node = Node { version: self.next_version, look, changed, complete: true };
+                    self.model.write(&watched(&name), node);
                 }
             }
             Step::Append | Step::Rewrite | Step::Replace => {
@@ -319,7 +283,7 @@ impl World {
                     _ => old.map_or(5, |node| node.look.stamp.size) + self.rng.below(2),
                 };
                 let keeps_inode = old.filter(|_| step != Step::Replace);
-                let ino = keeps_inode.map_or(version + 1_000_000, |node| node.look.ino);
+                let ino = keeps_inode.map_or_else(|| self.model.inode(), |node| node.look.ino);
                 // Some tools give a file the mtime it had elsewhere: old, or in the future.
                 let mtime = match self.rng.below(6) {
                     0 if step == Step::Replace => Wall(1_000_000_000 * (1 + version as i64)),
@@ -339,16 +303,8 @@ impl World {
                     self.left.insert(version);
                 }
                 self.writers[writer].version = version;
-                let node = Node {
-                    version,
-                    look,
-                    changed: self.time,
-                    complete,
-                };
-                match moved {
-                    Some(place) => self.area(&place).insert(place, node),
-                    None => self.watched.insert(name.clone(), node),
-                };
+                let node = Node { version, look, changed: self.time, complete };
+                self.model.write(&place, node);
             }
         }
         if let Some(&(pause, _)) = self.writers[writer].steps.first() {
@@ -357,15 +313,15 @@ impl World {
     }
 
     /// Where the file is that this writer has open, if not at its place.
-    fn moved_from_under(&self, writer: usize, step: Step) -> Option<String> {
+    fn moved_from_under(&self, writer: usize, step: Step) -> Option<Place> {
         if !matches!(step, Step::Append | Step::Finish) {
             return None;
         }
         let version = self.writers[writer].version;
         let is_it = |node: &Node| node.version == version && !node.complete;
-        [&self.done, &self.dead, &self.staging]
+        [Area::Done, Area::DeadLetter, Area::Staging]
             .into_iter()
-            .flat_map(|area| area.iter())
+            .flat_map(|area| self.model.area(area))
             .find(|(_, node)| is_it(node))
             .map(|(place, _)| place.clone())
     }
@@ -385,8 +341,8 @@ impl World {
             ];
         }
         let mut content = Content::default();
-        for (name, node) in &self.watched {
-            content.files.push(name.as_bytes(), node.look.stamp);
+        for (place, node) in self.model.area(Area::Watched) {
+            content.files.push(place.path.as_bytes(), node.look.stamp);
             content.looks.push(node.look);
         }
         vec![
@@ -401,9 +357,7 @@ impl World {
     // ---- deliver --------------------------------------------------------------------
 
     fn find(&self, path: &Rel) -> Option<Node> {
-        self.watched
-            .get(std::str::from_utf8(path.as_bytes()).unwrap())
-            .copied()
+        self.model.get(&Place::new(Area::Watched, path.clone()))
     }
 
     pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
@@ -431,11 +385,8 @@ impl World {
                         kind: FailureKind::Connect,
                         detail: "refused".into(),
                     };
-                    return Some(self.replied(
-                        &job,
-                        Verdict::Down { reached: false },
-                        Reply::Failed(failure),
-                    ));
+                    let failed = (Verdict::Down { reached: false }, Reply::Failed(failure));
+                    return Some(self.replied(&job, None, failed));
                 }
                 let delay = 1 + self.rng.below(300);
                 self.at(delay, Event::SendEnd(job, node.version));
@@ -479,27 +430,30 @@ impl World {
             self.accepted.push((version, job.key.clone()));
         }
         let delay = 1 + self.rng.below(400);
-        self.at(delay, Event::Answered(job, verdict, reply));
+        self.at(delay, Event::Answered(job, version, verdict, reply));
         None
     }
 
-    pub fn answered(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
+    pub fn answered(
+        &mut self,
+        job: &Delivery,
+        version: Version,
+        (verdict, reply): (Verdict, Reply),
+    ) -> Input {
         if verdict == Verdict::Accepted {
-            let acceptance = Acceptance {
-                key: job.key.clone(),
-                status: 200,
-                marker: None,
-            };
-            self.write_down(
-                &job.path,
-                job.look.stamp,
-                Record::accepted(&acceptance, self.keep),
-            );
+            let acceptance = Acceptance { key: job.key.clone(), status: 200 };
+            let event = JournalEvent::accepted(&acceptance, None, self.keeps());
+            self.write_down(&job.path, job.look.stamp, event);
         }
-        self.replied(job, verdict, reply)
+        self.replied(job, Some(version), (verdict, reply))
     }
 
-    fn replied(&mut self, job: &Delivery, verdict: Verdict, reply: Reply) -> Input {
+    fn replied(
+        &mut self,
+        job: &Delivery,
+        version: Option<Version>,
+        (verdict, reply): (Verdict, Reply),
+    ) -> Input {
         let took = std::time::Duration::from_millis(1);
         self.back(
             job.file,
@@ -508,6 +462,8 @@ impl World {
                 reply,
                 took,
                 journaled: Ok(()),
+                sha256: version.and_then(sha256),
+                look: job.look,
             },
         )
     }
@@ -548,8 +504,12 @@ impl World {
         self.crashes += 1;
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
+        self.orders.clear();
+        self.batch = None;
+        self.carried = Carried::default();
+        self.owed.clear();
         self.events
-            .retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
+            .retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Unstuck | Event::Crash));
         let is_first = self.tail.is_none();
         self.tail.get_or_insert(self.journal.len() - self.synced);
         let cut = self.cut.filter(|_| is_first);
@@ -568,7 +528,6 @@ impl World {
         // As the next process does: a new file with what is live, all of it on the disk.
         self.journal = replay.lines(self.wall());
         self.sync_journal();
-        self.moves.clear();
         replay
     }
 
@@ -588,23 +547,85 @@ impl World {
         self.lost_lines += format!("{half}{lost}")
             .matches("\"event\":\"accepted\"")
             .count();
-        let mut moves = std::mem::take(&mut self.moves);
-        let undone = self.rng.below(moves.len() as u64 + 1);
-        for _ in 0..undone {
-            let Some(Move { from, to }) = moves.pop() else {
-                break;
-            };
-            // Somebody made another file there: then the disk has got that far.
-            if self.area(&from).contains_key(place(&from)) {
-                break;
+        let World { model, rng, .. } = self;
+        model.cut_power(rng);
+    }
+
+    // ---- file away ------------------------------------------------------------------
+
+    /// Whether the endpoint has this version.
+    pub fn was_accepted(&self, version: Version) -> bool {
+        self.accepted.iter().any(|(accepted, _)| *accepted == version)
+    }
+
+    pub fn keeps(&self) -> bool {
+        self.action == Action::Keep
+    }
+
+    /// The filing thread is asked for this.
+    pub fn file_start(&mut self, job: Filing) {
+        if let Fate::Condemned(reason) = &job.fate
+            && reason.status == Some(400)
+            && job.progress == Progress::Unwritten
+        {
+            self.unjustly.insert((job.path.to_string(), job.look.stamp));
+        }
+        if self.orders.is_empty() && self.batch.is_none() {
+            self.soon(30, Event::File);
+        }
+        self.orders.push(job);
+    }
+
+    /// One operation of the filing thread. Gives what came of a batch when it is through.
+    pub fn file_step(&mut self) -> Vec<Input> {
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None if self.orders.is_empty() => return Vec::new(),
+            None => {
+                let rules = Rules { action: self.action, marker: Vec::new(), read_only: false };
+                let now = self.wall();
+                Batch::new(std::mem::take(&mut self.orders), &rules, std::mem::take(&mut self.carried), now)
             }
-            let node = match to {
-                Moved::To(to) => self.area(&to).remove(place(&to)),
-                Moved::Gone(node) => Some(node),
-            };
-            // It may have been moved on by now, and that is on the disk.
-            let Some(node) = node else { break };
-            self.area(&from).insert(place(&from).to_string(), node);
+        };
+        let mut goes_on = batch.step(&mut WorldDisk { world: self });
+        // What lies on a mount point of its own inside of the share can only be looked at and then
+        // be removed, and nobody can see what comes between the two: so nothing does.
+        while goes_on && self.model.traits.staging_elsewhere && self.model.last_was_look {
+            goes_on = batch.step(&mut WorldDisk { world: self });
+        }
+        if goes_on {
+            self.batch = Some(batch);
+            // A large file takes its time now and then.
+            let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
+            self.soon(most, Event::File);
+            return Vec::new();
+        }
+        if !self.orders.is_empty() {
+            self.soon(30, Event::File);
+        }
+        let Outcome { filed, carried, .. } = batch.outcome();
+        self.carried = carried;
+        for (file, filed) in &filed {
+            self.say(|| format!("filed {file}: {filed:?}"));
+        }
+        filed.into_iter().map(|(file, filed)| Input::Filed(file, filed)).collect()
+    }
+
+    pub fn is_filing(&self) -> bool {
+        self.batch.is_some() || !self.orders.is_empty()
+    }
+
+    /// Nothing can be appended to the journal.
+    pub fn journal_is_full(&self) -> bool {
+        false
+    }
+
+    /// A line that must not be dropped.
+    pub fn write_or_owe(&mut self, line: Line) {
+        if self.journal_is_full() {
+            self.owed.push(line);
+        } else {
+            self.write_down(&line.path, line.stamp, line.event);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::flow::alarm::Alarm;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::messages::Filing;
+use crate::flow::filing::Filing;
 use crate::flow::settle::Stability;
 use crate::flow::time::{Mono, Wall};
 
@@ -42,6 +42,11 @@ pub(super) struct ActiveFile {
     pub trouble: Alarm,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
+    /// It has left its place on the way to where it is filed: what is listed there is another
+    /// version, with a record of its own.
+    pub detached: bool,
+    /// The digest of what was sent.
+    pub sent: Option<[u8; 32]>,
     /// Where it stands in the queue or among the timers, so that it can be taken out.
     pub slot: Slot,
 }
@@ -106,6 +111,8 @@ impl ActiveFile {
             troubles: 0,
             trouble: Alarm::default(),
             filing: None,
+            detached: false,
+            sent: None,
             slot: Slot::None,
         }
     }
@@ -137,6 +144,8 @@ impl ActiveFile {
         self.troubles = 0;
         self.trouble = Alarm::default();
         self.filing = None;
+        self.detached = false;
+        self.sent = None;
     }
 }
 

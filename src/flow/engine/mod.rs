@@ -95,6 +95,9 @@ pub struct Engine {
     used_markers: BTreeMap<Rel, Stamp>,
     /// The numbers of the keys of what was taken out of dead-letter; 0 for all others.
     rounds: BTreeMap<(Rel, Stamp), u32>,
+    /// After a restart: further versions that are to be filed from a name that the tree knows as
+    /// another one's.
+    same_name: BTreeMap<Rel, Vec<FileNo>>,
     tally: Tally,
     effects: Vec<Effect>,
 }
@@ -105,7 +108,7 @@ pub struct Tally {
     pub delivered: u64,
     pub delivered_bytes: u64,
     pub condemned: u64,
-    /// Stability to be delivered, those that wait for their writer not counted.
+    /// Still to be delivered, those that wait for their writer not counted.
     pub left: u64,
     pub left_bytes: u64,
 }
@@ -146,6 +149,7 @@ impl Engine {
             copied: BTreeMap::new(),
             used_markers: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            same_name: BTreeMap::new(),
             tally: Tally::default(),
             effects: Vec::new(),
             policy,

@@ -13,8 +13,8 @@ use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::Look;
-use crate::flow::journal::Acceptance;
-use crate::flow::messages::{Delivered, Filing, Inspected, Miss};
+use crate::flow::filing::{Acceptance, Fate, Progress};
+use crate::flow::messages::{Delivered, Inspected, Miss};
 use crate::flow::settle::Stability;
 use crate::flow::time::Now;
 
@@ -103,9 +103,12 @@ impl Engine {
                 reply,
                 took,
                 journaled,
+                sha256,
+                look,
             } => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.attempts += 1;
+                (motion.sent, motion.still.look) = (sha256, look);
                 self.over(file, now);
                 match (verdict, reply) {
                     (Verdict::Accepted, Reply::Answer(answer)) => {
@@ -178,35 +181,22 @@ impl Engine {
             let waiting = self.motions.count(State::Ready);
             self.note(Note::GateOpened { since, waiting });
         }
-        let unwritten = journaled.err().map(|why| {
-            self.journal_down(why, now);
-            let key = self.key_of(&path, look.stamp);
-            Acceptance {
-                key,
-                status: answer.status,
-                marker: marker.map(|marker| marker.stamp),
+        let progress = match journaled {
+            Ok(()) => Progress::Written,
+            Err(why) => {
+                self.journal_down(why, now);
+                Progress::Unwritten
             }
-        });
-        if self.policy.action == Action::Keep && unwritten.is_none() {
+        };
+        if self.policy.action == Action::Keep && progress == Progress::Written {
             // The journal has it, and it stays: nothing is left to be filed.
             self.drop_file(file);
             self.rest(&path, look.stamp, marker.map(|marker| marker.stamp));
             return;
         }
-        let to = self.destination();
-        self.file_away(
-            file,
-            Filing {
-                file,
-                path,
-                look,
-                to,
-                marker,
-                unwritten,
-                resumed: None,
-            },
-            now,
-        );
+        let key = self.key_of(&path, look.stamp);
+        let acceptance = Acceptance { key, status: answer.status };
+        self.file_away(file, Fate::Accepted(acceptance), progress, now);
     }
 
     fn rejected(&mut self, file: FileNo, answer: &Answer, now: Now) {

@@ -7,10 +7,11 @@ use super::files::{ActiveFile, State};
 use super::{Engine, Tally};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
-use crate::flow::file::Rel;
+use crate::flow::file::{Rel, Stamp};
+use crate::flow::filing::Filing;
 use crate::flow::journal::Live;
 use crate::flow::memory::{Endpoint, File, Memory};
-use crate::flow::messages::{Effect, Filing};
+use crate::flow::messages::{Effect};
 use crate::flow::settle::ClockSteps;
 use crate::flow::time::{Mono, Now};
 
@@ -18,7 +19,7 @@ use crate::flow::time::{Mono, Now};
 #[derive(Clone, Debug, Default)]
 pub struct Handover {
     /// What the journal says.
-    pub live: BTreeMap<Rel, Live>,
+    pub live: BTreeMap<(Rel, Stamp), Live>,
     pub memory: Memory,
     /// What an engine of the same process had to file away and the journal could not be told of.
     pub filings: Vec<Filing>,

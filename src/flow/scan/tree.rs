@@ -240,6 +240,21 @@ impl Tree {
         folder.moving.insert(path.name().into(), file);
     }
 
+    /// Whether a version is known that was delivered, and stays or stayed at `path`.
+    pub fn rests(&self, path: &Rel) -> bool {
+        self.folders.get(&path.parent()).is_some_and(|folder| {
+            let name = path.name();
+            folder.rested.contains_key(name)
+                || folder.away.contains_key(name)
+                || folder.rest.find(name).is_some()
+        })
+    }
+
+    /// The file that is in motion at `path`.
+    pub fn moving(&self, path: &Rel) -> Option<FileNo> {
+        self.folders.get(&path.parent())?.moving.get(path.name()).copied()
+    }
+
     /// `path` is no longer in motion, and nothing is known of it.
     pub fn forget(&mut self, path: &Rel) {
         if let Some(folder) = self.folders.get_mut(&path.parent()) {

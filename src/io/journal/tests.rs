@@ -1,6 +1,6 @@
 use super::*;
 use crate::flow::file::Stamp;
-use crate::flow::journal::Acceptance;
+use crate::flow::filing::Acceptance;
 use crate::flow::journal::{Event, Record};
 use crate::io::testing::TempDir;
 
@@ -10,7 +10,6 @@ fn accepted(name: &str) -> Vec<u8> {
     let acceptance = Acceptance {
         key: "k".into(),
         status: 200,
-        marker: None,
     };
     Record::line(
         &Rel::new(name.as_bytes()),
@@ -19,7 +18,7 @@ fn accepted(name: &str) -> Vec<u8> {
             mtime: NOW,
         },
         NOW,
-        Record::accepted(&acceptance, false),
+        Event::accepted(&acceptance, None, false),
     )
 }
 

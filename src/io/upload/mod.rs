@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
-use crate::flow::journal::Acceptance;
-use crate::flow::journal::Record;
+use crate::flow::filing::Acceptance;
+use crate::flow::journal::{Event, Record};
 use crate::flow::messages::{Delivered, Delivery, Miss};
 use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
@@ -105,6 +105,8 @@ fn send(
         reply,
         took: started.elapsed(),
         journaled,
+        sha256,
+        look: job.look,
     }
 }
 
@@ -141,13 +143,12 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
     let acceptance = Acceptance {
         key: job.key.clone(),
         status,
-        marker: job.marker,
     };
     let line = Record::line(
         &job.path,
         job.look.stamp,
         wall(),
-        Record::accepted(&acceptance, office.keep),
+        Event::accepted(&acceptance, job.marker, office.keep),
     );
     let first = office.journal.append(&line).map_err(|err| explain(&err))?;
     if first {
