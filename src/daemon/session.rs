@@ -85,7 +85,7 @@ impl Session {
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
-        let office = office(config, &policy, &share, &journal, orders.clone());
+        let office = office(config, &share, &journal, orders.clone());
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Action, Config, Digest};
 use crate::flow::alarm::Alarm;
-use crate::flow::engine::{INSPECTORS, Policy};
+use crate::flow::endpoint::classify;
+use crate::flow::engine::INSPECTORS;
 use crate::flow::file::{Rel, Stamp};
 use crate::flow::journal::{Event, Record};
 use crate::flow::memory::Memory;
@@ -59,7 +60,6 @@ pub(super) fn journal_lines(lines: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
 
 pub(super) fn office(
     config: &Config,
-    policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
     orders: Sender<FilerCommand>,
@@ -67,7 +67,7 @@ pub(super) fn office(
     Arc::new(UploadContext {
         share: Arc::clone(share),
         journal: Arc::clone(journal),
-        answers: policy.answers.clone(),
+        answers: classify::Policy::new(&config.send),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
@@ -340,6 +340,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::{Opened, open_all};
+    use crate::flow::file::FileNo;
     use crate::flow::journal::Reason;
     use crate::flow::messages::Destination;
     use crate::flow::time::Wall;
@@ -369,7 +370,7 @@ mod tests {
         };
         let to = Destination::DeadLetter(Box::new(reason));
         let filing = Filing {
-            file: 1,
+            file: FileNo(1),
             path: Rel::new(b"bad"),
             look,
             to,

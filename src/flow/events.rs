@@ -30,7 +30,7 @@ pub enum Note {
         path: Rel,
         why: String,
         attempts: u32,
-        again_in: Option<Duration>,
+        again_in: Duration,
     },
     /// It changed after it had been taken for complete, and settles again.
     Changed {
@@ -79,12 +79,14 @@ pub enum Note {
     },
     /// So many files in a row were rejected that the endpoint is the suspect.
     BrakeHolds {
-        files: u32,
+        files: usize,
         by: &'static str,
         why: String,
     },
+    /// It accepts again. So many files of the run that made it the suspect went to dead-letter.
     BrakeReleased {
         by: &'static str,
+        condemned: usize,
     },
     ShareAway {
         why: String,

@@ -43,6 +43,16 @@ pub enum Input {
     Closing(Closing),
 }
 
+impl Input {
+    /// Whether it shows that the scan under way goes on.
+    pub fn is_from_scan(&self) -> bool {
+        matches!(
+            self,
+            Input::Confirmed | Input::Looking | Input::Listed(_) | Input::Scanned(_)
+        )
+    }
+}
+
 /// Why all is opened anew: the lock taken, the journal read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -79,6 +89,16 @@ pub enum Effect {
     Note(Note),
     /// Leave.
     Finish(Finish),
+}
+
+impl Effect {
+    /// Whether a thread begins to work on the share.
+    pub fn is_job(&self) -> bool {
+        matches!(
+            self,
+            Effect::Scan | Effect::Inspect(_) | Effect::Deliver(_) | Effect::File(_)
+        )
+    }
 }
 
 /// One folder, listed.

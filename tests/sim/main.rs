@@ -11,9 +11,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dirpost::config::{Action, Empty, Settle, Statuses};
+use dirpost::config::{Action, Empty, Settle};
 use dirpost::flow::endpoint::backoff::Backoff;
-use dirpost::flow::endpoint::classify;
 use dirpost::flow::engine::{Ending, Engine, Handover, Policy};
 use dirpost::flow::messages::{Effect, Input};
 use dirpost::flow::rng::Rng;
@@ -41,11 +40,6 @@ fn policy(world: &World, in_order: bool) -> Policy {
         workers: if in_order { 1 } else { WORKERS },
         in_order,
         brake: BRAKE,
-        answers: classify::Policy {
-            accept: Statuses(vec![(200, 299)]),
-            reject: Statuses(vec![(400, 400), (422, 422)]),
-            accept_content_type: None,
-        },
         backoff: Backoff {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -189,6 +183,7 @@ impl Run {
     fn tell(&mut self, input: Input) {
         let now = self.world.now();
         let effects = self.engine.on(now, input);
+        self.engine.check();
         self.perform(effects);
         let most = if self.in_order { 1 } else { WORKERS };
         assert!(

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
-use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
+use dirpost::flow::file::{FileNo, FsKind, Look, Rel, Stamp};
 use dirpost::flow::journal::{Acceptance, Moving};
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
@@ -512,7 +512,7 @@ impl World {
         )
     }
 
-    fn back(&mut self, file: u64, delivered: Delivered) -> Input {
+    fn back(&mut self, file: FileNo, delivered: Delivered) -> Input {
         self.in_flight -= 1;
         Input::Delivered(file, delivered)
     }

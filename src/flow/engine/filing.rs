@@ -1,9 +1,8 @@
 //! FILE AWAY: what is to be filed, what came of it, and what earlier engines had to file.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::files::State;
+use super::files::Seat;
 use super::{Engine, FILE_AGAIN};
 use crate::config::Action;
 use crate::flow::endpoint::reply::Answer;
@@ -25,24 +24,23 @@ impl Engine {
     }
 
     pub(super) fn file_away(&mut self, file: FileNo, filing: Filing, now: Now) {
-        self.release_line(file);
-        self.motions.put(file, State::Filing);
-        if let Some(motion) = self.motions.get_mut(file) {
-            motion.filing = Some(Box::new(filing));
+        if let Some(active) = self.files.get_mut(file) {
+            active.filing = Some(Box::new(filing));
         }
         self.hand_out_filing(file, now);
     }
 
     pub(super) fn hand_out_filing(&mut self, file: FileNo, now: Now) {
-        if !self.may_file() {
-            self.motions
-                .put_until(file, State::Filing, now.mono + FILE_AGAIN);
+        if !self.may().file {
+            self.files
+                .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
         } else if let Some(filing) = self
-            .motions
+            .files
             .get(file)
-            .and_then(|motion| motion.filing.clone())
+            .and_then(|active| active.filing.clone())
         {
-            self.effects.push(Effect::File(*filing));
+            self.files.put(file, Seat::Filing);
+            self.out.effects.push(Effect::File(*filing));
         }
     }
 
@@ -54,7 +52,7 @@ impl Engine {
         answer: Option<&Answer>,
         now: Now,
     ) {
-        let Some(motion) = self.motions.get(file) else {
+        let Some(motion) = self.files.get(file) else {
             return;
         };
         let (path, look) = (motion.path.clone(), motion.still.look);
@@ -62,8 +60,8 @@ impl Engine {
             reason,
             status: answer.map(|answer| answer.status),
             body: answer.map(|answer| answer.body.clone()).unwrap_or_default(),
-            attempts: motion.attempts,
-            first_seen: motion.first_seen,
+            attempts: motion.learned.attempts,
+            first_seen: motion.learned.first_seen,
             dead_at: now.wall,
             key: self.key_of(&path, look.stamp),
         };
@@ -85,7 +83,7 @@ impl Engine {
     }
 
     pub(super) fn on_filed(&mut self, file: FileNo, filed: Filed, now: Now) {
-        let Some(motion) = self.motions.get(file) else {
+        let Some(motion) = self.files.get(file) else {
             return;
         };
         let Some(filing) = motion.filing.clone() else {
@@ -98,7 +96,7 @@ impl Engine {
             Filed::Failed { .. } => filing.unwritten.is_some(),
             _ => true,
         };
-        if written && !self.low {
+        if written {
             self.journal_back(now);
         }
         match filed {
@@ -111,15 +109,14 @@ impl Engine {
                 self.copied_away(file, &filing, to);
             }
             Filed::PutBack(look) => {
-                let motion = self.motions.get_mut(file).expect("it was just there");
-                motion.used_marker = filing.marker.map(|marker| marker.stamp);
-                motion.still = Stability::new(look, now, &self.steps);
+                let motion = self.files.get_mut(file).expect("it was just there");
+                motion.learned.used_marker = filing.marker.map(|marker| marker.stamp);
+                motion.still = Stability::new(look, now, &self.clock);
                 motion.forget_version(now.wall);
                 self.note(Note::NewVersion {
                     path,
                     displaced: None,
                 });
-                self.motions.put(file, State::Settling);
                 self.advance(file, now);
             }
             Filed::Displaced { to } => {
@@ -134,7 +131,7 @@ impl Engine {
                 self.leave(file);
             }
             Filed::Failed { why, moved } => {
-                if let Some(motion) = self.motions.get_mut(file)
+                if let Some(motion) = self.files.get_mut(file)
                     && let Some(filing) = &mut motion.filing
                 {
                     // The journal has the acceptance, or the condemnation, by now.
@@ -145,8 +142,8 @@ impl Engine {
             }
             Filed::Unwritten(why) => {
                 self.journal_down(why, now);
-                self.motions
-                    .put_until(file, State::Filing, now.mono + Duration::from_secs(1));
+                self.files
+                    .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
             }
         }
     }
@@ -164,7 +161,7 @@ impl Engine {
                 return;
             }
             (Destination::DeadLetter(reason), to) => {
-                self.tally.condemned += 1;
+                self.out.tally.condemned += 1;
                 let to = to.unwrap_or_default();
                 self.note(Note::Condemned {
                     path,
@@ -183,7 +180,7 @@ impl Engine {
             return;
         };
         let (path, stamp) = (filing.path.clone(), filing.look.stamp);
-        self.tally.condemned += 1;
+        self.out.tally.condemned += 1;
         self.note(Note::Condemned {
             path: path.clone(),
             reason: reason.reason.clone(),
@@ -191,14 +188,13 @@ impl Engine {
         });
         self.drop_file(file);
         self.rest(&path, stamp, filing.marker.map(|marker| marker.stamp));
-        self.copied.insert(path, (stamp, reason.key.clone()));
+        self.known.copied(path, stamp, reason.key.clone());
     }
 
     /// `file` is not at its place any more.
     fn leave(&mut self, file: FileNo) {
         if let Some(motion) = self.drop_file(file) {
-            self.tree
-                .set_left(&motion.path, self.scan.running.map(|_| self.scan.number));
+            self.tree.set_left(&motion.path, self.scans.under_way());
         }
     }
 
@@ -220,7 +216,7 @@ impl Engine {
             {
                 let file = self.add(
                     filing.path.clone(),
-                    Stability::new(filing.look, now, &self.steps),
+                    Stability::new(filing.look, now, &self.clock),
                     None,
                     now,
                 );
@@ -246,7 +242,7 @@ impl Engine {
         };
         if rests {
             if let Destination::DeadLetter(reason) = to {
-                self.copied.insert(path.clone(), (stamp, reason.key));
+                self.known.copied(path.clone(), stamp, reason.key);
             }
             match missing {
                 Some(since) => self.tree.set_away(&path, stamp, since),
@@ -260,7 +256,7 @@ impl Engine {
         };
         let file = self.add(
             path.clone(),
-            Stability::new(look, now, &self.steps),
+            Stability::new(look, now, &self.clock),
             None,
             now,
         );
@@ -286,7 +282,7 @@ impl Engine {
 
     /// What is to be filed away, for an engine that goes on in the same process.
     pub(super) fn filings(&self) -> Vec<Filing> {
-        self.motions
+        self.files
             .iter()
             .filter_map(|(_, motion)| motion.filing.as_deref().cloned())
             .collect()

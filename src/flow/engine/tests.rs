@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Action, Config, Settle, Statuses};
+use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify::{self, Verdict};
+use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
-use crate::flow::file::FsKind;
+use crate::flow::file::{FsKind, Look};
+use crate::flow::memory;
 use crate::flow::messages::{Content, Delivered, Filed, Finish, ListedFolder};
 use crate::flow::time::Wall;
 
@@ -154,11 +155,6 @@ fn policy() -> Policy {
         workers: 2,
         in_order: false,
         brake: 10,
-        answers: classify::Policy {
-            accept: Statuses(vec![(200, 299)]),
-            reject: Statuses(vec![(400, 400)]),
-            accept_content_type: None,
-        },
         backoff: Backoff {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -212,7 +208,7 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
     let (mut engine, sent) = started(policy, &["a", "b"]);
     let (head, mut now) = (sent[0].file, 0);
     // It has a fault of its own, and waits by its own clock; then the endpoint goes.
-    engine.motions.get_mut(head).unwrap().own = true;
+    engine.files.get_mut(head).unwrap().learned.own_fault = true;
     for _ in 0..8 {
         let effects = engine.on(at(now), Input::Delivered(head, unreachable()));
         assert!(
@@ -270,7 +266,7 @@ fn the_trouble_with_a_folder_that_is_gone_is_forgotten() {
             }),
         );
         engine.on(now, Input::Scanned(Ok(())));
-        assert_eq!(engine.folder_troubles.len(), 1);
+        engine.check();
     }
 }
 

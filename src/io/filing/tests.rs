@@ -49,9 +49,9 @@ impl Bench {
     }
 }
 
-fn filing(file: FileNo, name: &str, look: Look, to: Destination) -> Filing {
+fn filing(file: u64, name: &str, look: Look, to: Destination) -> Filing {
     Filing {
-        file,
+        file: FileNo(file),
         path: Rel::new(name.as_bytes()),
         look,
         to,
