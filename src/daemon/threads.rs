@@ -39,6 +39,13 @@ const SYNC: Duration = Duration::from_millis(500);
 /// After an fsync that failed the next one waits so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// What the thread that scans is asked for.
+pub(super) enum ScanCommand {
+    Scan,
+    /// To look only whether the lock is still ours.
+    Confirm,
+}
+
 /// What the filing thread is asked for.
 pub(super) enum FilerCommand {
     File(Box<Filing>),
@@ -91,7 +98,7 @@ pub(super) fn spawn_scanner(
     share: Arc<Share>,
     state: Arc<Dir>,
     inbox: SyncSender<Message>,
-) -> Result<Sender<()>, String> {
+) -> Result<Sender<ScanCommand>, String> {
     let (send, orders) = channel();
     let own = [
         &config.state.dir,
@@ -106,7 +113,12 @@ pub(super) fn spawn_scanner(
         .map_err(|err| err.to_string())?;
     let mut watcher = Watcher::default();
     spawn("scan", move || {
-        while orders.recv().is_ok() {
+        let send = |input| inbox.send(Message::Input(input)).is_ok();
+        while let Ok(order) = orders.recv() {
+            if let ScanCommand::Confirm = order {
+                scan::confirm(&share, &send);
+                continue;
+            }
             let mut news = || {
                 let retries = watcher.changed(&state)?;
                 Some(Input::Retries(
@@ -116,9 +128,7 @@ pub(super) fn spawn_scanner(
                         .collect(),
                 ))
             };
-            scan::scan(&share, &filter, &mut news, &|input| {
-                inbox.send(Message::Input(input)).is_ok()
-            });
+            scan::scan(&share, &filter, &mut news, &send);
         }
     })?;
     Ok(send)

@@ -107,6 +107,14 @@ pub enum Note {
     Suspended {
         time: Duration,
     },
+    /// The wall clock was set, by so many milliseconds.
+    ClockSet {
+        by_ms: i64,
+    },
+    /// The process did not get to run for so long.
+    Starved {
+        time: Duration,
+    },
     FolderTrouble {
         path: Rel,
         why: String,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::alarm::Alarm;
+use crate::flow::clock::STEP_MS;
 use crate::flow::endpoint::gate;
 use crate::flow::file::{Rel, Stamp};
-use crate::flow::settle::STEP_MS;
 use crate::flow::time::{Mono, Now, Wall};
 
 /// See the module.
@@ -129,6 +129,7 @@ impl Clocks {
         Now {
             mono: self.mono,
             wall: self.wall,
+            up: self.up,
         }
     }
 

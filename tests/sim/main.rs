@@ -102,6 +102,10 @@ fn plan(world: &mut World, crashes: bool) {
         let at = world.rng.below(FAULTS as u64);
         world.at(at, Event::Crash);
     }
+    for _ in 0..world.rng.below(3) {
+        let at = world.rng.below(FAULTS as u64);
+        world.at(at, Event::Suspend);
+    }
 }
 
 /// What one writer does: pauses within a version are shorter than the settle time.
@@ -144,6 +148,13 @@ fn steps(rng: &mut Rng, keep: bool) -> Vec<(i64, Step)> {
 struct Run {
     world: World,
     engine: Engine,
+    /// Everything is opened again as soon as nothing is on its way.
+    closing: bool,
+    /// How many times the share was to be looked at.
+    looks: u64,
+    /// The machine was suspended when there had been so many of these: the next one shows whether
+    /// the lock is still ours.
+    unsure: Option<u64>,
     in_order: bool,
     seed: u64,
 }
@@ -153,6 +164,7 @@ impl Run {
         for effect in effects {
             match effect {
                 Effect::Scan => {
+                    self.looks += 1;
                     // A scan may take longer than the interval.
                     let delay = if self.world.rng.below(10) == 0 {
                         self.world.rng.below(20_000)
@@ -160,6 +172,11 @@ impl Run {
                         self.world.rng.below(50)
                     };
                     self.world.at(delay, Event::List);
+                }
+                Effect::Confirm => {
+                    self.looks += 1;
+                    let delay = self.world.rng.below(50);
+                    self.world.at(delay, Event::Confirm);
                 }
                 Effect::Deliver(job) => {
                     let delay = self.world.rng.below(30);
@@ -182,8 +199,16 @@ impl Run {
 
     fn tell(&mut self, input: Input) {
         let now = self.world.now();
+        self.closing |= matches!(input, Input::Closing(_));
+        if matches!(input, Input::Confirmed) {
+            self.unsure = self.unsure.filter(|&looks| self.looks <= looks);
+        }
         let effects = self.engine.on(now, input);
         self.engine.check();
+        assert!(
+            self.unsure.is_none() || !effects.iter().any(needs_lock),
+            "something begins before the lock was looked at"
+        );
         self.perform(effects);
         let most = if self.in_order { 1 } else { WORKERS };
         assert!(
@@ -191,6 +216,34 @@ impl Run {
             "{} files are on their way",
             self.world.in_flight
         );
+        if self.closing && self.engine.in_flight() == 0 {
+            self.reopen();
+        }
+    }
+
+    /// As the daemon does: another engine, with what this one knew and what the journal says.
+    fn reopen(&mut self) {
+        self.world.say(|| "everything is opened again".into());
+        self.closing = false;
+        let now = self.world.now();
+        let past = Handover {
+            live: self.world.reread_journal().live,
+            ..self.engine.past(now)
+        };
+        self.begin(past);
+    }
+
+    /// Another engine takes over.
+    fn begin(&mut self, past: Handover) {
+        let now = self.world.now();
+        // The lock was taken again.
+        self.unsure = None;
+        let policy = policy(&self.world, self.in_order);
+        self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
+        let effects = self.engine.resume(past, now);
+        self.engine.check();
+        self.perform(effects);
+        self.tell(Input::Tick);
     }
 
     fn step(&mut self, event: Event) {
@@ -200,6 +253,13 @@ impl Run {
                 vec![]
             }
             Event::List => self.world.list(),
+            Event::Confirm => self.world.confirm(),
+            Event::Suspend => {
+                self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
+                self.world.say(|| "the machine was suspended".into());
+                self.unsure = Some(self.looks);
+                vec![]
+            }
             Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
             Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
             Event::Answered(job, verdict, reply) => vec![self.world.answered(&job, verdict, reply)],
@@ -253,21 +313,14 @@ impl Run {
         if self.world.rng.below(3) == 0 {
             self.world.memory = self.engine.past(now).memory;
         }
-        let replay = self.world.crash();
-        self.engine = Engine::new(
-            policy(&self.world, self.in_order),
-            self.seed ^ now.mono.0 as u64,
-            now,
-        );
+        self.closing = false;
         // The clock of the simulation goes on over the crash, and so do the moments in it.
         let past = Handover {
-            live: replay.live,
+            live: self.world.crash().live,
             memory: self.world.memory.clone(),
             ..Handover::default()
         };
-        let effects = self.engine.resume(past, now);
-        self.perform(effects);
-        self.tell(Input::Tick);
+        self.begin(past);
     }
 
     fn run(&mut self) {
@@ -435,6 +488,14 @@ impl Run {
     }
 }
 
+/// Whether another process that has the lock by now could be doing this as well.
+fn needs_lock(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Deliver(_) | Effect::File(_) | Effect::Write(_) | Effect::Remember(_)
+    )
+}
+
 /// Gives how many bytes of the journal were not on the disk at the first crash; with `cut` it is
 /// cut there after so many of them.
 fn simulate(seed: u64, crashes: bool, keep: bool, cut: Option<usize>) -> usize {
@@ -449,6 +510,9 @@ fn simulate(seed: u64, crashes: bool, keep: bool, cut: Option<usize>) -> usize {
     let mut run = Run {
         world,
         engine,
+        closing: false,
+        looks: 0,
+        unsure: None,
         in_order,
         seed,
     };

@@ -15,7 +15,7 @@ use dirpost::flow::journal::{Acceptance, Moving};
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::messages::{
-    Content, Delivered, Delivery, Filed, Filing, Input, ListedFolder, Miss,
+    Closing, Content, Delivered, Delivery, Filed, Filing, Input, ListedFolder, Miss,
 };
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
@@ -43,6 +43,10 @@ pub enum Event {
     Write(usize),
     /// The scan lists the folder, and is over.
     List,
+    /// The scan sees that the lock is ours, and is over.
+    Confirm,
+    /// The machine is suspended for a while.
+    Suspend,
     SendStart(Delivery),
     /// The last byte goes out.
     SendEnd(Delivery, Version),
@@ -122,10 +126,14 @@ pub struct Writer {
 pub struct World {
     pub rng: Rng,
     pub time: i64,
+    /// How long the machine has been suspended in all (ms): the monotonic clock stood still.
+    pub slept: i64,
     pub fs: FsKind,
     pub settle: i64,
     pub mood: Mood,
     pub faulty: bool,
+    /// The share is away since it was last looked at.
+    pub away: bool,
     /// Delivered files stay.
     pub keep: bool,
     /// Files that went, and will come back.
@@ -191,10 +199,12 @@ impl World {
         World {
             rng,
             time: 0,
+            slept: 0,
             fs,
             settle: 1_000,
             mood: Mood::Well,
             faulty: true,
+            away: false,
             keep: false,
             hidden: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -233,11 +243,12 @@ impl World {
         Now {
             mono: Mono(self.time),
             wall: self.wall(),
+            up: Some(self.time + self.slept),
         }
     }
 
     pub(super) fn wall(&self) -> Wall {
-        Wall((START + self.time) * 1_000_000)
+        Wall((START + self.time + self.slept) * 1_000_000)
     }
 
     pub fn at(&mut self, delay: u64, event: Event) {
@@ -373,13 +384,14 @@ impl World {
     // ---- scan -----------------------------------------------------------------------
 
     pub fn list(&mut self) -> Vec<Input> {
-        if self.faulty && self.rng.below(20) == 0 {
-            return vec![Input::Scanned(Err("the share is away".into()))];
+        if let Some(answer) = self.reopen() {
+            return vec![answer];
         }
         let path = Rel::root();
         if self.faulty && self.rng.below(20) == 0 {
             let content = Err("EIO half-way".into());
             return vec![
+                Input::Confirmed,
                 Input::Listed(ListedFolder { path, content }),
                 Input::Scanned(Ok(())),
             ];
@@ -390,12 +402,31 @@ impl World {
             content.looks.push(node.look);
         }
         vec![
+            Input::Confirmed,
             Input::Listed(ListedFolder {
                 path,
                 content: Ok(content),
             }),
             Input::Scanned(Ok(())),
         ]
+    }
+
+    /// A look at the lock alone.
+    pub fn confirm(&mut self) -> Vec<Input> {
+        match self.reopen() {
+            Some(answer) => vec![answer],
+            None => vec![Input::Confirmed, Input::Scanned(Ok(()))],
+        }
+    }
+
+    /// The share is opened again, as each scan does first. A share that was away has everything
+    /// opened again when it is back.
+    fn reopen(&mut self) -> Option<Input> {
+        if self.faulty && self.rng.below(20) == 0 {
+            self.away = true;
+            return Some(Input::Scanned(Err("the share is away".into())));
+        }
+        std::mem::take(&mut self.away).then_some(Input::Closing(Closing::ShareBack))
     }
 
     // ---- deliver --------------------------------------------------------------------
@@ -548,8 +579,13 @@ impl World {
         self.crashes += 1;
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
-        self.events
-            .retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Crash));
+        self.away = false;
+        self.events.retain(|_, event| {
+            matches!(
+                event,
+                Event::Write(_) | Event::Mood(_) | Event::Suspend | Event::Crash
+            )
+        });
         let is_first = self.tail.is_none();
         self.tail.get_or_insert(self.journal.len() - self.synced);
         let cut = self.cut.filter(|_| is_first);
@@ -563,12 +599,16 @@ impl World {
         self.journal.extend_from_slice(
             &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
         );
+        self.moves.clear();
+        self.reread_journal()
+    }
+
+    /// As whoever opens the journal does: a new file with what is live, all of it on the disk.
+    pub fn reread_journal(&mut self) -> Replay {
         let mut replay = Replay::default();
         replay.add(&self.journal);
-        // As the next process does: a new file with what is live, all of it on the disk.
         self.journal = replay.lines(self.wall());
         self.sync_journal();
-        self.moves.clear();
         replay
     }
 

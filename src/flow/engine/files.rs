@@ -404,12 +404,12 @@ impl ActiveFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::clock::ClockWatch;
     use crate::flow::endpoint::backoff::Backoff;
     use crate::flow::endpoint::classify::Verdict;
     use crate::flow::endpoint::gate::Failure;
     use crate::flow::file::Stamp;
     use crate::flow::rng::Rng;
-    use crate::flow::settle::ClockSteps;
     use crate::flow::time::{Now, Wall};
     use std::time::Duration;
 
@@ -421,7 +421,7 @@ mod tests {
             },
             ..Look::default()
         };
-        let still = Stability::new(look, Now::default(), &ClockSteps::new(Now::default()));
+        let still = Stability::new(look, Now::default(), &ClockWatch::new(Now::default()));
         ActiveFile::new(Rel::new(name.as_bytes()), still, None, Learned::default())
     }
 

@@ -42,15 +42,16 @@ use self::known::Known;
 use self::phase::Phase;
 pub use self::policy::{Ending, Policy};
 pub use self::restore::Handover;
-use self::scans::{Pace, Scans};
+use self::scans::{Order, Pace, Scans};
+use crate::flow::clock::{ClockWatch, Gap};
 use crate::flow::endpoint::brake::Brake;
 use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::journal;
 use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
-use crate::flow::settle::ClockSteps;
 use crate::flow::time::{Mono, Now};
 
 /// Upper bound on the files that wait to be filed: with so many no more are sent.
@@ -65,7 +66,7 @@ const FILE_AGAIN: Duration = Duration::from_secs(1);
 pub struct Engine {
     policy: Policy,
     rng: Rng,
-    clock: ClockSteps,
+    clock: ClockWatch,
     /// The folders, and what is known of the names in them.
     tree: Tree,
     /// The files that are not at rest.
@@ -74,7 +75,7 @@ pub struct Engine {
     endpoint: Endpoint,
     /// The brake on what `check.command` rejects.
     checker: Brake,
-    journal: Health,
+    health: Health,
     /// What is known from before.
     known: Known,
     phase: Phase,
@@ -87,6 +88,8 @@ struct Output {
     tally: Tally,
     /// What is to be done, in this order, before the next observation.
     effects: Vec<Effect>,
+    /// Lines for the journal that wait until they may be written.
+    lines: Vec<(Rel, Stamp, journal::Event)>,
 }
 
 /// Counts since the start, for a progress bar.
@@ -124,13 +127,13 @@ impl Engine {
         };
         Engine {
             rng: Rng::new(seed),
-            clock: ClockSteps::new(now),
+            clock: ClockWatch::new(now),
             tree: Tree::default(),
             files: ActiveFiles::new(policy.in_order),
             scans: Scans::new(pace, now.mono),
             endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
             checker: Brake::new(policy.brake),
-            journal: Health::default(),
+            health: Health::default(),
             known: Known::default(),
             phase: Phase::Working,
             out: Output::default(),
@@ -140,21 +143,19 @@ impl Engine {
 
     /// Takes one observation; gives what is to be done, in this order.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
-        self.clock.observe(now);
+        self.look_at_clocks(now);
         if input.is_from_scan() {
             let note = self.scans.heard(now.mono);
             self.say(note);
         }
+        let note = self.scans.tick(now.mono);
+        self.say(note);
         match input {
             Input::Tick | Input::Looking => {}
             Input::Retries(retries) => self.on_retries(retries),
-            Input::Confirmed => self.scans.confirmed(),
-            Input::Suspended(time) => {
-                self.note(Note::Suspended { time });
-                self.scans.doubt_lock(now.mono);
-            }
+            Input::Confirmed => self.scans.confirmed(now.mono),
             Input::Room(room) => {
-                let note = self.journal.room(room, now.mono);
+                let note = self.health.room(room, now.mono);
                 self.say(note);
             }
             Input::Closing(why) => self.on_closing(why, now),
@@ -168,14 +169,13 @@ impl Engine {
         }
         self.run_timers(now);
         self.hand_out(now);
-        let note = self.scans.tick(now.mono);
-        self.say(note);
         self.save_if_due(now);
         self.end(now);
         debug_assert!(
             !self.phase.is_closing() || !self.out.effects.iter().any(Effect::is_job),
             "nothing begins while everything is about to be opened again"
         );
+        self.clock.await_turn(self.wake_at());
         std::mem::take(&mut self.out.effects)
     }
 
@@ -190,6 +190,8 @@ impl Engine {
         let probe = self.endpoint.gate().next_probe().filter(|_| can_send());
         [
             self.files.next_timer(),
+            // What is in hand is to be sent or written sooner or later.
+            (self.files.len() > 0).then(|| self.clock.heartbeat()),
             self.scans.wake_at(may.scan),
             probe,
             self.phase.until(),
@@ -227,7 +229,7 @@ impl Engine {
         self.files.check();
         self.scans.check();
         self.endpoint.check();
-        self.journal.check();
+        self.health.check();
         assert!(
             self.files.count(At::Sending) <= self.policy.workers,
             "no more files are out than there are workers"
@@ -259,6 +261,20 @@ impl Engine {
         );
     }
 
+    /// A machine that slept, a process that was stopped and a clock that jumped may each have been
+    /// silent for longer than a lock lives.
+    fn look_at_clocks(&mut self, now: Now) {
+        let Some(gap) = self.clock.observe(now) else {
+            return;
+        };
+        self.scans.doubt_lock();
+        self.note(match gap {
+            Gap::Suspended(time) => Note::Suspended { time },
+            Gap::Stepped(by_ms) => Note::ClockSet { by_ms },
+            Gap::Late(time) => Note::Starved { time },
+        });
+    }
+
     fn note(&mut self, note: Note) {
         self.out.effects.push(Effect::Note(note));
     }
@@ -271,12 +287,12 @@ impl Engine {
         let file = self.phase.may_write()
             && !self.scans.is_share_away()
             && self.scans.is_lock_sure()
-            && self.journal.has_room();
+            && self.health.has_room();
         let is_working = self.phase == Phase::Working;
         Allowed {
             scan: is_working,
             file,
-            send: file && is_working && self.journal.is_good(),
+            send: file && is_working && self.health.is_good(),
         }
     }
 
@@ -305,8 +321,17 @@ impl Engine {
     /// Starts what may be started.
     fn hand_out(&mut self, now: Now) {
         let may = self.may();
-        if may.scan && self.scans.begin_if_due(now.mono) {
-            self.out.effects.push(Effect::Scan);
+        if may.scan
+            && let Some(order) = self.scans.begin_if_due(now.mono)
+        {
+            self.out.effects.push(match order {
+                Order::Scan => Effect::Scan,
+                Order::Confirm => Effect::Confirm,
+            });
+        }
+        if may.file && !self.out.lines.is_empty() {
+            let lines = std::mem::take(&mut self.out.lines);
+            self.out.effects.push(Effect::Write(lines));
         }
         if !may.send {
             return;

@@ -252,13 +252,13 @@ impl Engine {
 
     /// A line was written.
     pub(super) fn journal_back(&mut self, now: Now) {
-        let note = self.journal.written(now.mono);
+        let note = self.health.written(now.mono);
         self.say(note);
     }
 
     /// A line could not be written.
     pub(super) fn journal_down(&mut self, why: String, now: Now) {
-        let note = self.journal.failed(why, now.mono);
+        let note = self.health.failed(why, now.mono);
         self.say(note);
     }
 }

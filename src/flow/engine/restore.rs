@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::files::{ActiveFile, At};
 use super::{Ending, Engine, Tally};
+use crate::flow::clock::ClockWatch;
 use crate::flow::file::{FileNo, Rel};
 use crate::flow::journal::Live;
 use crate::flow::memory::{self, Memory};
 use crate::flow::messages::{Effect, Filing};
-use crate::flow::settle::ClockSteps;
 use crate::flow::time::{Mono, Now};
 
 /// What there was before.
@@ -22,8 +22,8 @@ pub struct Handover {
     pub filings: Vec<Filing>,
     /// What an engine of the same process has counted.
     pub tally: Tally,
-    /// What an engine of the same process has seen of the wall clock.
-    pub steps: Option<ClockSteps>,
+    /// What an engine of the same process has seen of the clocks.
+    pub clock: Option<ClockWatch>,
 }
 
 /// Upper bound on the files that were never tried and are remembered by `run`: the others settle
@@ -38,12 +38,14 @@ impl Engine {
             memory,
             filings,
             tally,
-            steps,
+            clock,
         } = past;
         self.out.tally = tally;
-        if let Some(steps) = steps {
-            self.clock = steps;
-            self.clock.observe(now);
+        if let Some(mut clock) = clock {
+            // Nobody has waited for a turn while everything was opened again, and the lock is new.
+            clock.await_turn(None);
+            clock.observe(now);
+            self.clock = clock;
         }
         self.recall(memory, now);
         self.resume_filings(filings, live, now);
@@ -153,7 +155,7 @@ impl Engine {
             memory: self.memory(true, now),
             filings: self.filings(),
             tally: self.out.tally,
-            steps: Some(self.clock),
+            clock: Some(self.clock),
         }
     }
 }

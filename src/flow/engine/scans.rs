@@ -1,20 +1,30 @@
 //! When the folder is scanned, and what the scans show of the share itself.
 //!
+//! A look at the lock alone ([`Order::Confirm`]) counts as a scan that lists nothing.
+//!
 //! Invariants ([`Scans::check`]):
 //! - No more than one scan is under way.
 //! - While the share is away, or the lock is in doubt, nothing is written to the share.
 //! - A doubt about the lock is dispelled only by a scan that began after it arose.
+//! - A share that was away is back only when everything is opened again, by another engine.
 //! - Scans take no more than `watch.max_share` of the time. Time in which a scan hung does not
 //!   count, nor does most of one that took far longer than the one before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::flow::alarm::{Alarm, HANG, Said};
+use crate::flow::alarm::{Alarm, Said};
+use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::time::Mono;
 
+/// A scan that is silent for longer is said to hang.
+const HANG_LOGGED_AFTER: Duration = Duration::from_secs(30);
+/// A look at the lock that took longer says nothing of it any more: between what the server saw and
+/// its answer another process may have got the lock. The answer itself has renewed it (RFC 8881,
+/// 8.3), so that a slow share does not stop everything.
+const CONFIRMED_WITHIN: Duration = LOCK_RECHECK_AFTER.saturating_mul(2);
 /// What a scan may take beyond four times the one before and count in full.
 const UNUSUAL: Duration = Duration::from_secs(1);
 
@@ -53,11 +63,25 @@ pub(super) struct Pace {
     pub max_share: f64,
 }
 
+/// What the thread that scans is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// To look at everything.
+    Scan,
+    /// To look whether the lock is still this process's.
+    Confirm,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Running {
+    order: Order,
     since: Mono,
+    /// It was silent for so long that its time does not count.
+    hung: bool,
     /// When it was last heard of.
     heard: Mono,
+    /// It has seen that the lock is still this process's.
+    confirmed: bool,
 }
 
 /// What the end of a scan shows.
@@ -116,17 +140,28 @@ impl Scans {
         self.doubt.is_none()
     }
 
-    /// Begins the next scan if it is time. Gives whether it did.
-    pub fn begin_if_due(&mut self, now: Mono) -> bool {
-        if self.running.is_some() || now < self.next {
-            return false;
+    /// Begins the next scan if it is time. While the lock is in doubt that is at once; but a share
+    /// that is away says nothing of a lock.
+    pub fn begin_if_due(&mut self, now: Mono) -> Option<Order> {
+        if self.running.is_some() {
+            return None;
         }
+        let order = if now >= self.next {
+            Order::Scan
+        } else if !self.is_lock_sure() && !self.is_share_away() {
+            Order::Confirm
+        } else {
+            return None;
+        };
         self.number += 1;
         self.running = Some(Running {
+            order,
             since: now,
+            hung: false,
             heard: now,
+            confirmed: false,
         });
-        true
+        Some(order)
     }
 
     /// The next one begins now, or as soon as the one under way is over.
@@ -136,14 +171,18 @@ impl Scans {
     }
 
     /// Another process may hold the lock by now.
-    pub fn doubt_lock(&mut self, now: Mono) {
+    pub fn doubt_lock(&mut self) {
         self.doubt = Some(self.number);
-        self.hasten(now);
     }
 
     /// The scan under way has found, as it began, that the lock is still this process's.
-    pub fn confirmed(&mut self) {
-        self.doubt = self.doubt.filter(|&scan| self.number <= scan);
+    pub fn confirmed(&mut self, now: Mono) {
+        if let Some(running) = &mut self.running {
+            running.confirmed = true;
+            if now.since(running.since) < CONFIRMED_WITHIN {
+                self.doubt = self.doubt.filter(|&scan| self.number <= scan);
+            }
+        }
     }
 
     /// The scan under way goes on. What takes long hangs only while nothing is heard of it.
@@ -151,85 +190,105 @@ impl Scans {
         let running = self.running.as_mut()?;
         let silence = now.since(running.heard);
         running.heard = now;
-        if silence >= HANG {
-            self.doubt = Some(self.number);
-        }
+        running.hung |= silence >= HANG_LOGGED_AFTER;
+        self.doubt_after(silence);
         let since = self.hang.clear(now)?;
         Some(Note::ScanBack { since })
+    }
+
+    /// The scan under way was silent for so long. As long as it is the look at the lock that is waited
+    /// for, that look itself may dispel the doubt.
+    fn doubt_after(&mut self, silence: Duration) {
+        let Some(running) = self.running else { return };
+        if silence < LOCK_RECHECK_AFTER {
+            return;
+        }
+        if running.confirmed {
+            self.doubt_lock();
+        } else {
+            self.doubt.get_or_insert(self.number - 1);
+        }
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Mono) -> Option<Note> {
         let running = self.running?;
         let since = now.since(running.heard);
-        if since < HANG {
+        self.doubt_after(since);
+        if since < HANG_LOGGED_AFTER {
             return None;
         }
-        self.doubt.get_or_insert(self.number);
         self.hang.raise_since("", running.heard, now)?;
         Some(Note::ScanHangs { since })
     }
 
     /// When something is due. `scans`: whether new ones are begun.
     pub fn wake_at(&self, scans: bool) -> Option<Mono> {
-        match self.running {
-            Some(running) => Some(self.hang.next().unwrap_or(running.heard + HANG)),
-            None => scans.then_some(self.next),
+        let Some(running) = self.running else {
+            return scans.then_some(self.next);
+        };
+        // What was doubted before is doubted anew when a scan that had seen the lock falls silent.
+        let is_doubted = match self.doubt {
+            Some(scan) => scan == self.number || !running.confirmed,
+            None => false,
+        };
+        if is_doubted {
+            let hang = running.heard + HANG_LOGGED_AFTER;
+            Some(self.hang.next().unwrap_or(hang))
+        } else {
+            Some(running.heard + LOCK_RECHECK_AFTER)
         }
     }
 
     /// A scan is over.
-    pub fn ended(&mut self, result: Result<(), String>, now: Mono) -> (Ended, Vec<Note>) {
+    pub fn ended(&mut self, result: Result<(), String>, now: Mono) -> (Ended, Option<Note>) {
         let Some(running) = self.running.take() else {
-            return (Ended::Nothing, Vec::new());
+            return (Ended::Nothing, None);
         };
-        self.plan_next(running.since, result.is_ok(), now);
-        match result {
-            Ok(()) => {
-                // A folder that is gone has no trouble any more.
-                let number = self.number;
-                self.folders.retain(|_, (_, scan)| *scan == number);
-                self.completed += 1;
-                let ended = Ended::Complete {
-                    first: self.completed == 1,
-                    whole: self.folders.is_empty(),
-                };
-                let back = self.share.clear(now);
-                let note = back.map(|since| Note::ShareBack { since });
-                (ended, note.into_iter().collect())
-            }
-            Err(why) => {
-                let note = match self.share.raise(&why, now) {
-                    Some(Said::Began) => Some(Note::ShareAway { why }),
-                    Some(Said::Still { since }) => Some(Note::ShareStillAway { why, since }),
-                    None => None,
-                };
-                (Ended::Nothing, note.into_iter().collect())
-            }
+        if let Err(why) = result {
+            self.plan_next(running, false, now);
+            let note = self.share.raise(&why, now).map(|said| match said {
+                Said::Began => Note::ShareAway { why },
+                Said::Still { since } => Note::ShareStillAway { why, since },
+            });
+            return (Ended::Nothing, note);
         }
+        if running.order == Order::Confirm {
+            return (Ended::Nothing, None);
+        }
+        self.plan_next(running, true, now);
+        // A folder that is gone has no trouble any more.
+        let number = self.number;
+        self.folders.retain(|_, (_, scan)| *scan == number);
+        self.completed += 1;
+        let ended = Ended::Complete {
+            first: self.completed == 1,
+            whole: self.folders.is_empty(),
+        };
+        (ended, None)
     }
 
-    fn plan_next(&mut self, started: Mono, is_complete: bool, now: Mono) {
-        let took = now.since(started);
-        let hung = self.doubt == Some(self.number);
+    fn plan_next(&mut self, running: Running, is_complete: bool, now: Mono) {
+        let took = now.since(running.since);
         let counted = took.min(self.usual * 4 + UNUSUAL);
-        let rest = counted.mul_f64((1.0 / self.pace.max_share - 1.0).clamp(0.0, 1e6));
-        let rest = if is_complete && !hung {
-            rest
+        let rest = if is_complete && !running.hung {
+            counted.mul_f64((1.0 / self.pace.max_share - 1.0).clamp(0.0, 1e6))
         } else {
             Duration::ZERO
         };
         if is_complete {
             self.usual = counted;
         }
-        self.next = (started + self.pace.interval).max(now + rest);
+        self.next = (running.since + self.pace.interval).max(now + rest);
         if std::mem::take(&mut self.wanted) {
             self.next = now;
         }
     }
 
-    /// Everything is about to be opened again, because the share is back: for how long it was away.
-    pub fn away_for(&self, now: Mono) -> Option<Duration> {
+    /// Everything is about to be opened again: no scan is under way any more. Gives how long the
+    /// share was away, if it was.
+    pub fn close(&mut self, now: Mono) -> Option<Duration> {
+        self.running = None;
         self.share.since().map(|since| now.since(since))
     }
 
@@ -279,7 +338,7 @@ mod tests {
 
     fn begun(at: i64) -> Scans {
         let mut scans = Scans::new(PACE, Mono(at));
-        assert!(scans.begin_if_due(Mono(at)));
+        assert_eq!(scans.begin_if_due(Mono(at)), Some(Order::Scan));
         scans
     }
 
@@ -291,25 +350,30 @@ mod tests {
     #[test]
     fn one_scan_is_under_way_at_a_time_and_the_next_begins_an_interval_after_it_began() {
         let mut scans = begun(0);
-        assert!(!scans.begin_if_due(Mono(9_000)));
+        assert_eq!(scans.begin_if_due(Mono(9_000)), None);
         complete(&mut scans, 100);
         assert_eq!(scans.wake_at(true), Some(Mono(5_000)));
-        assert!(!scans.begin_if_due(Mono(4_999)) && scans.begin_if_due(Mono(5_000)));
+        assert_eq!(scans.begin_if_due(Mono(4_999)), None);
+        assert_eq!(scans.begin_if_due(Mono(5_000)), Some(Order::Scan));
         assert_eq!((scans.number(), scans.under_way()), (2, Some(2)));
     }
 
     #[test]
     fn scans_that_take_long_take_a_quarter_of_the_time() {
         let (mut scans, mut now) = (begun(0), 0);
+        let goes_on = |scans: &mut Scans, now: i64| {
+            scans.confirmed(Mono(now));
+            for second in 1..11 {
+                scans.heard(Mono(now + second * 1_000));
+            }
+            complete(scans, now + 10_000);
+        };
         for _ in 0..5 {
-            now += 10_000;
-            scans.heard(Mono(now));
-            complete(&mut scans, now);
+            goes_on(&mut scans, now);
             now = scans.wake_at(true).unwrap().0;
-            assert!(scans.begin_if_due(Mono(now)));
+            assert!(scans.begin_if_due(Mono(now)).is_some());
         }
-        scans.heard(Mono(now + 10_000));
-        complete(&mut scans, now + 10_000);
+        goes_on(&mut scans, now);
         assert_eq!(scans.wake_at(true), Some(Mono(now + 40_000)));
     }
 
@@ -317,24 +381,117 @@ mod tests {
     fn a_scan_that_is_wanted_while_one_is_under_way_begins_right_after_it() {
         let mut scans = begun(0);
         scans.hasten(Mono(10));
-        assert!(!scans.begin_if_due(Mono(10)));
+        assert_eq!(scans.begin_if_due(Mono(10)), None);
         complete(&mut scans, 300);
-        assert!(scans.begin_if_due(Mono(300)));
+        assert_eq!(scans.begin_if_due(Mono(300)), Some(Order::Scan));
         complete(&mut scans, 600);
-        assert!(!scans.begin_if_due(Mono(600)), "once");
+        assert_eq!(scans.begin_if_due(Mono(600)), None, "once");
     }
 
     #[test]
-    fn a_doubt_is_dispelled_by_a_scan_that_began_after_it_arose() {
+    fn a_doubt_is_dispelled_by_a_look_that_began_after_it_arose_and_that_begins_at_once() {
         let mut scans = begun(0);
-        scans.doubt_lock(Mono(10));
-        scans.confirmed();
+        scans.doubt_lock();
+        scans.confirmed(Mono(11));
         assert!(!scans.is_lock_sure(), "it began before");
         complete(&mut scans, 20);
-        assert!(scans.begin_if_due(Mono(20)));
-        scans.confirmed();
+        assert_eq!(scans.begin_if_due(Mono(20)), Some(Order::Confirm));
+        scans.confirmed(Mono(21));
         assert!(scans.is_lock_sure());
+        let (ended, _) = scans.ended(Ok(()), Mono(21));
+        assert_eq!(ended, Ended::Nothing, "nothing was listed");
+        assert_eq!(scans.completed(), 1);
+        assert_eq!(
+            scans.wake_at(true),
+            Some(Mono(5_000)),
+            "the next scan waits"
+        );
         scans.check();
+    }
+
+    #[test]
+    fn a_scan_that_falls_silent_for_five_seconds_makes_the_lock_doubtful() {
+        for tick in [false, true] {
+            let mut scans = begun(0);
+            scans.confirmed(Mono(100));
+            scans.heard(Mono(100));
+            assert_eq!(scans.wake_at(true), Some(Mono(5_100)));
+            scans.tick(Mono(5_099));
+            assert!(scans.is_lock_sure());
+            let note = if tick {
+                scans.tick(Mono(5_100))
+            } else {
+                scans.heard(Mono(5_100))
+            };
+            assert_eq!(note, None, "it is not said yet");
+            assert!(!scans.is_lock_sure());
+            scans.confirmed(Mono(5_101));
+            assert!(!scans.is_lock_sure(), "what it saw is too old");
+        }
+    }
+
+    #[test]
+    fn a_hang_is_said_after_thirty_seconds_and_its_end_as_well() {
+        let mut scans = begun(0);
+        assert_eq!(scans.tick(Mono(29_999)), None);
+        let since = Duration::from_secs(30);
+        assert_eq!(scans.tick(Mono(30_000)), Some(Note::ScanHangs { since }));
+        assert_eq!(scans.tick(Mono(30_001)), None);
+        let since = Duration::from_secs(31);
+        assert_eq!(scans.heard(Mono(31_000)), Some(Note::ScanBack { since }));
+        complete(&mut scans, 31_000);
+        assert_eq!(
+            scans.wake_at(true),
+            Some(Mono(31_000)),
+            "its time does not count"
+        );
+    }
+
+    #[test]
+    fn on_a_slow_share_the_look_at_the_lock_counts_unless_it_is_too_old() {
+        let mut scans = begun(0);
+        for (took, sure) in [(6_000, true), (9_999, true), (10_000, false)] {
+            let mut scans = begun(0);
+            scans.tick(Mono(5_000));
+            assert!(!scans.is_lock_sure(), "nothing is sent meanwhile");
+            scans.heard(Mono(took));
+            scans.confirmed(Mono(took));
+            assert_eq!(scans.is_lock_sure(), sure, "after {took} ms");
+        }
+        scans.doubt_lock();
+        scans.tick(Mono(6_000));
+        scans.heard(Mono(6_000));
+        scans.confirmed(Mono(6_000));
+        assert!(!scans.is_lock_sure(), "a doubt that arose meanwhile stays");
+    }
+
+    #[test]
+    fn whatever_it_waits_for_it_is_not_woken_again_and_again() {
+        let mut scans = begun(0);
+        for confirms in [None, Some(100)] {
+            if let Some(at) = confirms {
+                scans.confirmed(Mono(at));
+            }
+            let mut now = 100;
+            while now < 600_000 {
+                let wake = scans.wake_at(true).expect("it waits for the scan").0;
+                assert!(wake > now, "{wake} after {now}");
+                now = wake;
+                scans.tick(Mono(now));
+            }
+            scans = begun(0);
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_away_is_not_asked_for_the_lock_again_and_again() {
+        let mut scans = begun(0);
+        scans.doubt_lock();
+        scans.ended(Err("away".into()), Mono(1));
+        assert_eq!(scans.begin_if_due(Mono(2)), None);
+        assert_eq!(scans.begin_if_due(Mono(5_000)), Some(Order::Scan));
+        complete(&mut scans, 5_001);
+        assert!(scans.is_share_away(), "until everything is opened again");
     }
 
     #[test]
@@ -344,10 +501,12 @@ mod tests {
             scans.begin_if_due(Mono(at));
             scans.ended(Err("not mounted".into()), Mono(at + 1)).1
         };
-        assert!(matches!(away(&mut scans, 0)[..], [Note::ShareAway { .. }]));
+        assert!(matches!(away(&mut scans, 0), Some(Note::ShareAway { .. })));
         assert!(scans.is_share_away());
-        assert_eq!(away(&mut scans, 5_000), []);
-        assert_eq!(scans.away_for(Mono(10_001)), Some(Duration::from_secs(10)));
+        assert_eq!(away(&mut scans, 5_000), None);
+        assert!(scans.begin_if_due(Mono(10_000)).is_some());
+        assert_eq!(scans.close(Mono(10_001)), Some(Duration::from_secs(10)));
+        scans.check();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::file::{FsKind, Look};
 use crate::flow::memory;
-use crate::flow::messages::{Content, Delivered, Filed, Finish, ListedFolder};
+use crate::flow::messages::{Closing, Content, Delivered, Filed, Finish, ListedFolder};
 use crate::flow::time::Wall;
 
 fn engine(tune: impl Fn(&mut Config)) -> Engine {
@@ -21,9 +21,42 @@ fn engine(tune: impl Fn(&mut Config)) -> Engine {
 }
 
 fn at(mono: i64) -> Now {
+    after_sleep(mono, 0)
+}
+
+/// As [`at`], for a machine that has slept for so long (ms) before.
+fn after_sleep(mono: i64, slept: i64) -> Now {
     Now {
         mono: Mono(mono),
-        wall: Wall((1_000_000 + mono) * 1_000_000),
+        wall: Wall((1_000_000 + mono + slept) * 1_000_000),
+        up: Some(500_000 + mono + slept),
+    }
+}
+
+/// One turn. The lock is always ours.
+fn turn(engine: &mut Engine, now: i64, input: Input) -> Vec<Effect> {
+    let mut effects = engine.on(at(now), input);
+    if effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Confirm))
+    {
+        effects.extend(engine.on(at(now), Input::Confirmed));
+        effects.extend(engine.on(at(now), Input::Scanned(Ok(()))));
+    }
+    engine.check();
+    effects
+}
+
+/// Lets time pass as the loop does: with a turn whenever the engine wants one.
+fn pass(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
+    let (mut now, mut all) = (from, Vec::new());
+    loop {
+        all.extend(turn(engine, now, Input::Tick));
+        if now >= until {
+            return all;
+        }
+        let wake = engine.wake_at().map_or(until, |wake| wake.0.min(until));
+        now = wake.max(now + 1);
     }
 }
 
@@ -125,20 +158,20 @@ fn one_scan_that_hung_for_a_while_does_not_put_off_the_next_for_minutes_but_slow
     let mut engine = engine(|config| config.watch.interval = Duration::from_secs(5));
     engine.on(at(0), Input::Tick);
     engine.on(at(10), Input::Scanned(Ok(())));
-    engine.on(at(5_000), Input::Tick);
-    engine.on(at(30_000), Input::Scanned(Ok(())));
+    pass(&mut engine, 5_000, 30_000);
+    turn(&mut engine, 30_000, Input::Scanned(Ok(())));
     let next = engine.wake_at().unwrap();
     assert!(next <= Mono(30_000 + 4_000), "{next:?}");
     // A folder that always takes 10 s is looked at a quarter of the time.
-    let mut now = next.0;
-    for _ in 0..6 {
-        engine.on(at(now), Input::Tick);
-        engine.on(at(now + 10_000), Input::Scanned(Ok(())));
-        now = engine.wake_at().unwrap().0.max(now + 10_000);
+    let (mut now, mut rest) = (next.0, 0);
+    for _ in 0..7 {
+        pass(&mut engine, now, now + 10_000);
+        turn(&mut engine, now + 10_000, Input::Scanned(Ok(())));
+        let next = engine.wake_at().unwrap().0;
+        rest = next - (now + 10_000);
+        now = next;
     }
-    engine.on(at(now), Input::Tick);
-    engine.on(at(now + 10_000), Input::Scanned(Ok(())));
-    assert_eq!(engine.wake_at(), Some(Mono(now + 40_000)));
+    assert_eq!(rest, 30_000);
 }
 
 fn policy() -> Policy {
@@ -395,13 +428,17 @@ fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once(
 fn after_a_sleep_the_lock_is_looked_at_at_once_and_nothing_is_sent_before() {
     let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
     assert_eq!(sent.len(), 2);
-    let effects = engine.on(at(10), Input::Suspended(Duration::from_secs(3_600)));
+    let woken = |mono| after_sleep(mono, 3_600_000);
+    let effects = engine.on(woken(10), Input::Tick);
     assert!(
-        effects.iter().any(|effect| matches!(effect, Effect::Scan)),
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm)),
         "it does not wait for the interval"
     );
-    assert!(deliveries(engine.on(at(11), Input::Delivered(sent[0].file, accepted()))).is_empty());
-    assert_eq!(deliveries(engine.on(at(12), Input::Confirmed)).len(), 1);
+    let effects = engine.on(woken(11), Input::Delivered(sent[0].file, accepted()));
+    assert!(deliveries(effects).is_empty());
+    assert_eq!(deliveries(engine.on(woken(12), Input::Confirmed)).len(), 1);
 }
 
 #[test]
@@ -492,8 +529,8 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
     let past = engine.past(at(10));
     // An hour ahead; what was written just before seems an hour old.
     let ahead = |mono: i64| Now {
-        mono: Mono(mono),
         wall: Wall(at(mono).wall.0 + 3_600_000_000_000),
+        ..at(mono)
     };
     let mut engine = Engine::new(
         Policy {
@@ -610,25 +647,22 @@ fn what_an_earlier_process_had_learned_does_not_lie_there_for_as_long_as_this_on
         at(0),
     );
     engine.on(at(0), Input::Tick);
-    let effects = engine.on(at(29_999), Input::Scanned(Ok(())));
-    assert!(
-        !effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Remember(_)))
-    );
-    let effects = engine.on(at(30_000), Input::Tick);
-    assert!(
+    engine.on(at(1), Input::Scanned(Ok(())));
+    let remembers = |effects: Vec<Effect>| {
         effects
             .iter()
             .any(|effect| matches!(effect, Effect::Remember(_)))
-    );
+    };
+    assert!(!remembers(pass(&mut engine, 1, 29_999)));
+    assert!(remembers(pass(&mut engine, 29_999, 30_000)));
 }
 
 #[test]
 fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
-    engine.on(at(2), Input::Suspended(Duration::from_secs(3_600)));
+    let at = |mono| after_sleep(mono, 3_600_000);
+    engine.on(at(2), Input::Tick);
     let remembers = |effects: &[Effect]| {
         effects
             .iter()
@@ -787,4 +821,148 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let (_, again) = look(&mut engine, now);
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].key, sent[0].key);
+}
+
+fn hangs(effects: &[Effect]) -> bool {
+    let is_hang = |effect: &Effect| matches!(effect, Effect::Note(Note::ScanHangs { .. }));
+    effects.iter().any(is_hang)
+}
+
+#[test]
+fn a_scan_that_ended_because_all_is_opened_again_is_not_said_to_hang() {
+    let (mut engine, _) = started(policy(), &["a"]);
+    let now = next_scan(&mut engine, 1);
+    engine.on(
+        at(now + 1),
+        Input::Closing(Closing::LockLost("another".into())),
+    );
+    for later in 1..10 {
+        let effects = engine.on(at(now + 5_000 * later), Input::Tick);
+        assert!(!hangs(&effects), "{effects:?}");
+    }
+    engine.check();
+}
+
+#[test]
+fn a_lock_is_doubted_after_five_seconds_of_silence_and_a_hang_is_said_after_thirty() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c", "d"]);
+    let now = next_scan(&mut engine, 1);
+    engine.on(at(now + 4_999), Input::Tick);
+    let next = |engine: &mut Engine, at_ms, job: &Delivery| {
+        let effects = engine.on(
+            at(at_ms),
+            Input::Delivered(job.file, unreachable_by_itself()),
+        );
+        (hangs(&effects), deliveries(effects).len())
+    };
+    assert_eq!(next(&mut engine, now + 4_999, &sent[0]), (false, 1));
+    engine.on(at(now + 5_000), Input::Tick);
+    assert_eq!(next(&mut engine, now + 5_001, &sent[1]), (false, 0));
+    assert!(!hangs(&engine.on(at(now + 10_000), Input::Tick)));
+    let mut said = 0;
+    for ms in (now + 10_000..now + 30_001).step_by(1_000) {
+        said += usize::from(hangs(&engine.on(at(ms), Input::Tick)));
+    }
+    assert_eq!(said, 1);
+}
+
+/// The file changed: the endpoint was not asked, and the worker is free again.
+fn unreachable_by_itself() -> Delivered {
+    Delivered::Missing(crate::flow::messages::Miss::Unreadable("EIO".into()))
+}
+
+#[test]
+fn what_a_listing_shows_is_not_written_down_while_the_lock_may_be_anothers() {
+    let keep = Policy {
+        action: Action::Keep,
+        ..policy()
+    };
+    let (mut engine, sent) = started(keep, &["a"]);
+    engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
+    let now = next_scan(&mut engine, 2);
+    engine.on(at(now), Input::Confirmed);
+    // It wakes with the listing of a scan that had seen the lock before it slept.
+    let woken = |mono| after_sleep(mono, 3_600_000);
+    let listed = |engine: &mut Engine, mono| {
+        let folder = ListedFolder {
+            path: Rel::root(),
+            content: Ok(Content::default()),
+        };
+        engine.on(woken(mono), Input::Listed(folder))
+    };
+    let writes = |effects: &[Effect]| {
+        let mut effects = effects.iter();
+        effects.any(|effect| matches!(effect, Effect::Write(_)))
+    };
+    assert!(!writes(&listed(&mut engine, now + 1)));
+    assert!(!writes(&engine.on(woken(now + 1), Input::Scanned(Ok(())))));
+    assert!(writes(&engine.on(woken(now + 2), Input::Confirmed)));
+    assert!(
+        !writes(&engine.on(woken(now + 3), Input::Scanned(Ok(())))),
+        "once"
+    );
+}
+
+#[test]
+fn a_turn_that_comes_five_seconds_late_makes_the_lock_doubtful_whatever_it_waited_for() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c", "d"]);
+    // The next scan is far away: with files in hand it wants a turn all the same.
+    let wake = engine.wake_at().expect("a turn").0;
+    assert!(wake <= 5_000, "{wake}");
+    let effects = engine.on(at(wake + 4_999), Input::Tick);
+    assert!(effects.is_empty(), "{effects:?}");
+    let late = engine.wake_at().expect("a turn").0 + 5_000;
+    let effects = engine.on(at(late), Input::Delivered(sent[0].file, accepted()));
+    let is_said = |effect: &Effect| matches!(effect, Effect::Note(Note::Starved { .. }));
+    assert!(effects.iter().any(is_said));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm))
+    );
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+    let effects = engine.on(at(late + 1), Input::Confirmed);
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_the_lock_doubtful() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
+    let ahead = Now {
+        wall: Wall(at(10).wall.0 + 60_000_000_000),
+        ..at(10)
+    };
+    let effects = engine.on(ahead, Input::Delivered(sent[0].file, accepted()));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm))
+    );
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+}
+
+#[test]
+fn a_run_whose_deadline_passes_while_the_machine_sleeps_ends_with_the_first_turn() {
+    let once = Policy {
+        ending: Ending::Once {
+            deadline: Mono(60_000),
+            no_wait: false,
+        },
+        settle: Settle::For(Duration::from_secs(3_600)),
+        ..policy()
+    };
+    let (mut engine, _) = started(once, &["a"]);
+    let effects = engine.on(after_sleep(60_000, 3_600_000), Input::Tick);
+    let finish = effects.iter().find_map(|effect| match effect {
+        Effect::Finish(how) => Some(*how),
+        _ => None,
+    });
+    assert_eq!(finish, Some(Finish::Left));
+    assert_eq!(engine.wake_at(), None);
+}
+
+#[test]
+fn with_nothing_in_hand_it_sleeps_until_the_next_scan() {
+    let (engine, _) = started(policy(), &[]);
+    assert_eq!(engine.wake_at(), Some(Mono(1_000_000)));
 }

@@ -9,7 +9,7 @@ use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal::Event as Line;
 use crate::flow::memory::Learned;
-use crate::flow::messages::{Closing, Content, Effect, ListedFolder, Miss};
+use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::Event;
 use crate::flow::settle::{Stability, settle_time};
 use crate::flow::time::{Now, Wall};
@@ -41,7 +41,6 @@ impl Engine {
         let horizon = Wall(now.wall.0.saturating_sub(remember));
         let scan = self.scans.number();
         let events = self.tree.merge(folder, content, scan, now.wall, horizon);
-        let mut lines = Vec::new();
         for event in events {
             match event {
                 Event::New { name, look, marker } => {
@@ -55,24 +54,21 @@ impl Engine {
                 Event::Missing { file } => self.on_missing(file),
                 Event::Away { path, stamp } => {
                     let since = now.wall.0;
-                    lines.push((path, stamp, Line::Missing { since }));
+                    self.out.lines.push((path, stamp, Line::Missing { since }));
                 }
-                Event::Back { path, stamp } => lines.push((path, stamp, Line::Back)),
+                Event::Back { path, stamp } => self.out.lines.push((path, stamp, Line::Back)),
                 Event::Forgotten { path, stamp } => {
                     self.known.forget(&path);
-                    lines.push((path, stamp, Line::Forgotten));
+                    self.out.lines.push((path, stamp, Line::Forgotten));
                 }
             }
         }
         self.known.listed(folder);
-        if !lines.is_empty() {
-            self.out.effects.push(Effect::Write(lines));
-        }
     }
 
     pub(super) fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
-        let (ended, notes) = self.scans.ended(result, now.mono);
-        self.say(notes);
+        let (ended, note) = self.scans.ended(result, now.mono);
+        self.say(note);
         let Ended::Complete { first, whole } = ended else {
             return;
         };
@@ -93,11 +89,9 @@ impl Engine {
     /// All is about to be opened again: what is under way ends, and nothing more begins.
     pub(super) fn on_closing(&mut self, why: Closing, now: Now) {
         self.phase.close();
+        let away = self.scans.close(now.mono);
         match why {
-            Closing::ShareBack => {
-                let note = self.scans.away_for(now.mono);
-                self.say(note.map(|since| Note::ShareBack { since }));
-            }
+            Closing::ShareBack => self.say(away.map(|since| Note::ShareBack { since })),
             Closing::MountedOver => self.note(Note::MountedOver),
             Closing::LockLost(why) => self.note(Note::LockLost { why }),
         }

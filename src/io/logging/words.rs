@@ -184,6 +184,23 @@ fn line(note: &Note) -> (Level, String) {
                 span(*time)
             ),
         ),
+        Note::ClockSet { by_ms } => {
+            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
+            let where_to = if *by_ms < 0 { "back" } else { "forward" };
+            (
+                Info,
+                format!(
+                    "the clock was set {where_to} by {by}: looking whether the lock is still ours"
+                ),
+            )
+        }
+        Note::Starved { time } => (
+            Warn,
+            format!(
+                "this process did not get to run for {}: looking whether the lock is still ours",
+                span(*time)
+            ),
+        ),
         Note::FolderTrouble { path, why } => (
             Warn,
             format!(
