@@ -13,13 +13,13 @@ use crate::flow::messages::{Command, Delivery, Effect, Finish, Input, Inspection
 use crate::flow::time::Mono;
 use crate::io::filing::Filer;
 use crate::io::logging::words;
-use crate::io::os::clock::{self, Sleep};
+use crate::io::os::clock;
 use crate::io::share::Share;
 use crate::io::share::state::{StateDir, random};
 
 use super::threads::{
-    FilerCommand, journal_lines, office, spawn_inspectors, spawn_placer, spawn_scanner,
-    spawn_workers,
+    FilerCommand, ScanCommand, journal_lines, office, spawn_inspectors, spawn_placer,
+    spawn_scanner, spawn_workers,
 };
 use super::{INBOX, Message, Mode, Opened, code, stopped};
 
@@ -43,7 +43,7 @@ pub(super) struct Session {
     engine: Engine,
     mode: Mode,
     progress: Progress,
-    scans: Sender<()>,
+    scans: Sender<ScanCommand>,
     inspections: Sender<Inspection>,
     workers: Vec<Sender<Delivery>>,
     /// The last one to come free goes first: its connection is the warmest.
@@ -55,7 +55,6 @@ pub(super) struct Session {
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
     patience: Duration,
-    sleep: Sleep,
     share: Arc<Share>,
     _state: StateDir,
 }
@@ -85,7 +84,7 @@ impl Session {
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
-        let office = office(config, &policy, &share, &journal, orders.clone());
+        let office = office(config, &share, &journal, orders.clone());
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
@@ -130,7 +129,6 @@ impl Session {
             filing: 0,
             closing: None,
             patience: config.send.response_timeout + config.send.stall_timeout,
-            sleep: Sleep::new(now),
             share,
             _state: state,
         };
@@ -151,9 +149,6 @@ impl Session {
         let mut next = Some(Message::Input(Input::Tick));
         loop {
             let now = clock::now();
-            if let Some(slept) = self.sleep.observe(now) {
-                self.turn(now, Message::Input(Input::Suspended(slept)));
-            }
             let mut turns = 0;
             while let Some(message) = next.take() {
                 if let Some(finish) = self.turn(now, message) {
@@ -216,7 +211,8 @@ impl Session {
         for effect in effects {
             // A thread that is gone takes its channel along; its panic is in the log.
             match effect {
-                Effect::Scan => drop(self.scans.send(())),
+                Effect::Scan => drop(self.scans.send(ScanCommand::Scan)),
+                Effect::Confirm => drop(self.scans.send(ScanCommand::Confirm)),
                 Effect::Inspect(job) => drop(self.inspections.send(job)),
                 Effect::Deliver(job) => {
                     let worker = self

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Action, Config, Digest};
 use crate::flow::alarm::Alarm;
-use crate::flow::engine::{INSPECTORS, Policy};
+use crate::flow::endpoint::classify;
+use crate::flow::engine::INSPECTORS;
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::filing::Filing;
 use crate::flow::journal::{Event, Record};
 use crate::flow::memory::Memory;
-use crate::flow::filing::Filing;
 use crate::flow::messages::{Delivery, Input, Inspection};
 use crate::flow::scan::filter::Filter;
 use crate::io::check::Inspector;
@@ -39,6 +40,13 @@ const SYNC: Duration = Duration::from_millis(500);
 /// After an fsync that failed the next one waits so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// What the thread that scans is asked for.
+pub(super) enum ScanCommand {
+    Scan,
+    /// To look only whether the lock is still ours.
+    Confirm,
+}
+
 /// What the filing thread is asked for.
 pub(super) enum FilerCommand {
     File(Box<Filing>),
@@ -60,7 +68,6 @@ pub(super) fn journal_lines(lines: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
 
 pub(super) fn office(
     config: &Config,
-    policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
     orders: Sender<FilerCommand>,
@@ -68,7 +75,7 @@ pub(super) fn office(
     Arc::new(UploadContext {
         share: Arc::clone(share),
         journal: Arc::clone(journal),
-        answers: policy.answers.clone(),
+        answers: classify::Policy::new(&config.send),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
@@ -92,7 +99,7 @@ pub(super) fn spawn_scanner(
     share: Arc<Share>,
     state: Arc<Dir>,
     inbox: SyncSender<Message>,
-) -> Result<Sender<()>, String> {
+) -> Result<Sender<ScanCommand>, String> {
     let (send, orders) = channel();
     let own = [
         &config.state.dir,
@@ -107,7 +114,12 @@ pub(super) fn spawn_scanner(
         .map_err(|err| err.to_string())?;
     let mut watcher = Watcher::default();
     spawn("scan", move || {
-        while orders.recv().is_ok() {
+        let send = |input| inbox.send(Message::Input(input)).is_ok();
+        while let Ok(order) = orders.recv() {
+            if let ScanCommand::Confirm = order {
+                scan::confirm(&share, &send);
+                continue;
+            }
             let mut news = || {
                 let retries = watcher.changed(&state)?;
                 Some(Input::Retries(
@@ -117,9 +129,7 @@ pub(super) fn spawn_scanner(
                         .collect(),
                 ))
             };
-            scan::scan(&share, &filter, &mut news, &|input| {
-                inbox.send(Message::Input(input)).is_ok()
-            });
+            scan::scan(&share, &filter, &mut news, &send);
         }
     })?;
     Ok(send)
@@ -340,6 +350,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::{Opened, open_all};
+    use crate::flow::file::FileNo;
     use crate::flow::filing::{Fate, Progress, Reason};
     use crate::flow::time::Wall;
     use crate::io::testing::TempDir;
@@ -367,7 +378,7 @@ mod tests {
             key: "k".into(),
         };
         let filing = Filing {
-            file: 1,
+            file: FileNo(1),
             path: Rel::new(b"bad"),
             look,
             sha256: None,

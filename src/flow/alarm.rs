@@ -14,9 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::time::Mono;
 
-/// What takes longer on a share hangs.
-pub const HANG: Duration = Duration::from_secs(30);
-
 /// Something that may be wrong. A new one is silent; it costs a pointer until it is raised.
 ///
 /// Written down, it goes on at its growing intervals in the next process.

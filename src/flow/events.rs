@@ -31,7 +31,7 @@ pub enum Note {
         path: Rel,
         why: String,
         attempts: u32,
-        again_in: Option<Duration>,
+        again_in: Duration,
     },
     /// It changed after it had been taken for complete, and settles again.
     Changed {
@@ -80,12 +80,14 @@ pub enum Note {
     },
     /// So many files in a row were rejected that the endpoint is the suspect.
     BrakeHolds {
-        files: u32,
+        files: usize,
         by: &'static str,
         why: String,
     },
+    /// It accepts again. So many files of the run that made it the suspect went to dead-letter.
     BrakeReleased {
         by: &'static str,
+        condemned: usize,
     },
     ShareAway {
         why: String,
@@ -104,6 +106,14 @@ pub enum Note {
     },
     /// The machine was suspended.
     Suspended {
+        time: Duration,
+    },
+    /// The wall clock was set, by so many milliseconds.
+    ClockSet {
+        by_ms: i64,
+    },
+    /// The process did not get to run for so long.
+    Starved {
         time: Duration,
     },
     FolderTrouble {

@@ -8,8 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::flow::time::Wall;
 
-/// The number of a file that the engine has a record of, for as long as this process lives.
-pub type FileNo = u64;
+/// The number of a record that the engine keeps of a file. Never used again in the same process,
+/// and without meaning in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileNo(pub u64);
+
+impl FileNo {
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> FileNo {
+        FileNo(self.0 + 1)
+    }
+}
 
 /// A path relative to the watched folder, as bytes, with `/` between its parts.
 /// Any byte but NUL and `/` may stand in a part. The watched folder itself is empty.
@@ -153,9 +163,15 @@ pub struct Look {
 
 impl Stamp {
     /// No stamp is less.
-    pub const MIN: Stamp = Stamp { size: 0, mtime: Wall(i64::MIN) };
+    pub const MIN: Stamp = Stamp {
+        size: 0,
+        mtime: Wall(i64::MIN),
+    };
     /// No stamp is greater.
-    pub const MAX: Stamp = Stamp { size: u64::MAX, mtime: Wall(i64::MAX) };
+    pub const MAX: Stamp = Stamp {
+        size: u64::MAX,
+        mtime: Wall(i64::MAX),
+    };
 }
 
 impl Look {

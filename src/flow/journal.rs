@@ -18,8 +18,8 @@ use std::collections::btree_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::escape::{escape, unescape};
-use crate::flow::filing::{Acceptance, Fate, Move, Place, Reason};
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::filing::{Acceptance, Fate, Move, Place, Reason};
 use crate::flow::time::Wall;
 
 /// The version of the format.
@@ -117,7 +117,10 @@ impl Event {
 
     /// It is about to be moved.
     pub fn moving(moving: &Move) -> Event {
-        Event::Moving { to: moving.to.clone(), from: moving.copy_of.clone() }
+        Event::Moving {
+            to: moving.to.clone(),
+            from: moving.copy_of.clone(),
+        }
     }
 
     /// It is to go to dead-letter.
@@ -170,8 +173,14 @@ pub struct Replay {
 impl Replay {
     /// Adds the whole lines of `bytes`; what follows the last newline is left out.
     pub fn add(&mut self, bytes: &[u8]) {
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        for line in bytes[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let whole = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        for line in bytes[..whole]
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
             match serde_json::from_slice::<Record>(line) {
                 Ok(record) if record.v == VERSION => self.apply(record),
                 _ => self.unreadable += 1,
@@ -185,13 +194,30 @@ impl Replay {
             self.unreadable += 1;
             return;
         }
-        let stamp = Stamp { size: record.size, mtime: Wall(record.mtime) };
-        let of = |marker: Option<(u64, i64)>| {
-            marker.map(|(size, mtime)| Stamp { size, mtime: Wall(mtime) })
+        let stamp = Stamp {
+            size: record.size,
+            mtime: Wall(record.mtime),
         };
-        let live = |fate, marker, rests| Live { fate, marker, moving: None, rests, missing: None };
+        let of = |marker: Option<(u64, i64)>| {
+            marker.map(|(size, mtime)| Stamp {
+                size,
+                mtime: Wall(mtime),
+            })
+        };
+        let live = |fate, marker, rests| Live {
+            fate,
+            marker,
+            moving: None,
+            rests,
+            missing: None,
+        };
         match record.event {
-            Event::Accepted { key, status, marker, keep } => {
+            Event::Accepted {
+                key,
+                status,
+                marker,
+                keep,
+            } => {
                 let fate = Fate::Accepted(Acceptance { key, status });
                 self.begin(path, stamp, live(fate, of(marker), keep));
             }
@@ -225,13 +251,17 @@ impl Replay {
     /// of interest while that is on its way to where it is filed.
     fn begin(&mut self, path: Rel, stamp: Stamp, live: Live) {
         let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
-        self.live.extract_if(versions, |_, live| live.moving.is_none() || live.rests).for_each(drop);
+        self.live
+            .extract_if(versions, |_, live| live.moving.is_none() || live.rests)
+            .for_each(drop);
         self.live.insert((path, stamp), live);
     }
 
     /// What happened to a version that is known.
     fn amend(&mut self, path: Rel, stamp: Stamp, event: Event) {
-        let Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else { return };
+        let Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else {
+            return;
+        };
         let live = entry.get_mut();
         match event {
             Event::Moving { to, from } => live.moving = Some(Move { to, copy_of: from }),
@@ -302,7 +332,10 @@ mod tests {
         let odd = Rel::new(b"d/odd\n\xff%.csv");
         let mut lines = Vec::new();
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
-        line(&Rel::new(b"a.csv"), Event::accepted(&accepted, marker, false));
+        line(
+            &Rel::new(b"a.csv"),
+            Event::accepted(&accepted, marker, false),
+        );
         line(&odd, Event::accepted(&accepted, marker, true));
         line(
             &Rel::new(b"bad.json"),
@@ -330,7 +363,11 @@ mod tests {
         let mut replay = Replay::default();
         replay.add(&journal());
         assert_eq!(replay.unreadable, 0);
-        let paths: Vec<String> = replay.live.keys().map(|(path, _)| path.to_string()).collect();
+        let paths: Vec<String> = replay
+            .live
+            .keys()
+            .map(|(path, _)| path.to_string())
+            .collect();
         assert_eq!(
             paths,
             ["back", "bad.json", "copied.json", "d/odd%0A%FF%25.csv"]
@@ -359,7 +396,10 @@ mod tests {
 
     #[test]
     fn a_move_that_was_written_down_without_from_is_still_read() {
-        let acceptance = Acceptance { key: "k".into(), status: 200 };
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
         let accepted = Event::accepted(&acceptance, None, false);
         let mut replay = Replay::default();
         replay.add(&Record::line(
@@ -375,8 +415,17 @@ mod tests {
             b"{\"v\":1,\"at\":\"\",\"path\":\"x\",\"size\":5,\"mtime\":7,\"event\":\"moving\",\"to\":\"done/x\"}\n",
         );
         assert_eq!(replay.unreadable, 0);
-        let x = (Rel::new(b"x"), Stamp { size: 5, mtime: Wall(7) });
-        let moving = Move { to: "done/x".parse().unwrap(), copy_of: None };
+        let x = (
+            Rel::new(b"x"),
+            Stamp {
+                size: 5,
+                mtime: Wall(7),
+            },
+        );
+        let moving = Move {
+            to: "done/x".parse().unwrap(),
+            copy_of: None,
+        };
         assert_eq!(replay.live[&x].moving, Some(moving));
         assert!(
             !String::from_utf8(replay.lines(Wall(0)))
@@ -387,15 +436,30 @@ mod tests {
 
     #[test]
     fn the_next_version_under_a_name_does_not_hide_one_that_is_still_on_its_way() {
-        let acceptance = Acceptance { key: "k".into(), status: 200 };
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
         let path = Rel::new(b"x");
         let mut replay = Replay::default();
         let mut line = |size, event| replay.add(&Record::line(&path, stamp(size), Wall(0), event));
         line(1, Event::accepted(&acceptance, None, false));
         line(2, Event::accepted(&acceptance, None, false));
-        line(2, Event::Moving { to: "staging/2".parse().unwrap(), from: None });
+        line(
+            2,
+            Event::Moving {
+                to: "staging/2".parse().unwrap(),
+                from: None,
+            },
+        );
         line(3, Event::accepted(&acceptance, None, false));
-        line(3, Event::Moving { to: "staging/3".parse().unwrap(), from: None });
+        line(
+            3,
+            Event::Moving {
+                to: "staging/3".parse().unwrap(),
+                from: None,
+            },
+        );
         line(3, Event::Filed);
         let sizes: Vec<u64> = replay.live.keys().map(|(_, stamp)| stamp.size).collect();
         // Of the first nothing was on its way when the second was accepted.

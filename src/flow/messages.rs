@@ -27,7 +27,8 @@ pub enum Input {
     Looking,
     /// One folder was listed.
     Listed(ListedFolder),
-    /// A scan is over. `Err`: the watched folder itself is not there, or is not the share.
+    /// A scan is over. `Err`: the watched folder itself is not there, or is not the share. Then
+    /// everything has to be opened again ([`Input::Closing`]) before a scan can succeed.
     Scanned(Result<(), String>),
     Inspected(FileNo, Inspected),
     Delivered(FileNo, Delivered),
@@ -38,10 +39,22 @@ pub enum Input {
     /// Whether the journal has room for the lines of all that may be in flight. To be said when that
     /// changes.
     Room(Result<(), String>),
-    /// The machine was suspended for so long.
-    Suspended(Duration),
     /// All is about to be opened anew.
     Closing(Closing),
+}
+
+impl Input {
+    /// Whether it shows that the scan under way goes on.
+    pub fn is_from_scan(&self) -> bool {
+        matches!(
+            self,
+            Input::Confirmed
+                | Input::Looking
+                | Input::Listed(_)
+                | Input::Scanned(_)
+                | Input::Closing(_)
+        )
+    }
 }
 
 /// Why all is opened anew: the lock taken, the journal read.
@@ -67,8 +80,11 @@ pub enum Command {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Look at everything. Answered by any number of [`Input::Listed`], then one [`Input::Scanned`].
+    /// Look at everything. Answered by one [`Input::Confirmed`], any number of [`Input::Listed`] and
+    /// one [`Input::Scanned`]; by `Scanned` alone where the share is away, or by [`Input::Closing`].
     Scan,
+    /// Look only whether the lock is still this process's. Answered as a scan that lists nothing.
+    Confirm,
     Inspect(Inspection),
     Deliver(Delivery),
     File(Filing),
@@ -80,6 +96,20 @@ pub enum Effect {
     Note(Note),
     /// Leave.
     Finish(Finish),
+}
+
+impl Effect {
+    /// Whether a thread begins to work on the share.
+    pub fn is_job(&self) -> bool {
+        matches!(
+            self,
+            Effect::Scan
+                | Effect::Confirm
+                | Effect::Inspect(_)
+                | Effect::Deliver(_)
+                | Effect::File(_)
+        )
+    }
 }
 
 /// One folder, listed.

@@ -24,6 +24,7 @@ pub mod memory;
 pub mod messages;
 // What they share
 pub mod alarm;
+pub mod clock;
 pub mod escape;
 pub mod file;
 pub mod rng;

@@ -21,6 +21,19 @@ use crate::io::share::Share;
 /// So often a scan says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
 
+/// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
+pub fn confirm(share: &Share, send: &dyn Fn(Input) -> bool) {
+    match share.reopen() {
+        Ok(_) => {
+            if send(Input::Confirmed) {
+                send(Input::Scanned(Ok(())));
+            }
+        }
+        Err(Unusable::Away(why)) => drop(send(Input::Scanned(Err(why)))),
+        Err(Unusable::Anew(why)) => drop(send(Input::Closing(why))),
+    }
+}
+
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
 /// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
 /// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.

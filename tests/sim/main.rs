@@ -11,9 +11,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dirpost::config::{Action, Empty, Settle, Statuses};
+use dirpost::config::{Action, Empty, Settle};
 use dirpost::flow::endpoint::backoff::Backoff;
-use dirpost::flow::endpoint::classify;
 use dirpost::flow::engine::{Ending, Engine, Handover, Policy};
 use dirpost::flow::file::Rel;
 use dirpost::flow::filing::{Area, Place};
@@ -43,11 +42,6 @@ fn policy(world: &World, in_order: bool) -> Policy {
         workers: if in_order { 1 } else { WORKERS },
         in_order,
         brake: BRAKE,
-        answers: classify::Policy {
-            accept: Statuses(vec![(200, 299)]),
-            reject: Statuses(vec![(400, 400), (422, 422)]),
-            accept_content_type: None,
-        },
         backoff: Backoff {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -117,6 +111,10 @@ fn plan(world: &mut World, crashes: bool) {
         let at = world.rng.below(FAULTS as u64);
         world.at(at, Event::Crash);
     }
+    for _ in 0..world.rng.below(3) {
+        let at = world.rng.below(FAULTS as u64);
+        world.at(at, Event::Suspend);
+    }
 }
 
 /// What one writer does: pauses within a version are shorter than the settle time.
@@ -164,6 +162,13 @@ fn steps(rng: &mut Rng, keep: bool, crashes: bool) -> Vec<(i64, Step)> {
 struct Run {
     world: World,
     engine: Engine,
+    /// Everything is opened again as soon as nothing is on its way.
+    closing: bool,
+    /// How many times the share was to be looked at.
+    looks: u64,
+    /// The machine was suspended when there had been so many of these: the next one shows whether
+    /// the lock is still ours.
+    unsure: Option<u64>,
     in_order: bool,
     seed: u64,
 }
@@ -173,6 +178,7 @@ impl Run {
         for effect in effects {
             match effect {
                 Effect::Scan => {
+                    self.looks += 1;
                     // A scan may take longer than the interval.
                     let delay = if self.world.rng.below(10) == 0 {
                         self.world.rng.below(20_000)
@@ -180,6 +186,11 @@ impl Run {
                         self.world.rng.below(50)
                     };
                     self.world.at(delay, Event::List);
+                }
+                Effect::Confirm => {
+                    self.looks += 1;
+                    let delay = self.world.rng.below(50);
+                    self.world.at(delay, Event::Confirm);
                 }
                 Effect::Deliver(job) => {
                     let delay = self.world.rng.below(30);
@@ -199,7 +210,16 @@ impl Run {
 
     fn tell(&mut self, input: Input) {
         let now = self.world.now();
+        self.closing |= matches!(input, Input::Closing(_));
+        if matches!(input, Input::Confirmed) {
+            self.unsure = self.unsure.filter(|&looks| self.looks <= looks);
+        }
         let effects = self.engine.on(now, input);
+        self.engine.check();
+        assert!(
+            self.unsure.is_none() || !effects.iter().any(needs_lock),
+            "something begins before the lock was looked at"
+        );
         self.perform(effects);
         let most = if self.in_order { 1 } else { WORKERS };
         assert!(
@@ -207,6 +227,35 @@ impl Run {
             "{} files are on their way",
             self.world.in_flight
         );
+        if self.closing && self.engine.in_flight() == 0 {
+            self.reopen();
+        }
+    }
+
+    /// As the daemon does: another engine, with what this one knew and what the journal says.
+    fn reopen(&mut self) {
+        self.world.say(|| "everything is opened again".into());
+        self.closing = false;
+        let now = self.world.now();
+        self.world.renew_filer();
+        let past = Handover {
+            live: self.world.reread_journal().live,
+            ..self.engine.past(now)
+        };
+        self.begin(past);
+    }
+
+    /// Another engine takes over.
+    fn begin(&mut self, past: Handover) {
+        let now = self.world.now();
+        // The lock was taken again.
+        self.unsure = None;
+        let policy = policy(&self.world, self.in_order);
+        self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
+        let effects = self.engine.resume(past, now);
+        self.engine.check();
+        self.perform(effects);
+        self.tell(Input::Tick);
     }
 
     fn step(&mut self, event: Event) {
@@ -216,6 +265,14 @@ impl Run {
                 vec![]
             }
             Event::List => self.world.list(),
+            Event::Confirm => self.world.confirm(),
+            Event::Suspend => {
+                self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
+                self.world.suspended_at = self.world.time;
+                self.world.say(|| "the machine was suspended".into());
+                self.unsure = Some(self.looks);
+                vec![]
+            }
             Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
             Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
             Event::Answered(job, version, verdict, reply) => {
@@ -253,21 +310,14 @@ impl Run {
         if self.world.rng.below(3) == 0 {
             self.world.memory = self.engine.past(now).memory;
         }
-        let replay = self.world.crash();
-        self.engine = Engine::new(
-            policy(&self.world, self.in_order),
-            self.seed ^ now.mono.0 as u64,
-            now,
-        );
+        self.closing = false;
         // The clock of the simulation goes on over the crash, and so do the moments in it.
         let past = Handover {
-            live: replay.live,
+            live: self.world.crash().live,
             memory: self.world.memory.clone(),
             ..Handover::default()
         };
-        let effects = self.engine.resume(past, now);
-        self.perform(effects);
-        self.tell(Input::Tick);
+        self.begin(past);
     }
 
     fn run(&mut self) {
@@ -355,7 +405,10 @@ impl Run {
         assert!(
             repeats <= world.in_flight_at_crashes + world.lost_lines,
             "{repeats} repeats ({:?}), with {} in flight at the crashes and {} acceptances lost from the journal",
-            times.iter().filter(|(_, count)| **count > 1).collect::<Vec<_>>(),
+            times
+                .iter()
+                .filter(|(_, count)| **count > 1)
+                .collect::<Vec<_>>(),
             world.in_flight_at_crashes,
             world.lost_lines
         );
@@ -399,7 +452,10 @@ impl Run {
                 "version {version} lies in {names:?}"
             );
         }
-        for version in accepted.keys().filter(|version| !world.withdrawn.contains(version)) {
+        for version in accepted
+            .keys()
+            .filter(|version| !world.withdrawn.contains(version))
+        {
             assert!(
                 places.contains_key(version) || world.action == Action::Delete,
                 "version {version} was accepted and lies nowhere"
@@ -417,7 +473,9 @@ impl Run {
                 continue;
             }
             let name = String::from_utf8_lossy(place.path.as_bytes()).into_owned();
-            let file = name.strip_suffix(".reason.json").map(|file| Rel::new(file.as_bytes()));
+            let file = name
+                .strip_suffix(".reason.json")
+                .map(|file| Rel::new(file.as_bytes()));
             let file = file.map(|file| Place::new(place.area, file));
             assert!(
                 file.is_some_and(|file| model.names.contains_key(&file)),
@@ -450,6 +508,14 @@ impl Run {
     }
 }
 
+/// Whether another process that has the lock by now could be doing this as well.
+fn needs_lock(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Deliver(_) | Effect::File(_) | Effect::Write(_) | Effect::Remember(_)
+    )
+}
+
 /// One run of the simulation.
 #[derive(Clone, Copy, Debug)]
 struct Simulation {
@@ -462,7 +528,12 @@ struct Simulation {
 
 impl Simulation {
     fn begin(self, tells: bool) -> Run {
-        let Simulation { seed, crashes, keep, cut } = self;
+        let Simulation {
+            seed,
+            crashes,
+            keep,
+            cut,
+        } = self;
         let mut world = World::new(seed, crashes);
         (world.cut, world.tells) = (cut, tells);
         world.action = match world.rng.below(4) {
@@ -476,7 +547,15 @@ impl Simulation {
         let in_order =
             world.rng.below(4) == 0 && world.lonely_404.is_empty() && world.poison.is_empty();
         let engine = Engine::new(policy(&world, in_order), seed, world.now());
-        Run { world, engine, in_order, seed }
+        Run {
+            world,
+            engine,
+            closing: false,
+            looks: 0,
+            unsure: None,
+            in_order,
+            seed,
+        }
     }
 
     /// Gives how many bytes of the journal were not on the disk at the first crash.
@@ -490,13 +569,22 @@ impl Simulation {
         if let Err(panic) = result {
             // The same again, with its history.
             let mut again = self.begin(true);
-            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| complete(&mut again))));
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(
+                || complete(&mut again),
+            )));
             // All of it when it was asked for.
-            let tail = if std::env::var("DIRPOST_SIM_SEED").is_ok() { usize::MAX } else { 60 };
+            let tail = if std::env::var("DIRPOST_SIM_SEED").is_ok() {
+                usize::MAX
+            } else {
+                60
+            };
             let from = again.world.tick.len().saturating_sub(tail);
             eprintln!("{}", again.world.tick[from..].join("\n"));
             eprintln!("failed: {self:?}");
-            eprintln!("again with DIRPOST_SIM_SEED={} cargo test --test sim", self.seed);
+            eprintln!(
+                "again with DIRPOST_SIM_SEED={} cargo test --test sim",
+                self.seed
+            );
             std::panic::resume_unwind(panic);
         }
         run.world.tail.unwrap_or(0)
@@ -517,21 +605,39 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 #[test]
 fn nothing_is_lost_torn_or_repeated_whatever_files_and_the_endpoint_do() {
     for seed in seeds(3_000) {
-        Simulation { seed, crashes: false, keep: false, cut: None }.run();
+        Simulation {
+            seed,
+            crashes: false,
+            keep: false,
+            cut: None,
+        }
+        .run();
     }
 }
 
 #[test]
 fn nothing_is_lost_torn_or_repeated_whenever_it_crashes() {
     for seed in seeds(3_000) {
-        Simulation { seed, crashes: true, keep: false, cut: None }.run();
+        Simulation {
+            seed,
+            crashes: true,
+            keep: false,
+            cut: None,
+        }
+        .run();
     }
 }
 
 #[test]
 fn what_stays_is_sent_once_each_version_whatever_goes_and_comes_back_and_whenever_it_crashes() {
     for seed in seeds(3_000) {
-        Simulation { seed, crashes: seed % 2 == 0, keep: true, cut: None }.run();
+        Simulation {
+            seed,
+            crashes: seed % 2 == 0,
+            keep: true,
+            cut: None,
+        }
+        .run();
     }
 }
 
@@ -539,9 +645,21 @@ fn what_stays_is_sent_once_each_version_whatever_goes_and_comes_back_and_wheneve
 fn nothing_is_lost_torn_or_repeated_at_whatever_byte_a_power_cut_breaks_the_journal() {
     let (mut journals, mut cuts) = (0, 0);
     for seed in seeds(800) {
-        let tail = Simulation { seed, crashes: true, keep: false, cut: None }.run();
+        let tail = Simulation {
+            seed,
+            crashes: true,
+            keep: false,
+            cut: None,
+        }
+        .run();
         for cut in (0..=tail).filter(|_| tail > 0) {
-            Simulation { seed, crashes: true, keep: false, cut: Some(cut) }.run();
+            Simulation {
+                seed,
+                crashes: true,
+                keep: false,
+                cut: Some(cut),
+            }
+            .run();
             cuts += 1;
         }
         journals += usize::from(tail > 0);

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
-use dirpost::flow::file::{FsKind, Look, Rel, Stamp};
+use dirpost::flow::file::{FileNo, FsKind, Look, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
-use dirpost::flow::filing::{Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules};
+use dirpost::flow::filing::{
+    Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules,
+};
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::messages::{Content, Delivered, Delivery, Input, ListedFolder, Miss};
+use dirpost::flow::messages::{Closing, Content, Delivered, Delivery, Input, ListedFolder, Miss};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
@@ -32,6 +34,10 @@ pub enum Event {
     Write(usize),
     /// The scan lists the folder, and is over.
     List,
+    /// The scan sees that the lock is ours, and is over.
+    Confirm,
+    /// The machine is suspended for a while.
+    Suspend,
     SendStart(Delivery),
     /// The last byte goes out.
     SendEnd(Delivery, Version),
@@ -83,10 +89,14 @@ pub struct Writer {
 pub struct World {
     pub rng: Rng,
     pub time: i64,
+    /// How long the machine has been suspended in all (ms): the monotonic clock stood still.
+    pub slept: i64,
     pub fs: FsKind,
     pub settle: i64,
     pub mood: Mood,
     pub faulty: bool,
+    /// The share is away since it was last looked at.
+    pub away: bool,
     /// Files that went, and will come back.
     pub hidden: BTreeMap<String, Node>,
     pub events: BTreeMap<(i64, u64), Event>,
@@ -126,6 +136,9 @@ pub struct World {
     pub crashes: usize,
     pub in_flight_at_crashes: usize,
     pub in_flight: usize,
+    /// When the machine was suspended last, and when a process last ended (ms).
+    pub suspended_at: i64,
+    pub crashed_at: i64,
     /// Its history is kept.
     pub tells: bool,
     pub tick: Vec<String>,
@@ -145,10 +158,12 @@ impl World {
         World {
             rng,
             time: 0,
+            slept: 0,
             fs,
             settle: 1_000,
             mood: Mood::Well,
             faulty: true,
+            away: false,
             hidden: BTreeMap::new(),
             events: BTreeMap::new(),
             order: 0,
@@ -176,6 +191,8 @@ impl World {
             crashes: 0,
             in_flight_at_crashes: 0,
             in_flight: 0,
+            suspended_at: -1,
+            crashed_at: -1,
             tells: false,
             tick: Vec::new(),
         }
@@ -185,11 +202,12 @@ impl World {
         Now {
             mono: Mono(self.time),
             wall: self.wall(),
+            up: Some(self.time + self.slept),
         }
     }
 
     pub(super) fn wall(&self) -> Wall {
-        Wall((START + self.time) * 1_000_000)
+        Wall((START + self.time + self.slept) * 1_000_000)
     }
 
     pub fn at(&mut self, delay: u64, event: Event) {
@@ -226,11 +244,14 @@ impl World {
             self.at(50, Event::Write(writer));
             return;
         }
-        self.say(|| format!("writer: {name} {step:?}"));
+        let next = self.next_version + 1;
+        self.say(|| format!("writer: {name} {step:?} (version {next})"));
         let wall = self.wall();
         // A file that was moved while it was being written is written on through the handle
         // that its writer holds.
-        let place = self.moved_from_under(writer, step).unwrap_or_else(|| watched(&name));
+        let place = self
+            .moved_from_under(writer, step)
+            .unwrap_or_else(|| watched(&name));
         let old = self.model.get(&place);
         match step {
             Step::Delete => {
@@ -263,9 +284,18 @@ impl World {
                     self.next_version += 1;
                     self.withdrawn.insert(old.version);
                     self.left.insert(self.next_version);
-                    let look = Look { ctime: wall, ..old.look };
-                    let changed = self.time;
-                    let node = Node { version: self.next_version, look, changed, complete: true };
+                    let look = Look {
+                        ctime: wall,
+                        ..old.look
+                    };
+                    // Size and mtime have stood still for as long as before.
+                    let changed = old.changed;
+                    let node = Node {
+                        version: self.next_version,
+                        look,
+                        changed,
+                        complete: true,
+                    };
                     self.model.write(&watched(&name), node);
                 }
             }
@@ -303,7 +333,12 @@ impl World {
                     self.left.insert(version);
                 }
                 self.writers[writer].version = version;
-                let node = Node { version, look, changed: self.time, complete };
+                let node = Node {
+                    version,
+                    look,
+                    changed: self.time,
+                    complete,
+                };
                 self.model.write(&place, node);
             }
         }
@@ -329,13 +364,14 @@ impl World {
     // ---- scan -----------------------------------------------------------------------
 
     pub fn list(&mut self) -> Vec<Input> {
-        if self.faulty && self.rng.below(20) == 0 {
-            return vec![Input::Scanned(Err("the share is away".into()))];
+        if let Some(answer) = self.reopen() {
+            return vec![answer];
         }
         let path = Rel::root();
         if self.faulty && self.rng.below(20) == 0 {
             let content = Err("EIO half-way".into());
             return vec![
+                Input::Confirmed,
                 Input::Listed(ListedFolder { path, content }),
                 Input::Scanned(Ok(())),
             ];
@@ -346,12 +382,31 @@ impl World {
             content.looks.push(node.look);
         }
         vec![
+            Input::Confirmed,
             Input::Listed(ListedFolder {
                 path,
                 content: Ok(content),
             }),
             Input::Scanned(Ok(())),
         ]
+    }
+
+    /// A look at the lock alone.
+    pub fn confirm(&mut self) -> Vec<Input> {
+        match self.reopen() {
+            Some(answer) => vec![answer],
+            None => vec![Input::Confirmed, Input::Scanned(Ok(()))],
+        }
+    }
+
+    /// The share is opened again, as each scan does first. A share that was away has everything
+    /// opened again when it is back.
+    fn reopen(&mut self) -> Option<Input> {
+        if self.faulty && self.rng.below(20) == 0 {
+            self.away = true;
+            return Some(Input::Scanned(Err("the share is away".into())));
+        }
+        std::mem::take(&mut self.away).then_some(Input::Closing(Closing::ShareBack))
     }
 
     // ---- deliver --------------------------------------------------------------------
@@ -368,14 +423,17 @@ impl World {
                 Some(self.back(job.file, Delivered::Changed(Some(node.look))))
             }
             Some(node) => {
+                // A process that comes after one that saw the machine suspended knows nothing of it.
+                let slept_unseen =
+                    self.suspended_at >= node.changed && self.crashed_at >= self.suspended_at;
                 assert!(
-                    self.time - node.changed >= self.settle,
+                    self.time - node.changed >= self.settle || slept_unseen,
                     "{} is sent {} ms after its last change",
                     job.path,
                     self.time - node.changed
                 );
                 assert!(
-                    node.complete,
+                    node.complete || slept_unseen,
                     "{} is sent before its writer is done",
                     job.path
                 );
@@ -441,7 +499,10 @@ impl World {
         (verdict, reply): (Verdict, Reply),
     ) -> Input {
         if verdict == Verdict::Accepted {
-            let acceptance = Acceptance { key: job.key.clone(), status: 200 };
+            let acceptance = Acceptance {
+                key: job.key.clone(),
+                status: 200,
+            };
             let event = JournalEvent::accepted(&acceptance, None, self.keeps());
             self.write_down(&job.path, job.look.stamp, event);
         }
@@ -468,7 +529,7 @@ impl World {
         )
     }
 
-    fn back(&mut self, file: u64, delivered: Delivered) -> Input {
+    fn back(&mut self, file: FileNo, delivered: Delivered) -> Input {
         self.in_flight -= 1;
         Input::Delivered(file, delivered)
     }
@@ -502,14 +563,20 @@ impl World {
     /// what was not on the disk, too.
     pub fn crash(&mut self) -> Replay {
         self.crashes += 1;
+        self.crashed_at = self.time;
         self.in_flight_at_crashes += self.in_flight;
         self.in_flight = 0;
         self.orders.clear();
         self.batch = None;
         self.carried = Carried::default();
         self.owed.clear();
-        self.events
-            .retain(|_, event| matches!(event, Event::Write(_) | Event::Mood(_) | Event::Unstuck | Event::Crash));
+        self.away = false;
+        self.events.retain(|_, event| {
+            matches!(
+                event,
+                Event::Write(_) | Event::Mood(_) | Event::Unstuck | Event::Suspend | Event::Crash
+            )
+        });
         let is_first = self.tail.is_none();
         self.tail.get_or_insert(self.journal.len() - self.synced);
         let cut = self.cut.filter(|_| is_first);
@@ -523,9 +590,23 @@ impl World {
         self.journal.extend_from_slice(
             &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
         );
+        self.reread_journal()
+    }
+
+    /// As everything is opened again, so is what files away.
+    pub fn renew_filer(&mut self) {
+        assert!(self.batch.is_none() && self.orders.is_empty());
+        self.carried = Carried::default();
+        // A share that is mounted again may give all its files other numbers.
+        if self.rng.below(2) == 0 {
+            self.model.renumber(1_000_000);
+        }
+    }
+
+    /// As whoever opens the journal does: a new file with what is live, all of it on the disk.
+    pub fn reread_journal(&mut self) -> Replay {
         let mut replay = Replay::default();
         replay.add(&self.journal);
-        // As the next process does: a new file with what is live, all of it on the disk.
         self.journal = replay.lines(self.wall());
         self.sync_journal();
         replay
@@ -555,7 +636,9 @@ impl World {
 
     /// Whether the endpoint has this version.
     pub fn was_accepted(&self, version: Version) -> bool {
-        self.accepted.iter().any(|(accepted, _)| *accepted == version)
+        self.accepted
+            .iter()
+            .any(|(accepted, _)| *accepted == version)
     }
 
     pub fn keeps(&self) -> bool {
@@ -582,9 +665,18 @@ impl World {
             Some(batch) => batch,
             None if self.orders.is_empty() => return Vec::new(),
             None => {
-                let rules = Rules { action: self.action, marker: Vec::new(), read_only: false };
+                let rules = Rules {
+                    action: self.action,
+                    marker: Vec::new(),
+                    read_only: false,
+                };
                 let now = self.wall();
-                Batch::new(std::mem::take(&mut self.orders), &rules, std::mem::take(&mut self.carried), now)
+                Batch::new(
+                    std::mem::take(&mut self.orders),
+                    &rules,
+                    std::mem::take(&mut self.carried),
+                    now,
+                )
             }
         };
         let mut goes_on = batch.step(&mut WorldDisk { world: self });
@@ -606,9 +698,12 @@ impl World {
         let Outcome { filed, carried, .. } = batch.outcome();
         self.carried = carried;
         for (file, filed) in &filed {
-            self.say(|| format!("filed {file}: {filed:?}"));
+            self.say(|| format!("filed {file:?}: {filed:?}"));
         }
-        filed.into_iter().map(|(file, filed)| Input::Filed(file, filed)).collect()
+        filed
+            .into_iter()
+            .map(|(file, filed)| Input::Filed(file, filed))
+            .collect()
     }
 
     pub fn is_filing(&self) -> bool {

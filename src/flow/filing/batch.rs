@@ -75,7 +75,9 @@ enum Barrier {
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("machines", &self.machines.len()).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("machines", &self.machines.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,10 +95,20 @@ impl Batch {
                 let file = job.file;
                 let ops = Ops::new(&job, Rc::clone(&desk), Rc::clone(&claims));
                 let future = Box::pin(machine::file(job, Rc::clone(&rules), now, ops));
-                Running { file, state: poll(&desk, future), desk }
+                Running {
+                    file,
+                    state: poll(&desk, future),
+                    desk,
+                }
             })
             .collect();
-        Batch { machines, claims, unsynced, next: 0, synced: Ok(()) }
+        Batch {
+            machines,
+            claims,
+            unsynced,
+            next: 0,
+            synced: Ok(()),
+        }
     }
 
     /// Has one operation carried out. False when all machines are through.
@@ -104,6 +116,9 @@ impl Batch {
         while let Some(machine) = self.machines.get_mut(self.next) {
             match &machine.state {
                 State::Asks(operation, _) if barrier(operation).is_none() => {
+                    // Whatever becomes of this file: no other one's sync may take its old name
+                    // from the disk before the new one is there.
+                    self.unsynced.extend(operation.new_name_in());
                     let answer = carry_out(disk, operation);
                     machine.answer(answer);
                     return true;
@@ -138,22 +153,37 @@ impl Batch {
     /// What has come of all files. To be called when [`Batch::step`] has said that they are
     /// through.
     pub fn outcome(self) -> Outcome {
-        let filed = self.machines.into_iter().filter_map(|machine| match machine.state {
-            State::Through(filed) => Some((machine.file, filed)),
-            State::Asks(..) => None,
-        });
-        let carried = Carried { claims: self.claims.take(), unsynced: self.unsynced };
-        Outcome { filed: filed.collect(), carried, synced: self.synced }
+        let filed = self
+            .machines
+            .into_iter()
+            .filter_map(|machine| match machine.state {
+                State::Through(filed) => Some((machine.file, filed)),
+                State::Asks(..) => None,
+            });
+        let carried = Carried {
+            claims: self.claims.take(),
+            unsynced: self.unsynced,
+        };
+        Outcome {
+            filed: filed.collect(),
+            carried,
+            synced: self.synced,
+        }
     }
 
     fn lines(&self, at: &Barrier) -> Vec<Line> {
-        let lines = self.machines.iter().filter_map(|machine| match &machine.state {
-            State::Asks(Operation::Append(line), _) if *at == Barrier::Append => Some(line.clone()),
-            State::Asks(Operation::AppendOrOwe(line), _) if *at == Barrier::AppendOrOwe => {
-                Some(line.clone())
-            }
-            _ => None,
-        });
+        let lines = self
+            .machines
+            .iter()
+            .filter_map(|machine| match &machine.state {
+                State::Asks(Operation::Append(line), _) if *at == Barrier::Append => {
+                    Some(line.clone())
+                }
+                State::Asks(Operation::AppendOrOwe(line), _) if *at == Barrier::AppendOrOwe => {
+                    Some(line.clone())
+                }
+                _ => None,
+            });
         lines.collect()
     }
 
@@ -167,11 +197,17 @@ impl Batch {
 
     /// Brings the first folder that is asked for onto the disk, for all that ask for it.
     fn sync_folder(&mut self, side: Side, disk: &mut dyn Disk) {
-        let asked = self.machines.iter().find_map(|machine| machine.folder(side)).cloned();
+        let asked = self
+            .machines
+            .iter()
+            .find_map(|machine| machine.folder(side))
+            .cloned();
         let Some(folder) = asked else { return };
         let result = match side {
             Side::Target => self.sync_target(&folder, disk),
-            Side::Source => self.sync_targets_left(disk).and_then(|()| disk.sync_folder(&folder)),
+            Side::Source => self
+                .sync_targets_left(disk)
+                .and_then(|()| disk.sync_folder(&folder)),
         };
         let result = result.map(|()| Answer::Done);
         self.note(&result);
@@ -191,8 +227,9 @@ impl Batch {
         synced
     }
 
-    /// What an earlier fsync failed for. That this one succeeds need not mean much; but where it
-    /// fails as well, no name is taken from the disk whose new one is not there.
+    /// Folders that no machine has asked for, or whose fsync has failed before. That it succeeds
+    /// then need not mean much; but where it fails as well, no name is taken from the disk whose
+    /// new one is not there.
     fn sync_targets_left(&mut self, disk: &mut dyn Disk) -> Result<(), Fault> {
         while let Some(folder) = self.unsynced.first().cloned() {
             self.sync_target(&folder, disk)?;
@@ -238,7 +275,10 @@ impl Running {
 
 /// Lets a machine go on until it asks for something or is through.
 fn poll(desk: &Desk, mut future: Pin<Box<dyn Future<Output = Filed>>>) -> State {
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
         Poll::Ready(filed) => State::Through(filed),
         Poll::Pending => State::Asks(desk.asked(), future),
     }
@@ -259,9 +299,7 @@ fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault
     let done = |()| Answer::Done;
     match operation {
         Operation::Look(at) => disk.look(at).map(Answer::Entry),
-        Operation::SameDevice(one, other) => {
-            disk.same_device(one, other).map(Answer::SameDevice)
-        }
+        Operation::SameDevice(one, other) => disk.same_device(one, other).map(Answer::SameDevice),
         Operation::Digest(at) => disk.digest(at).map(Answer::Digest),
         Operation::Rename(from, to) => disk.rename(from, to).map(done),
         Operation::Link(from, to) => disk.link(from, to).map(done),

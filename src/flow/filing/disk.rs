@@ -37,7 +37,10 @@ pub enum FaultKind {
 impl Fault {
     /// A fault of this kind.
     pub fn new(kind: FaultKind, why: impl Into<String>) -> Fault {
-        Fault { kind, why: why.into() }
+        Fault {
+            kind,
+            why: why.into(),
+        }
     }
 }
 
@@ -219,6 +222,20 @@ pub enum Operation {
     AppendOrOwe(Line),
 }
 
+impl Operation {
+    /// The folder that a file of another folder may get a name in.
+    pub fn new_name_in(&self) -> Option<Place> {
+        match self {
+            Operation::Rename(from, to)
+            | Operation::Link(from, to)
+            | Operation::RenameOver(from, to) => {
+                (from.folder() != to.folder()).then(|| to.folder())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What came of an operation.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -241,6 +258,10 @@ impl Move {
     /// who goes on after a crash finds it.
     pub fn draft(&self) -> Option<Place> {
         let from = self.copy_of.as_ref()?;
-        Some(self.to.folder().join(&super::names::draft_of(&from.to_string())))
+        Some(
+            self.to
+                .folder()
+                .join(&super::names::draft_of(&from.to_string())),
+        )
     }
 }

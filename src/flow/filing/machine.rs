@@ -37,7 +37,9 @@ pub struct Desk {
 impl Desk {
     /// What the machine asks for.
     pub fn asked(&self) -> Operation {
-        self.asked.take().expect("a machine stops only to ask for something")
+        self.asked
+            .take()
+            .expect("a machine stops only to ask for something")
     }
 
     /// What came of it.
@@ -64,7 +66,11 @@ type Owner = (Rel, Stamp);
 
 impl Ops {
     pub fn new(job: &Filing, desk: Rc<Desk>, claims: Rc<RefCell<Claims>>) -> Ops {
-        Ops { owner: (job.path.clone(), job.look.stamp), desk, claims }
+        Ops {
+            owner: (job.path.clone(), job.look.stamp),
+            desk,
+            claims,
+        }
     }
 
     async fn ask(&self, operation: Operation) -> Result<Answer, Fault> {
@@ -80,7 +86,10 @@ impl Ops {
     }
 
     pub async fn same_device(&self, one: &Place, other: &Place) -> Result<bool, Fault> {
-        match self.ask(Operation::SameDevice(one.clone(), other.clone())).await? {
+        match self
+            .ask(Operation::SameDevice(one.clone(), other.clone()))
+            .await?
+        {
             Answer::SameDevice(same) => Ok(same),
             other => unreachable!("{other:?} is no answer about devices"),
         }
@@ -101,22 +110,31 @@ impl Ops {
     }
 
     pub async fn copy(&self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
-        match self.ask(Operation::Copy(from.clone(), draft.clone())).await? {
+        match self
+            .ask(Operation::Copy(from.clone(), draft.clone()))
+            .await?
+        {
             Answer::Copied(copied) => Ok(copied),
             other => unreachable!("{other:?} is no answer to a copy"),
         }
     }
 
     pub async fn rename(&self, from: &Place, to: &Place) -> Result<(), Fault> {
-        self.ask(Operation::Rename(from.clone(), to.clone())).await.map(drop)
+        self.ask(Operation::Rename(from.clone(), to.clone()))
+            .await
+            .map(drop)
     }
 
     pub async fn link(&self, from: &Place, to: &Place) -> Result<(), Fault> {
-        self.ask(Operation::Link(from.clone(), to.clone())).await.map(drop)
+        self.ask(Operation::Link(from.clone(), to.clone()))
+            .await
+            .map(drop)
     }
 
     pub async fn rename_over(&self, from: &Place, to: &Place) -> Result<(), Fault> {
-        self.ask(Operation::RenameOver(from.clone(), to.clone())).await.map(drop)
+        self.ask(Operation::RenameOver(from.clone(), to.clone()))
+            .await
+            .map(drop)
     }
 
     pub async fn remove(&self, at: &Place) -> Result<(), Fault> {
@@ -125,8 +143,14 @@ impl Ops {
 
     /// Removes a name that only dirpost uses: that it is gone already is as good.
     pub async fn remove_own(&self, at: &Place) -> Result<(), Fault> {
-        let Err(fault) = self.remove(at).await else { return Ok(()) };
-        if self.look(at).await? == Entry::Absent { Ok(()) } else { Err(fault) }
+        let Err(fault) = self.remove(at).await else {
+            return Ok(());
+        };
+        if self.look(at).await? == Entry::Absent {
+            Ok(())
+        } else {
+            Err(fault)
+        }
     }
 
     pub fn claim(&self, place: Place) {
@@ -135,12 +159,19 @@ impl Ops {
 
     /// Nothing stands in the journal any more that names what was promised to this version.
     fn release(&self) {
-        self.claims.borrow_mut().0.retain(|_, owner| *owner != self.owner);
+        self.claims
+            .borrow_mut()
+            .0
+            .retain(|_, owner| *owner != self.owner);
     }
 
     /// Whether a name is promised to another version.
     pub fn is_claimed(&self, place: &Place) -> bool {
-        self.claims.borrow().0.get(place).is_some_and(|owner| *owner != self.owner)
+        self.claims
+            .borrow()
+            .0
+            .get(place)
+            .is_some_and(|owner| *owner != self.owner)
     }
 }
 
@@ -286,7 +317,11 @@ impl Machine {
         }
         for _ in 0..NAMES_TRIED {
             let to = self.choose(area).await?;
-            self.write_move(Move { to: to.clone(), copy_of: None }).await?;
+            self.write_move(Move {
+                to: to.clone(),
+                copy_of: None,
+            })
+            .await?;
             self.write_reason(&to, &place).await?;
             match self.relocate_own(&place, &to, Some(&look)).await? {
                 Moved::Done => return Ok(self.moved(to)),
@@ -304,13 +339,18 @@ impl Machine {
                 // Two mounts of one file system.
                 Moved::CrossesDevices => {
                     self.take_reason_back(&to).await?;
-                    self.ops.ask(Operation::SyncFolder(Side::Source, to.folder())).await?;
+                    self.ops
+                        .ask(Operation::SyncFolder(Side::Source, to.folder()))
+                        .await?;
                     area = Area::Staging;
                 }
                 Moved::Taken => self.take_reason_back(&to).await?,
             }
         }
-        Err(Fault::new(FaultKind::Exists, format!("each name for {place} is taken again at once")))
+        Err(Fault::new(
+            FaultKind::Exists,
+            format!("each name for {place} is taken again at once"),
+        ))
     }
 
     /// Moves into a folder of dirpost's own.
@@ -320,7 +360,16 @@ impl Machine {
         to: &Place,
         look: Option<&Look>,
     ) -> Result<Moved, Fault> {
-        relocate(&self.ops, Relocation { from, to, look, target: Target::Own }).await
+        relocate(
+            &self.ops,
+            Relocation {
+                from,
+                to,
+                look,
+                target: Target::Own,
+            },
+        )
+        .await
     }
 
     /// It has been renamed to `to`.
@@ -364,17 +413,27 @@ impl Machine {
 
     /// A free name in `area`.
     async fn choose(&mut self, area: Area) -> Result<Place, Fault> {
-        let marker = if self.job.marker.is_some() { &self.rules.marker[..] } else { b"" };
+        let marker = if self.job.marker.is_some() {
+            &self.rules.marker[..]
+        } else {
+            b""
+        };
         let beside: &[&[u8]] = match area {
             Area::DeadLetter => &[REASON, marker],
             Area::Done => &[marker],
             Area::Staging | Area::Watched => &[],
         };
-        let beside: Vec<&[u8]> =
-            beside.iter().copied().filter(|suffix| !suffix.is_empty()).collect();
+        let beside: Vec<&[u8]> = beside
+            .iter()
+            .copied()
+            .filter(|suffix| !suffix.is_empty())
+            .collect();
         let name = self.job.path.name().to_vec();
         let (folder, name) = match area {
-            Area::Staging => (Rel::root(), staging_name(&self.job.path, self.job.look.stamp)),
+            Area::Staging => (
+                Rel::root(),
+                staging_name(&self.job.path, self.job.look.stamp),
+            ),
             _ => (self.job.path.parent(), name),
         };
         free(&self.ops, &Place::new(area, folder), &name, &beside).await
@@ -414,8 +473,12 @@ impl Machine {
             (Area::Staging, _) => {
                 // A power cut must not undo the way there and leave the line that says that it
                 // is copied from there.
-                self.ops.ask(Operation::SyncFolder(Side::Target, to.folder())).await?;
-                self.ops.ask(Operation::SyncFolder(Side::Source, self.place().folder())).await?;
+                self.ops
+                    .ask(Operation::SyncFolder(Side::Target, to.folder()))
+                    .await?;
+                self.ops
+                    .ask(Operation::SyncFolder(Side::Source, self.place().folder()))
+                    .await?;
                 self.plan_copy(to).await.map(Stage::Copying)
             }
             _ => Ok(Stage::Away(Some(to))),
@@ -427,7 +490,10 @@ impl Machine {
     /// Chooses where the copy of `from` goes.
     async fn plan_copy(&mut self, from: Place) -> Result<Move, Fault> {
         let to = self.choose(self.area()).await?;
-        let moving = Move { to, copy_of: Some(from) };
+        let moving = Move {
+            to,
+            copy_of: Some(from),
+        };
         self.write_move(moving.clone()).await?;
         Ok(moving)
     }
@@ -438,7 +504,10 @@ impl Machine {
             return Ok(Stage::InPlace);
         };
         let Entry::File(look) = self.ops.look(&from).await? else {
-            return Err(Fault::new(FaultKind::Unclear, format!("{from} is not there")));
+            return Err(Fault::new(
+                FaultKind::Unclear,
+                format!("{from} is not there"),
+            ));
         };
         if !self.is_sent_original(&look, &from).await? {
             self.take_reason_back(&moving.to).await?;
@@ -492,7 +561,11 @@ impl Machine {
     /// The name of the copy is on the disk, or is taken back: a second fsync may report success
     /// for what the first one lost, so the copy is made again.
     async fn bring_copy_onto_disk(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        let Err(fault) = self.ops.ask(Operation::SyncFolder(Side::Target, to.folder())).await else {
+        let Err(fault) = self
+            .ops
+            .ask(Operation::SyncFolder(Side::Target, to.folder()))
+            .await
+        else {
             return Ok(());
         };
         if self.ops.look(from).await?.file().is_some() {
@@ -505,7 +578,9 @@ impl Machine {
     /// Removes what the copy was made of, if that is still what was sent.
     async fn remove_original(&mut self, moving: Move) -> Result<Stage, Fault> {
         let to = moving.to;
-        let Some(from) = moving.copy_of else { return Ok(Stage::Away(Some(to))) };
+        let Some(from) = moving.copy_of else {
+            return Ok(Stage::Away(Some(to)));
+        };
         if let Entry::File(look) = self.ops.look(&from).await? {
             if !self.is_original_of(&look, &from, &to).await? {
                 return self.changed_under_copy(from, to, look).await;
@@ -559,8 +634,12 @@ impl Machine {
         self.take_reason_back(&from).await?;
         self.ops.ask(Operation::MakeFolder(place.folder())).await?;
         self.sources.insert(from.folder());
-        let back =
-            Relocation { from: &from, to: &place, look: None, target: Target::Foreign };
+        let back = Relocation {
+            from: &from,
+            to: &place,
+            look: None,
+            target: Target::Foreign,
+        };
         match relocate(&self.ops, back).await? {
             Moved::Done => {
                 self.left = false;
@@ -584,7 +663,10 @@ impl Machine {
         for _ in 0..NAMES_TRIED {
             let to = free(&self.ops, &folder, self.job.path.name(), &[REASON]).await?;
             // In the journal as what it is: a version that lies at `from`, and goes to `to`.
-            let moving = Move { to: to.clone(), copy_of: Some(from.clone()) };
+            let moving = Move {
+                to: to.clone(),
+                copy_of: Some(from.clone()),
+            };
             self.write_move(moving.clone()).await?;
             self.ask_reason(&to, self.displaced(&look), &from).await?;
             let moved = match self.relocate_own(&from, &to, None).await? {
@@ -604,7 +686,10 @@ impl Machine {
                 Moved::Taken | Moved::CrossesDevices => self.take_reason_back(&to).await?,
             }
         }
-        Err(Fault::new(FaultKind::Exists, format!("each name for {from} is taken again at once")))
+        Err(Fault::new(
+            FaultKind::Exists,
+            format!("each name for {from} is taken again at once"),
+        ))
     }
 
     async fn displace_across(&mut self, moving: Move, look: &Look) -> Result<Moved, Fault> {
@@ -652,7 +737,8 @@ impl Machine {
         // Whoever moved it may not have lived, or not have come, to bring that onto the disk.
         self.targets.insert(moving.to.folder());
         self.sources.extend([self.place().folder()]);
-        self.sources.extend(moving.copy_of.as_ref().map(Place::folder));
+        self.sources
+            .extend(moving.copy_of.as_ref().map(Place::folder));
         match &moving.copy_of {
             Some(from) => {
                 let from = from.clone();
@@ -729,12 +815,14 @@ impl Machine {
         Ok(self.moved(to))
     }
 
-
     async fn resume_copy(&mut self, moving: Move, from: Place) -> Result<Stage, Fault> {
         if let Some(draft) = moving.draft() {
             self.ops.remove_own(&draft).await?;
         }
-        let (original, copy) = (self.ops.look(&from).await?, self.ops.look(&moving.to).await?);
+        let (original, copy) = (
+            self.ops.look(&from).await?,
+            self.ops.look(&moving.to).await?,
+        );
         match (original, copy) {
             (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
                 Ok(Stage::Copying(moving))
@@ -762,7 +850,9 @@ impl Machine {
 
     async fn resume_copied(&mut self, moving: Move) -> Result<Stage, Fault> {
         // A crash may have come before the name was on the disk.
-        self.ops.ask(Operation::SyncFolder(Side::Target, moving.to.folder())).await?;
+        self.ops
+            .ask(Operation::SyncFolder(Side::Target, moving.to.folder()))
+            .await?;
         Ok(Stage::Copied(moving))
     }
 
@@ -780,13 +870,11 @@ impl Machine {
         if look.stamp != sent.stamp {
             return Ok(false);
         }
-        // After a restart nothing more is known of what was sent.
-        if sent.ino == 0 || look.is_unmoved(sent) {
-            return Ok(true);
-        }
         match self.job.sha256 {
+            _ if look.is_unmoved(sent) => Ok(true),
             Some(sha256) => Ok(self.ops.digest(&self.place()).await? == sha256),
-            None => Ok(look.ino == sent.ino),
+            // After a restart nothing more is known of what was sent.
+            None => Ok(may_be_same_inode(look, sent)),
         }
     }
 
@@ -828,7 +916,9 @@ impl Machine {
         if copy.stamp == self.job.look.stamp {
             return Ok(true);
         }
-        let Some(from) = moving.copy_of.as_ref() else { return Ok(false) };
+        let Some(from) = moving.copy_of.as_ref() else {
+            return Ok(false);
+        };
         Ok(copy.stamp.size == original.stamp.size
             && self.ops.digest(&moving.to).await? == self.ops.digest(from).await?)
     }
@@ -849,7 +939,9 @@ impl Machine {
 
     /// The reason is there before its file.
     async fn write_reason(&mut self, to: &Place, like: &Place) -> Result<(), Fault> {
-        let Fate::Condemned(reason) = &self.job.fate else { return Ok(()) };
+        let Fate::Condemned(reason) = &self.job.fate else {
+            return Ok(());
+        };
         if to.area != Area::DeadLetter {
             return Ok(());
         }
@@ -861,14 +953,13 @@ impl Machine {
         self.ask_reason(to, letter, like).await
     }
 
-    async fn ask_reason(
-        &self,
-        to: &Place,
-        letter: DeadLetter,
-        like: &Place,
-    ) -> Result<(), Fault> {
+    async fn ask_reason(&self, to: &Place, letter: DeadLetter, like: &Place) -> Result<(), Fault> {
         let (at, like) = (to.beside(REASON), like.clone());
-        let operation = Operation::WriteReason { at, letter: Box::new(letter), like };
+        let operation = Operation::WriteReason {
+            at,
+            letter: Box::new(letter),
+            like,
+        };
         self.ops.ask(operation).await.map(drop)
     }
 
@@ -883,7 +974,9 @@ impl Machine {
 
     /// A marker goes where its file went, unless it is a new one by now.
     async fn file_marker(&mut self, to: Option<&Place>) -> Result<(), Fault> {
-        let Some(known) = self.job.marker else { return Ok(()) };
+        let Some(known) = self.job.marker else {
+            return Ok(());
+        };
         let marker = self.place().beside(&self.rules.marker);
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,
@@ -914,11 +1007,18 @@ impl Machine {
     // ---- the end --------------------------------------------------------------------
 
     async fn append(&self, event: Event) -> Result<(), Fault> {
-        self.ops.ask(Operation::Append(self.line(event))).await.map(drop)
+        self.ops
+            .ask(Operation::Append(self.line(event)))
+            .await
+            .map(drop)
     }
 
     fn line(&self, event: Event) -> Line {
-        Line { path: self.job.path.clone(), stamp: self.job.look.stamp, event }
+        Line {
+            path: self.job.path.clone(),
+            stamp: self.job.look.stamp,
+            event,
+        }
     }
 
     /// Brings it all onto the disk, targets before sources, so that no power cut takes both names
@@ -929,14 +1029,25 @@ impl Machine {
         let sources = std::mem::take(&mut self.sources);
         let mut on_disk = true;
         for folder in targets {
-            on_disk &= self.ops.ask(Operation::SyncFolder(Side::Target, folder)).await.is_ok();
+            on_disk &= self
+                .ops
+                .ask(Operation::SyncFolder(Side::Target, folder))
+                .await
+                .is_ok();
         }
         for folder in sources {
-            on_disk &= self.ops.ask(Operation::SyncFolder(Side::Source, folder)).await.is_ok();
+            on_disk &= self
+                .ops
+                .ask(Operation::SyncFolder(Side::Source, folder))
+                .await
+                .is_ok();
         }
         if on_disk {
-            let event =
-                if matches!(filed, Filed::Copied { .. }) { Event::Copied } else { Event::Filed };
+            let event = if matches!(filed, Filed::Copied { .. }) {
+                Event::Copied
+            } else {
+                Event::Filed
+            };
             drop(self.ops.ask(Operation::AppendOrOwe(self.line(event))).await);
             self.ops.release();
         }

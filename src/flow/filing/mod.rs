@@ -35,8 +35,8 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::disk::{Disk, Fault, FaultKind};
 pub use self::batch::{Batch, Carried, Outcome};
+pub use self::disk::{Disk, Fault, FaultKind};
 pub use self::reason::Reason;
 use crate::config::Action;
 use crate::flow::escape::{escape, unescape};
@@ -100,7 +100,10 @@ impl Place {
 
     /// The same name with `suffix` behind it, in the same folder.
     pub fn beside(&self, suffix: &[u8]) -> Place {
-        Place::new(self.area, Rel::new(&[self.path.as_bytes(), suffix].concat()))
+        Place::new(
+            self.area,
+            Rel::new(&[self.path.as_bytes(), suffix].concat()),
+        )
     }
 }
 
@@ -140,7 +143,9 @@ impl Serialize for Place {
 
 impl<'de> Deserialize<'de> for Place {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -265,7 +270,12 @@ mod tests {
 
     #[test]
     fn a_place_is_read_back_from_its_text_whatever_its_name() {
-        for path in [&b"a.csv"[..], b"d/odd\n\xff%2F.csv", b"done/x", "\u{9b}ü".as_bytes()] {
+        for path in [
+            &b"a.csv"[..],
+            b"d/odd\n\xff%2F.csv",
+            b"done/x",
+            "\u{9b}ü".as_bytes(),
+        ] {
             for area in Area::ALL {
                 let place = Place::new(area, Rel::new(path));
                 let text = place.to_string();
@@ -277,9 +287,16 @@ mod tests {
 
     #[test]
     fn no_text_leads_out_of_an_area() {
-        for text in
-            ["", "done", "done/", "done/../x", "done//x", "/etc/passwd", "lost/x", "done/a%00b"]
-        {
+        for text in [
+            "",
+            "done",
+            "done/",
+            "done/../x",
+            "done//x",
+            "/etc/passwd",
+            "lost/x",
+            "done/a%00b",
+        ] {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
     }

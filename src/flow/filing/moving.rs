@@ -85,11 +85,7 @@ async fn by_link(ops: &Ops, file: Relocation<'_>) -> Result<Moved, Fault> {
 ///
 /// # Errors
 /// See [`relocate`].
-pub(super) async fn remove_first_name(
-    ops: &Ops,
-    from: &Place,
-    to: &Place,
-) -> Result<Moved, Fault> {
+pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Result<Moved, Fault> {
     // Somebody may have put another version under the first name since.
     match (ops.look(from).await?, ops.look(to).await?) {
         (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {}
@@ -98,7 +94,9 @@ pub(super) async fn remove_first_name(
         (Entry::File(_), _) => return Ok(Moved::Taken),
         _ => return Ok(Moved::Gone),
     }
-    let Err(fault) = ops.remove(from).await else { return Ok(Moved::Done) };
+    let Err(fault) = ops.remove(from).await else {
+        return Ok(Moved::Done);
+    };
     match (ops.look(from).await?, ops.look(to).await?) {
         (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {
             if fault.kind == FaultKind::Refused {
@@ -140,7 +138,9 @@ async fn rename_over_reserved(
     to: &Place,
     reserved: &Look,
 ) -> Result<Moved, Fault> {
-    let Err(fault) = ops.rename_over(from, to).await else { return Ok(Moved::Done) };
+    let Err(fault) = ops.rename_over(from, to).await else {
+        return Ok(Moved::Done);
+    };
     let is_reserved = |entry: Entry| {
         entry.file().is_some_and(|look| {
             look.stamp == reserved.stamp && machine::may_be_same_inode(&look, reserved)

@@ -41,7 +41,13 @@ pub(super) async fn free(
     beside: &[&[u8]],
 ) -> Result<Place, Fault> {
     let longest = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
-    let search = Search { ops, folder, name, beside, room: NAME_MAX.saturating_sub(longest) };
+    let search = Search {
+        ops,
+        folder,
+        name,
+        beside,
+        room: NAME_MAX.saturating_sub(longest),
+    };
     let found = search.run().await?;
     for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
         ops.claim(found.beside(suffix));
@@ -102,11 +108,19 @@ fn numbered(name: &[u8], number: u64, room: usize) -> Vec<u8> {
     if number == 0 && name.len() <= room {
         return name.to_vec();
     }
-    let dot =
-        name.iter().rposition(|&byte| byte == b'.').filter(|&at| at > 0 && name.len() - at < 32);
+    let dot = name
+        .iter()
+        .rposition(|&byte| byte == b'.')
+        .filter(|&at| at > 0 && name.len() - at < 32);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
-    let number = if number == 0 { String::new() } else { format!(".{number}") };
-    let mut end = stem.len().min(room.saturating_sub(extension.len() + number.len()));
+    let number = if number == 0 {
+        String::new()
+    } else {
+        format!(".{number}")
+    };
+    let mut end = stem
+        .len()
+        .min(room.saturating_sub(extension.len() + number.len()));
     // Not in the middle of a character of UTF-8.
     while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
         end -= 1;

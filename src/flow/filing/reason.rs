@@ -77,7 +77,11 @@ pub struct ReasonFile {
 impl DeadLetter {
     /// The content of the reason file.
     pub fn text(&self) -> Vec<u8> {
-        let DeadLetter { path, stamp, reason } = self;
+        let DeadLetter {
+            path,
+            stamp,
+            reason,
+        } = self;
         let file = ReasonFile {
             path: escape(path.as_bytes()),
             reason: reason.reason.clone(),
@@ -119,7 +123,10 @@ mod tests {
     fn a_reason_file_is_read_back() {
         let letter = DeadLetter {
             path: Rel::new(b"d/odd\n\xff.csv"),
-            stamp: Stamp { size: 3, mtime: Wall(1_700_000_000_123_000_000) },
+            stamp: Stamp {
+                size: 3,
+                mtime: Wall(1_700_000_000_123_000_000),
+            },
             reason: Reason {
                 reason: "it is not JSON".into(),
                 status: Some(422),

@@ -214,5 +214,9 @@ mod tests {
     }
 }
 
-pub fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> { Ok(()) }
-pub fn copy_mode(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> { Ok(()) }
+pub fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
+    Ok(())
+}
+pub fn copy_mode(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
+    Ok(())
+}

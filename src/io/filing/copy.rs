@@ -42,7 +42,10 @@ pub(super) fn copy(from: &At, to: &At) -> io::Result<Copied> {
         let why = format!("{size} bytes were copied, and {arrived} arrived");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    Ok(Copied { sha256, of: fresh_look(from, &source)? })
+    Ok(Copied {
+        sha256,
+        of: fresh_look(from, &source)?,
+    })
 }
 
 /// Writes the reason file `at`, as a whole and onto the disk, in the mode of the file `like`.
@@ -51,7 +54,11 @@ pub(super) fn copy(from: &At, to: &At) -> io::Result<Copied> {
 /// Whatever creating, writing, fsync or the rename answers; then a draft may be left, which the
 /// next try removes, for it is called after its file.
 pub(super) fn write_reason(at: &At, text: &[u8], like: &At) -> io::Result<()> {
-    let draft = [DRAFT.as_bytes(), &hex(&Sha256::digest(at.name)[..8]).into_bytes()].concat();
+    let draft = [
+        DRAFT.as_bytes(),
+        &hex(&Sha256::digest(at.name)[..8]).into_bytes(),
+    ]
+    .concat();
     match at.dir.remove(&draft) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         _ => {}
@@ -96,5 +103,8 @@ fn fresh_look(from: &At, source: &File) -> io::Result<Look> {
     if from.dir.kind() != FsKind::Share {
         return file_look(source, from.dir.kind());
     }
-    from.dir.fresh_entry(from.name)?.file().ok_or_else(|| io::ErrorKind::NotFound.into())
+    from.dir
+        .fresh_entry(from.name)?
+        .file()
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }

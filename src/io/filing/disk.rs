@@ -62,7 +62,9 @@ impl<'a> RealDisk<'a> {
         place: &Place,
         body: impl FnOnce(&Dir, &[u8]) -> io::Result<T>,
     ) -> Result<T, Fault> {
-        let result = self.open(&place.folder()).and_then(|dir| body(&dir, place.path.name()));
+        let result = self
+            .open(&place.folder())
+            .and_then(|dir| body(&dir, place.path.name()));
         result.map_err(|err| self.fault(doing, place, &err, |_| None))
     }
 
@@ -78,8 +80,17 @@ impl<'a> RealDisk<'a> {
         let target = self.open(&to.folder());
         let target = target.map_err(|err| self.fault(doing, to, &err, |_| None))?;
         let result = self.open(&from.folder()).and_then(|source| {
-            let from = At { dir: &source, name: from.path.name() };
-            body(&from, &At { dir: &target, name: to.path.name() })
+            let from = At {
+                dir: &source,
+                name: from.path.name(),
+            };
+            body(
+                &from,
+                &At {
+                    dir: &target,
+                    name: to.path.name(),
+                },
+            )
         });
         result.map_err(|err| self.fault(doing, to, &err, special))
     }
@@ -97,7 +108,10 @@ impl<'a> RealDisk<'a> {
             self.dirs.forget();
         }
         let path = self.path_of(place);
-        Fault::new(kind, format!("{doing} {}: {}", path.display(), explain(err)))
+        Fault::new(
+            kind,
+            format!("{doing} {}: {}", path.display(), explain(err)),
+        )
     }
 
     fn path_of(&self, place: &Place) -> PathBuf {
@@ -156,17 +170,15 @@ impl Disk for RealDisk<'_> {
     }
 
     fn rename(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        let special = |err: &io::Error| {
-            rename_is_unsupported(err).then_some(FaultKind::Unsupported)
-        };
+        let special =
+            |err: &io::Error| rename_is_unsupported(err).then_some(FaultKind::Unsupported);
         self.between("moving it to", (from, to), special, |from, to| {
             from.dir.rename_no_replace(from.name, to.dir, to.name)
         })
     }
 
     fn link(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        let special =
-            |err: &io::Error| link_is_unsupported(err).then_some(FaultKind::Unsupported);
+        let special = |err: &io::Error| link_is_unsupported(err).then_some(FaultKind::Unsupported);
         self.between("moving it to", (from, to), special, |from, to| {
             from.dir.link(from.name, to.dir, to.name)
         })
@@ -180,9 +192,12 @@ impl Disk for RealDisk<'_> {
     }
 
     fn rename_over(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        self.between("moving it to", (from, to), |_| None, |from, to| {
-            from.dir.rename_over(from.name, to.dir, to.name)
-        })
+        self.between(
+            "moving it to",
+            (from, to),
+            |_| None,
+            |from, to| from.dir.rename_over(from.name, to.dir, to.name),
+        )
     }
 
     fn remove(&mut self, at: &Place) -> Result<(), Fault> {
@@ -192,17 +207,25 @@ impl Disk for RealDisk<'_> {
 
     fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
         let mut copied = None;
-        self.between("copying it to", (from, draft), |_| None, |from, to| {
-            copied = Some(copy(from, to)?);
-            Ok(())
-        })?;
+        self.between(
+            "copying it to",
+            (from, draft),
+            |_| None,
+            |from, to| {
+                copied = Some(copy(from, to)?);
+                Ok(())
+            },
+        )?;
         copied.ok_or_else(|| Fault::new(FaultKind::Unclear, "it was not copied"))
     }
 
     fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
-        self.between("writing the reason", (like, at), |_| None, |like, at| {
-            write_reason(at, text, like)
-        })
+        self.between(
+            "writing the reason",
+            (like, at),
+            |_| None,
+            |like, at| write_reason(at, text, like),
+        )
     }
 
     fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {

@@ -66,7 +66,11 @@ impl Filer {
         let mut disk = RealDisk::new(self);
         let mut batch = Batch::new(jobs, &rules, carried, wall());
         while batch.step(&mut disk) {}
-        let Outcome { filed, carried, synced } = batch.outcome();
+        let Outcome {
+            filed,
+            carried,
+            synced,
+        } = batch.outcome();
         self.carried = carried;
         (filed, synced)
     }

@@ -24,7 +24,10 @@ pub(super) struct OpenDirs {
 impl OpenDirs {
     /// Lets go of what was opened below another opening of the watched folder.
     pub fn begin_batch(&mut self, root: &Arc<Dir>) {
-        let same = self.root.as_ref().is_some_and(|held| Arc::ptr_eq(held, root));
+        let same = self
+            .root
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, root));
         if !same || self.dirs.len() > HELD {
             self.forget();
             self.root = Some(Arc::clone(root));
@@ -67,7 +70,9 @@ impl OpenDirs {
     }
 
     fn root(&self) -> io::Result<&Arc<Dir>> {
-        self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.root
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn area(&self, area: Area, roots: &Roots, share: &Share) -> io::Result<Dir> {
