@@ -7,6 +7,8 @@
 #[allow(unused_imports)]
 mod util;
 
+mod flat;
 mod looks;
+mod own_files;
 mod renames;
 mod users;
