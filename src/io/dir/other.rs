@@ -233,15 +233,27 @@ impl Dir {
         self.kind
     }
 
+    /// Whether `other` is the same folder, as far as its path tells.
     pub fn is(&self, other: &Dir) -> bool {
         self.path == other.path
     }
 
-    pub fn number(&self) -> (u64, u64) {
+    /// A number for the folder, made of its path.
+    pub fn id(&self) -> (u64, u64) {
         use std::hash::{Hash, Hasher};
         let mut hasher = std::hash::DefaultHasher::new();
         self.path.hash(&mut hasher);
         (0, hasher.finish())
+    }
+
+    /// An older name of [`Dir::id`].
+    pub fn number(&self) -> (u64, u64) {
+        self.id()
+    }
+
+    /// Mounts have no numbers here.
+    pub fn mount_id(&self) -> Option<u64> {
+        None
     }
 
     /// Whether it is on the same file system as `other`: by the drive or share in its path.

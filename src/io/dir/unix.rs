@@ -381,14 +381,37 @@ impl Dir {
         self.kind
     }
 
-    /// Whether `other` is the same folder.
+    /// Whether `other` is the same folder, reached over the same mount: by device, inode and,
+    /// where there is one, mount id. A share that was unmounted and mounted again is not the same,
+    /// nor is a bind mount of the folder elsewhere.
     pub fn is(&self, other: &Dir) -> bool {
-        (self.dev, self.ino) == (other.dev, other.ino)
+        self.id() == other.id() && self.mount_id() == other.mount_id()
     }
 
-    /// A number for the folder, good for as long as it is held.
-    pub fn number(&self) -> (u64, u64) {
+    /// Device and inode: no other folder has the same, for as long as this one is held.
+    pub fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
+    }
+
+    /// An older name of [`Dir::id`].
+    pub fn number(&self) -> (u64, u64) {
+        self.id()
+    }
+
+    /// The number of the mount that the handle was opened over: as in /proc/self/mountinfo, and no
+    /// other mount's for as long as this handle is held. `None` before Linux 5.8, and elsewhere.
+    /// Nothing is asked of a file server.
+    pub fn mount_id(&self) -> Option<u64> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::fs::StatxFlags;
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+            let found = rustix::fs::statx(&self.fd, "", flags, StatxFlags::MNT_ID).ok()?;
+            let has_id = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+            has_id.then_some(found.stx_mnt_id)
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        None
     }
 
     /// Whether it is on the same file system as `other`.
