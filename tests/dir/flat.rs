@@ -27,9 +27,7 @@ pub enum Call {
     Write,
     Fsync,
     FsyncFolder,
-    /// `chmod`, which some refuse and others forget.
     Chmod,
-    /// `chown`, which some refuse and others forget.
     Chown,
 }
 
@@ -53,10 +51,19 @@ struct State {
     last: u64,
     always: HashMap<Call, Outcome>,
     once: HashMap<Call, Outcome>,
+    shown: Shown,
+}
+
+/// What is shown of every file and folder, whatever it was made with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    pub mode: Option<u16>,
+    pub uid: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
 struct Node {
+    kind: FileType,
     bytes: Vec<u8>,
     mode: u16,
     uid: u32,
@@ -102,6 +109,11 @@ impl Flat {
     /// This comes of the next such call.
     pub fn once(&self, call: Call, outcome: Outcome) {
         self.lock().once.insert(call, outcome);
+    }
+
+    /// From now on every file and folder shows this.
+    pub fn show(&self, shown: Shown) {
+        self.lock().shown = shown;
     }
 
     /// Whether everything that was to happen once has happened.
@@ -187,10 +199,13 @@ impl State {
             mtime,
             ctime: mtime,
             crtime: mtime,
-            kind: node.map_or(FileType::Directory, |_| FileType::RegularFile),
-            perm: node.map_or(0o777, |node| node.mode),
+            kind: node.map_or(FileType::Directory, |node| node.kind),
+            perm: self
+                .shown
+                .mode
+                .unwrap_or(node.map_or(0o777, |node| node.mode)),
             nlink: 1,
-            uid: node.map_or(0, |node| node.uid),
+            uid: self.shown.uid.unwrap_or(node.map_or(0, |node| node.uid)),
             gid: node.map_or(0, |node| node.gid),
             rdev: 0,
             blksize: 4096,
@@ -205,6 +220,26 @@ impl State {
             self.names.remove(name);
         }
         Ok(())
+    }
+
+    fn make(
+        &mut self,
+        req: &Request,
+        name: &OsStr,
+        kind: FileType,
+        mode: u32,
+    ) -> Result<FileAttr, Errno> {
+        self.must_be_free(name)?;
+        let node = Node {
+            kind,
+            bytes: Vec::new(),
+            mode: (mode & 0o7777) as u16,
+            uid: req.uid(),
+            gid: req.gid(),
+            mtime: SystemTime::now(),
+        };
+        let ino = self.add(name, node);
+        self.attr(ino)
     }
 
     fn add(&mut self, name: &OsStr, node: Node) -> INodeNo {
@@ -293,21 +328,23 @@ impl Filesystem for Tree {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let act = |state: &mut State| {
-            state.must_be_free(name)?;
-            let node = Node {
-                bytes: Vec::new(),
-                mode: (mode & 0o7777) as u16,
-                uid: req.uid(),
-                gid: req.gid(),
-                mtime: SystemTime::now(),
-            };
-            let ino = state.add(name, node);
-            state.attr(ino)
-        };
+        let act = |state: &mut State| state.make(req, name, FileType::RegularFile, mode);
         let made = self.call(Call::Create, act, |_| Err(Errno::EIO));
         reply!(reply, made, attr =>
             reply.created(&NO_TTL, &attr, Generation(0), FileHandle(0), DIRECT));
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        _: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.simply(|state| state.make(req, name, FileType::Directory, mode));
+        reply!(reply, made, attr => reply.entry(&NO_TTL, &attr, Generation(0)));
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {

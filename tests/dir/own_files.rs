@@ -7,6 +7,7 @@ use fuser::Errno;
 
 use crate::flat::{Call, Flat, Outcome};
 use crate::util;
+use crate::util::mount::Disk;
 
 fn files(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter()
@@ -222,4 +223,22 @@ fn a_folder_whose_fsync_fails_is_an_error_and_the_new_file_stays() {
     flat.always(Call::FsyncFolder, Outcome::Refused(Errno::ENOSYS));
     folder.replace(b"x", b"two", Durability::Durable).unwrap();
     assert_eq!(flat.files(), files(&[("x", "two")]));
+}
+
+#[test]
+fn what_is_durable_is_there_after_a_power_cut() {
+    let dir = util::Dir::new();
+    let Some(mut disk) = Disk::new(&dir.mkdir("disk")) else {
+        return;
+    };
+    let folder = Dir::at(&dir.join("disk")).unwrap();
+    folder.write_new(b"new", b"one").unwrap();
+    folder.replace(b"old", b"one", Durability::Durable).unwrap();
+    folder.replace(b"old", b"two", Durability::Durable).unwrap();
+    drop(folder);
+    disk.cut_power();
+    disk.switch_off();
+    assert!(disk.switch_on());
+    assert_eq!(dir.text("disk/old"), "two");
+    assert_eq!(dir.text("disk/new"), "one");
 }

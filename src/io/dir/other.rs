@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Entry;
+use super::{Entry, GroupRights, Lost, Made};
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
@@ -49,6 +49,46 @@ impl Dir {
 
     pub fn make(&self, path: &Rel) -> io::Result<Dir> {
         self.below(path, true)
+    }
+
+    /// Opens the folder `path` below this one, made where it is missing. Its access list is the
+    /// one that its parent hands on: neither `model` nor the group is looked at.
+    ///
+    /// # Errors
+    /// Whatever opening and making folders answers.
+    pub fn make_like(&self, path: &Rel, _model: &Dir, _: GroupRights) -> io::Result<Made> {
+        Ok(Made {
+            folder: self.make(path)?,
+            wider: Vec::new(),
+        })
+    }
+
+    /// Opens the folder `name` in this one, made where it is missing, as [`Dir::make_like`] does.
+    ///
+    /// # Errors
+    /// Those of [`Dir::make_like`].
+    pub fn make_as(&self, name: &[u8], model: &Dir, group: GroupRights) -> io::Result<Made> {
+        self.make_like(&Rel::new(name), model, group)
+    }
+
+    /// Opens the folder at `path`, made where it is missing, as [`Dir::make_like`] does.
+    ///
+    /// # Errors
+    /// Those of [`Dir::make_like`].
+    pub fn make_at(path: &Path, _model: &Dir, _: GroupRights) -> io::Result<Made> {
+        std::fs::create_dir_all(path)?;
+        Ok(Made {
+            folder: Dir::at(path)?,
+            wider: Vec::new(),
+        })
+    }
+
+    /// Access lists are not looked at: never.
+    ///
+    /// # Errors
+    /// None.
+    pub fn is_wider_than(&self, _model: &Dir) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn below(&self, path: &Rel, make: bool) -> io::Result<Dir> {
@@ -265,6 +305,14 @@ impl Dir {
     pub fn is_private(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// A copy has the access list that its folder hands on, and nothing is taken over from its file.
+///
+/// # Errors
+/// None.
+pub fn copy_attributes(_from: &File, _to: &File) -> io::Result<Vec<Lost>> {
+    Ok(Vec::new())
 }
 
 /// Whether `err` says that there is no rename that replaces nothing.

@@ -20,7 +20,7 @@ use crate::flow::time::Wall;
 /// A folder held open.
 #[derive(Debug)]
 pub struct Dir {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     dev: u64,
     ino: u64,
     kind: FsKind,
@@ -36,7 +36,7 @@ pub fn name_of(bytes: &[u8]) -> std::ffi::OsString {
     OsStr::from_bytes(bytes).to_os_string()
 }
 
-const FOLDER: OFlags = OFlags::RDONLY
+pub(super) const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -60,7 +60,7 @@ impl Dir {
         )?)
     }
 
-    fn new(fd: OwnedFd) -> io::Result<Dir> {
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Dir> {
         let stat = rustix::fs::fstat(&fd)?;
         let kind = fs_kind(&fd);
         Ok(Dir {
@@ -511,7 +511,7 @@ fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
     Ok((fd, stat))
 }
 
-fn fsync(fd: &OwnedFd) -> io::Result<()> {
+pub(super) fn fsync(fd: &OwnedFd) -> io::Result<()> {
     match rustix::fs::fsync(fd) {
         // Some file systems (SMB, FUSE) have no fsync for folders: there is nothing to wait for.
         Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::BADF) => Ok(()),
