@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dirpost::flow::rng::Rng;
-use dirpost::io::dir::{Dir, Lost, copy_attributes};
+use dirpost::io::dir::{Dir, Lost, copy_attributes, copy_mode};
 use fuser::Errno;
 use rustix::fs::XattrFlags;
 
@@ -344,6 +344,61 @@ fn where_there_are_no_access_lists_who_was_named_has_no_more_than_before() {
         assert_eq!(lost, [Lost::AccessList], "{name}");
         let shown = owner_and_mode(&flat.path().join(name));
         assert_eq!(shown, shows(OWNER.uid, OWNER.gid, left), "{name}");
+    }
+}
+
+#[test]
+fn what_is_written_about_a_file_is_for_those_who_may_read_the_file() {
+    let test = "what_is_written_about_a_file_is_for_those_who_may_read_the_file";
+    let Some(two) = Two::new(test) else {
+        return;
+    };
+    let of_root = User {
+        uid: 0,
+        gid: OWNER.gid,
+    };
+    for (mode, as_root, as_nobody) in [
+        (0o600, "600", None),
+        (0o640, "640", None),
+        (0o755, "644", Some("644")),
+        (0o664, "664", Some("644")),
+        (0o444, "644", Some("644")),
+    ] {
+        let name = format!("{mode:o}");
+        let path = two.make(&name, OWNER, mode);
+        let write = |name: &str| {
+            let like = Dir::at(&two.dir.join("in"))
+                .unwrap()
+                .file(path.file_name().unwrap().as_encoded_bytes());
+            let target = Dir::at(&two.dir.join("done"))
+                .unwrap()
+                .create_new(name.as_bytes(), 0o600)
+                .unwrap();
+            copy_mode(&like.unwrap(), &target).unwrap();
+        };
+        write(&name);
+        let shown = owner_and_mode(&two.copied(&name));
+        assert_eq!(shown, shows(of_root.uid, of_root.gid, as_root), "{name}");
+        if let Some(left) = as_nobody {
+            let other = format!("{name} of nobody");
+            run_as(NOBODY, || write(&other));
+            let shown = owner_and_mode(&two.copied(&other));
+            assert_eq!(shown, shows(NOBODY.uid, NOBODY.gid, left), "{name}");
+        }
+    }
+    let path = two.make("list", OWNER, 0o750);
+    if setfacl(&["-m", "u:3000:rwx"], &path) {
+        let like = File::open(&path).unwrap();
+        let target = Dir::at(&two.dir.join("done"))
+            .unwrap()
+            .create_new(b"list", 0o600)
+            .unwrap();
+        copy_mode(&like, &target).unwrap();
+        let list = getfacl(&two.copied("list"));
+        assert_eq!(
+            list,
+            "user::rw- user:3000:rw- group::r-- mask::rw- other::---"
+        );
     }
 }
 

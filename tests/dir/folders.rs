@@ -464,7 +464,7 @@ fn done_itself_is_no_wider_than_the_watched_folder_wherever_it_is() {
     let path = pair.dir.join("far/away/done");
     let make_all = || -> [Made; 3] {
         [
-            Dir::make_at(&path, &watched, GroupRights::Kept).unwrap(),
+            Dir::make_at_like(&path, &watched, GroupRights::Kept).unwrap(),
             state
                 .make_as(b"done2", &watched, GroupRights::Kept)
                 .unwrap(),
@@ -522,7 +522,7 @@ fn folders_that_were_made_are_there_after_a_power_cut() {
     pair.model("a/b", OWNER, 0o750);
     let watched = Dir::at(&pair.dir.join("in")).unwrap();
     let far = pair.dir.join("disk/far/away/done");
-    let made = Dir::make_at(&far, &watched, GroupRights::Kept).unwrap();
+    let made = Dir::make_at_like(&far, &watched, GroupRights::Kept).unwrap();
     let below = made
         .folder
         .make_like(&Rel::new(b"a/b"), &watched, GroupRights::Kept);

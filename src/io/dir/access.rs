@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+/// All that can be done with a file but executing it.
+pub(super) const READ_AND_WRITE: u8 = 6;
+
 /// The rights to a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Access {
@@ -100,6 +103,17 @@ impl Access {
             named: Vec::new(),
             ..self.clone()
         }
+    }
+
+    /// The same rights, but for executing the file.
+    pub fn without_execute(mut self) -> Access {
+        let named = self.named.iter_mut().map(|entry| &mut entry.bits);
+        named
+            .chain([&mut self.owner_bits, &mut self.group_bits])
+            .chain([&mut self.other_bits])
+            .chain(&mut self.mask)
+            .for_each(|bits| *bits &= READ_AND_WRITE);
+        self
     }
 
     /// Whether this gives anybody more than `limit` does, whatever groups he is in. Those in

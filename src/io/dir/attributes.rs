@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{Gid, Mode, Stat, Uid};
 
-use super::access::Access;
+use super::access::{Access, READ_AND_WRITE};
 use super::acl;
 use super::kept::Lost;
 use super::xattr;
@@ -24,10 +24,7 @@ use super::xattr;
 /// Whatever `fstat` answers for one of the two. The copy may have some of its attributes then; in
 /// no case is it wider than its file.
 pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
-    let source = match acl::access_of(from) {
-        Ok(access) => access,
-        Err(_) => acl::without_known_list(from)?,
-    };
+    let source = rights_of(from)?;
     let mut lost = Vec::new();
     // First, for who may not write to a file may not set them either, be it that the mode forbids
     // it or that the file belongs to another user by then. They open nothing to anybody.
@@ -54,6 +51,38 @@ pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
         lost.push(Lost::Mode);
     }
     Ok(lost)
+}
+
+/// Gives a file that dirpost writes about another one (a reason, an answer) the rights to that one,
+/// but for its owner, which stays dirpost's own user, and for executing it. Nobody may read more
+/// than he could. What cannot be kept is no error.
+///
+/// `to` must have been made with the mode 0600 ([`super::Dir::create_new`]).
+///
+/// # Errors
+/// Whatever `fstat` answers for one of the two.
+pub fn copy_mode(from: &File, to: &File) -> io::Result<()> {
+    let owner = rustix::fs::fstat(to)?.st_uid;
+    let source = rights_of(from)?;
+    let made = hand_over(
+        to,
+        &Access {
+            owner,
+            ..source.clone()
+        },
+    )?;
+    let mut wanted = source.owned_by(made.st_uid, made.st_gid).without_execute();
+    wanted.owner_bits = READ_AND_WRITE;
+    give_rights(to, &wanted);
+    Ok(())
+}
+
+/// The rights to a file that others are to be given.
+fn rights_of(file: &File) -> io::Result<Access> {
+    match acl::access_of(file) {
+        Ok(access) => Ok(access),
+        Err(_) => acl::without_known_list(file),
+    }
 }
 
 /// Gives `fd` the owner and the group of `source`, or one of the two, as far as that is allowed.

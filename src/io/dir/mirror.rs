@@ -90,7 +90,7 @@ impl Dir {
     ///
     /// # Errors
     /// Those of [`Dir::make_like`].
-    pub fn make_at(path: &Path, model: &Dir, group_rights: GroupRights) -> io::Result<Made> {
+    pub fn make_at_like(path: &Path, model: &Dir, group_rights: GroupRights) -> io::Result<Made> {
         let mut missing = Vec::new();
         let mut at = path;
         let mut folder = loop {

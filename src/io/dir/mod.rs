@@ -31,11 +31,12 @@ use std::path::Path;
 use crate::flow::file::{Look, Rel};
 
 #[cfg(unix)]
-pub use self::attributes::copy_attributes;
+pub use self::attributes::{copy_attributes, copy_mode};
 pub use self::kept::{GroupRights, Lost, Made, Why, Wider};
 #[cfg(not(unix))]
 pub use self::other::{
-    Dir, bytes_of, copy_attributes, file_look, link_is_unsupported, name_of, rename_is_unsupported,
+    Dir, bytes_of, copy_attributes, copy_mode, file_look, link_is_unsupported, name_of,
+    rename_is_unsupported,
 };
 pub use self::own_file::{DRAFT, Durability, draft_name};
 #[cfg(unix)]

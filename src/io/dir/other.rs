@@ -75,7 +75,7 @@ impl Dir {
     ///
     /// # Errors
     /// Those of [`Dir::make_like`].
-    pub fn make_at(path: &Path, _model: &Dir, _: GroupRights) -> io::Result<Made> {
+    pub fn make_at_like(path: &Path, _model: &Dir, _: GroupRights) -> io::Result<Made> {
         std::fs::create_dir_all(path)?;
         Ok(Made {
             folder: Dir::at(path)?,
@@ -313,6 +313,14 @@ impl Dir {
 /// None.
 pub fn copy_attributes(_from: &File, _to: &File) -> io::Result<Vec<Lost>> {
     Ok(Vec::new())
+}
+
+/// A file has the access list that its folder hands on, and nothing is taken over from another.
+///
+/// # Errors
+/// None.
+pub fn copy_mode(_from: &File, _to: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether `err` says that there is no rename that replaces nothing.
