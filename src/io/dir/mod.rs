@@ -5,43 +5,32 @@
 //! folder can lead dirpost out of it, also not by a swap between two calls. FIFOs, sockets
 //! and devices are opened in no way that blocks, and are not read.
 //!
-//! This is also the one place where platforms differ in how they name and open files.
-//! Windows has no handles to open things below; there each part is looked at on the way.
+//! This is also the one place where platforms differ in how they name and open files, and in
+//! whose they are. Windows has no handles to open things below; there each part is looked at on
+//! the way.
 
-#[cfg(unix)]
-mod access;
-#[cfg(unix)]
-mod acl;
-#[cfg(unix)]
-mod attributes;
 mod kept;
-#[cfg(unix)]
-mod mirror;
 #[cfg(not(unix))]
 mod other;
 mod own_file;
 #[cfg(unix)]
 mod unix;
-#[cfg(unix)]
-mod xattr;
 
 use std::io;
 use std::path::Path;
 
 use crate::flow::file::{Look, Rel};
 
-#[cfg(unix)]
-pub use self::attributes::{copy_attributes, copy_mode};
-pub use self::kept::{GroupRights, Lost, Made, Why, Wider};
 #[cfg(not(unix))]
-pub use self::other::{
+use self::other as system;
+#[cfg(unix)]
+use self::unix as system;
+
+pub use self::kept::{GroupRights, Lost, Made, Why, Wider};
+pub use self::own_file::{DRAFT, Durability, draft_name};
+pub use self::system::{
     Dir, bytes_of, copy_attributes, copy_mode, file_look, link_is_unsupported, name_of,
     rename_is_unsupported,
-};
-pub use self::own_file::{DRAFT, Durability, draft_name};
-#[cfg(unix)]
-pub use self::unix::{
-    Dir, bytes_of, file_look, link_is_unsupported, name_of, rename_is_unsupported,
 };
 
 /// What a look found under a name.

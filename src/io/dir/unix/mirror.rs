@@ -14,10 +14,10 @@ use rustix::process::geteuid;
 use super::access::Access;
 use super::acl;
 use super::attributes::{chmod, give_rights, hand_over};
-use super::kept::{GroupRights, Made, Why, Wider};
-use super::unix::{FOLDER, fsync};
-use super::{Dir, bytes_of};
+use super::names::fsync;
+use super::{Dir, FOLDER, bytes_of};
 use crate::flow::file::Rel;
+use crate::io::dir::kept::{GroupRights, Made, Why, Wider};
 
 /// Everything but write: what everybody may be given of a folder in a state folder.
 const READ_AND_SEARCH: u8 = 5;

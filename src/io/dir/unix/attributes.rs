@@ -8,15 +8,15 @@ use rustix::fs::{Gid, Mode, Stat, Uid};
 
 use super::access::{Access, READ_AND_WRITE};
 use super::acl;
-use super::kept::Lost;
 use super::xattr;
+use crate::io::dir::kept::Lost;
 
 /// Gives a copy the attributes of its file, and nobody more than he had: user attributes, owner
 /// and group, the mode without setuid, setgid and sticky, the access list. Capabilities and
 /// labels (`security.*`, `trusted.*`) are not taken over. What cannot be kept is no error; it is
 /// returned.
 ///
-/// `to` must have been made with the mode 0600 ([`super::Dir::create_new`]). It is to be given its
+/// `to` must have been made with the mode 0600 ([`Dir::create_new`](super::Dir::create_new)). It is to be given its
 /// time before, for a file that belongs to another user may not be given one, and to be brought
 /// onto the disk after.
 ///
@@ -57,7 +57,7 @@ pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
 /// but for its owner, which stays dirpost's own user, and for executing it. Nobody may read more
 /// than he could. What cannot be kept is no error.
 ///
-/// `to` must have been made with the mode 0600 ([`super::Dir::create_new`]).
+/// `to` must have been made with the mode 0600 ([`Dir::create_new`](super::Dir::create_new)).
 ///
 /// # Errors
 /// Whatever `fstat` answers for one of the two.
