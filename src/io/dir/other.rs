@@ -14,7 +14,7 @@ use super::{Entry, GroupRights, Lost, Made};
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
-/// A folder.
+/// A folder, by its path.
 #[derive(Clone, Debug)]
 pub struct Dir {
     path: PathBuf,
@@ -33,6 +33,10 @@ pub fn name_of(bytes: &[u8]) -> OsString {
 }
 
 impl Dir {
+    /// Takes the folder at `path`. Links in `path` itself are followed: it is the user's.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `NotADirectory` if it is there but no folder.
     pub fn at(path: &Path) -> io::Result<Dir> {
         if !std::fs::metadata(path)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -43,10 +47,18 @@ impl Dir {
         })
     }
 
+    /// Takes the folder `path` below this one, part by part and without following links.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `NotADirectory` where a link or something else is in the way.
     pub fn folder(&self, path: &Rel) -> io::Result<Dir> {
         self.below(path, false)
     }
 
+    /// Takes the folder `path` below this one, made where it is missing.
+    ///
+    /// # Errors
+    /// Whatever the system answers; some of the folders may have been made.
     pub fn make(&self, path: &Rel) -> io::Result<Dir> {
         self.below(path, true)
     }
@@ -116,6 +128,12 @@ impl Dir {
         self.path.join(name_of(name))
     }
 
+    /// Opens the regular file at `path` for reading, and looks at it through its handle, without
+    /// following links.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `InvalidInput` if it is there but no regular file. One that
+    /// another program shares with nobody is an error (ERROR_SHARING_VIOLATION).
     pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
         let folder = self.folder(&path.parent())?;
         let file = folder.file(path.name())?;
@@ -123,6 +141,10 @@ impl Dir {
         Ok((file, look))
     }
 
+    /// Opens the regular file `name` for reading.
+    ///
+    /// # Errors
+    /// Those of [`Dir::open`].
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
         let path = self.path_of(name);
         if !is_plain(&std::fs::symlink_metadata(&path)?) {
@@ -134,6 +156,11 @@ impl Dir {
         File::open(path)
     }
 
+    /// The names in the folder `path` below this one, in no order.
+    ///
+    /// # Errors
+    /// Whatever the system answers: after an error none are returned, for some would look like
+    /// all.
     pub fn names(&self, path: &Rel) -> io::Result<Vec<Vec<u8>>> {
         let folder = self.folder(path)?;
         std::fs::read_dir(folder.path)?
@@ -141,9 +168,16 @@ impl Dir {
             .collect()
     }
 
+    /// What [`Dir::entry`] finds, with `NotFound` for [`Entry::Absent`] and `None` for
+    /// [`Entry::NotAFile`].
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn look(&self, name: &[u8]) -> io::Result<Option<Look>> {
-        let found = std::fs::symlink_metadata(self.path_of(name))?;
-        Ok(is_plain(&found).then(|| look_of(&found, self.kind)))
+        match self.entry(name)? {
+            Entry::Absent => Err(io::ErrorKind::NotFound.into()),
+            entry => Ok(entry.file()),
+        }
     }
 
     /// Looks at `name` without opening it.
@@ -180,6 +214,10 @@ impl Dir {
         }
     }
 
+    /// Opens `name` to append to it, made if it is missing.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
             .append(true)
@@ -187,7 +225,11 @@ impl Dir {
             .open(self.path_of(name))
     }
 
-    /// Not to append: Windows locks no file that was opened for that only, and cuts none.
+    /// Opens `name` to lock it and to write to it, made if it is missing. Not to append: Windows
+    /// locks no file that was opened for that only, and cuts none.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
@@ -269,6 +311,7 @@ impl Dir {
         self.fsync()
     }
 
+    /// What kind of file system it is on.
     pub fn kind(&self) -> FsKind {
         self.kind
     }
@@ -301,7 +344,10 @@ impl Dir {
         self.path.components().next() == other.path.components().next()
     }
 
-    /// Access lists are not looked at.
+    /// Access lists are not looked at: always.
+    ///
+    /// # Errors
+    /// None.
     pub fn is_private(&self) -> Result<(), String> {
         Ok(())
     }
@@ -353,6 +399,10 @@ fn is_in_use(err: &io::Error) -> bool {
     cfg!(windows) && matches!(err.raw_os_error(), Some(32 | 33))
 }
 
+/// Looks at a file through its handle. `kind` says what it lies on: [`Dir::kind`] of its folder.
+///
+/// # Errors
+/// Whatever the system answers.
 pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
     Ok(look_of(&file.metadata()?, kind))
 }
