@@ -82,6 +82,8 @@ pub struct Model {
     pending: Vec<Change>,
     operations: u64,
     last_inode: u64,
+    /// Versions that were removed from the staging folder.
+    pub given_up: BTreeSet<Version>,
     /// The last operation was a look.
     pub last_was_look: bool,
     /// Operations by kind, for the numbers at the end.
@@ -118,6 +120,7 @@ impl Model {
             pending: Vec::new(),
             operations: 0,
             last_inode: 1_000_000,
+            given_up: BTreeSet::new(),
             last_was_look: false,
             counts: BTreeMap::new(),
         }
@@ -510,7 +513,11 @@ impl Disk for WorldDisk<'_> {
 
     fn remove(&mut self, at: &Place) -> Result<(), Fault> {
         let result = self.carry("remove", &[at], |disk| {
-            disk.find(at)?;
+            let ino = disk.find(at)?;
+            if at.area == Area::Staging {
+                let version = disk.world.model.nodes[&ino].version;
+                disk.world.model.given_up.insert(version);
+            }
             disk.world.model.set(at, None);
             Ok(())
         });

@@ -175,10 +175,3 @@ mod tests {
         assert_eq!(folder.look(b"fifo").unwrap(), None);
     }
 }
-
-pub fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
-    Ok(())
-}
-pub fn copy_mode(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
-    Ok(())
-}
