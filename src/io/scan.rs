@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
@@ -173,9 +174,20 @@ fn list(
                 .push((name[..name.len() - suffix].to_vec(), look)),
         }
     }
+    content.timeless = is_timeless(&content, &place);
     content.unseen.sort_unstable();
     content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(content)
+}
+
+/// Whether all that `place` holds has an mtime of exactly 0, and so has the folder itself: a file system
+/// without times. Its files alone do not say so, for unfinished ones may be all that is left.
+fn is_timeless(content: &Content, place: &Path) -> bool {
+    let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
+    let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
+    !content.looks.is_empty()
+        && content.looks.iter().all(is_zero)
+        && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
 }
 
 /// The folder that `path` leads to now.
@@ -211,7 +223,6 @@ mod tests {
     use crate::io::fault::OpenError;
     use crate::io::testing::TempDir;
     use std::cell::RefCell;
-    use std::path::Path;
 
     fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();

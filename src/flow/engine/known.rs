@@ -27,6 +27,8 @@ pub(super) struct Known {
     /// The numbers of the keys of what was taken out of dead-letter.
     retries: BTreeMap<(Rel, Stamp), u32>,
     save_at: Option<Mono>,
+    /// It was said that there are folders whose files have no mtime.
+    pub timeless: bool,
 }
 
 impl Known {
@@ -160,6 +162,7 @@ impl Known {
 mod tests {
     use super::*;
     use crate::flow::memory::Learned;
+    use crate::flow::settle::StabilityMemory;
     use crate::flow::time::Wall;
 
     fn stamp(size: u64) -> Stamp {
@@ -173,7 +176,10 @@ mod tests {
         memory::File {
             path: Rel::new(path.as_bytes()),
             stamp: stamp(1),
-            since: Mono(0),
+            still: StabilityMemory {
+                since: Mono(0),
+                suspicions: Default::default(),
+            },
             learned: Learned::default(),
             at_gate: Default::default(),
         }
