@@ -56,6 +56,28 @@ fn line(note: &Note) -> (Level, String) {
             Info,
             format!("changed after it had settled: {path}; it settles again"),
         ),
+        Note::Suspicious { path } => (
+            Debug,
+            format!(
+                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime stand still; \
+                 it settles again, for five settle times in all at most"
+            ),
+        ),
+        Note::Partial { path } => (
+            Warn,
+            format!(
+                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; \
+                 it is sent when rsync has finished it (if it is whole: touch it)"
+            ),
+        ),
+        Note::Timeless { path } => (
+            Info,
+            format!(
+                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of \
+                 an unfinished file there",
+                folder(path)
+            ),
+        ),
         Note::Unfinished {
             path,
             why,
