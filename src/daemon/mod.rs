@@ -21,14 +21,13 @@ use crate::flow::alarm::Alarm;
 use crate::flow::engine::Handover;
 use crate::flow::messages::{Command, Input};
 use crate::flow::time::Mono;
-use crate::io::fault::OpenError;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::os::signal;
-use crate::io::share::Share;
-use crate::io::share::state::{self, StateDir};
+use crate::io::share::state::StateDir;
+use crate::io::share::{OpenError, Share};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +231,7 @@ fn open(
 fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     let (share, state) = Share::open(config, adopt)?;
     let (journal, replay) = Journal::open(&state.folder, clock::wall())
-        .map_err(|err| state::fault(&config.state.dir.join("journal"), &err))?;
+        .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),

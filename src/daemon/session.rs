@@ -14,8 +14,8 @@ use crate::flow::time::Mono;
 use crate::io::filing::Filer;
 use crate::io::logging::words;
 use crate::io::os::clock::{self, Sleep};
-use crate::io::share::Share;
-use crate::io::share::state::{StateDir, random};
+use crate::io::share::state::StateDir;
+use crate::io::share::{Share, random};
 
 use super::threads::{
     FilerCommand, journal_lines, office, spawn_inspectors, spawn_placer, spawn_scanner,

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::flow::time::Mono;
 
+/// What takes longer on a share may have outlived the lock: an NFS server forgets the locks of
+/// a client that it has not heard of for as long as its lease, so the lock is looked at again.
+pub const LOCK_RECHECK_AFTER: Duration = Duration::from_secs(5);
+
 /// What takes longer on a share hangs.
 pub const HANG: Duration = Duration::from_secs(30);
 

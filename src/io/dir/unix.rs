@@ -3,6 +3,8 @@
 // The types of stat's fields differ from platform to platform.
 #![allow(clippy::unnecessary_cast)]
 
+mod identity;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -14,6 +16,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
+
+pub use self::identity::{FileId, is_unlinked};
 
 /// A folder held open.
 #[derive(Debug)]
@@ -179,13 +183,14 @@ impl Dir {
         Ok(Some(look_of(&stat, kind)))
     }
 
-    /// Opens `name` to append to it, made if it is missing; only this user may read it.
+    /// Opens `name` to append to it and to read it, made if it is missing; only this user may
+    /// read it.
     ///
     /// # Errors
     /// Of `openat`.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         let flags =
-            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(
             &self.fd,
             OsStr::from_bytes(name),
