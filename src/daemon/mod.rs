@@ -230,7 +230,7 @@ fn open(
 
 fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     let (share, state) = Share::open(config, adopt)?;
-    let (journal, replay) = Journal::open(&state.folder, clock::wall())
+    let (journal, replay) = Journal::open(state.journal(), clock::wall())
         .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
     let past = Handover {
         live: replay.live,

@@ -18,8 +18,7 @@ use crate::io::share::state::StateDir;
 use crate::io::share::{Share, random};
 
 use super::threads::{
-    FilerCommand, journal_lines, office, spawn_inspectors, spawn_placer, spawn_scanner,
-    spawn_workers,
+    FilerCommand, office, spawn_inspectors, spawn_placer, spawn_scanner, spawn_workers,
 };
 use super::{INBOX, Message, Mode, Opened, code, stopped};
 
@@ -230,7 +229,8 @@ impl Session {
                     drop(self.orders.send(FilerCommand::File(Box::new(filing))));
                 }
                 Effect::Write(lines) => {
-                    drop(self.orders.send(FilerCommand::Write(journal_lines(lines))))
+                    let entries = lines.into_iter().map(Into::into).collect();
+                    drop(self.orders.send(FilerCommand::Write(entries)));
                 }
                 Effect::Remember(memory) => drop(self.orders.send(FilerCommand::Remember(memory))),
                 Effect::Note(note) => self.progress.aside(|| words::write(&note)),

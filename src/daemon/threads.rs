@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Action, Config, Digest};
 use crate::flow::alarm::Alarm;
 use crate::flow::engine::{INSPECTORS, Policy};
-use crate::flow::file::{Rel, Stamp};
-use crate::flow::journal::{Event, Record};
+use crate::flow::journal::Entry;
 use crate::flow::memory::Memory;
 use crate::flow::messages::{Delivery, Filing, Input, Inspection};
 use crate::flow::scan::filter::Filter;
@@ -41,20 +40,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What the filing thread is asked for.
 pub(super) enum FilerCommand {
     File(Box<Filing>),
-    /// Lines for the journal.
-    Write(Vec<u8>),
+    /// To be written to the journal.
+    Write(Vec<Entry>),
     Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
     Leave(Sender<()>),
-}
-
-pub(super) fn journal_lines(lines: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
-    let at = clock::wall();
-    lines
-        .into_iter()
-        .flat_map(|(path, stamp, event)| Record::line(&path, stamp, at, event))
-        .collect()
 }
 
 pub(super) fn office(
@@ -209,7 +200,7 @@ pub(super) fn spawn_workers(
 #[derive(Default)]
 struct Batch {
     filings: Vec<Filing>,
-    lines: Vec<u8>,
+    entries: Vec<Entry>,
     memory: Option<Memory>,
     leave: Option<Sender<()>>,
 }
@@ -218,7 +209,7 @@ impl Batch {
     fn take(&mut self, order: FilerCommand) {
         match order {
             FilerCommand::File(filing) => self.filings.push(*filing),
-            FilerCommand::Write(lines) => self.lines.extend(lines),
+            FilerCommand::Write(entries) => self.entries.extend(entries),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
             FilerCommand::Leave(done) => self.leave = Some(done),
@@ -274,12 +265,12 @@ pub(super) fn spawn_placer(
             last = Some(Instant::now());
             let Batch {
                 filings: group,
-                lines,
+                entries,
                 memory,
                 leave,
             } = group;
-            if !lines.is_empty()
-                && let Err(err) = journal.append(&lines)
+            if !entries.is_empty()
+                && let Err(err) = journal.append(entries)
             {
                 // They come again: the next process finds the same files missing.
                 log::warn!(target: "dirpost", "journal: what is missing could not be noted: {}", explain(&err));
@@ -341,6 +332,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::{Opened, open_all};
+    use crate::flow::file::Rel;
     use crate::flow::journal::Reason;
     use crate::flow::messages::Destination;
     use crate::flow::time::Wall;

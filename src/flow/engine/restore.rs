@@ -78,6 +78,7 @@ impl Engine {
             moving,
             rests,
             missing,
+            at: _,
         } = live;
         let (to, marker) = match fate {
             Fate::Accepted(acceptance) => (self.destination(), acceptance.marker),

@@ -276,7 +276,7 @@ impl Filer {
         if lines.is_empty() {
             Ok(())
         } else {
-            self.journal.append(lines).map(drop)
+            self.journal.append_lines(lines).map(drop)
         }
     }
 
@@ -307,7 +307,7 @@ impl Filer {
         let owed = if lines.is_empty() {
             Ok(())
         } else {
-            self.journal.append_or_owe(&lines)
+            self.journal.append_lines_or_owe(&lines)
         };
         Placed {
             filed,

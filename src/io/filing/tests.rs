@@ -17,7 +17,7 @@ fn bench(tune: impl Fn(&mut Config)) -> Bench {
     let mut config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
     tune(&mut config);
     let (share, state) = Share::open(&config, false).unwrap_or_else(|_| panic!("it opens"));
-    let (journal, _) = Journal::open(&state.folder, wall()).unwrap();
+    let (journal, _) = Journal::open(state.journal(), wall()).unwrap();
     let placer = Filer::new(&config, Arc::new(share), Arc::new(journal));
     Bench {
         dir,
@@ -112,7 +112,7 @@ fn files_of_one_group_do_not_get_in_each_others_way() {
 fn while_the_journal_cannot_be_brought_onto_the_disk_it_does_not_grow() {
     let bench = bench(|_| {});
     let look = bench.write("x.csv", "x");
-    bench.placer.journal.append(b"{}\n").unwrap();
+    bench.placer.journal.append_lines(b"{}\n").unwrap();
     bench.placer.journal.fail_next_sync();
     // The next file of the journal cannot be made.
     let next = bench.dir.path().join(".dirpost/journal/00000002.jsonl");

@@ -125,6 +125,8 @@ impl Share {
 
         let state = StateDir {
             folder: Arc::clone(site.state()),
+            path: paths.state.clone(),
+            share: identity.to_string(),
             id: identity.id.clone(),
             is_new,
             lock: Arc::clone(&lock),

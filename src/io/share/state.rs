@@ -8,6 +8,7 @@ use crate::config::{Action, Config};
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{DRAFT, Dir, below, draft_name};
+use crate::io::journal::Home;
 
 use super::lock::Lock;
 use super::mark::{Identity, Mark};
@@ -20,12 +21,27 @@ pub use crate::io::os::error::is_read_only;
 pub struct StateDir {
     /// Journal, memory and status.
     pub folder: Arc<Dir>,
+    /// Its path, for messages.
+    pub path: PathBuf,
     /// The id of the share, marked or not.
     pub id: String,
+    /// The share, as the first line of a journal names it.
+    pub(super) share: String,
     /// Made just now: nothing can be known yet.
     pub is_new: bool,
     /// Held for as long as this lives.
     pub(super) lock: Arc<Lock>,
+}
+
+impl StateDir {
+    /// Where the journal lies, and whose it is.
+    pub fn journal(&self) -> Home {
+        Home {
+            folder: Arc::clone(&self.folder),
+            path: self.path.clone(),
+            share: self.share.clone(),
+        }
+    }
 }
 
 impl Drop for StateDir {

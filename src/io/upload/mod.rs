@@ -14,13 +14,11 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
-use crate::flow::journal::Acceptance;
-use crate::flow::journal::Record;
+use crate::flow::journal::{Acceptance, Entry, Record};
 use crate::flow::messages::{Delivered, Delivery, Miss};
 use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
-use crate::io::journal::Journal;
-use crate::io::os::clock::wall;
+use crate::io::journal::{Appended, Journal};
 use crate::io::share::Share;
 use crate::io::upload::body::{OpenError, UploadBody};
 
@@ -143,14 +141,16 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
         status,
         marker: job.marker,
     };
-    let line = Record::line(
-        &job.path,
-        job.look.stamp,
-        wall(),
-        Record::accepted(&acceptance, office.keep),
-    );
-    let first = office.journal.append(&line).map_err(|err| explain(&err))?;
-    if first {
+    let entry = Entry {
+        path: job.path.clone(),
+        stamp: job.look.stamp,
+        event: Record::accepted(&acceptance, office.keep),
+    };
+    let appended = office
+        .journal
+        .append([entry])
+        .map_err(|err| explain(&err))?;
+    if appended == Appended::SyncDue {
         (office.written)();
     }
     Ok(())

@@ -600,7 +600,7 @@ fn what_was_filed_while_the_journal_had_no_room_is_written_down_later() {
     while bench.placer.journal.is_pending() {
         bench.placer.journal.sync(wall()).unwrap();
     }
-    let (_, replay) = Journal::open(&bench._state.folder, wall()).unwrap();
+    let (_, replay) = Journal::open(bench._state.journal(), wall()).unwrap();
     assert!(replay.live.is_empty(), "{:?}", replay.live);
 }
 
