@@ -27,7 +27,7 @@ use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::os::signal;
 use crate::io::share::state::StateDir;
-use crate::io::share::{OpenError, Share};
+use crate::io::share::{Before, LOCK_GONE_WAIT, OpenError, Opening as ShareOpening, Share};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,21 +93,18 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         None
     };
     let mut opening = Opening {
-        adopt,
+        share: ShareOpening {
+            adopt,
+            ..ShareOpening::default()
+        },
         anew: false,
         until,
     };
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let (mut opened, stood_by) = match open(config, mode, opening, &send, &inbox) {
+        let (mut opened, stood_by) = match open(config, mode, &opening, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
-        };
-        // It was said of the folder as it was at the start.
-        opening = Opening {
-            adopt: false,
-            anew: true,
-            ..opening
         };
         if let Some(past) = past.take() {
             let Handover { live, memory, .. } = opened.past;
@@ -129,7 +126,19 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         };
         match ended {
             Ended::Left(code) => return code,
-            Ended::Anew(known) => past = Some(*known),
+            Ended::Anew(known, before) => {
+                past = Some(*known);
+                opening = Opening {
+                    share: ShareOpening {
+                        // It was said of the folder as it was at the start.
+                        adopt: false,
+                        before,
+                        make_lock: false,
+                    },
+                    anew: true,
+                    until,
+                };
+            }
         }
         // A new inbox: what the threads of the old folder still say is about the old folder.
         let (send, next) = sync_channel(INBOX);
@@ -159,9 +168,9 @@ fn stopped(mode: Mode) -> ExitCode {
 }
 
 /// How everything is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Opening {
-    adopt: bool,
+    share: ShareOpening,
     /// It was open before.
     anew: bool,
     /// `once` waits no longer than this.
@@ -173,17 +182,24 @@ struct Opening {
 fn open(
     config: &Config,
     mode: Mode,
-    opening: Opening,
+    opening: &Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
 ) -> Result<(Box<Opened>, bool), ExitCode> {
     let mut away: Option<Alarm> = None;
     let mut standby = false;
+    let mut share = opening.share.clone();
+    // Since when the lock file is known to be missing.
+    let mut lock_gone: Option<Mono> = None;
     loop {
-        let (own, reply) = (config.clone(), send.clone());
+        let (own, reply, how) = (config.clone(), send.clone(), share.clone());
         // In a thread of its own: on a hung share this may take as long as the share likes.
-        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, opening.adopt)))));
-        let pause = match wait_opened(inbox, mode, opening.until)? {
+        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, &how)))));
+        let result = wait_opened(inbox, mode, opening.until)?;
+        if !matches!(result, Err(OpenError::LockGone(_))) {
+            (lock_gone, share.make_lock) = (None, false);
+        }
+        let pause = match result {
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
@@ -221,15 +237,35 @@ fn open(
                     log::info!(target: "dirpost", "standby: another dirpost works on this folder (token, host, pid: {holder})");
                 }
                 standby = true;
+                if share.before == Before::Nothing {
+                    share.before = Before::StoodBy;
+                }
                 STANDBY
             }
+            Err(OpenError::LockGone(why)) => {
+                let now = clock::now().mono;
+                if lock_gone.is_none() {
+                    let wait = LOCK_GONE_WAIT.as_secs();
+                    log::warn!(target: "dirpost", "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again");
+                }
+                let gone = now.since(*lock_gone.get_or_insert(now));
+                share.make_lock = gone >= LOCK_GONE_WAIT;
+                if opening.until.is_some_and(|until| now >= until) {
+                    log::error!(target: "dirpost", "share: {why}, and the deadline is over");
+                    return Err(ExitCode::from(code::LEFT));
+                }
+                let left = LOCK_GONE_WAIT.saturating_sub(gone).min(STANDBY);
+                opening
+                    .until
+                    .map_or(left, |until| left.min(until.since(now)))
+            }
         };
-        pause_or_stop(inbox, pause)?;
+        pause_or_stop(inbox, mode, pause)?;
     }
 }
 
-fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
-    let (share, state) = Share::open(config, adopt)?;
+fn open_all(config: &Config, opening: &ShareOpening) -> Result<Box<Opened>, OpenError> {
+    let (share, state) = Share::open_as(config, opening)?;
     let (journal, replay) = Journal::open(state.journal(), clock::wall())
         .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
     let past = Handover {
@@ -268,10 +304,10 @@ fn wait_opened(
     }
 }
 
-fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
+fn pause_or_stop(inbox: &Receiver<Message>, mode: Mode, pause: Duration) -> Result<(), ExitCode> {
     match inbox.recv_timeout(pause) {
         Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
-            Err(ExitCode::SUCCESS)
+            Err(stopped(mode))
         }
         _ => Ok(()),
     }

@@ -53,7 +53,7 @@ pub(super) fn office(
     policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
-    orders: Sender<FilerCommand>,
+    written: Box<dyn Fn() + Send + Sync>,
 ) -> Arc<UploadContext> {
     Arc::new(UploadContext {
         share: Arc::clone(share),
@@ -62,7 +62,24 @@ pub(super) fn office(
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
-        written: Box::new(move || drop(orders.send(FilerCommand::Sync))),
+        written,
+    })
+}
+
+/// What a worker does when the journal has lines that wait for an fsync.
+pub(super) fn on_written(
+    journal: &Arc<Journal>,
+    orders: &Sender<FilerCommand>,
+    inbox: &SyncSender<Message>,
+) -> Box<dyn Fn() + Send + Sync> {
+    let (journal, orders, inbox) = (Arc::clone(journal), orders.clone(), inbox.clone());
+    Box::new(move || {
+        // At once: the filing thread may be busy for as long as it takes to use the reserve up.
+        if journal.is_low() {
+            let why = explain(&std::io::ErrorKind::StorageFull.into());
+            drop(inbox.send(Message::Input(Input::Room(Err(why)))));
+        }
+        drop(orders.send(FilerCommand::Sync));
     })
 }
 
@@ -347,7 +364,8 @@ mod tests {
             journal,
             state: opened_state,
             ..
-        } = *open_all(&config, false).unwrap_or_else(|_| panic!("open"));
+        } = *open_all(&config, &crate::io::share::Opening::default())
+            .unwrap_or_else(|_| panic!("open"));
         std::fs::write(dir.path().join("bad"), "x").unwrap();
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let look = share.folder().look(b"bad").unwrap().unwrap();

@@ -67,6 +67,11 @@ fn up() -> Option<i64> {
     None
 }
 
+/// A monotonic clock that goes on while the machine is suspended, where the system has one.
+pub fn with_sleep() -> Mono {
+    up().map_or_else(|| now().mono, Mono)
+}
+
 /// Notices that the machine was suspended: then the boot clock goes on, and the monotonic one,
 /// as [`now`] reads it, does not.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::io;
 
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::io::dir::{Dir, Durability};
+use crate::io::journal;
 
 use super::{random, read_small};
 
@@ -71,6 +72,19 @@ impl Identity {
         }
     }
 
+    /// What the state folder `state` remembers, or else what the journal in it names.
+    ///
+    /// # Errors
+    /// Of reading either, and `InvalidData` if no id stands there.
+    pub(super) fn recorded(state: &Dir) -> io::Result<Option<Identity>> {
+        match Identity::read(state)? {
+            Some(known) => Ok(Some(known)),
+            None => journal::share_of(state)?
+                .map(|share| Identity::parse(&share))
+                .transpose(),
+        }
+    }
+
     /// Reads back what [`Identity`] displays as.
     ///
     /// # Errors
@@ -108,7 +122,7 @@ impl Identity {
     }
 }
 
-/// The line in the state folder's `id`.
+/// The line in the state folder's `id`, and the name of the share in a journal.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)?;

@@ -5,6 +5,8 @@
 //!   folder that shows another one, or none, is not the share: nothing is done with it. A share
 //!   that dirpost may not write to may have no mark; then a folder that has ceased to be a
 //!   mount point is not the share.
+//! - What somebody has removed of dirpost's own under the running process (mark, lock, journal) is
+//!   written again, but only where a fresh open shows the very folder whose handle is held.
 //! - A state folder elsewhere remembers the share that it belongs to. Where it does, no mark is
 //!   made on a folder that has none: it may be the empty folder below a mount point.
 //! - Who holds the lock works; everybody else waits. Lock and mark are in `.dirpost` in the
@@ -14,30 +16,36 @@
 //! - The state folder is a real folder of this user's own that nobody else may write to; it is
 //!   opened without following links below the watched folder, and used by its handle.
 
+mod keeper;
 mod lock;
+mod look;
 mod mark;
 pub mod state;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::config::Config;
-use crate::flow::alarm::LOCK_RECHECK_AFTER;
-use crate::flow::file::Rel;
+use crate::flow::alarm::Alarm;
 use crate::flow::messages::Closing;
-use crate::flow::scan::filter::OWN_FOLDER;
+use crate::flow::time::Mono;
 use crate::io::dir::Dir;
+use crate::io::journal::Journal;
+use crate::io::os::clock;
 use crate::io::os::error::{explain, needs_a_person};
 use crate::io::os::lock as locked;
 
 pub use crate::io::os::random;
 
+pub use self::keeper::AtWork;
+pub use self::lock::LOCK_GONE_WAIT;
 use self::lock::Lock;
 use self::mark::Misfit;
 pub use self::mark::{Identity, Mark};
-use self::state::{Paths, Site, StateDir};
+use self::state::{Kind, Paths, Site, StateDir};
 
 /// Why the folders cannot be used; each is a sentence with the path.
 #[derive(Debug)]
@@ -47,6 +55,9 @@ pub enum OpenError {
     Away(String),
     /// To be waited for as a standby: another process holds the lock; who, as far as is known.
     Locked(String),
+    /// To be tried again, and to be made after [`LOCK_GONE_WAIT`] ([`Opening::make_lock`]): the
+    /// lock file is missing or another one, and the process that had locked it may be alive.
+    LockGone(String),
     /// A person has to change something first.
     Fault(String),
 }
@@ -61,6 +72,29 @@ impl OpenError {
             OpenError::Away(why)
         }
     }
+}
+
+/// How the folders are opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// This folder is meant, whatever share a state folder elsewhere remembers (`--adopt`).
+    pub adopt: bool,
+    /// What this process knows of it from before.
+    pub before: Before,
+    /// The lock file has been missing for [`LOCK_GONE_WAIT`]: it may be made.
+    pub make_lock: bool,
+}
+
+/// What a process knows of a share that it opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it starts, or the share was mounted over the folder that it had open.
+    #[default]
+    Nothing,
+    /// Another process was seen to hold the lock: there is a state, whatever is seen of it now.
+    StoodBy,
+    /// It has had the share with this id open: nothing is begun anew.
+    Had(String),
 }
 
 /// Why a scan cannot begin.
@@ -95,31 +129,66 @@ pub struct Share {
     lock: Arc<Lock>,
     root: Mutex<Arc<Dir>>,
     standing: Mutex<Standing>,
+    /// Looked after once it is known: see [`Share::watch_over`].
+    journal: OnceLock<Arc<Journal>>,
+    /// When the lock was last seen to be this process's.
+    looked: Mutex<Mono>,
+    /// When the files that a clean-up by age must leave were last touched.
+    touched: Mutex<Mono>,
+    /// How many files are being sent.
+    at_work: AtomicUsize,
+    /// What was said to have been put right, so that it is not said again and again.
+    said: Mutex<BTreeMap<&'static str, Alarm>>,
 }
 
 impl Share {
+    /// Opens both folders as at a start: see [`Share::open_as`]. `adopt`: a state folder that
+    /// belongs to another share is to belong to this one.
+    ///
+    /// # Errors
+    /// As those of [`Share::open_as`].
+    pub fn open(config: &Config, adopt: bool) -> Result<(Share, StateDir), OpenError> {
+        let opening = Opening {
+            adopt,
+            ..Opening::default()
+        };
+        Share::open_as(config, &opening)
+    }
+
     /// Opens both folders, makes what is missing in the state folder, and takes the lock.
-    /// `adopt`: a state folder that belongs to another share is to belong to this one.
     ///
     /// # Errors
     /// See [`OpenError`]. What was made of folders stays; nothing is locked.
-    pub fn open(config: &Config, adopt: bool) -> Result<(Share, StateDir), OpenError> {
+    pub fn open_as(config: &Config, opening: &Opening) -> Result<(Share, StateDir), OpenError> {
         let paths = Paths::of(config);
         let root =
             open_root(&paths.watched, config.watch.require_mount).map_err(OpenError::Away)?;
         let is_mount = is_mount(&paths.watched, &root);
-        let (site, known) = Site::open(&paths, &root, adopt)?;
+        let (site, known) = Site::open(&paths, &root, opening)?;
         let found = site.mark(&paths)?;
-        if let Some(known) = known.as_ref().filter(|_| !adopt) {
+        if let Some(known) = known
+            .as_ref()
+            .filter(|_| site.is_elsewhere() && !opening.adopt)
+        {
             known
                 .fits(found.as_deref(), is_mount)
                 .map_err(|misfit| not_the_share(&paths, misfit))?;
+        }
+        if found.is_none() && known.is_none() && matches!(opening.before, Before::Had(_)) {
+            return Err(OpenError::Away(lost_mark(&paths)));
         }
         let is_new = found.is_none() && known.is_none();
 
         // The lock comes before anything is written that another process may be at.
         let (place, path) = site.for_lock(&paths);
-        let lock = Arc::new(Lock::take(place, path)?);
+        let making = match opening {
+            Opening {
+                make_lock: true, ..
+            } => lock::Making::Waited,
+            _ if opening.before == Before::Nothing && state::is_blank(place) => lock::Making::New,
+            _ => lock::Making::NotYet,
+        };
+        let lock = Arc::new(Lock::take(place, path, making)?);
         let identity = site.identify(&paths, known, is_mount)?;
         state::clean(site.state());
 
@@ -140,7 +209,13 @@ impl Share {
             lock,
             root: Mutex::new(Arc::new(root)),
             standing: Mutex::new(Standing::InUse),
+            journal: OnceLock::new(),
+            looked: Mutex::new(clock::with_sleep()),
+            touched: Mutex::new(clock::with_sleep()),
+            at_work: AtomicUsize::new(0),
+            said: Mutex::default(),
         };
+        share.touch();
         Ok((share, state))
     }
 
@@ -156,31 +231,7 @@ impl Share {
 
     /// Whether dirpost may not write to it.
     pub fn is_read_only(&self) -> bool {
-        matches!(self.site, Site::ReadOnly { .. })
-    }
-
-    /// Opens the watched folder again, through no handle that was held, and sees that it is
-    /// still the share and the lock is still this process's.
-    ///
-    /// # Errors
-    /// See [`Unusable`].
-    pub fn reopen(&self) -> Result<Arc<Dir>, Unusable> {
-        let root = match self.try_reopen() {
-            Ok(root) => root,
-            Err(Unusable::Away(why)) => return Err(self.lost(why)),
-            Err(anew) => {
-                if let Unusable::Anew(Closing::LockLost(_)) = anew {
-                    self.end();
-                }
-                return Err(anew);
-            }
-        };
-        if *locked(&self.standing) == Standing::Away {
-            return Err(Unusable::Anew(Closing::ShareBack));
-        }
-        let root = Arc::new(root);
-        *locked(&self.root) = Arc::clone(&root);
-        Ok(root)
+        matches!(self.site.kind(), Kind::ReadOnly { .. })
     }
 
     /// The share is away: when it is back, all is opened again.
@@ -201,111 +252,18 @@ impl Share {
     pub fn is_over(&self) -> bool {
         *locked(&self.standing) == Standing::Over
     }
-
-    /// To be called before anything is sent or moved, with the moment at which the work on it
-    /// began: after a hang another process may hold the lock.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub fn confirm_after(&self, began: Instant) -> io::Result<()> {
-        if self.is_over() {
-            return Err(io::Error::other("all is being opened again"));
-        }
-        if began.elapsed() < LOCK_RECHECK_AFTER {
-            return Ok(());
-        }
-        self.reopen().map(drop).map_err(|unusable| {
-            io::Error::other(match unusable {
-                Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => why,
-                Unusable::Anew(_) => "the share was away meanwhile".into(),
-            })
-        })
-    }
-
-    fn try_reopen(&self) -> Result<Dir, Unusable> {
-        let path = &self.paths.watched;
-        let root = open_root(path, self.require_mount).map_err(Unusable::Away)?;
-        let own = self.fresh_own(&root)?;
-        self.see_mark(&root, own.as_ref())?;
-        match (&self.site, own) {
-            (Site::ReadOnly { .. }, _) => {
-                let state =
-                    Dir::at(&self.paths.state).map_err(|err| away(&self.paths.state, &err))?;
-                self.lock.confirm(&state)?;
-            }
-            (Site::OnShare { .. } | Site::Elsewhere { .. }, Some(own)) => {
-                self.lock.confirm(&own)?;
-            }
-            (Site::OnShare { .. } | Site::Elsewhere { .. }, None) => {
-                return Err(self.unmarked(&root));
-            }
-        }
-        if *locked(&self.standing) == Standing::Away {
-            // Before all is opened again: whether it can be used at all.
-            root.names(&Rel::root()).map_err(|err| away(path, &err))?;
-        }
-        Ok(root)
-    }
-
-    /// `.dirpost` as the path shows it now; `None` if it is not there.
-    fn fresh_own(&self, root: &Dir) -> Result<Option<Dir>, Unusable> {
-        match root.folder(&Rel::new(OWN_FOLDER.as_bytes())) {
-            Ok(own) => Ok(Some(own)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-            // Nothing is expected there.
-            Err(_) if matches!(self.identity.mark, Mark::None { .. }) => Ok(None),
-            Err(err) => Err(self.mounted_over_or(root, said_of(&self.paths.own, &err))),
-        }
-    }
-
-    /// Sees that the folder `root` with the `.dirpost` in it is the share.
-    fn see_mark(&self, root: &Dir, own: Option<&Dir>) -> Result<(), Unusable> {
-        let watched = self.paths.watched.display();
-        match self.identity.mark {
-            Mark::None { .. } if is_mount(&self.paths.watched, root) == self.mount_at_first => {
-                Ok(())
-            }
-            Mark::None { .. } => {
-                Err(self.mounted_over_or(root, format!("{watched}: {}", Misfit::NotMounted)))
-            }
-            Mark::Written => match own.map(|own| read_small(own, mark::ID)) {
-                Some(Ok(found)) if found.trim_ascii() == self.identity.id.as_bytes() => Ok(()),
-                Some(Ok(_)) => {
-                    Err(self.mounted_over_or(root, format!("{watched}: {}", Misfit::OtherMark)))
-                }
-                Some(Err(err)) if err.kind() != io::ErrorKind::NotFound => {
-                    Err(self.mounted_over_or(root, said_of(&self.paths.own.join("id"), &err)))
-                }
-                Some(Err(_)) | None => Err(self.unmarked(root)),
-            },
-        }
-    }
-
-    fn unmarked(&self, root: &Dir) -> Unusable {
-        let why = format!(
-            "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
-             it: restart dirpost, with --adopt where state.dir is elsewhere)",
-            self.paths.watched.display()
-        );
-        self.mounted_over_or(root, why)
-    }
-
-    /// A share that was mounted over the folder since it was opened, or what is wrong with it.
-    fn mounted_over_or(&self, root: &Dir, why: String) -> Unusable {
-        if !self.mount_at_first && is_mount(&self.paths.watched, root) {
-            Unusable::Anew(Closing::MountedOver)
-        } else {
-            Unusable::Away(why)
-        }
-    }
-}
-
-fn away(path: &Path, err: &io::Error) -> Unusable {
-    Unusable::Away(said_of(path, err))
 }
 
 fn said_of(path: &Path, err: &io::Error) -> String {
     format!("{}: {}", path.display(), explain(err))
+}
+
+fn lost_mark(paths: &Paths) -> String {
+    format!(
+        "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
+         it: restart dirpost, with --adopt where state.dir is elsewhere)",
+        paths.watched.display()
+    )
 }
 
 /// The watched folder is not the share that the state folder belongs to.

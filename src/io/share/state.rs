@@ -12,7 +12,7 @@ use crate::io::journal::Home;
 
 use super::lock::Lock;
 use super::mark::{Identity, Mark};
-use super::{OpenError, mark};
+use super::{Before, OpenError, Opening, mark};
 
 pub use crate::io::os::error::is_read_only;
 
@@ -50,9 +50,18 @@ impl Drop for StateDir {
     }
 }
 
-/// Where dirpost keeps what is its own, by what it may do on the share.
+/// Where dirpost keeps what is its own.
 #[derive(Debug)]
-pub(super) enum Site {
+pub(super) struct Site {
+    kind: Kind,
+    /// Whether a folder that is opened again shows that it is the one that is held. A file system
+    /// that gives another inode number each time says nothing.
+    lasts: bool,
+}
+
+/// What dirpost may do on the share, and which folders it holds.
+#[derive(Debug)]
+pub(super) enum Kind {
     /// The state folder is in the watched folder: `.dirpost` itself or another.
     OnShare { own: Arc<Dir>, state: Arc<Dir> },
     /// The state folder is elsewhere; mark and lock are in `.dirpost`.
@@ -73,7 +82,7 @@ pub(super) struct Paths {
     pub own: PathBuf,
     pub state: PathBuf,
     /// The state folder relative to the watched one, if it is in it.
-    state_below: Option<Rel>,
+    pub state_below: Option<Rel>,
     /// Nothing has to be written to the share.
     may_be_read_only: bool,
 }
@@ -89,80 +98,117 @@ impl Paths {
             state_below,
         }
     }
+
+    /// Opens the state folder by its path.
+    ///
+    /// # Errors
+    /// Of opening it.
+    pub(super) fn open_state(&self, root: &Dir) -> io::Result<Dir> {
+        match &self.state_below {
+            Some(state) => root.folder(state),
+            None => Dir::at(&self.state),
+        }
+    }
 }
 
 impl Site {
-    /// Opens the folders, and makes what is missing. Gives as well what a state folder elsewhere
-    /// remembers. `adopt`: it is to belong to this share, whatever it remembers.
+    /// Opens the folders, and makes what is missing, unless this process has had them open. Gives
+    /// as well what is remembered of the share, in a state folder elsewhere or in the journal.
     ///
     /// # Errors
     /// [`OpenError::Away`] where a state folder elsewhere belongs to a share, and the watched
-    /// folder has nothing of dirpost's; else of opening and making. A state folder elsewhere that
-    /// was made stays.
+    /// folder has nothing of dirpost's, or where something is missing that this process has had
+    /// open; else of opening and making. A state folder elsewhere that was made stays.
     pub(super) fn open(
         paths: &Paths,
         root: &Dir,
-        adopt: bool,
+        opening: &Opening,
     ) -> Result<(Site, Option<Identity>), OpenError> {
-        if let Some(state) = &paths.state_below {
-            let own = Arc::new(make_own(paths, root)?);
-            let state = if paths.state == paths.own {
-                Arc::clone(&own)
-            } else {
-                let state = root
-                    .make(state)
-                    .map_err(|err| OpenError::of(&paths.state, &err))?;
-                Arc::new(private(state, &paths.state)?)
-            };
-            return Ok((Site::OnShare { own, state }, None));
-        }
-        let state = Dir::make_at(&paths.state).map_err(|err| OpenError::of(&paths.state, &err))?;
-        let state = Arc::new(private(state, &paths.state)?);
-        let known =
-            Identity::read(&state).map_err(|err| OpenError::of(&paths.state.join("id"), &err))?;
-        let site = match open_own(paths, root, known.as_ref().filter(|_| !adopt))? {
-            Own::Writable(own) => Site::Elsewhere {
-                own: Arc::new(own),
-                state,
-            },
-            Own::ReadOnly(own) => Site::ReadOnly {
-                own: own.map(Arc::new),
-                state,
-            },
+        let kind = match &paths.state_below {
+            Some(state) => {
+                let own = Arc::new(make_own(paths, root, opening)?);
+                let state = if paths.state == paths.own {
+                    Arc::clone(&own)
+                } else {
+                    Arc::new(make_state(paths, opening, || root.make(state), root)?)
+                };
+                Kind::OnShare { own, state }
+            }
+            None => {
+                let make = || Dir::make_at(&paths.state);
+                let state = Arc::new(make_state(paths, opening, make, root)?);
+                match open_own(paths, root, &state, opening)? {
+                    Own::Writable(own) => Kind::Elsewhere {
+                        own: Arc::new(own),
+                        state,
+                    },
+                    Own::ReadOnly(own) => Kind::ReadOnly {
+                        own: own.map(Arc::new),
+                        state,
+                    },
+                }
+            }
         };
+        let mut site = Site { kind, lasts: false };
+        let known = recorded(paths, site.state())?;
+        let (held, again) = match site.own() {
+            Some(own) => (own, root.folder(&Rel::new(OWN_FOLDER.as_bytes()))),
+            None => (site.state(), paths.open_state(root)),
+        };
+        site.lasts = again.is_ok_and(|again| held.is_still(&again));
         Ok((site, known))
     }
 
-    /// `.dirpost` in the watched folder, if it is there.
+    /// What may be done on the share.
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// `.dirpost` in the watched folder, if it was there.
     pub(super) fn own(&self) -> Option<&Arc<Dir>> {
-        match self {
-            Site::OnShare { own, .. } | Site::Elsewhere { own, .. } => Some(own),
-            Site::ReadOnly { own, .. } => own.as_ref(),
+        match &self.kind {
+            Kind::OnShare { own, .. } | Kind::Elsewhere { own, .. } => Some(own),
+            Kind::ReadOnly { own, .. } => own.as_ref(),
         }
     }
 
     pub(super) fn state(&self) -> &Arc<Dir> {
-        match self {
-            Site::OnShare { state, .. }
-            | Site::Elsewhere { state, .. }
-            | Site::ReadOnly { state, .. } => state,
+        match &self.kind {
+            Kind::OnShare { state, .. }
+            | Kind::Elsewhere { state, .. }
+            | Kind::ReadOnly { state, .. } => state,
         }
+    }
+
+    /// Whether the state folder is not in the watched one, and remembers the share by itself.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        !matches!(self.kind, Kind::OnShare { .. })
     }
 
     /// Where the mark may be written; `None` on a share that dirpost may not write to.
     pub(super) fn for_mark(&self) -> Option<&Arc<Dir>> {
-        match self {
-            Site::OnShare { own, .. } | Site::Elsewhere { own, .. } => Some(own),
-            Site::ReadOnly { .. } => None,
+        match &self.kind {
+            Kind::OnShare { own, .. } | Kind::Elsewhere { own, .. } => Some(own),
+            Kind::ReadOnly { .. } => None,
         }
     }
 
     /// Where the lock is, and its path.
     pub(super) fn for_lock<'a>(&'a self, paths: &'a Paths) -> (&'a Arc<Dir>, &'a Path) {
-        match self {
-            Site::OnShare { own, .. } | Site::Elsewhere { own, .. } => (own, &paths.own),
-            Site::ReadOnly { state, .. } => (state, &paths.state),
+        match &self.kind {
+            Kind::OnShare { own, .. } | Kind::Elsewhere { own, .. } => (own, &paths.own),
+            Kind::ReadOnly { state, .. } => (state, &paths.state),
         }
+    }
+
+    /// Whether `fresh`, just opened by its path, is for certain the folder that is `held`.
+    pub(super) fn is_still(&self, held: &Dir, fresh: &Dir) -> bool {
+        self.lasts && held.is_still(fresh)
+    }
+
+    /// Whether `fresh`, just opened by its path, is for certain another folder than is `held`.
+    pub(super) fn is_another(&self, held: &Dir, fresh: &Dir) -> bool {
+        self.lasts && !held.is_still(fresh)
     }
 
     /// The mark that the share carries, if it does.
@@ -177,8 +223,8 @@ impl Site {
     }
 
     /// Sees to it that the share carries a mark, where dirpost may write to it, and that a state
-    /// folder elsewhere remembers it. To be called with the lock held. `known`: what the state
-    /// folder remembered.
+    /// folder elsewhere remembers it. To be called with the lock held. `known`: what was
+    /// remembered of the share.
     ///
     /// # Errors
     /// Of writing either.
@@ -197,23 +243,49 @@ impl Site {
         let mark = match (found, self.for_mark()) {
             (Some(_), _) => Mark::Written,
             (None, Some(own)) => {
-                mark::make_mark(own, &id)
-                    .map_err(|err| OpenError::of(&paths.own.join("id"), &err))?;
+                let path = paths.own.join("id");
+                mark::make_mark(own, &id).map_err(|err| OpenError::of(&path, &err))?;
+                if known.is_some() && !self.is_elsewhere() {
+                    log::warn!(
+                        target: "dirpost",
+                        "share: somebody has removed its mark, {}: it is made again from the journal",
+                        path.display()
+                    );
+                }
                 Mark::Written
             }
             (None, None) => Mark::None { mount: is_mount },
         };
         let now = Identity { id, mark };
-        match self {
-            Site::OnShare { .. } => {}
-            Site::Elsewhere { state, .. } | Site::ReadOnly { state, .. } => {
-                if known.as_ref() != Some(&now) {
-                    now.write(state)
-                        .map_err(|err| OpenError::of(&paths.state.join("id"), &err))?;
-                }
+        if self.is_elsewhere() {
+            let path = paths.state.join("id");
+            let failed = |err: io::Error| OpenError::of(&path, &err);
+            if Identity::read(self.state()).map_err(failed)?.as_ref() != Some(&now) {
+                now.write(self.state()).map_err(failed)?;
             }
         }
         Ok(now)
+    }
+}
+
+fn recorded(paths: &Paths, state: &Dir) -> Result<Option<Identity>, OpenError> {
+    Identity::recorded(state).map_err(|err| OpenError::of(&paths.state.join("id"), &err))
+}
+
+/// The state folder where it is not `.dirpost`. What this process has had open is not made.
+fn make_state(
+    paths: &Paths,
+    opening: &Opening,
+    make: impl FnOnce() -> io::Result<Dir>,
+    root: &Dir,
+) -> Result<Dir, OpenError> {
+    let opened = match opening.before {
+        Before::Had(_) => paths.open_state(root),
+        Before::Nothing | Before::StoodBy => make(),
+    };
+    match opened {
+        Ok(state) => private(state, &paths.state),
+        Err(err) => Err(OpenError::of(&paths.state, &err)),
     }
 }
 
@@ -223,7 +295,7 @@ enum Own {
     ReadOnly(Option<Dir>),
 }
 
-fn open_own(paths: &Paths, root: &Dir, known: Option<&Identity>) -> Result<Own, OpenError> {
+fn open_own(paths: &Paths, root: &Dir, state: &Dir, opening: &Opening) -> Result<Own, OpenError> {
     let name = Rel::new(OWN_FOLDER.as_bytes());
     match root.folder(&name) {
         Ok(own) => match try_writing(&own) {
@@ -232,29 +304,41 @@ fn open_own(paths: &Paths, root: &Dir, known: Option<&Identity>) -> Result<Own, 
             }
             tried => writable(paths, own, tried).map(Own::Writable),
         },
-        Err(err) if err.kind() == io::ErrorKind::NotFound => match known {
-            // The share was without a mark, and stays so.
-            Some(Identity {
-                mark: Mark::None { .. },
-                ..
-            }) if paths.may_be_read_only => Ok(Own::ReadOnly(None)),
-            Some(_) => Err(super::not_the_share(paths, mark::Misfit::NoMark)),
-            None => match root.make(&name) {
-                Ok(own) => writable(paths, own, Ok(())).map(Own::Writable),
-                Err(err) if paths.may_be_read_only && is_read_only(&err) => Ok(Own::ReadOnly(None)),
-                Err(err) => Err(unwritable(paths, OpenError::of(&paths.own, &err))),
-            },
-        },
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            match recorded(paths, state)?.filter(|_| !opening.adopt) {
+                // The share was without a mark, and stays so.
+                Some(Identity {
+                    mark: Mark::None { .. },
+                    ..
+                }) if paths.may_be_read_only => Ok(Own::ReadOnly(None)),
+                Some(_) => Err(super::not_the_share(paths, mark::Misfit::NoMark)),
+                None => match root.make(&name) {
+                    Ok(own) => writable(paths, own, Ok(())).map(Own::Writable),
+                    Err(err) if paths.may_be_read_only && is_read_only(&err) => {
+                        Ok(Own::ReadOnly(None))
+                    }
+                    Err(err) => Err(unwritable(paths, OpenError::of(&paths.own, &err))),
+                },
+            }
+        }
         Err(err) => Err(OpenError::of(&paths.own, &err)),
     }
 }
 
 /// `.dirpost`, made if it is missing, where the state is in the watched folder.
-fn make_own(paths: &Paths, root: &Dir) -> Result<Dir, OpenError> {
-    match root.make(&Rel::new(OWN_FOLDER.as_bytes())) {
+fn make_own(paths: &Paths, root: &Dir, opening: &Opening) -> Result<Dir, OpenError> {
+    let name = Rel::new(OWN_FOLDER.as_bytes());
+    let opened = match opening.before {
+        Before::Had(_) => root.folder(&name),
+        Before::Nothing | Before::StoodBy => root.make(&name),
+    };
+    match opened {
         Ok(own) => {
             let tried = try_writing(&own);
             writable(paths, own, tried)
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::Away(super::lost_mark(paths)))
         }
         Err(err) => Err(unwritable(paths, OpenError::of(&paths.own, &err))),
     }
@@ -268,6 +352,24 @@ fn writable(paths: &Paths, own: Dir, tried: io::Result<()>) -> Result<Dir, OpenE
         Ok(()) => Ok(own),
         Err(err) => Err(unwritable(paths, OpenError::of(&paths.own, &err))),
     }
+}
+
+/// Whether nothing of a former dirpost is in a folder, so that none can hold a lock there.
+pub(super) fn is_blank(folder: &Dir) -> bool {
+    const OWN: [&[u8]; 9] = [
+        b"id",
+        b"lock",
+        b"holder",
+        b"journal",
+        b"memory.jsonl",
+        b"retries.jsonl",
+        b"done",
+        b"dead-letter",
+        b"staging",
+    ];
+    folder
+        .names(&Rel::root())
+        .is_ok_and(|names| names.iter().all(|name| !OWN.contains(&name.as_slice())))
 }
 
 fn unwritable(paths: &Paths, err: OpenError) -> OpenError {

@@ -66,6 +66,8 @@ fn send(
     body: &mut UploadBody,
     began: Instant,
 ) -> Delivered {
+    // Not until the file is closed: on a share that hangs there is nothing more to be looked at.
+    let _at_work = office.share.at_work();
     // With no bytes there is no last one before which it would be looked at.
     if job.look.stamp.size == 0
         && let Err(err) = body.confirm()
