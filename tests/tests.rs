@@ -15,6 +15,7 @@ mod faulty;
 mod full;
 mod housekeeping;
 mod memory;
+mod modes;
 mod mounts;
 mod nginx;
 mod power;

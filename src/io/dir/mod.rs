@@ -23,7 +23,7 @@ use crate::flow::file::Rel;
 #[cfg(not(unix))]
 pub use self::other::{Dir, FileId, bytes_of, file_look, is_unlinked, name_of};
 #[cfg(unix)]
-pub use self::unix::{Dir, FileId, bytes_of, file_look, is_unlinked, name_of};
+pub use self::unix::{Access, Dir, FileId, bytes_of, file_look, is_unlinked, name_of};
 
 /// How far a write is carried before a call answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

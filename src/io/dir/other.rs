@@ -185,11 +185,6 @@ impl Dir {
         let file = OpenOptions::new().write(true).open(self.path_of(name))?;
         file.set_modified(SystemTime::now())
     }
-
-    /// Access lists are not looked at.
-    pub fn is_private(&self) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// Which file it is: std cannot tell.

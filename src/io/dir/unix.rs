@@ -3,6 +3,7 @@
 // The types of stat's fields differ from platform to platform.
 #![allow(clippy::unnecessary_cast)]
 
+mod access;
 mod identity;
 
 use std::ffi::OsStr;
@@ -17,6 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
+pub use self::access::Access;
 pub use self::identity::{FileId, is_unlinked};
 
 /// A folder held open.
@@ -309,28 +311,6 @@ impl Dir {
     /// Whether it is on the same file system as `other`.
     pub fn same_fs(&self, other: &Dir) -> bool {
         self.dev == other.dev
-    }
-
-    /// Whether nobody but this process's user may write to it; `Err` says who can.
-    ///
-    /// # Errors
-    /// A sentence for a person.
-    pub fn is_private(&self) -> Result<(), String> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|err| err.to_string())?;
-        let user = rustix::process::geteuid().as_raw();
-        if stat.st_uid != user {
-            return Err(format!(
-                "it belongs to user {}, and dirpost runs as user {user}",
-                stat.st_uid
-            ));
-        }
-        let mode = stat.st_mode & 0o7777;
-        if mode & 0o022 != 0 {
-            return Err(format!(
-                "others may write to it (mode {mode:04o}): chmod go-w it"
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
-//! What the system gives a process: clocks and signals, locks between threads, and errors.
+//! What the system gives a process: clocks, signals, randomness, locks between threads, names of
+//! users, and what its errors mean.
 
 pub mod clock;
 pub mod error;
 pub mod signal;
+pub mod users;
 
 use std::sync::{Mutex, MutexGuard};
 

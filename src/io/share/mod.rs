@@ -13,9 +13,11 @@
 //!   watched folder; where dirpost may not write to that, the lock is in the state folder.
 //! - A share that was away, one that was mounted over the folder, and a lock that is another's
 //!   by now have all be opened again ([`Closing`]): the handles are of the share that was.
-//! - The state folder is a real folder of this user's own that nobody else may write to; it is
-//!   opened without following links below the watched folder, and used by its handle.
+//! - The state folder is a real folder of this user's own that nobody else may write to, where the
+//!   mount knows modes ([`access`]); it is opened without following links below the watched
+//!   folder, and used by its handle.
 
+pub mod access;
 mod keeper;
 mod lock;
 mod look;
@@ -23,6 +25,7 @@ mod mark;
 pub mod state;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -70,6 +73,17 @@ impl OpenError {
             OpenError::Fault(why)
         } else {
             OpenError::Away(why)
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Away(why)
+            | OpenError::Locked(why)
+            | OpenError::LockGone(why)
+            | OpenError::Fault(why) => f.write_str(why),
         }
     }
 }
@@ -191,6 +205,7 @@ impl Share {
         let lock = Arc::new(Lock::take(place, path, making)?);
         let identity = site.identify(&paths, known, is_mount)?;
         state::clean(site.state());
+        site.say_open(&paths);
 
         let state = StateDir {
             folder: Arc::clone(site.state()),

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use crate::config::{Action, Config};
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::OWN_FOLDER;
-use crate::io::dir::{DRAFT, Dir, below, draft_name};
+use crate::io::dir::{DRAFT, Dir, Durability, below, draft_name, name_of};
 use crate::io::journal::Home;
 
+use super::access::{self, Guard};
 use super::lock::Lock;
 use super::mark::{Identity, Mark};
 use super::{Before, OpenError, Opening, mark};
 
 pub use crate::io::os::error::is_read_only;
+
+/// The file that tells that it was said who may write to the folder.
+const SAID_OPEN: &[u8] = b"open-to-others";
 
 /// dirpost's own folder and what is in it.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(super) struct Site {
     /// Whether a folder that is opened again shows that it is the one that is held. A file system
     /// that gives another inode number each time says nothing.
     lasts: bool,
+    /// Folders that show a mode or an owner that no call can change, and what they show.
+    open: Vec<(PathBuf, String)>,
 }
 
 /// What dirpost may do on the share, and which folders it holds.
@@ -83,6 +89,8 @@ pub(super) struct Paths {
     pub state: PathBuf,
     /// The state folder relative to the watched one, if it is in it.
     pub state_below: Option<Rel>,
+    /// The dead-letter folder relative to the state folder, if it is in it.
+    dead_below: Option<Rel>,
     /// Nothing has to be written to the share.
     may_be_read_only: bool,
 }
@@ -96,6 +104,7 @@ impl Paths {
             state: config.state.dir.clone(),
             may_be_read_only: state_below.is_none() && config.delivered.action == Action::Keep,
             state_below,
+            dead_below: below(&config.state.dir, &config.dead_letter.dir),
         }
     }
 
@@ -149,7 +158,12 @@ impl Site {
                 }
             }
         };
-        let mut site = Site { kind, lasts: false };
+        let mut site = Site {
+            kind,
+            lasts: false,
+            open: Vec::new(),
+        };
+        site.open = site.guard(paths)?;
         let known = recorded(paths, site.state())?;
         let (held, again) = match site.own() {
             Some(own) => (own, root.folder(&Rel::new(OWN_FOLDER.as_bytes()))),
@@ -157,6 +171,77 @@ impl Site {
         };
         site.lasts = again.is_ok_and(|again| held.is_still(&again));
         Ok((site, known))
+    }
+
+    /// Takes the right to write to dirpost's own folders from everybody else; others may clean
+    /// `done`. Gives those that show a mode or an owner that no call can change.
+    ///
+    /// # Errors
+    /// [`OpenError::Fault`] if one is another user's, or stays open to others.
+    fn guard(&self, paths: &Paths) -> Result<Vec<(PathBuf, String)>, OpenError> {
+        let state = self.state();
+        let mut folders = vec![(Arc::clone(state), paths.state.clone())];
+        let mut below = vec![(state, paths.state.join("journal"), Rel::new(b"journal"))];
+        if let Some(own) = self.for_mark() {
+            if paths.own != paths.state {
+                folders.push((Arc::clone(own), paths.own.clone()));
+            }
+            below.push((own, paths.own.join("staging"), Rel::new(b"staging")));
+        }
+        if let Some(dead) = &paths.dead_below {
+            below.push((
+                state,
+                paths.state.join(name_of(dead.as_bytes())),
+                dead.clone(),
+            ));
+        }
+        for (folder, path, name) in below {
+            match folder.folder(&name) {
+                // Who owns another one was given it: dead letters may be somebody's task.
+                Ok(found) if paths.dead_below.as_ref() == Some(&name) => {
+                    if !matches!(access::look_at(&found, &path)?, Guard::Foreign(_)) {
+                        folders.push((Arc::new(found), path));
+                    }
+                }
+                Ok(found) => folders.push((Arc::new(found), path)),
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => return Err(OpenError::of(&path, &err)),
+            }
+        }
+
+        let mut open = Vec::new();
+        for (folder, path) in folders {
+            if let Some(shown) = access::guard(&folder, &path)? {
+                open.push((path, shown));
+            }
+        }
+        Ok(open)
+    }
+
+    /// Says once what it means that anybody may have the right to write to dirpost's own folders:
+    /// a file in the state folder tells the next start that it was said.
+    pub(super) fn say_open(&self, paths: &Paths) {
+        let Some((path, shown)) = self.open.first() else {
+            return;
+        };
+        if self.state().look(SAID_OPEN).is_ok() {
+            return;
+        }
+        let text = format!(
+            "{} shows {shown}, whatever is set: its mount does not tell who may write there. Whoever may write to the \
+             share can make dirpost skip, repeat or delete files, or stop; nothing outside the share can be reached \
+             that way. Against that: state.dir on a local disk",
+            path.display()
+        );
+        log::warn!(target: "dirpost", "share: {text}");
+        let written = self.state().replace(
+            SAID_OPEN,
+            format!("{text}\n").as_bytes(),
+            Durability::Cached,
+        );
+        if let Err(err) = written {
+            log::debug!(target: "dirpost", "{}", OpenError::of(&paths.state, &err));
+        }
     }
 
     /// What may be done on the share.
@@ -284,7 +369,7 @@ fn make_state(
         Before::Nothing | Before::StoodBy => make(),
     };
     match opened {
-        Ok(state) => private(state, &paths.state),
+        Ok(state) => Ok(state),
         Err(err) => Err(OpenError::of(&paths.state, &err)),
     }
 }
@@ -344,19 +429,22 @@ fn make_own(paths: &Paths, root: &Dir, opening: &Opening) -> Result<Dir, OpenErr
     }
 }
 
-/// `own`, if it is private and what was `tried` went well. Whose it is comes first: that says
-/// what has to be done.
+/// `own`, if what was `tried` went well. Else whose it is says best what has to be done.
 fn writable(paths: &Paths, own: Dir, tried: io::Result<()>) -> Result<Dir, OpenError> {
-    let own = private(own, &paths.own)?;
-    match tried {
-        Ok(()) => Ok(own),
-        Err(err) => Err(unwritable(paths, OpenError::of(&paths.own, &err))),
+    let Err(err) = tried else {
+        return Ok(own);
+    };
+    match access::look_at(&own, &paths.own)? {
+        Guard::Foreign(why) => Err(OpenError::Fault(why)),
+        Guard::Private | Guard::Wide { .. } | Guard::Unknown(_) => {
+            Err(unwritable(paths, OpenError::of(&paths.own, &err)))
+        }
     }
 }
 
 /// Whether nothing of a former dirpost is in a folder, so that none can hold a lock there.
 pub(super) fn is_blank(folder: &Dir) -> bool {
-    const OWN: [&[u8]; 9] = [
+    const OWN: [&[u8]; 10] = [
         b"id",
         b"lock",
         b"holder",
@@ -366,6 +454,7 @@ pub(super) fn is_blank(folder: &Dir) -> bool {
         b"done",
         b"dead-letter",
         b"staging",
+        SAID_OPEN,
     ];
     folder
         .names(&Rel::root())
@@ -378,13 +467,6 @@ fn unwritable(paths: &Paths, err: OpenError) -> OpenError {
             "{why} (a share that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)"
         )),
         other => other,
-    }
-}
-
-fn private(folder: Dir, path: &Path) -> Result<Dir, OpenError> {
-    match folder.is_private() {
-        Ok(()) => Ok(folder),
-        Err(why) => Err(OpenError::Fault(format!("{}: {why}", path.display()))),
     }
 }
 

@@ -125,19 +125,27 @@ fn a_state_elsewhere_makes_no_mark_on_a_folder_that_has_none_until_it_is_adopted
 
 #[cfg(unix)]
 #[test]
-fn a_state_folder_that_others_may_write_to_is_refused() {
+fn all_own_folders_but_done_are_taken_from_others_at_a_start() {
     use std::os::unix::fs::PermissionsExt;
-    let dir = TempDir::new();
-    std::fs::create_dir(dir.path().join(".dirpost")).unwrap();
-    std::fs::set_permissions(
-        dir.path().join(".dirpost"),
-        std::fs::Permissions::from_mode(0o777),
-    )
-    .unwrap();
-    let OpenError::Fault(why) = Share::open(&config(dir.path()), false).unwrap_err() else {
-        panic!("it was taken")
-    };
-    assert!(why.contains("0777") && why.contains(".dirpost"), "{why}");
+    let (dir, state_dir) = (TempDir::new(), TempDir::new());
+    let mut config = config(dir.path());
+    config.state.dir = state_dir.path().join("s");
+    config.delivered.dir = config.state.dir.join("done");
+    config.dead_letter.dir = config.state.dir.join("dead/letters");
+    let own = dir.path().join(".dirpost");
+    let below = ["journal", "dead/letters", "done"].map(|name| config.state.dir.join(name));
+    let folders = [own.clone(), own.join("staging"), config.state.dir.clone()];
+    let folders: Vec<_> = folders.into_iter().chain(below).collect();
+    for folder in &folders {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    Share::open_as(&config, &waited()).unwrap();
+    let modes: Vec<u32> = folders
+        .iter()
+        .map(|folder| std::fs::metadata(folder).unwrap().permissions().mode() & 0o777)
+        .collect();
+    assert_eq!(modes, [0o755, 0o755, 0o755, 0o755, 0o755, 0o777]);
 }
 
 #[cfg(unix)]
