@@ -348,3 +348,97 @@ fn what_others_write_into_holder_forges_no_line_of_the_log() {
         "{said}"
     );
 }
+
+/// Copies the state folder `name` that version 0.1.0 (commit 89e5b75) has left into `.dirpost`, without
+/// what it makes anew (`journal/reserve`).
+///
+/// Both were made by runs on files of the mtime [`LEFT`]. `keep` (delivered.action = "keep"): a.csv and
+/// sub/ä%.csv were delivered, gone.csv too and removed since, later.csv was answered 500, bad.csv 422, then
+/// put back by `dead-letter retry` and answered 500. `move`: dead.csv was answered 422;
+/// sub/accepted.csv was accepted and could not be moved, for a file lay where `done` should be.
+fn take_over(name: &str) -> Dir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy(&path, &target);
+            } else {
+                std::fs::copy(&path, &target).unwrap();
+            }
+        }
+    }
+    let dir = Dir::new();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/state-0.1.0");
+    copy(&Path::new(data).join(name), &dir.join(".dirpost"));
+    dir
+}
+
+/// Nanoseconds since 1970.
+const LEFT: u64 = 1_700_000_000_123_456_700;
+
+fn write_as_left(dir: &Dir, name: &str, text: &str, later: u64) {
+    dir.write(name, text);
+    let since = Duration::from_nanos(LEFT + later);
+    dir.set_mtime(name, std::time::SystemTime::UNIX_EPOCH + since);
+}
+
+#[test]
+fn a_state_folder_of_the_version_before_is_taken_over_without_loss_or_repeat() {
+    let (dir, server) = (take_over("keep"), Server::accepting());
+    // However late this test is run, gone.csv is still known.
+    let text = kept(&dir, &server, "delivered.remember = \"3650d\"");
+    write_as_left(&dir, "a.csv", "a", 0);
+    write_as_left(&dir, "sub/ä%.csv", "odd", 100);
+    write_as_left(&dir, "bad.csv", "bad", 0);
+    write_as_left(&dir, "later.csv", "later", 0);
+    for _ in 0..2 {
+        let began = Instant::now();
+        let run = once(&text, &[]);
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(0), "{said}");
+        assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "it waited for the lock"
+        );
+        // Delivered before, gone since, and back.
+        write_as_left(&dir, "gone.csv", "gone", 0);
+    }
+    let mut sent: Vec<(String, String)> = server
+        .requests()
+        .into_iter()
+        .map(|request| (request.path, request.key))
+        .collect();
+    sent.sort();
+    // The keys that it had sent them under: for bad.csv that of the first retry.
+    let wanted = [
+        ("bad.csv", "\"f12e0bcc5762d341c146c6b4a29763d1\""),
+        ("later.csv", "\"1e1293fdfd11b65f3e0830ba8491cfe9\""),
+    ];
+    assert_eq!(sent, wanted.map(|(path, key)| (path.into(), key.into())));
+    // The time of the acceptance, as far as that version has kept it.
+    let journal = dir.list(".dirpost/journal").into_iter();
+    let lines: String = journal
+        .filter(|name| name.ends_with(".jsonl"))
+        .map(|name| dir.text(format!(".dirpost/journal/{name}")))
+        .collect();
+    assert!(
+        lines.contains("\"at\":\"2026-11-26T23:30:30.502Z\",\"path\":\"a.csv\""),
+        "{lines}"
+    );
+}
+
+#[test]
+fn what_the_version_before_has_accepted_and_could_not_move_is_moved_and_not_sent() {
+    let (dir, server) = (take_over("move"), Server::accepting());
+    let text = config(dir.path(), &server.url(), "");
+    write_as_left(&dir, "sub/accepted.csv", "accepted", 0);
+    let run = once(&text, &[]);
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    assert!(server.requests().is_empty());
+    assert_eq!(dir.done(), ["sub/accepted.csv"]);
+    assert_eq!(dir.dead(), ["dead.csv"]);
+}

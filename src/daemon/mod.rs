@@ -25,7 +25,9 @@ use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
+use crate::io::os::error::explain;
 use crate::io::os::signal;
+use crate::io::retries_file;
 use crate::io::share::state::StateDir;
 use crate::io::share::{Before, LOCK_GONE_WAIT, OpenError, Opening as ShareOpening, Share};
 
@@ -268,6 +270,9 @@ fn open_all(config: &Config, opening: &ShareOpening) -> Result<Box<Opened>, Open
     let (share, state) = Share::open_as(config, opening)?;
     let (journal, replay) = Journal::open(state.journal(), clock::wall())
         .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
+    if let Err(err) = retries_file::prune(&state.folder, &share.folder(), clock::wall()) {
+        log::debug!(target: "dirpost", "retries: {}", explain(&err));
+    }
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),

@@ -231,8 +231,8 @@ pub fn rfc3339(at: Wall) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// The reverse; `None` if that is no such time.
-fn parse_rfc3339(text: &str) -> Option<Wall> {
+/// The reverse of [`rfc3339`]; `None` if that is no such time.
+pub fn parse_rfc3339(text: &str) -> Option<Wall> {
     let time = humantime::parse_rfc3339(text).ok()?;
     let since = time
         .duration_since(std::time::SystemTime::UNIX_EPOCH)

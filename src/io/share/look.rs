@@ -13,6 +13,7 @@ use crate::io::dir::Dir;
 use crate::io::os::clock;
 use crate::io::os::error::explain;
 use crate::io::os::lock as locked;
+use crate::io::retries_file;
 
 use super::keeper::into_io;
 use super::lock::{HOLDER, LOCK, PutRight};
@@ -302,9 +303,11 @@ impl Share {
         if let Some(own) = self.site.for_mark() {
             files.push((own, &self.paths.own, ID));
         }
+        let (state, path) = (self.site.state(), &self.paths.state);
         if self.site.is_elsewhere() {
-            files.push((self.site.state(), &self.paths.state, ID));
+            files.push((state, path, ID));
         }
+        files.push((state, path, retries_file::NAME));
         for (folder, path, name) in files {
             if let Err(err) = folder.touch(name)
                 && err.kind() != io::ErrorKind::NotFound

@@ -444,13 +444,14 @@ fn writable(paths: &Paths, own: Dir, tried: io::Result<()>) -> Result<Dir, OpenE
 
 /// Whether nothing of a former dirpost is in a folder, so that none can hold a lock there.
 pub(super) fn is_blank(folder: &Dir) -> bool {
-    const OWN: [&[u8]; 10] = [
+    const OWN: [&[u8]; 11] = [
         b"id",
         b"lock",
         b"holder",
         b"journal",
         b"memory.jsonl",
         b"retries.jsonl",
+        b"retries.lock",
         b"done",
         b"dead-letter",
         b"staging",
