@@ -191,15 +191,14 @@ fn open(
     let mut away: Option<Alarm> = None;
     let mut standby = false;
     let mut share = opening.share.clone();
-    // Since when the lock file is known to be missing.
-    let mut lock_gone: Option<Mono> = None;
+    let mut lock_wait = LockWait::default();
     loop {
         let (own, reply, how) = (config.clone(), send.clone(), share.clone());
         // In a thread of its own: on a hung share this may take as long as the share likes.
         thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, &how)))));
         let result = wait_opened(inbox, mode, opening.until)?;
         if !matches!(result, Err(OpenError::LockGone(_))) {
-            (lock_gone, share.make_lock) = (None, false);
+            (lock_wait, share.make_lock) = (LockWait::default(), false);
         }
         let pause = match result {
             Ok(opened) => {
@@ -246,23 +245,43 @@ fn open(
             }
             Err(OpenError::LockGone(why)) => {
                 let now = clock::now().mono;
-                if lock_gone.is_none() {
-                    let wait = LOCK_GONE_WAIT.as_secs();
-                    log::warn!(target: "dirpost", "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again");
-                }
-                let gone = now.since(*lock_gone.get_or_insert(now));
-                share.make_lock = gone >= LOCK_GONE_WAIT;
+                let pause = lock_wait.pause(&why, now);
+                share.make_lock = lock_wait.is_over(now);
                 if opening.until.is_some_and(|until| now >= until) {
                     log::error!(target: "dirpost", "share: {why}, and the deadline is over");
                     return Err(ExitCode::from(code::LEFT));
                 }
-                let left = LOCK_GONE_WAIT.saturating_sub(gone).min(STANDBY);
                 opening
                     .until
-                    .map_or(left, |until| left.min(until.since(now)))
+                    .map_or(pause, |until| pause.min(until.since(now)))
             }
         };
         pause_or_stop(inbox, mode, pause)?;
+    }
+}
+
+/// The time that a holder gets to make its lock file again: see [`OpenError::LockGone`].
+#[derive(Debug, Default)]
+struct LockWait {
+    /// The file has been missing at every attempt since then.
+    since: Option<Mono>,
+}
+
+impl LockWait {
+    /// How long to wait before the next attempt. Says `why`, once.
+    fn pause(&mut self, why: &str, now: Mono) -> Duration {
+        if self.since.is_none() {
+            let wait = LOCK_GONE_WAIT.as_secs();
+            log::warn!(target: "dirpost", "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again");
+        }
+        let since = *self.since.get_or_insert(now);
+        LOCK_GONE_WAIT.saturating_sub(now.since(since)).min(STANDBY)
+    }
+
+    /// Whether the lock file may be made.
+    fn is_over(&self, now: Mono) -> bool {
+        self.since
+            .is_some_and(|since| now.since(since) >= LOCK_GONE_WAIT)
     }
 }
 

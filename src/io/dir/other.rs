@@ -172,6 +172,14 @@ impl Dir {
         self.path.components().next() == other.path.components().next()
     }
 
+    /// Removes the folder `name`, which must be empty.
+    ///
+    /// # Errors
+    /// Of removing it.
+    pub fn remove_folder(&self, name: &[u8]) -> io::Result<()> {
+        std::fs::remove_dir(self.path_of(name))
+    }
+
     /// Whether `fresh` is at the same path: what lies there is not told apart.
     pub fn is_still(&self, fresh: &Dir) -> bool {
         self.is(fresh)

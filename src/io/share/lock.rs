@@ -84,23 +84,22 @@ impl Lock {
         if making == Making::NotYet && is_missing(place).map_err(failed)? {
             return Err(gone("somebody has removed it"));
         }
-        let mut file = place.to_lock(LOCK).map_err(failed)?;
-        if !try_lock(&file).map_err(failed)? {
+        let Some((mut file, id)) = open_and_lock(place, || ()).map_err(failed)? else {
             return Err(OpenError::Locked(holder(place)));
-        }
+        };
         if making == Making::NotYet && !is_the_holders(&mut file, place).map_err(failed)? {
             return Err(gone("it is not the file that its last holder has locked"));
         }
 
         let token = hex(&random().map_err(failed)?);
         let line = format!("{token} {} {}\n", host(), std::process::id());
-        let held = Held::new(file, &line).map_err(failed)?;
+        write_line(&mut file, &line).map_err(failed)?;
         place
             .replace(HOLDER, line.as_bytes(), Durability::Durable)
             .map_err(failed)?;
         Ok(Lock {
             line,
-            held: Mutex::new(Some(held)),
+            held: Mutex::new(Some(Held { file, id })),
         })
     }
 
@@ -157,6 +156,7 @@ impl Lock {
             None => return Err(lost("it was given up".into())),
         };
         match place.open(&Rel::new(LOCK)) {
+            Ok(_) if id.is_none() => Ok(true),
             Ok((found, _)) => Ok(FileId::of(&found).map_err(|err| unseen(&err))? == id),
             // Something that is no file, or nothing at all.
             Err(err)
@@ -181,17 +181,17 @@ impl Lock {
         if before.id.is_none() && !is_missing(place).map_err(|err| unseen(&err))? {
             return Ok(false);
         }
-        let file = place.to_lock(LOCK).map_err(|err| unseen(&err))?;
-        if before.id.is_some() && FileId::of(&file).map_err(|err| unseen(&err))? == before.id {
+        if before.id.is_some() && shown(place).map_err(|err| unseen(&err))? == before.id {
             return Ok(false);
         }
-        if !try_lock(&file).map_err(|err| unseen(&err))? {
+        let Some((mut file, id)) = open_and_lock(place, || ()).map_err(|err| unseen(&err))? else {
             return Err(lost(format!(
                 "somebody has removed the lock file, and another dirpost has made and locked it (token, host, pid: {})",
                 holder(place)
             )));
-        }
-        *held = Some(Held::new(file, &self.line).map_err(|err| unseen(&err))?);
+        };
+        write_line(&mut file, &self.line).map_err(|err| unseen(&err))?;
+        *held = Some(Held { file, id });
         Ok(true)
     }
 
@@ -232,15 +232,50 @@ impl Lock {
     }
 }
 
-impl Held {
-    /// A file that was just locked, with `line` written to it.
-    fn new(mut file: File, line: &str) -> io::Result<Held> {
+/// Opens the lock file, makes it if it is missing, and locks it; `None` if another holds it.
+/// Gives which file it is, unless the file system does not keep to that. `opened` is called between
+/// the two.
+///
+/// Between the two somebody may remove the file, and the one that had it locked make another one
+/// and let go of this: a lock on it would keep nobody out. So the path must still show it.
+fn open_and_lock(
+    place: &Dir,
+    mut opened: impl FnMut(),
+) -> io::Result<Option<(File, Option<FileId>)>> {
+    const TRIES: usize = 3;
+    let mut tries = 0;
+    loop {
+        let file = place.to_lock(LOCK)?;
+        opened();
+        if !try_lock(&file)? {
+            return Ok(None);
+        }
         let id = FileId::of(&file)?;
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(line.as_bytes())?;
-        Ok(Held { file, id })
+        if shown(place)? == id {
+            return Ok(Some((file, id)));
+        }
+        tries += 1;
+        if tries == TRIES {
+            // Each time it could be locked: it is the same file under ever another number.
+            return Ok(Some((file, None)));
+        }
     }
+}
+
+/// Which file the path of the lock file shows now; `None` if there is none, or the platform cannot
+/// tell.
+fn shown(place: &Dir) -> io::Result<Option<FileId>> {
+    match place.open(&Rel::new(LOCK)) {
+        Ok((file, _)) => FileId::of(&file),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn write_line(file: &mut File, line: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(line.as_bytes())
 }
 
 /// Whether there is no lock file.
@@ -330,6 +365,28 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::testing::TempDir;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_on_a_file_that_has_lost_its_name_meanwhile_is_none() {
+        let dir = TempDir::new();
+        let place = Dir::at(dir.path()).unwrap();
+        let path = dir.path().join("lock");
+        let mut times = 0;
+        let locked = open_and_lock(&place, || {
+            times += 1;
+            if times == 1 {
+                // The holder makes another one, locks that, and lets go of this one.
+                std::fs::remove_file(&path).unwrap();
+                let other = place.to_lock(LOCK).unwrap();
+                other.lock().unwrap();
+                std::mem::forget(other);
+            }
+        });
+        assert!(locked.unwrap().is_none(), "two would hold it");
+        assert_eq!(times, 2);
+    }
 
     #[test]
     fn what_others_write_into_holder_forges_no_line_of_the_log() {

@@ -18,7 +18,7 @@ use crate::io::retries_file;
 use super::keeper::into_io;
 use super::lock::{HOLDER, LOCK, PutRight};
 use super::mark::{ID, Misfit};
-use super::state::Kind;
+use super::site::Kind;
 use super::{Identity, Mark, Share, Standing, Unusable};
 use super::{is_mount, lost_mark, mark, open_root, read_small, said_of};
 

@@ -22,6 +22,7 @@ mod keeper;
 mod lock;
 mod look;
 mod mark;
+mod site;
 pub mod state;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,8 @@ pub use self::lock::LOCK_GONE_WAIT;
 use self::lock::Lock;
 use self::mark::Misfit;
 pub use self::mark::{Identity, Mark};
-use self::state::{Kind, Paths, Site, StateDir};
+use self::site::{Kind, Paths, Site};
+use self::state::StateDir;
 
 /// Why the folders cannot be used; each is a sentence with the path.
 #[derive(Debug)]
@@ -178,7 +180,7 @@ impl Share {
         let root =
             open_root(&paths.watched, config.watch.require_mount).map_err(OpenError::Away)?;
         let is_mount = is_mount(&paths.watched, &root);
-        let (site, known) = Site::open(&paths, &root, opening)?;
+        let (mut site, known) = Site::open(&paths, &root, opening)?;
         let found = site.mark(&paths)?;
         if let Some(known) = known
             .as_ref()
@@ -204,6 +206,7 @@ impl Share {
         };
         let lock = Arc::new(Lock::take(place, path, making)?);
         let identity = site.identify(&paths, known, is_mount)?;
+        site.guard_below(&paths)?;
         state::clean(site.state());
         site.say_open(&paths);
 

@@ -136,6 +136,9 @@ fn all_own_folders_but_done_are_taken_from_others_at_a_start() {
     let below = ["journal", "dead/letters", "done"].map(|name| config.state.dir.join(name));
     let folders = [own.clone(), own.join("staging"), config.state.dir.clone()];
     let folders: Vec<_> = folders.into_iter().chain(below).collect();
+    // What a process left that was killed while it looked at a folder, and while it wrote a file.
+    std::fs::create_dir_all(config.state.dir.join(".draft-0123")).unwrap();
+    std::fs::write(config.state.dir.join(".draft-4567"), "").unwrap();
     for folder in &folders {
         std::fs::create_dir_all(folder).unwrap();
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -146,6 +149,10 @@ fn all_own_folders_but_done_are_taken_from_others_at_a_start() {
         .map(|folder| std::fs::metadata(folder).unwrap().permissions().mode() & 0o777)
         .collect();
     assert_eq!(modes, [0o755, 0o755, 0o755, 0o755, 0o755, 0o777]);
+    assert!(
+        !config.state.dir.join(".draft-0123").exists()
+            && !config.state.dir.join(".draft-4567").exists()
+    );
 }
 
 #[cfg(unix)]
