@@ -1,6 +1,7 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{Action, Config, Format, Settle};
@@ -12,6 +13,8 @@ use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::fault::explain;
 use crate::io::http::{Client, Shared};
+use crate::io::os::users;
+use crate::io::share::access::{self, Guard};
 use crate::io::share::state;
 
 /// What was found.
@@ -119,8 +122,18 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) {
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
     // What is missing is made at the first start; whether it can be is seen by making any file.
     let tried = match &own {
-        Ok(own) => try_writing(own, true),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => try_writing(folder, false),
+        Ok(own) => {
+            let tried = state::try_writing(own);
+            let read_only = elsewhere && config.delivered.action == Action::Keep;
+            match tried {
+                Err(err) if read_only && state::is_read_only(&err) => Err(explain(&err)),
+                _ if !guarded(own, &own_path, findings) => return,
+                tried => tried.map_err(|err| explain(&err)),
+            }
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            state::try_writing(folder).map_err(|err| explain(&err))
+        }
         Err(err) => Err(explain(err)),
     };
     match tried {
@@ -142,7 +155,8 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) {
         let dir = config.state.dir.display();
         let state = Dir::at(&config.state.dir);
         match state {
-            Ok(state) => match try_writing(&state, true) {
+            Ok(state) if !guarded(&state, &config.state.dir, findings) => {}
+            Ok(state) => match state::try_writing(&state).map_err(|err| explain(&err)) {
                 Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
                 Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
             },
@@ -156,11 +170,40 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) {
     }
 }
 
-fn try_writing(folder: &Dir, own: bool) -> Result<(), String> {
-    if own {
-        folder.is_private()?;
+/// Who else may write to a folder of dirpost's own. False if it is another user's: then nothing
+/// more is to be tried there.
+fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> bool {
+    match access::look_at(folder, path) {
+        Ok(Guard::Private) => true,
+        Ok(Guard::Wide { mode }) => {
+            findings.warning(&format!(
+                "{}: others may write to it (mode {mode:04o}): dirpost takes that from them at its next start",
+                path.display()
+            ));
+            true
+        }
+        Ok(Guard::Unknown(shown)) => {
+            findings.warning(&format!(
+                "{} shows {shown}, whatever is set: whoever may write to the share can make dirpost skip, repeat or \
+                 delete files, or stop; against that: state.dir on a local disk",
+                path.display()
+            ));
+            true
+        }
+        // A look at a service by its administrator.
+        Ok(Guard::Foreign(why)) if users::is_root() => {
+            findings.warning(&why);
+            false
+        }
+        Ok(Guard::Foreign(why)) => {
+            findings.wrong(&why);
+            false
+        }
+        Err(err) => {
+            findings.wrong(&err.to_string());
+            false
+        }
     }
-    state::try_writing(folder).map_err(|err| explain(&err))
 }
 
 fn credentials(config: &Config, findings: &mut Findings) {

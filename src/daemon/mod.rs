@@ -21,14 +21,15 @@ use crate::flow::alarm::Alarm;
 use crate::flow::engine::Handover;
 use crate::flow::messages::{Command, Input};
 use crate::flow::time::Mono;
-use crate::io::fault::OpenError;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
+use crate::io::os::error::explain;
 use crate::io::os::signal;
-use crate::io::share::Share;
-use crate::io::share::state::{self, StateDir};
+use crate::io::retries_file;
+use crate::io::share::state::StateDir;
+use crate::io::share::{Before, LOCK_GONE_WAIT, OpenError, Opening as ShareOpening, Share};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,21 +95,18 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         None
     };
     let mut opening = Opening {
-        adopt,
+        share: ShareOpening {
+            adopt,
+            ..ShareOpening::default()
+        },
         anew: false,
         until,
     };
     loop {
         let send = current.lock().expect("no thread panics with it").clone();
-        let (mut opened, stood_by) = match open(config, mode, opening, &send, &inbox) {
+        let (mut opened, stood_by) = match open(config, mode, &opening, &send, &inbox) {
             Ok(opened) => opened,
             Err(code) => return code,
-        };
-        // It was said of the folder as it was at the start.
-        opening = Opening {
-            adopt: false,
-            anew: true,
-            ..opening
         };
         if let Some(past) = past.take() {
             let Handover { live, memory, .. } = opened.past;
@@ -130,7 +128,19 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
         };
         match ended {
             Ended::Left(code) => return code,
-            Ended::Anew(known) => past = Some(*known),
+            Ended::Anew(known, before) => {
+                past = Some(*known);
+                opening = Opening {
+                    share: ShareOpening {
+                        // It was said of the folder as it was at the start.
+                        adopt: false,
+                        before,
+                        make_lock: false,
+                    },
+                    anew: true,
+                    until,
+                };
+            }
         }
         // A new inbox: what the threads of the old folder still say is about the old folder.
         let (send, next) = sync_channel(INBOX);
@@ -160,9 +170,9 @@ fn stopped(mode: Mode) -> ExitCode {
 }
 
 /// How everything is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Opening {
-    adopt: bool,
+    share: ShareOpening,
     /// It was open before.
     anew: bool,
     /// `once` waits no longer than this.
@@ -174,17 +184,23 @@ struct Opening {
 fn open(
     config: &Config,
     mode: Mode,
-    opening: Opening,
+    opening: &Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
 ) -> Result<(Box<Opened>, bool), ExitCode> {
     let mut away = Alarm::default();
     let mut standby = false;
+    let mut share = opening.share.clone();
+    let mut lock_wait = LockWait::default();
     loop {
-        let (own, reply) = (config.clone(), send.clone());
+        let (own, reply, how) = (config.clone(), send.clone(), share.clone());
         // In a thread of its own: on a hung share this may take as long as the share likes.
-        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, opening.adopt)))));
-        let pause = match wait_opened(inbox, mode, opening.until)? {
+        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, &how)))));
+        let result = wait_opened(inbox, mode, opening.until)?;
+        if !matches!(result, Err(OpenError::LockGone(_))) {
+            (lock_wait, share.make_lock) = (LockWait::default(), false);
+        }
+        let pause = match result {
             Ok(opened) => {
                 if standby {
                     log::info!(target: "dirpost", "the lock is free: working from now on");
@@ -218,17 +234,60 @@ fn open(
                     log::info!(target: "dirpost", "standby: another dirpost works on this folder (token, host, pid: {holder})");
                 }
                 standby = true;
+                if share.before == Before::Nothing {
+                    share.before = Before::StoodBy;
+                }
                 STANDBY
             }
+            Err(OpenError::LockGone(why)) => {
+                let now = clock::now().mono;
+                let pause = lock_wait.pause(&why, now);
+                share.make_lock = lock_wait.is_over(now);
+                if opening.until.is_some_and(|until| now >= until) {
+                    log::error!(target: "dirpost", "share: {why}, and the deadline is over");
+                    return Err(ExitCode::from(code::LEFT));
+                }
+                opening
+                    .until
+                    .map_or(pause, |until| pause.min(until.since(now)))
+            }
         };
-        pause_or_stop(inbox, pause)?;
+        pause_or_stop(inbox, mode, pause)?;
     }
 }
 
-fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
-    let (share, state) = Share::open(config, adopt)?;
-    let (journal, replay) = Journal::open(&state.folder, clock::wall())
-        .map_err(|err| state::fault(&config.state.dir.join("journal"), &err))?;
+/// The time that a holder gets to make its lock file again: see [`OpenError::LockGone`].
+#[derive(Debug, Default)]
+struct LockWait {
+    /// The file has been missing at every attempt since then.
+    since: Option<Mono>,
+}
+
+impl LockWait {
+    /// How long to wait before the next attempt. Says `why`, once.
+    fn pause(&mut self, why: &str, now: Mono) -> Duration {
+        if self.since.is_none() {
+            let wait = LOCK_GONE_WAIT.as_secs();
+            log::warn!(target: "dirpost", "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again");
+        }
+        let since = *self.since.get_or_insert(now);
+        LOCK_GONE_WAIT.saturating_sub(now.since(since)).min(STANDBY)
+    }
+
+    /// Whether the lock file may be made.
+    fn is_over(&self, now: Mono) -> bool {
+        self.since
+            .is_some_and(|since| now.since(since) >= LOCK_GONE_WAIT)
+    }
+}
+
+fn open_all(config: &Config, opening: &ShareOpening) -> Result<Box<Opened>, OpenError> {
+    let (share, state) = Share::open_as(config, opening)?;
+    let (journal, replay) = Journal::open(state.journal(), clock::wall())
+        .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
+    if let Err(err) = retries_file::prune(&state.folder, &share.folder(), clock::wall()) {
+        log::debug!(target: "dirpost", "retries: {}", explain(&err));
+    }
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),
@@ -265,10 +324,10 @@ fn wait_opened(
     }
 }
 
-fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
+fn pause_or_stop(inbox: &Receiver<Message>, mode: Mode, pause: Duration) -> Result<(), ExitCode> {
     match inbox.recv_timeout(pause) {
         Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
-            Err(ExitCode::SUCCESS)
+            Err(stopped(mode))
         }
         _ => Ok(()),
     }

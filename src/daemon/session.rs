@@ -9,17 +9,17 @@ use std::time::Duration;
 use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Engine, Handover, Policy};
-use crate::flow::messages::{Command, Delivery, Effect, Finish, Input, Inspection};
+use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
 use crate::flow::time::Mono;
 use crate::io::filing::Filer;
 use crate::io::logging::words;
 use crate::io::os::clock;
-use crate::io::share::Share;
-use crate::io::share::state::{StateDir, random};
+use crate::io::share::state::StateDir;
+use crate::io::share::{Before, Share, random};
 
 use super::threads::{
-    FilerCommand, ScanCommand, journal_lines, office, spawn_inspectors, spawn_placer,
-    spawn_scanner, spawn_workers,
+    FilerCommand, ScanCommand, office, on_written, spawn_inspectors, spawn_placer, spawn_scanner,
+    spawn_workers,
 };
 use super::{INBOX, Message, Mode, Opened, code, stopped};
 
@@ -34,8 +34,8 @@ const LAST_SYNC: Duration = Duration::from_secs(2);
 /// How a turn of the loop ends.
 pub(super) enum Ended {
     Left(ExitCode),
-    /// All is to be opened anew; what is known so far.
-    Anew(Box<Handover>),
+    /// All is to be opened anew; what is known so far, and of the share.
+    Anew(Box<Handover>, Before),
 }
 
 /// The engine with its threads.
@@ -56,7 +56,9 @@ pub(super) struct Session {
     /// How long an endpoint may take to answer.
     patience: Duration,
     share: Arc<Share>,
-    _state: StateDir,
+    state: StateDir,
+    /// A share was mounted over the folder: what is known of this one says nothing of that.
+    mounted_over: bool,
 }
 
 impl Session {
@@ -84,7 +86,8 @@ impl Session {
         };
         let policy = Policy::new(config, &state.id, ending);
         let (orders, order_box) = channel();
-        let office = office(config, &share, &journal, orders.clone());
+        let written = on_written(&journal, &orders, send);
+        let office = office(config, &share, &journal, written);
         let workers = spawn_workers(config, policy.workers, office, send)?;
         let seed = random().map_err(|err| format!("no randomness: {err}"))?;
         let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
@@ -103,6 +106,12 @@ impl Session {
                 config.state.dir.display()
             );
         }
+        let scan_now = send.clone();
+        share
+            .watch_over(&journal, move || {
+                drop(scan_now.send(Message::Input(Input::Command(Command::Scan))));
+            })
+            .map_err(|err| format!("a thread cannot be started: {err}"))?;
         let placer = Filer::new(config, Arc::clone(&share), Arc::clone(&journal));
         spawn_placer(
             placer,
@@ -130,7 +139,8 @@ impl Session {
             closing: None,
             patience: config.send.response_timeout + config.send.stall_timeout,
             share,
-            _state: state,
+            state,
+            mounted_over: false,
         };
         log::info!(
             target: "dirpost",
@@ -196,7 +206,8 @@ impl Session {
             }
             Message::Opened(_) => return None,
         };
-        if let Input::Closing(_) = input {
+        if let Input::Closing(why) = &input {
+            self.mounted_over = matches!(why, Closing::MountedOver);
             self.closing = Some(now.mono + self.patience + CLOSING);
         }
         if let Input::Filed(..) = input {
@@ -226,7 +237,8 @@ impl Session {
                     drop(self.orders.send(FilerCommand::File(Box::new(filing))));
                 }
                 Effect::Write(lines) => {
-                    drop(self.orders.send(FilerCommand::Write(journal_lines(lines))))
+                    let entries = lines.into_iter().map(Into::into).collect();
+                    drop(self.orders.send(FilerCommand::Write(entries)));
                 }
                 Effect::Remember(memory) => drop(self.orders.send(FilerCommand::Remember(memory))),
                 Effect::Note(note) => self.progress.aside(|| words::write(&note)),
@@ -265,7 +277,12 @@ impl Session {
                 return Ended::Left(stopped(self.mode));
             }
         }
-        Ended::Anew(Box::new(self.engine.past(clock::now())))
+        let before = if self.mounted_over {
+            Before::Nothing
+        } else {
+            Before::Had(self.state.id.clone())
+        };
+        Ended::Anew(Box::new(self.engine.past(clock::now())), before)
     }
 
     /// Closes everything. On a share that hangs a close hangs as well: at the end of the process
@@ -273,7 +290,7 @@ impl Session {
     pub(super) fn let_go(self, ended: &Ended) {
         match ended {
             Ended::Left(_) => std::mem::forget(self),
-            Ended::Anew(_) => {
+            Ended::Anew(..) => {
                 let (done, wait) = channel();
                 thread::spawn(move || {
                     drop(self);

@@ -9,9 +9,8 @@ use crate::config::{Action, Config, Digest};
 use crate::flow::alarm::Alarm;
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
-use crate::flow::file::{Rel, Stamp};
 use crate::flow::filing::Filing;
-use crate::flow::journal::{Event, Record};
+use crate::flow::journal::Entry;
 use crate::flow::memory::Memory;
 use crate::flow::messages::{Delivery, Input, Inspection};
 use crate::flow::scan::filter::Filter;
@@ -50,27 +49,19 @@ pub(super) enum ScanCommand {
 /// What the filing thread is asked for.
 pub(super) enum FilerCommand {
     File(Box<Filing>),
-    /// Lines for the journal.
-    Write(Vec<u8>),
+    /// To be written to the journal.
+    Write(Vec<Entry>),
     Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
     Leave(Sender<()>),
 }
 
-pub(super) fn journal_lines(lines: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
-    let at = clock::wall();
-    lines
-        .into_iter()
-        .flat_map(|(path, stamp, event)| Record::line(&path, stamp, at, event))
-        .collect()
-}
-
 pub(super) fn office(
     config: &Config,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
-    orders: Sender<FilerCommand>,
+    written: Box<dyn Fn() + Send + Sync>,
 ) -> Arc<UploadContext> {
     Arc::new(UploadContext {
         share: Arc::clone(share),
@@ -79,7 +70,24 @@ pub(super) fn office(
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
-        written: Box::new(move || drop(orders.send(FilerCommand::Sync))),
+        written,
+    })
+}
+
+/// What a worker does when the journal has lines that wait for an fsync.
+pub(super) fn on_written(
+    journal: &Arc<Journal>,
+    orders: &Sender<FilerCommand>,
+    inbox: &SyncSender<Message>,
+) -> Box<dyn Fn() + Send + Sync> {
+    let (journal, orders, inbox) = (Arc::clone(journal), orders.clone(), inbox.clone());
+    Box::new(move || {
+        // At once: the filing thread may be busy for as long as it takes to use the reserve up.
+        if journal.is_low() {
+            let why = explain(&std::io::ErrorKind::StorageFull.into());
+            drop(inbox.send(Message::Input(Input::Room(Err(why)))));
+        }
+        drop(orders.send(FilerCommand::Sync));
     })
 }
 
@@ -220,7 +228,7 @@ pub(super) fn spawn_workers(
 #[derive(Default)]
 struct Batch {
     filings: Vec<Filing>,
-    lines: Vec<u8>,
+    entries: Vec<Entry>,
     memory: Option<Memory>,
     leave: Option<Sender<()>>,
 }
@@ -229,7 +237,7 @@ impl Batch {
     fn take(&mut self, order: FilerCommand) {
         match order {
             FilerCommand::File(filing) => self.filings.push(*filing),
-            FilerCommand::Write(lines) => self.lines.extend(lines),
+            FilerCommand::Write(entries) => self.entries.extend(entries),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
             FilerCommand::Leave(done) => self.leave = Some(done),
@@ -285,12 +293,12 @@ pub(super) fn spawn_placer(
             last = Some(Instant::now());
             let Batch {
                 filings: group,
-                lines,
+                entries,
                 memory,
                 leave,
             } = group;
-            if !lines.is_empty()
-                && let Err(err) = journal.append(&lines)
+            if !entries.is_empty()
+                && let Err(err) = journal.append(entries)
             {
                 // They come again: the next process finds the same files missing.
                 log::warn!(target: "dirpost", "journal: what is missing could not be noted: {}", explain(&err));
@@ -350,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::{Opened, open_all};
-    use crate::flow::file::FileNo;
+    use crate::flow::file::{FileNo, Rel};
     use crate::flow::filing::{Fate, Progress, Reason};
     use crate::flow::time::Wall;
     use crate::io::testing::TempDir;
@@ -364,7 +372,8 @@ mod tests {
             journal,
             state: opened_state,
             ..
-        } = *open_all(&config, false).unwrap_or_else(|_| panic!("open"));
+        } = *open_all(&config, &crate::io::share::Opening::default())
+            .unwrap_or_else(|_| panic!("open"));
         std::fs::write(dir.path().join("bad"), "x").unwrap();
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let look = share.folder().look(b"bad").unwrap().unwrap();
