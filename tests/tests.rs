@@ -13,6 +13,7 @@ mod endpoints;
 mod faults;
 mod faulty;
 mod full;
+mod logging;
 mod memory;
 mod mounts;
 mod nginx;

@@ -1,12 +1,12 @@
 //! `dirpost dead-letter`: what lies there, why, and what becomes of it. Also while the daemon runs.
 
 use std::io::{self, Read as _};
-use std::process::ExitCode;
 
 use serde_json::Value;
 
+use super::exit::Exit;
+use super::output::{Output, PrintError, Printed, complain};
 use crate::config::Config;
-use crate::daemon::code;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Look, Rel};
 use crate::io::dir::below;
@@ -52,73 +52,120 @@ impl DeadFile {
     }
 }
 
+/// Why it could not be done.
+enum Error {
+    Print(PrintError),
+    Other(String),
+}
+
+impl From<PrintError> for Error {
+    fn from(err: PrintError) -> Error {
+        Error::Print(err)
+    }
+}
+
+/// What was asked for with one file, and with all.
+struct Session<'a> {
+    config: &'a Config,
+    action: Action,
+    out: &'a mut Output<'static>,
+}
+
 /// Does it for the named files, or for all.
-pub fn dead_letter(config: &Config, action: Action, names: &[String], all: bool) -> ExitCode {
-    match run(config, action, names, all) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(code::FAILED),
-        Err(why) => {
-            eprintln!("dirpost: {why}");
-            ExitCode::from(code::FAILED)
+pub fn dead_letter(
+    config: &Config,
+    action: Action,
+    names: &[String],
+    all: bool,
+    out: &mut Output<'static>,
+) -> Exit {
+    let session = Session {
+        config,
+        action,
+        out,
+    };
+    match session.run(names, all) {
+        Ok(0) => Exit::Success,
+        Ok(_) => Exit::Failed,
+        Err(Error::Print(err)) => err.exit(match action {
+            Action::List | Action::Show => Exit::Success,
+            // What follows was not done.
+            Action::Retry | Action::Discard => Exit::Failed,
+        }),
+        Err(Error::Other(why)) => {
+            complain(&why);
+            Exit::Failed
         }
     }
 }
 
-/// The number of files that it failed for.
-fn run(config: &Config, action: Action, names: &[String], all: bool) -> Result<usize, String> {
-    let dir = &config.dead_letter.dir;
-    let folder = match open(config, dir) {
-        Ok(folder) => folder,
-        Err(err) if err.kind() == io::ErrorKind::NotFound && names.is_empty() => {
-            println!("nothing lies in {}", dir.display());
-            return Ok(0);
-        }
-        Err(err) => return Err(format!("{}: {}", dir.display(), explain(&err))),
-    };
-    let mut letters = Vec::new();
-    collect(&folder, &Rel::root(), &mut letters)
-        .map_err(|err| format!("{}: {}", dir.display(), explain(&err)))?;
-    letters.sort_by(|a, b| a.place.cmp(&b.place));
-    let mut failed = 0;
-    let chosen: Vec<&DeadFile> = if all || (names.is_empty() && action == Action::List) {
-        letters.iter().collect()
-    } else {
-        let mut chosen = Vec::new();
-        for name in names {
-            let found: Vec<&DeadFile> = letters
-                .iter()
-                .filter(|letter| is_called(letter, config, name))
-                .collect();
-            if found.is_empty() {
-                failed += 1;
-                eprintln!("dirpost: {name}: no such file in {}", dir.display());
+impl Session<'_> {
+    /// The number of files that it failed for.
+    fn run(self, names: &[String], all: bool) -> Result<usize, Error> {
+        let (config, action, out) = (self.config, self.action, self.out);
+        let dir = &config.dead_letter.dir;
+        let folder = match open(config, dir) {
+            Ok(folder) => folder,
+            Err(err) if err.kind() == io::ErrorKind::NotFound && names.is_empty() => {
+                out.line(&format!("nothing lies in {}", dir.display()))?;
+                return Ok(0);
             }
-            chosen.extend(found);
-        }
-        chosen
-    };
-    if action == Action::List && chosen.is_empty() && failed == 0 {
-        println!("nothing lies in {}", dir.display());
-    }
-    for letter in chosen {
-        let done = match action {
-            Action::List => {
-                list(letter);
-                Ok(())
+            Err(err) => {
+                return Err(Error::Other(format!(
+                    "{}: {}",
+                    dir.display(),
+                    explain(&err)
+                )));
             }
-            Action::Show => {
-                show(letter);
-                Ok(())
-            }
-            Action::Retry => retry(config, &folder, letter),
-            Action::Discard => discard(&folder, letter),
         };
-        if let Err(err) = done {
-            failed += 1;
-            eprintln!("dirpost: {}: {}", letter.place, explain(&err));
+        let mut letters = Vec::new();
+        collect(&folder, &Rel::root(), &mut letters)
+            .map_err(|err| Error::Other(format!("{}: {}", dir.display(), explain(&err))))?;
+        letters.sort_by(|a, b| a.place.cmp(&b.place));
+        let mut failed = 0;
+        let chosen: Vec<&DeadFile> = if all || (names.is_empty() && action == Action::List) {
+            letters.iter().collect()
+        } else {
+            let mut chosen = Vec::new();
+            for name in names {
+                let found: Vec<&DeadFile> = letters
+                    .iter()
+                    .filter(|letter| is_called(letter, config, name))
+                    .collect();
+                if found.is_empty() {
+                    failed += 1;
+                    complain(&format!("{name}: no such file in {}", dir.display()));
+                }
+                chosen.extend(found);
+            }
+            chosen
+        };
+        if action == Action::List && chosen.is_empty() && failed == 0 {
+            out.line(&format!("nothing lies in {}", dir.display()))?;
         }
+        for letter in chosen {
+            let done = match action {
+                Action::List => {
+                    list(letter, out)?;
+                    continue;
+                }
+                Action::Show => {
+                    show(letter, out)?;
+                    continue;
+                }
+                Action::Retry => retry(config, &folder, letter),
+                Action::Discard => discard(&folder, letter),
+            };
+            match done {
+                Ok(text) => out.line(&text)?,
+                Err(err) => {
+                    failed += 1;
+                    complain(&format!("{}: {}", letter.place, explain(&err)));
+                }
+            }
+        }
+        Ok(failed)
     }
-    Ok(failed)
 }
 
 /// Opens a folder of the configuration; below the watched one without following links.
@@ -177,40 +224,44 @@ fn is_called(letter: &DeadFile, config: &Config, name: &str) -> bool {
         || whole(&config.watch.dir, &origin) == std::path::Path::new(name)
 }
 
-fn list(letter: &DeadFile) {
+fn list(letter: &DeadFile, out: &mut Output) -> Printed {
     let size = letter
         .reason
         .get("size")
         .and_then(Value::as_u64)
         .unwrap_or(0);
-    println!(
+    out.line(&format!(
         "{}  {}  {}  {}",
         letter.text("dead_at"),
         letter.place,
         bytes(size),
         letter.text("reason")
-    );
+    ))
 }
 
-fn show(letter: &DeadFile) {
-    println!("{}", letter.place);
+fn show(letter: &DeadFile, out: &mut Output) -> Printed {
+    out.line(&letter.place.to_string())?;
     let Some(fields) = letter.reason.as_object() else {
-        println!("  its reason file cannot be read");
-        return;
+        return out.line("  its reason file cannot be read");
     };
     for (name, value) in fields {
         match value {
             Value::Null => {}
-            Value::String(text) => println!(
-                "  {name}: {}",
-                escape(text.as_bytes()).replace("%0A", "\n    ")
-            ),
-            other => println!("  {name}: {other}"),
+            Value::String(text) => {
+                let mut lines = text.lines();
+                let first = lines.next().unwrap_or_default();
+                out.line(&format!("  {name}: {first}"))?;
+                for line in lines {
+                    out.line(&format!("    {line}"))?;
+                }
+            }
+            other => out.line(&format!("  {name}: {other}"))?,
         }
     }
+    Ok(())
 }
 
-fn retry(config: &Config, folder: &Dir, letter: &DeadFile) -> io::Result<()> {
+fn retry(config: &Config, folder: &Dir, letter: &DeadFile) -> io::Result<String> {
     let origin = letter.origin();
     let root = Dir::at(&config.watch.dir)?;
     let state = open(config, &config.state.dir)?;
@@ -223,8 +274,9 @@ fn retry(config: &Config, folder: &Dir, letter: &DeadFile) -> io::Result<()> {
         retries_file::add(&state, &origin, look.stamp)?;
         from.remove(letter.place.name())?;
         remove_reason(&from, letter)?;
-        println!("{origin}: to be sent from its place under a new key");
-        return Ok(());
+        return Ok(format!(
+            "{origin}: to be sent from its place under a new key"
+        ));
     }
     let home = root.make(&origin.parent())?;
     // Before the file is back: the daemon must not see it without its new key.
@@ -238,8 +290,9 @@ fn retry(config: &Config, folder: &Dir, letter: &DeadFile) -> io::Result<()> {
     }
     home.sync()?;
     remove_reason(&from, letter)?;
-    println!("{origin}: back at its place, to be sent under a new key");
-    Ok(())
+    Ok(format!(
+        "{origin}: back at its place, to be sent under a new key"
+    ))
 }
 
 /// Whether `origin` was only copied to dead-letter, for dirpost may not write to its folder.
@@ -265,12 +318,11 @@ fn bring_back(from: &Dir, name: &[u8], home: &Dir, to: &[u8]) -> io::Result<()> 
     }
 }
 
-fn discard(folder: &Dir, letter: &DeadFile) -> io::Result<()> {
+fn discard(folder: &Dir, letter: &DeadFile) -> io::Result<String> {
     let from = folder.folder(&letter.place.parent())?;
     from.remove(letter.place.name())?;
     remove_reason(&from, letter)?;
-    println!("{}: deleted", letter.place);
-    Ok(())
+    Ok(format!("{}: deleted", letter.place))
 }
 
 fn remove_reason(from: &Dir, letter: &DeadFile) -> io::Result<()> {

@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod dead_letter;
+pub mod exit;
+pub mod output;
 pub mod progress;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::exit::Exit;
+use self::output::{Output, complain};
 use crate::config::{self, Config};
-use crate::daemon::{Mode, code, run};
+use crate::daemon::{Mode, run};
 
 /// Polls a folder and POSTs every complete file to an HTTP endpoint, exactly as whole as it
 /// was written.
@@ -116,17 +120,26 @@ struct RunArgs {
 
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(err) => {
-            let _ = err.print();
-            return if err.use_stderr() {
-                ExitCode::from(code::USAGE)
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
-    };
+    match Cli::try_parse() {
+        Ok(cli) => obey(cli).into(),
+        Err(err) => explain_usage(&err).into(),
+    }
+}
+
+/// What clap has to say: what is wrong with the arguments, or the help that was asked for.
+fn explain_usage(err: &clap::Error) -> Exit {
+    let text = err.render().to_string();
+    if err.use_stderr() {
+        output::print_error(&text);
+        return Exit::Usage;
+    }
+    match Output::stdout().raw(text.as_bytes()) {
+        Ok(()) => Exit::Success,
+        Err(err) => err.exit(Exit::Success),
+    }
+}
+
+fn obey(cli: Cli) -> Exit {
     let outer = cli.config;
     match cli.command {
         None => start(load(outer, None), Mode::Run, false),
@@ -145,23 +158,25 @@ pub fn main() -> ExitCode {
             run.adopt,
         ),
         Some(Command::Check(args)) => match load(args.config.or(outer), None) {
-            Ok(config) => crate::cli::check::check(&config),
+            Ok(config) => check::check(&config, &mut Output::stdout()),
             Err(why) => usage(&why),
         },
         Some(Command::DeadLetter { action }) => dead_letter(outer, action),
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "dirpost",
-                &mut std::io::stdout(),
-            );
-            ExitCode::SUCCESS
-        }
+        Some(Command::Completions { shell }) => completions(shell),
     }
 }
 
-fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> ExitCode {
+fn completions(shell: clap_complete::Shell) -> Exit {
+    // Not straight to stdout: clap_complete panics where that cannot be written to.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dirpost", &mut script);
+    match Output::stdout().raw(&script) {
+        Ok(()) => Exit::Success,
+        Err(err) => err.exit(Exit::Success),
+    }
+}
+
+fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Exit {
     let (action, letters) = match action {
         DeadLetter::List(letters) => (dead_letter::Action::List, letters),
         DeadLetter::Show(letters) => (dead_letter::Action::Show, letters),
@@ -172,25 +187,34 @@ fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> ExitCode {
         return usage("name the files, or say --all");
     }
     match load(letters.config.or(outer), None) {
-        Ok(config) => dead_letter::dead_letter(&config, action, &letters.paths, letters.all),
+        Ok(config) => {
+            let out = &mut Output::stdout();
+            dead_letter::dead_letter(&config, action, &letters.paths, letters.all, out)
+        }
         Err(why) => usage(&why),
     }
 }
 
-fn start(config: Result<Config, String>, mode: Mode, adopt: bool) -> ExitCode {
+fn start(config: Result<Config, String>, mode: Mode, adopt: bool) -> Exit {
     let config = match config {
         Ok(config) => config,
         Err(why) => return usage(&why),
     };
-    if let Err(err) = crate::io::logging::start(config.log.level) {
-        return usage(&err.to_string());
-    }
-    run(&config, mode, adopt)
+    let log = match crate::io::logging::start(config.log.level) {
+        Ok(log) => log,
+        Err(why) => {
+            complain(&why);
+            return Exit::Failed;
+        }
+    };
+    let exit = run(&config, mode, adopt, &log);
+    log::logger().flush();
+    exit
 }
 
-fn usage(why: &str) -> ExitCode {
-    eprintln!("dirpost: {why}");
-    ExitCode::from(code::USAGE)
+fn usage(why: &str) -> Exit {
+    complain(why);
+    Exit::Usage
 }
 
 fn load(path: Option<PathBuf>, place: Option<&[String]>) -> Result<Config, String> {

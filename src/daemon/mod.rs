@@ -9,13 +9,13 @@
 mod session;
 mod threads;
 
-use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use self::session::{Ended, Session};
+use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::alarm::Alarm;
 use crate::flow::engine::Handover;
@@ -24,6 +24,7 @@ use crate::flow::time::Mono;
 use crate::io::fault::OpenError;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
+use crate::io::logging::writer::LogWriter;
 use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::os::signal;
@@ -38,15 +39,6 @@ pub enum Mode {
     /// Until what is there is dealt with, or for so long; with `no_wait` no longer than there is
     /// something to do.
     Once { deadline: Duration, no_wait: bool },
-}
-
-/// The exit codes, as `--help` lists them.
-pub mod code {
-    pub const FAILED: u8 = 1;
-    pub const USAGE: u8 = 2;
-    pub const LEFT: u8 = 3;
-    pub const DEAD: u8 = 4;
-    pub const LOCKED: u8 = 5;
 }
 
 /// What threads put into the inbox.
@@ -75,7 +67,7 @@ const STANDBY: Duration = Duration::from_millis(500);
 const AWAY: Duration = Duration::from_secs(2);
 
 /// Runs to the end.
-pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
+pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
     let (first, mut inbox) = sync_channel(INBOX);
     let current = Arc::new(Mutex::new(first));
     let commands = Arc::clone(&current);
@@ -120,7 +112,7 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
                 ..past
             };
         }
-        let ended = match Session::start(config, mode, started, *opened, &send) {
+        let ended = match Session::start(config, mode, started, *opened, &send, log) {
             Ok(mut daemon) => {
                 let ended = daemon.turn_until_done(&inbox);
                 daemon.let_go(&ended);
@@ -145,17 +137,17 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
     }
 }
 
-fn fail(why: &str) -> ExitCode {
+fn fail(why: &str) -> Exit {
     log::error!(target: "dirpost", "{why}");
-    ExitCode::from(code::FAILED)
+    Exit::Failed
 }
 
 /// It was stopped while it did not know what is there.
-fn stopped(mode: Mode) -> ExitCode {
+fn stopped(mode: Mode) -> Exit {
     if mode == Mode::Run {
-        ExitCode::SUCCESS
+        Exit::Success
     } else {
-        ExitCode::from(code::LEFT)
+        Exit::Left
     }
 }
 
@@ -177,7 +169,7 @@ fn open(
     opening: Opening,
     send: &SyncSender<Message>,
     inbox: &Receiver<Message>,
-) -> Result<(Box<Opened>, bool), ExitCode> {
+) -> Result<(Box<Opened>, bool), Exit> {
     let mut away: Option<Alarm> = None;
     let mut standby = false;
     loop {
@@ -203,7 +195,7 @@ fn open(
             Err(OpenError::Away(why) | OpenError::Fault(why)) => {
                 if mode != Mode::Run {
                     log::error!(target: "dirpost", "share: {why}");
-                    return Err(ExitCode::from(code::LEFT));
+                    return Err(Exit::Left);
                 }
                 let now = clock::now().mono;
                 let speak = away.as_mut().is_none_or(|trouble| trouble.remind(now));
@@ -216,7 +208,7 @@ fn open(
             Err(OpenError::Locked(holder)) => {
                 if mode != Mode::Run {
                     log::error!(target: "dirpost", "another dirpost works on this folder (token, host, pid: {holder})");
-                    return Err(ExitCode::from(code::LOCKED));
+                    return Err(Exit::Locked);
                 }
                 if !standby {
                     log::info!(target: "dirpost", "standby: another dirpost works on this folder (token, host, pid: {holder})");
@@ -251,7 +243,7 @@ fn wait_opened(
     inbox: &Receiver<Message>,
     mode: Mode,
     until: Option<Mono>,
-) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
+) -> Result<Result<Box<Opened>, OpenError>, Exit> {
     loop {
         let wait = until.map_or(Duration::MAX, |until| until.since(clock::now().mono));
         match inbox.recv_timeout(wait) {
@@ -262,17 +254,17 @@ fn wait_opened(
             }
             Err(RecvTimeoutError::Timeout) => {
                 log::error!(target: "dirpost", "share: opening it hangs, and the deadline is over");
-                return Err(ExitCode::from(code::LEFT));
+                return Err(Exit::Left);
             }
             Ok(_) => {}
         }
     }
 }
 
-fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
+fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), Exit> {
     match inbox.recv_timeout(pause) {
         Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
-            Err(ExitCode::SUCCESS)
+            Err(Exit::Success)
         }
         _ => Ok(()),
     }

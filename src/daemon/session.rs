@@ -1,11 +1,11 @@
 //! One opening of the folder: the engine, its threads, and what is carried between them.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Engine, Handover, Policy};
@@ -13,6 +13,7 @@ use crate::flow::messages::{Command, Delivery, Effect, Finish, Input, Inspection
 use crate::flow::time::Mono;
 use crate::io::filing::Filer;
 use crate::io::logging::words;
+use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock::{self, Sleep};
 use crate::io::share::Share;
 use crate::io::share::state::{StateDir, random};
@@ -21,7 +22,7 @@ use super::threads::{
     FilerCommand, journal_lines, office, spawn_inspectors, spawn_placer, spawn_scanner,
     spawn_workers,
 };
-use super::{INBOX, Message, Mode, Opened, code, stopped};
+use super::{INBOX, Message, Mode, Opened, stopped};
 
 /// Before all is opened anew, what is on its way may take so long beyond the time that an
 /// endpoint has to answer; what takes longer hangs with its share.
@@ -33,7 +34,7 @@ const LAST_SYNC: Duration = Duration::from_secs(2);
 
 /// How a turn of the loop ends.
 pub(super) enum Ended {
-    Left(ExitCode),
+    Left(Exit),
     /// All is to be opened anew; what is known so far.
     Anew(Box<Handover>),
 }
@@ -67,6 +68,7 @@ impl Session {
         started: Mono,
         opened: Opened,
         send: &SyncSender<Message>,
+        log: &LogWriter,
     ) -> Result<Session, String> {
         let Opened {
             share,
@@ -116,7 +118,7 @@ impl Session {
         let mut daemon = Session {
             engine: Engine::new(policy, seed, now),
             mode,
-            progress: Progress::new(mode != Mode::Run),
+            progress: Progress::new(mode != Mode::Run, log),
             scans: spawn_scanner(
                 config,
                 Arc::clone(&share),
@@ -233,7 +235,7 @@ impl Session {
                     drop(self.orders.send(FilerCommand::Write(journal_lines(lines))))
                 }
                 Effect::Remember(memory) => drop(self.orders.send(FilerCommand::Remember(memory))),
-                Effect::Note(note) => self.progress.aside(|| words::write(&note)),
+                Effect::Note(note) => words::write(&note),
                 Effect::Finish(how) => finish = Some(how),
             }
         }
@@ -289,13 +291,13 @@ impl Session {
         }
     }
 
-    fn leave(&mut self, finish: Finish) -> ExitCode {
+    fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.put_down();
         match (self.mode, finish) {
-            (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => ExitCode::SUCCESS,
-            (_, Finish::Left) => ExitCode::from(code::LEFT),
-            (_, Finish::Dead) => ExitCode::from(code::DEAD),
+            (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => Exit::Success,
+            (_, Finish::Left) => Exit::Left,
+            (_, Finish::Dead) => Exit::DeadLetter,
         }
     }
 }

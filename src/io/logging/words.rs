@@ -274,8 +274,9 @@ fn folder(path: &crate::flow::file::Rel) -> String {
     }
 }
 
-fn files(count: usize) -> String {
-    if count == 1 {
+/// A number of files for people.
+pub fn files<N: std::fmt::Display + PartialEq + From<u8>>(count: N) -> String {
+    if count == N::from(1) {
         "1 file".into()
     } else {
         format!("{count} files")
