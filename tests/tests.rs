@@ -7,6 +7,7 @@ mod checks;
 mod cli;
 mod copies;
 mod dead;
+mod dead_names;
 
 #[cfg(unix)]
 mod endpoints;

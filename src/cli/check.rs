@@ -15,12 +15,12 @@ use crate::io::http::{Client, Shared};
 use crate::io::share::state;
 
 /// What was found, said line by line.
-struct Findings<'a> {
-    out: &'a mut Output<'static>,
+struct Findings<'a, 'out> {
+    out: &'a mut Output<'out>,
     wrong: usize,
 }
 
-impl Findings<'_> {
+impl Findings<'_, '_> {
     fn fine(&mut self, text: &str) -> Printed {
         self.out.line(&format!("ok       {text}"))
     }
@@ -37,9 +37,9 @@ impl Findings<'_> {
 
 /// Looks at everything, prints a line for each finding; the exit code says whether
 /// something is wrong.
-pub fn check(config: &Config, out: &mut Output<'static>) -> Exit {
+pub fn check(config: &Config, asks_endpoint: bool, out: &mut Output<'_>) -> Exit {
     let mut findings = Findings { out, wrong: 0 };
-    match look_at_all(config, &mut findings) {
+    match look_at_all(config, asks_endpoint, &mut findings) {
         Ok(()) if findings.wrong == 0 => Exit::Success,
         Ok(()) => Exit::Failed,
         // Nobody has read the verdict, and it was not reached.
@@ -47,11 +47,16 @@ pub fn check(config: &Config, out: &mut Output<'static>) -> Exit {
     }
 }
 
-fn look_at_all(config: &Config, findings: &mut Findings) -> Printed {
+fn look_at_all(config: &Config, asks_endpoint: bool, findings: &mut Findings) -> Printed {
     findings.fine("the configuration is valid")?;
     folder(config, findings)?;
     credentials(config, findings)?;
-    endpoint(config, findings)?;
+    if asks_endpoint {
+        endpoint(config, findings)?;
+    } else {
+        findings
+            .fine("no endpoint was named, and none was asked: dirpost check DIR URL asks it")?;
+    }
     match findings.wrong {
         0 => Ok(()),
         1 => findings.out.line("1 thing is wrong"),
