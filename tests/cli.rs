@@ -203,3 +203,31 @@ fn check_says_what_is_right_and_what_is_wrong_and_sends_no_file() {
     assert!(gone.contains("2 things are wrong"), "{gone}");
     assert!(!dir.exists("in"), "check makes nothing");
 }
+
+#[cfg(unix)]
+#[test]
+fn check_does_not_wait_for_a_writer_of_the_credentials() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let watched = dir.mkdir("in");
+    let fifo = dir.join("token");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let extra = format!("send.auth = {{ bearer_file = '{}' }}", fifo.display());
+    let file = dir.write("dirpost.toml", config(&watched, &server.url(), &extra));
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        .args(["check", "--config", file.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let started = Instant::now();
+    while check.try_wait().expect("a status").is_none() && started.elapsed() < BOUND {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Whatever it waits for: no test leaves it behind.
+    let _ = check.kill();
+    let said = text(&check.wait_with_output().expect("its words").stdout);
+    assert!(
+        said.contains("WRONG    send.auth: ") && said.contains("a regular file"),
+        "{said}"
+    );
+}

@@ -12,6 +12,7 @@ use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::fault::explain;
 use crate::io::http::{Client, Shared};
+use crate::io::os::files::read_regular;
 use crate::io::share::state;
 
 /// What was found, said line by line.
@@ -181,6 +182,9 @@ fn try_writing(folder: &Dir, own: bool) -> Result<(), String> {
     state::try_writing(folder).map_err(|err| explain(&err))
 }
 
+/// Upper bound on a file of credentials, in bytes, as for delivery.
+const CREDENTIALS_MAX: u64 = 64 * 1024;
+
 fn credentials(config: &Config, findings: &mut Findings) -> Printed {
     let path = match &config.send.auth {
         None => return Ok(()),
@@ -188,7 +192,7 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
     };
-    match std::fs::read(path) {
+    match read_regular(path, CREDENTIALS_MAX) {
         Ok(bytes) if bytes.trim_ascii().is_empty() => {
             findings.wrong(&format!("send.auth: {} is empty", path.display()))
         }

@@ -1,7 +1,8 @@
-//! What the system gives a process: clocks, signals, locks between threads, and what its
-//! stderr is.
+//! What the system gives a process: clocks, signals, locks between threads, the files of the
+//! configuration, and what its stderr is.
 
 pub mod clock;
+pub mod files;
 pub mod signal;
 pub mod stderr;
 
