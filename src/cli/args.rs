@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use log::LevelFilter;
 
 /// Polls a folder and POSTs every complete file to an HTTP endpoint, exactly as whole as it
 /// was written.
@@ -15,6 +16,8 @@ pub(super) struct Cli {
     /// The configuration; without a command the same as `dirpost run --config FILE`
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) verbosity: Verbosity,
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 }
@@ -109,6 +112,49 @@ pub(super) struct RunArgs {
     /// Take this folder although the state belongs to another one
     #[arg(long)]
     pub(super) adopt: bool,
+    #[command(flatten)]
+    pub(super) verbosity: Verbosity,
+}
+
+impl RunArgs {
+    /// With what was said before the command as well.
+    pub(super) fn with(mut self, verbosity: Verbosity) -> RunArgs {
+        self.verbosity = self.verbosity.and(verbosity);
+        self
+    }
+}
+
+/// How much the log says.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct Verbosity {
+    /// Say only what is wrong: warnings and errors; twice: errors
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
+    quiet: u8,
+    /// Say more: one level for each
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Verbosity {
+    /// The level of the log, where it would be `otherwise` without a word of the command line.
+    pub(super) fn level(self, otherwise: LevelFilter) -> LevelFilter {
+        match self.quiet {
+            0 => {}
+            1 => return LevelFilter::Warn,
+            2 => return LevelFilter::Error,
+            _ => return LevelFilter::Off,
+        }
+        let more = LevelFilter::iter().filter(|&level| level > otherwise);
+        more.take(self.verbose.into()).last().unwrap_or(otherwise)
+    }
+
+    /// What is said before the command and behind it.
+    pub(super) fn and(self, other: Verbosity) -> Verbosity {
+        Verbosity {
+            quiet: self.quiet.saturating_add(other.quiet),
+            verbose: self.verbose.saturating_add(other.verbose),
+        }
+    }
 }
 
 /// Where the configuration comes from.
@@ -176,6 +222,36 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn verbosity(args: &[&str]) -> Option<Verbosity> {
+        let cli = Cli::try_parse_from([&["dirpost"], args].concat()).ok()?;
+        Some(match cli.command {
+            Some(Command::Run(run) | Command::Once { run, .. }) => cli.verbosity.and(run.verbosity),
+            _ => cli.verbosity,
+        })
+    }
+
+    #[test]
+    fn quiet_and_verbose_change_the_level() {
+        use LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
+        for (args, of_warn, of_info) in [
+            (&["run"][..], Warn, Info),
+            (&["run", "-v"], Info, Debug),
+            (&["once", "-vv"], Debug, Trace),
+            (&["-v", "once", "--verbose"], Debug, Trace),
+            (&["once", "-vvvvvvvv"], Trace, Trace),
+            (&["-v", "--config", "c.toml"], Info, Debug),
+            (&["once", "-q"], Warn, Warn),
+            (&["once", "--quiet", "-q"], Error, Error),
+            (&["run", "-qqq"], Off, Off),
+        ] {
+            let verbosity = verbosity(args).unwrap();
+            assert_eq!(verbosity.level(Warn), of_warn, "{args:?}");
+            assert_eq!(verbosity.level(Info), of_info, "{args:?}");
+        }
+        assert!(verbosity(&["run", "-q", "-v"]).is_none());
+        assert_eq!(Verbosity::default().level(Off), Off);
     }
 
     fn split(file: Option<&str>, paths: &[&str], has_usual: bool) -> (Source, Vec<OsString>) {

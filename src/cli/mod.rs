@@ -8,17 +8,20 @@ pub mod output;
 pub mod progress;
 pub mod shell_words;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use log::LevelFilter;
 
-use self::args::{Cli, Command, DeadLetter, RunArgs, Source, is_url};
+use self::args::{Cli, Command, DeadLetter, RunArgs, Source, Verbosity, is_url};
 use self::dead_letter::{Action, Request};
 use self::exit::Exit;
 use self::output::{Output, complain};
 use crate::config::{self, Config};
 use crate::daemon::{Mode, run};
+use crate::io::logging;
 
 /// Where the configuration is looked for if none is named.
 const USUAL: [&str; 2] = ["dirpost.toml", "/etc/dirpost.toml"];
@@ -55,15 +58,20 @@ fn obey(cli: Cli) -> Exit {
             config: None,
             place: Vec::new(),
             adopt: false,
+            verbosity: Verbosity::default(),
         })
     });
     let done = match command {
-        Command::Run(args) => start(outer, args, Mode::Run),
+        Command::Run(args) => start(outer, args.with(cli.verbosity), Mode::Run),
         Command::Once {
             run,
             deadline,
             no_wait,
-        } => start(outer, run, Mode::Once { deadline, no_wait }),
+        } => start(
+            outer,
+            run.with(cli.verbosity),
+            Mode::Once { deadline, no_wait },
+        ),
         Command::Check(args) => check(&Source::of_place(args.config.or(outer), args.place)),
         Command::DeadLetter { action } => dead_letter(outer, action),
         Command::Completions { shell } => {
@@ -83,7 +91,9 @@ fn obey(cli: Cli) -> Exit {
 fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, String> {
     let source = Source::of_place(args.config.or(outer), args.place);
     let config = load(&source)?;
-    let log = match crate::io::logging::start(config.log.level) {
+    let level = config.log.level.unwrap_or_else(|| usual_level(mode));
+    let level = logging::level_of_environment().unwrap_or(level);
+    let log = match logging::start(args.verbosity.level(level)) {
         Ok(log) => log,
         Err(why) => {
             complain(&why);
@@ -93,6 +103,15 @@ fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, Stri
     let exit = run(&config, mode, args.adopt, &log);
     log::logger().flush();
     Ok(exit)
+}
+
+/// What is said where nobody has said how much. cron mails what is printed: away from a terminal `once`
+/// says only what is wrong.
+fn usual_level(mode: Mode) -> LevelFilter {
+    match mode {
+        Mode::Once { .. } if !std::io::stderr().is_terminal() => LevelFilter::Warn,
+        _ => LevelFilter::Info,
+    }
 }
 
 fn check(source: &Source) -> Result<Exit, String> {

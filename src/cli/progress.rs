@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::flow::engine::Tally;
 use crate::io::logging::words::{bytes, files};
 use crate::io::logging::writer::{Footer, LogWriter};
-use crate::io::os::locked;
+use crate::io::os::lock;
 
 /// A bar, or nothing where nobody would see it.
 ///
@@ -47,7 +47,7 @@ impl Progress {
             return;
         }
         self.noted = Some(Instant::now());
-        *locked(shown) = tally();
+        *lock(shown) = tally();
     }
 
     /// Takes the bar away and says in a line what was done.
@@ -93,7 +93,7 @@ impl Bar {
 
 impl Footer for Bar {
     fn draw(&mut self) {
-        let tally = *locked(&self.tally);
+        let tally = *lock(&self.tally);
         let all = tally.delivered + tally.left;
         // Before the first look there is nothing to show: 0 of 0 would be a full bar.
         if all == 0 {

@@ -18,7 +18,7 @@ use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::logging::words;
 use crate::io::os::clock::{self, Sleep};
-use crate::io::os::locked;
+use crate::io::os::lock;
 use crate::io::share::Share;
 use crate::io::share::state::{StateDir, random};
 
@@ -257,7 +257,7 @@ impl Session {
         let to_drop = Arc::clone(&held);
         let (done, wait) = channel();
         let closing = spawn("close", move || {
-            drop(locked(&to_drop).take());
+            drop(lock(&to_drop).take());
             let _ = done.send(());
         });
         if let Err(why) = closing {

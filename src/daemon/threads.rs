@@ -16,7 +16,7 @@ use crate::io::check::Inspector;
 use crate::io::dir::{Dir, below};
 use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
-use crate::io::os::locked;
+use crate::io::os::lock;
 use crate::io::retries_file::Watcher;
 use crate::io::scan;
 use crate::io::share::Share;
@@ -122,7 +122,7 @@ fn check_next(
     jobs: &Mutex<Receiver<Inspection>>,
     mailbox: &Mailbox,
 ) -> Result<(), Gone> {
-    let job = locked(jobs).recv().map_err(|_| Gone)?;
+    let job = lock(jobs).recv().map_err(|_| Gone)?;
     let inspected = inspector.inspect(&job);
     mailbox.input(Input::Inspected(job.file, inspected))
 }

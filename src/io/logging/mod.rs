@@ -24,15 +24,16 @@ use crate::io::os::{clock, stderr};
 /// How long the end of the process waits for stderr to take what was said.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Starts the log. `RUST_LOG`, where it is a level, goes before `level`.
+/// The level that `RUST_LOG` asks for, where it is one.
+pub fn level_of_environment() -> Option<LevelFilter> {
+    std::env::var("RUST_LOG").ok()?.parse().ok()
+}
+
+/// Starts the log.
 ///
 /// # Errors
 /// A sentence: the thread cannot be started, or there is a logger already.
 pub fn start(level: LevelFilter) -> Result<LogWriter, String> {
-    let level = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(level);
     let style = if stderr::is_journal() {
         Style::Priority
     } else {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::Style;
-use crate::io::os::locked;
+use crate::io::os::lock;
 
 /// Upper bound on what waits for stderr, in bytes: enough for the burst of lines of all files
 /// that are in hand at a time (some thousands), little beside what else a process needs.
@@ -138,7 +138,7 @@ impl std::fmt::Debug for LogWriter {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        locked(&self.queue)
+        lock(&self.queue)
     }
 
     /// The next order; `None` after `bound` without one.

@@ -6,10 +6,15 @@ pub mod files;
 pub mod signal;
 pub mod stderr;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-/// Locks a mutex. The released program ends at a panic, so nobody there ever finds a lock that a
-/// panic has left behind; where panics unwind (tests), what is behind it is taken as it is.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks `mutex`.
+///
+/// # Panics
+/// If a thread has panicked while it held it. The release binary never comes to that: there a
+/// panic ends the process (`panic = "abort"`), and what stands half changed with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("a thread that panics ends the process, or its test")
 }
