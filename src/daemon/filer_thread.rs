@@ -1,6 +1,5 @@
 //! The filing thread: files away, and writes the journal and the memory, in batches.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -9,13 +8,14 @@ use super::inbox::Mailbox;
 use super::threads::spawn;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal::{Event, Record};
 use crate::flow::memory::Memory;
-use crate::flow::messages::{Filed, Filing, Input};
+use crate::flow::messages::Input;
 use crate::io::Gone;
 use crate::io::dir::Dir;
 use crate::io::fault::explain;
-use crate::io::filing::{Filer, Placed};
+use crate::io::filing::Filer;
 use crate::io::journal::Journal;
 use crate::io::memory_file;
 use crate::io::os::clock;
@@ -63,8 +63,8 @@ struct Batch {
 /// What came of a batch.
 struct Outcome {
     filed: Vec<(FileNo, Filed)>,
-    /// Whether it is on the disk, and the journal with it.
-    synced: io::Result<()>,
+    /// Whether it is on the disk, and the journal with it; else why not.
+    synced: Result<(), String>,
     flushed: Option<Sender<()>>,
 }
 
@@ -74,7 +74,7 @@ struct Health {
     /// When the last batch began.
     began: Option<Instant>,
     /// Nothing gets onto the disk.
-    sync_alarm: Option<Alarm>,
+    sync_alarm: Alarm,
     /// The engine has been told that the journal's reserve is used up.
     is_low: bool,
 }
@@ -96,14 +96,14 @@ impl FilerThread {
     ///
     /// # Errors
     /// A sentence, if the system gives the process no more threads.
-    pub(super) fn start(self) -> Result<(), String> {
+    pub(super) fn start(mut self) -> Result<(), String> {
         spawn("file", move || {
             let mut health = Health::default();
             while self.turn(&mut health).is_ok() {}
         })
     }
 
-    fn turn(&self, health: &mut Health) -> Result<(), Gone> {
+    fn turn(&mut self, health: &mut Health) -> Result<(), Gone> {
         if self.journal.is_low() {
             self.restore_reserve(health)?;
         }
@@ -117,10 +117,10 @@ impl FilerThread {
         // Only the first line after an fsync comes with a command. One that was written during an
         // fsync, or by this thread, is waiting for the disk and nobody has said so.
         let is_due = self.journal.is_pending() || health.is_low;
-        let bound = match &health.sync_alarm {
+        let bound = match health.sync_alarm.is_raised() {
             _ if !is_due => None,
-            None => Some(SYNC_WITHIN),
-            Some(_) => Some(SYNC_RETRY),
+            false => Some(SYNC_WITHIN),
+            true => Some(SYNC_RETRY),
         };
         let first = match bound {
             None => self.commands.recv().map_err(|_| Gone)?,
@@ -152,7 +152,7 @@ impl FilerThread {
         Ok(batch)
     }
 
-    fn carry_out(&self, batch: Batch) -> Outcome {
+    fn carry_out(&mut self, batch: Batch) -> Outcome {
         let Batch {
             filings,
             events,
@@ -179,13 +179,12 @@ impl FilerThread {
                 explain(&err)
             );
         }
-        let Placed { filed, synced } = if filings.is_empty() {
-            Placed {
-                filed: Vec::new(),
-                synced: self.journal.sync(clock::wall()),
-            }
+        let (filed, synced) = if filings.is_empty() {
+            let synced = self.journal.sync(clock::wall());
+            (Vec::new(), synced.map_err(|err| explain(&err)))
         } else {
-            self.filer.place(&filings)
+            let (filed, synced) = self.filer.file(filings);
+            (filed, synced.map_err(|fault| fault.why))
         };
         Outcome {
             filed,
@@ -198,20 +197,14 @@ impl FilerThread {
         for (file, filed) in outcome.filed {
             self.mailbox.input(Input::Filed(file, filed))?;
         }
+        let now = clock::now().mono;
         match outcome.synced {
-            Ok(()) => health.sync_alarm = None,
-            Err(err) => {
-                let now = clock::now().mono;
-                let is_due = match &mut health.sync_alarm {
-                    Some(alarm) => alarm.remind(now),
-                    None => true,
-                };
-                health.sync_alarm.get_or_insert_with(|| Alarm::new(now));
-                if is_due {
+            Ok(()) => drop(health.sync_alarm.clear(now)),
+            Err(why) => {
+                if health.sync_alarm.raise(&why, now).is_some() {
                     log::warn!(
                         target: "dirpost",
-                        "bringing the journal, or what was filed, onto the disk failed: {}",
-                        explain(&err)
+                        "bringing the journal, or what was filed, onto the disk failed: {why}"
                     );
                 }
             }
@@ -253,8 +246,7 @@ mod tests {
     use super::*;
     use crate::daemon::inbox::{Inbox, Message};
     use crate::daemon::opening::{Opened, open_all};
-    use crate::flow::journal::Reason;
-    use crate::flow::messages::Destination;
+    use crate::flow::filing::{Fate, Progress, Reason};
     use crate::flow::time::Wall;
     use crate::io::testing::TempDir;
 
@@ -280,15 +272,14 @@ mod tests {
             dead_at: Wall(1),
             key: "k".into(),
         };
-        let to = Destination::DeadLetter(Box::new(reason));
         let filing = Filing {
-            file: 1,
+            file: FileNo(1),
             path: Rel::new(b"bad"),
             look,
-            to,
+            sha256: None,
             marker: None,
-            unwritten: None,
-            resumed: None,
+            fate: Fate::Condemned(Box::new(reason)),
+            progress: Progress::Unwritten,
         };
         let (send, commands) = channel();
         let inbox = Inbox::new();
@@ -303,7 +294,7 @@ mod tests {
         send.send(FilerCommand::File(Box::new(filing))).unwrap();
         assert!(matches!(
             inbox.receive(None),
-            Some(Message::Input(Input::Filed(1, _)))
+            Some(Message::Input(Input::Filed(FileNo(1), _)))
         ));
         assert!(journal.is_pending());
         let started = clock::now().mono;

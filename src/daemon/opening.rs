@@ -60,7 +60,7 @@ pub(super) struct Opener<'a> {
     opening: Opening,
     inbox: &'a Inbox,
     mailbox: &'a Mailbox,
-    away: Option<Alarm>,
+    away: Alarm,
     /// Another dirpost had the lock meanwhile.
     stood_by: bool,
 }
@@ -77,7 +77,7 @@ impl<'a> Opener<'a> {
             opening,
             inbox,
             mailbox,
-            away: None,
+            away: Alarm::default(),
             stood_by: false,
         }
     }
@@ -144,11 +144,10 @@ impl<'a> Opener<'a> {
         }
     }
 
-    fn say_open(&self) {
+    fn say_open(&mut self) {
         if self.stood_by {
             log::info!(target: "dirpost", "the lock is free: working from now on");
-        } else if let Some(away) = &self.away {
-            let since = clock::now().mono.since(away.since);
+        } else if let Some(since) = self.away.clear(clock::now().mono) {
             log::info!(target: "dirpost", "share: there after {}", words::span(since));
         } else if self.opening.again {
             log::info!(target: "dirpost", "opened again: the lock is ours, the journal is read");
@@ -164,13 +163,7 @@ impl<'a> Opener<'a> {
                 return Err(Exit::Left);
             }
             Obstacle::Away(why) => {
-                let now = clock::now().mono;
-                let is_due = match &mut self.away {
-                    Some(away) => away.remind(now),
-                    None => true,
-                };
-                self.away.get_or_insert_with(|| Alarm::new(now));
-                if is_due {
+                if self.away.raise(&why, clock::now().mono).is_some() {
                     log::error!(target: "dirpost", "share: {why}; waiting for it");
                 }
                 AWAY

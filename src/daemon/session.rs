@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
 use super::opening::Opened;
-use super::threads::{spawn, spawn_inspectors, spawn_scanner, spawn_workers, upload_context};
+use super::threads::{
+    ScanCommand, spawn, spawn_inspectors, spawn_scanner, spawn_workers, upload_context,
+};
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
@@ -17,7 +19,7 @@ use crate::flow::messages::{Delivery, Effect, Finish, Input, Inspection};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::logging::words;
-use crate::io::os::clock::{self, Sleep};
+use crate::io::os::clock;
 use crate::io::os::lock;
 use crate::io::share::Share;
 use crate::io::share::state::{StateDir, random};
@@ -50,7 +52,6 @@ pub(super) struct Session {
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
     answer_timeout: Duration,
-    sleep: Sleep,
     share: Arc<Share>,
     /// Holds the lock.
     _state: StateDir,
@@ -58,7 +59,7 @@ pub(super) struct Session {
 
 /// Where the threads take their orders from, and what they have in hand.
 struct Threads {
-    scans: Sender<()>,
+    scans: Sender<ScanCommand>,
     inspections: Sender<Inspection>,
     workers: Vec<Sender<Delivery>>,
     /// The workers without a file. The last one to come free goes first: its connection is the warmest.
@@ -91,7 +92,7 @@ impl Session {
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let policy = Policy::new(config, &state.id, process.ending());
         let (filer, commands) = channel();
-        let context = upload_context(config, &policy, &share, &journal, filer.clone());
+        let context = upload_context(config, &share, &journal, filer.clone());
         let workers = spawn_workers(config, policy.workers, context, mailbox)?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
@@ -119,7 +120,6 @@ impl Session {
             threads,
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
-            sleep: Sleep::new(now),
             share,
             _state: state,
         };
@@ -141,9 +141,6 @@ impl Session {
         let mut next = None;
         loop {
             let now = clock::now();
-            if let Some(slept) = self.sleep.observe(now) {
-                self.turn(now, Input::Suspended(slept));
-            }
             match next.take() {
                 Some(message) => self.on_messages(now, message, inbox),
                 None => self.turn(now, Input::Tick),
@@ -282,7 +279,8 @@ impl Threads {
         // A thread that is gone would leave its file in the engine's hands for ever.
         const ALIVE: &str = "a thread lives as long as its session";
         match effect {
-            Effect::Scan => self.scans.send(()).expect(ALIVE),
+            Effect::Scan => self.scans.send(ScanCommand::Scan).expect(ALIVE),
+            Effect::Confirm => self.scans.send(ScanCommand::Confirm).expect(ALIVE),
             Effect::Inspect(job) => self.inspections.send(job).expect(ALIVE),
             Effect::Deliver(job) => {
                 let worker = self

@@ -8,7 +8,8 @@ use std::thread;
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
 use crate::config::{Action, Config, Digest};
-use crate::flow::engine::{INSPECTORS, Policy};
+use crate::flow::endpoint::classify;
+use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection};
 use crate::flow::scan::filter::Filter;
 use crate::io::Gone;
@@ -44,7 +45,6 @@ pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<
 /// What all workers share.
 pub(super) fn upload_context(
     config: &Config,
-    policy: &Policy,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
     filer: Sender<FilerCommand>,
@@ -52,7 +52,7 @@ pub(super) fn upload_context(
     Arc::new(UploadContext {
         share: Arc::clone(share),
         journal: Arc::clone(journal),
-        answers: policy.answers.clone(),
+        answers: classify::Policy::new(&config.send),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
@@ -60,13 +60,22 @@ pub(super) fn upload_context(
     })
 }
 
-/// Starts the thread that scans once for each order.
+/// What the thread that scans is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ScanCommand {
+    /// To look at everything.
+    Scan,
+    /// To look only whether the lock is still ours.
+    Confirm,
+}
+
+/// Starts the thread that scans.
 pub(super) fn spawn_scanner(
     config: &Config,
     share: Arc<Share>,
     state: Arc<Dir>,
     mailbox: Mailbox,
-) -> Result<Sender<()>, String> {
+) -> Result<Sender<ScanCommand>, String> {
     let own = [
         &config.state.dir,
         &config.delivered.dir,
@@ -87,7 +96,15 @@ pub(super) fn spawn_scanner(
             Some(Input::Retries(retries.collect()))
         };
         let report = |input| mailbox.input(input);
-        while orders.recv().is_ok() && scan::scan(&share, &filter, &mut news, &report).is_ok() {}
+        while let Ok(order) = orders.recv() {
+            let reported = match order {
+                ScanCommand::Scan => scan::scan(&share, &filter, &mut news, &report),
+                ScanCommand::Confirm => scan::confirm(&share, &report),
+            };
+            if reported.is_err() {
+                break;
+            }
+        }
     })?;
     Ok(send)
 }

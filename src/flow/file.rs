@@ -8,8 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::flow::time::Wall;
 
-/// The number of a file that the engine has a record of, for as long as this process lives.
-pub type FileNo = u64;
+/// The number of a record that the engine keeps of a file. Never used again in the same process,
+/// and without meaning in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileNo(pub u64);
+
+impl FileNo {
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> FileNo {
+        FileNo(self.0 + 1)
+    }
+}
 
 /// A path relative to the watched folder, as bytes, with `/` between its parts.
 /// Any byte but NUL and `/` may stand in a part. The watched folder itself is empty.
@@ -151,11 +161,53 @@ pub struct Look {
     pub fs: FsKind,
 }
 
+impl Stamp {
+    /// No stamp is less.
+    pub const MIN: Stamp = Stamp {
+        size: 0,
+        mtime: Wall(i64::MIN),
+    };
+    /// No stamp is greater.
+    pub const MAX: Stamp = Stamp {
+        size: u64::MAX,
+        mtime: Wall(i64::MAX),
+    };
+}
+
 impl Look {
-    /// Whether this may be the same bytes as in `other`, moved to another name:
-    /// a rename changes the ctime, and nothing else.
-    pub fn same_but_moved(&self, other: &Look) -> bool {
-        self.stamp == other.stamp && self.ino == other.ino
+    /// Whether both are looks at one file under two names, or at two moments.
+    pub fn is_same_file(&self, other: &Look) -> bool {
+        self.ino != 0 && (self.dev, self.ino) == (other.dev, other.ino)
+    }
+
+    /// Whether nothing at all has happened to the file between the two looks, as far as looks can
+    /// tell: neither to its content nor to its owner, mode, names or attributes.
+    pub fn is_unmoved(&self, other: &Look) -> bool {
+        self.stamp == other.stamp
+            && self.ino == other.ino
+            && self.ctime == other.ctime
+            && self.blocks == other.blocks
+    }
+}
+
+/// What a look found under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing has this name.
+    Absent,
+    /// Something that is no regular file: a folder, a link, a FIFO, a socket or a device.
+    NotAFile,
+    /// A regular file, and what the look showed of it.
+    File(Look),
+}
+
+impl Entry {
+    /// The look at the regular file, if it is one.
+    pub fn file(self) -> Option<Look> {
+        match self {
+            Entry::File(look) => Some(look),
+            Entry::Absent | Entry::NotAFile => None,
+        }
     }
 }
 

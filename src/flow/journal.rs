@@ -19,39 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::filing::{Acceptance, Fate, Move, Place, Reason};
 use crate::flow::time::Wall;
 
 /// The version of the format.
 const VERSION: u32 = 1;
-
-/// What the journal needs of an acceptance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acceptance {
-    pub key: String,
-    pub status: u16,
-    pub marker: Option<Stamp>,
-}
-
-/// A move that the journal knows of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moving {
-    pub to: String,
-    /// It is copied there, across file systems, and what it is copied from is removed last.
-    pub from: Option<String>,
-}
-
-/// Why a file is in the dead-letter folder: its `.reason.json`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    pub reason: String,
-    pub status: Option<u16>,
-    /// The start of the answer.
-    pub body: Vec<u8>,
-    pub attempts: u32,
-    pub first_seen: Wall,
-    pub dead_at: Wall,
-    pub key: String,
-}
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +71,9 @@ pub enum Event {
     /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
     /// from where it lies now, which is on another file system.
     Moving {
-        to: String,
+        to: Place,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<String>,
+        from: Option<Place>,
     },
     /// It has been moved, deleted or put back for good.
     Filed,
@@ -130,23 +102,28 @@ impl Record {
         line.push(b'\n');
         line
     }
+}
 
-    pub fn accepted(acceptance: &Acceptance, keep: bool) -> Event {
+impl Event {
+    /// The endpoint has all of it. `keep`: it stays where it is, and this is the last word.
+    pub fn accepted(acceptance: &Acceptance, marker: Option<Stamp>, keep: bool) -> Event {
         Event::Accepted {
             key: acceptance.key.clone(),
             status: acceptance.status,
-            marker: acceptance.marker.map(|stamp| (stamp.size, stamp.mtime.0)),
+            marker: marker.map(|stamp| (stamp.size, stamp.mtime.0)),
             keep,
         }
     }
 
-    pub fn moving(moving: &Moving) -> Event {
+    /// It is about to be moved.
+    pub fn moving(moving: &Move) -> Event {
         Event::Moving {
             to: moving.to.clone(),
-            from: moving.from.clone(),
+            from: moving.copy_of.clone(),
         }
     }
 
+    /// It is to go to dead-letter.
     pub fn condemned(reason: &Reason, marker: Option<Stamp>) -> Event {
         Event::Condemned {
             key: reason.key.clone(),
@@ -171,26 +148,24 @@ pub fn rfc3339(at: Wall) -> String {
 /// What is still to be done, or known, of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
-    pub stamp: Stamp,
+    /// Accepted or condemned.
     pub fate: Fate,
+    /// The marker that vouched for it.
+    pub marker: Option<Stamp>,
     /// Where it was about to be moved.
-    pub moving: Option<Moving>,
+    pub moving: Option<Move>,
     /// All is done, and it stays where it is: it is only to be known again.
     pub rests: bool,
     /// It rests, and has not been there since.
     pub missing: Option<Wall>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Accepted(Acceptance),
-    Condemned(Box<Reason>, Option<Stamp>),
-}
-
 /// A journal, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    pub live: BTreeMap<Rel, Live>,
+    /// By path and version: while one version is still on its way to where it is filed, the next
+    /// one under its name may have been accepted.
+    pub live: BTreeMap<(Rel, Stamp), Live>,
     /// Lines that could not be read.
     pub unreadable: usize,
 }
@@ -223,25 +198,28 @@ impl Replay {
             size: record.size,
             mtime: Wall(record.mtime),
         };
-        let (fate, rests) = match record.event {
+        let of = |marker: Option<(u64, i64)>| {
+            marker.map(|(size, mtime)| Stamp {
+                size,
+                mtime: Wall(mtime),
+            })
+        };
+        let live = |fate, marker, rests| Live {
+            fate,
+            marker,
+            moving: None,
+            rests,
+            missing: None,
+        };
+        match record.event {
             Event::Accepted {
                 key,
                 status,
                 marker,
                 keep,
             } => {
-                let marker = marker.map(|(size, mtime)| Stamp {
-                    size,
-                    mtime: Wall(mtime),
-                });
-                (
-                    Fate::Accepted(Acceptance {
-                        key,
-                        status,
-                        marker,
-                    }),
-                    keep,
-                )
+                let fate = Fate::Accepted(Acceptance { key, status });
+                self.begin(path, stamp, live(fate, of(marker), keep));
             }
             Event::Condemned {
                 key,
@@ -253,10 +231,6 @@ impl Replay {
                 dead_at,
                 marker,
             } => {
-                let marker = marker.map(|(size, mtime)| Stamp {
-                    size,
-                    mtime: Wall(mtime),
-                });
                 let reason = Reason {
                     reason,
                     status,
@@ -266,33 +240,31 @@ impl Replay {
                     dead_at: Wall(dead_at),
                     key,
                 };
-                (Fate::Condemned(Box::new(reason), marker), false)
+                let fate = Fate::Condemned(Box::new(reason));
+                self.begin(path, stamp, live(fate, of(marker), false));
             }
-            later => return self.amend(path, stamp, later),
-        };
-        self.live.insert(
-            path,
-            Live {
-                stamp,
-                fate,
-                moving: None,
-                rests,
-                missing: None,
-            },
-        );
+            later => self.amend(path, stamp, later),
+        }
+    }
+
+    /// Another version is accepted or condemned. What is known of the one before it is only still
+    /// of interest while that is on its way to where it is filed.
+    fn begin(&mut self, path: Rel, stamp: Stamp, live: Live) {
+        let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
+        self.live
+            .extract_if(versions, |_, live| live.moving.is_none() || live.rests)
+            .for_each(drop);
+        self.live.insert((path, stamp), live);
     }
 
     /// What happened to a version that is known.
     fn amend(&mut self, path: Rel, stamp: Stamp, event: Event) {
-        let Entry::Occupied(mut entry) = self.live.entry(path) else {
+        let Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else {
             return;
         };
         let live = entry.get_mut();
-        if live.stamp != stamp {
-            return;
-        }
         match event {
-            Event::Moving { to, from } => live.moving = Some(Moving { to, from }),
+            Event::Moving { to, from } => live.moving = Some(Move { to, copy_of: from }),
             Event::Copied => live.rests = true,
             Event::Missing { since } => live.missing = Some(Wall(since)),
             Event::Back => live.missing = None,
@@ -304,14 +276,16 @@ impl Replay {
     /// The same state as lines, for a new journal file.
     pub fn lines(&self, at: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
-        for (path, live) in &self.live {
-            let mut add = |event| lines.extend(Record::line(path, live.stamp, at, event));
+        for ((path, stamp), live) in &self.live {
+            let mut add = |event| lines.extend(Record::line(path, *stamp, at, event));
             match &live.fate {
-                Fate::Accepted(acceptance) => add(Record::accepted(acceptance, live.rests)),
-                Fate::Condemned(reason, marker) => add(Record::condemned(reason, *marker)),
+                Fate::Accepted(acceptance) => {
+                    add(Event::accepted(acceptance, live.marker, live.rests));
+                }
+                Fate::Condemned(reason) => add(Event::condemned(reason, live.marker)),
             }
             if let Some(moving) = &live.moving {
-                add(Record::moving(moving));
+                add(Event::moving(moving));
             }
             if live.rests && matches!(live.fate, Fate::Condemned(..)) {
                 add(Event::Copied);
@@ -340,8 +314,8 @@ mod tests {
         let accepted = Acceptance {
             key: "k1".into(),
             status: 201,
-            marker: Some(stamp(0)),
         };
+        let marker = Some(stamp(0));
         let reason = Reason {
             reason: "it is not JSON".into(),
             status: Some(422),
@@ -352,17 +326,20 @@ mod tests {
             key: "k2".into(),
         };
         let moving = |to: &str, from: Option<&str>| Event::Moving {
-            to: to.into(),
-            from: from.map(Into::into),
+            to: to.parse().unwrap(),
+            from: from.map(|from| from.parse().unwrap()),
         };
         let odd = Rel::new(b"d/odd\n\xff%.csv");
         let mut lines = Vec::new();
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
-        line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
-        line(&odd, Record::accepted(&accepted, true));
+        line(
+            &Rel::new(b"a.csv"),
+            Event::accepted(&accepted, marker, false),
+        );
+        line(&odd, Event::accepted(&accepted, marker, true));
         line(
             &Rel::new(b"bad.json"),
-            Record::condemned(&reason, Some(stamp(0))),
+            Event::condemned(&reason, Some(stamp(0))),
         );
         line(
             &Rel::new(b"bad.json"),
@@ -371,12 +348,12 @@ mod tests {
         line(&Rel::new(b"a.csv"), moving("done/a.csv", None));
         line(&Rel::new(b"a.csv"), Event::Filed);
         line(&odd, Event::Missing { since: 77 });
-        line(&Rel::new(b"copied.json"), Record::condemned(&reason, None));
+        line(&Rel::new(b"copied.json"), Event::condemned(&reason, None));
         line(&Rel::new(b"copied.json"), Event::Copied);
-        line(&Rel::new(b"back"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"back"), Event::accepted(&accepted, marker, true));
         line(&Rel::new(b"back"), Event::Missing { since: 78 });
         line(&Rel::new(b"back"), Event::Back);
-        line(&Rel::new(b"old"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"old"), Event::accepted(&accepted, marker, true));
         line(&Rel::new(b"old"), Event::Forgotten);
         lines
     }
@@ -386,7 +363,11 @@ mod tests {
         let mut replay = Replay::default();
         replay.add(&journal());
         assert_eq!(replay.unreadable, 0);
-        let paths: Vec<String> = replay.live.keys().map(ToString::to_string).collect();
+        let paths: Vec<String> = replay
+            .live
+            .keys()
+            .map(|(path, _)| path.to_string())
+            .collect();
         assert_eq!(
             paths,
             ["back", "bad.json", "copied.json", "d/odd%0A%FF%25.csv"]
@@ -405,23 +386,21 @@ mod tests {
                 (true, Some(Wall(77)))
             ]
         );
-        let moving = Moving {
-            to: "dead-letter/bad.json".into(),
-            from: Some("staging/d".into()),
+        let moving = Move {
+            to: "dead-letter/bad.json".parse().unwrap(),
+            copy_of: Some("staging/d".parse().unwrap()),
         };
-        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving, Some(moving));
+        let bad = (Rel::new(b"bad.json"), stamp(5));
+        assert_eq!(replay.live[&bad].moving, Some(moving));
     }
 
     #[test]
     fn a_move_that_was_written_down_without_from_is_still_read() {
-        let accepted = Record::accepted(
-            &Acceptance {
-                key: "k".into(),
-                status: 200,
-                marker: None,
-            },
-            false,
-        );
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let accepted = Event::accepted(&acceptance, None, false);
         let mut replay = Replay::default();
         replay.add(&Record::line(
             &Rel::new(b"x"),
@@ -436,18 +415,55 @@ mod tests {
             b"{\"v\":1,\"at\":\"\",\"path\":\"x\",\"size\":5,\"mtime\":7,\"event\":\"moving\",\"to\":\"done/x\"}\n",
         );
         assert_eq!(replay.unreadable, 0);
-        assert_eq!(
-            replay.live[&Rel::new(b"x")].moving,
-            Some(Moving {
-                to: "done/x".into(),
-                from: None
-            })
+        let x = (
+            Rel::new(b"x"),
+            Stamp {
+                size: 5,
+                mtime: Wall(7),
+            },
         );
+        let moving = Move {
+            to: "done/x".parse().unwrap(),
+            copy_of: None,
+        };
+        assert_eq!(replay.live[&x].moving, Some(moving));
         assert!(
             !String::from_utf8(replay.lines(Wall(0)))
                 .unwrap()
                 .contains("from")
         );
+    }
+
+    #[test]
+    fn the_next_version_under_a_name_does_not_hide_one_that_is_still_on_its_way() {
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let path = Rel::new(b"x");
+        let mut replay = Replay::default();
+        let mut line = |size, event| replay.add(&Record::line(&path, stamp(size), Wall(0), event));
+        line(1, Event::accepted(&acceptance, None, false));
+        line(2, Event::accepted(&acceptance, None, false));
+        line(
+            2,
+            Event::Moving {
+                to: "staging/2".parse().unwrap(),
+                from: None,
+            },
+        );
+        line(3, Event::accepted(&acceptance, None, false));
+        line(
+            3,
+            Event::Moving {
+                to: "staging/3".parse().unwrap(),
+                from: None,
+            },
+        );
+        line(3, Event::Filed);
+        let sizes: Vec<u64> = replay.live.keys().map(|(_, stamp)| stamp.size).collect();
+        // Of the first nothing was on its way when the second was accepted.
+        assert_eq!(sizes, [2]);
     }
 
     #[test]

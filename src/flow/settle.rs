@@ -15,41 +15,9 @@
 
 use std::time::Duration;
 
+use crate::flow::clock::ClockWatch;
 use crate::flow::file::{FsKind, Look};
 use crate::flow::time::{Mono, Now};
-
-/// Notices steps of the wall clock.
-#[derive(Clone, Copy, Debug)]
-pub struct ClockSteps {
-    lead: i64,
-    /// The latest moment at which the wall clock may have stepped.
-    last: Option<Mono>,
-}
-
-/// A difference between the clocks that grows slower than this is drift.
-pub const STEP_MS: i64 = 500;
-
-impl ClockSteps {
-    pub fn new(now: Now) -> ClockSteps {
-        ClockSteps {
-            lead: now.lead(),
-            last: None,
-        }
-    }
-
-    /// The wall clock may have stepped at any moment up to now.
-    pub fn stepped(&mut self, now: Mono) {
-        self.last = Some(now);
-    }
-
-    /// To be called with each reading of the clocks.
-    pub fn observe(&mut self, now: Now) {
-        if (now.lead() - self.lead).abs() > STEP_MS {
-            self.last = Some(now.mono);
-        }
-        self.lead = now.lead();
-    }
-}
 
 /// Kernels stamp a change with the time of their last tick: up to 4 ms early at 250 Hz
 /// (`CONFIG_HZ`; from Linux 6.13 on no longer so where it matters).
@@ -65,12 +33,12 @@ pub struct Stability {
 
 impl Stability {
     /// A first look.
-    pub fn new(look: Look, now: Now, steps: &ClockSteps) -> Stability {
+    pub fn new(look: Look, now: Now, clock: &ClockWatch) -> Stability {
         let since = match look.fs {
             FsKind::Local if look.ctime.0 > 0 => {
                 let changed = now.mono_of(look.ctime) + TICK;
-                steps
-                    .last
+                clock
+                    .last_step()
                     .map_or(changed, |step| changed.max(step))
                     .min(now.mono)
             }
@@ -80,11 +48,11 @@ impl Stability {
     }
 
     /// Another look. True if the file has changed: the run begins anew.
-    pub fn observe(&mut self, look: Look, now: Now, steps: &ClockSteps) -> bool {
+    pub fn observe(&mut self, look: Look, now: Now, clock: &ClockWatch) -> bool {
         if look == self.look {
             return false;
         }
-        *self = Stability::new(look, now, steps);
+        *self = Stability::new(look, now, clock);
         true
     }
 
@@ -121,6 +89,7 @@ mod tests {
         Now {
             mono: Mono(mono),
             wall: Wall((1_000_000 + mono) * 1_000_000),
+            up: None,
         }
     }
 
@@ -138,7 +107,7 @@ mod tests {
 
     #[test]
     fn on_a_share_stillness_counts_from_the_first_equal_look_whatever_the_ctime_says() {
-        let steps = ClockSteps::new(at(0));
+        let steps = ClockWatch::new(at(0));
         let mut still = Stability::new(look(1, 1, FsKind::Share), at(100), &steps);
         assert!(!still.observe(look(1, 1, FsKind::Share), at(5_000), &steps));
         assert_eq!(still.due(Duration::from_secs(60)), Mono(60_100));
@@ -148,7 +117,7 @@ mod tests {
 
     #[test]
     fn on_a_local_disk_an_old_file_is_due_at_once_and_a_ctime_in_the_future_is_not_believed() {
-        let steps = ClockSteps::new(at(0));
+        let steps = ClockWatch::new(at(0));
         let old = Stability::new(look(1, 1_000, FsKind::Local), at(100), &steps);
         assert!(old.due(Duration::from_secs(5)) < Mono(0));
         let future = Stability::new(look(1, 9_000_000, FsKind::Local), at(100), &steps);
@@ -159,11 +128,12 @@ mod tests {
 
     #[test]
     fn stillness_does_not_count_across_a_step_of_the_wall_clock() {
-        let mut steps = ClockSteps::new(at(0));
+        let mut steps = ClockWatch::new(at(0));
         steps.observe(at(50));
         let ahead = Now {
             mono: Mono(1_000),
             wall: Wall(at(1_000).wall.0 + 3_600_000_000_000),
+            up: None,
         };
         steps.observe(ahead);
         // Written just now, before the step; by the new clock it looks an hour old.
@@ -173,7 +143,7 @@ mod tests {
 
     #[test]
     fn any_difference_starts_anew_older_and_smaller_as_well() {
-        let steps = ClockSteps::new(at(0));
+        let steps = ClockWatch::new(at(0));
         let base = look(10, 0, FsKind::Share);
         let others = [
             look(9, 0, FsKind::Share),

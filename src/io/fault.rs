@@ -24,6 +24,18 @@ pub enum Unusable {
     Anew(Closing),
 }
 
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => f.write_str(why),
+            Unusable::Anew(Closing::ShareBack) => f.write_str("the share was away meanwhile"),
+            Unusable::Anew(Closing::MountedOver) => {
+                f.write_str("something has been mounted over the folder")
+            }
+        }
+    }
+}
+
 /// An error of the file system, with what to do about it where that is known.
 pub fn explain(err: &io::Error) -> String {
     let hint = match err.kind() {

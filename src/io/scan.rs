@@ -22,6 +22,18 @@ use crate::io::share::Share;
 /// So often a scan says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
 
+/// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
+pub fn confirm(share: &Share, send: &dyn Fn(Input) -> Result<(), Gone>) -> Result<(), Gone> {
+    match share.reopen() {
+        Ok(_) => send(Input::Confirmed).and_then(|()| send(Input::Scanned(Ok(())))),
+        Err(Unusable::Away(why)) => send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => send(Input::Closing(why)),
+    }
+}
+
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
 /// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
 /// What `news` has is sent between a listing and its use.

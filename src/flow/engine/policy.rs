@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify;
 use crate::flow::time::Mono;
 
 /// The settings of a run; none of them changes while it lasts.
@@ -23,7 +22,6 @@ pub struct Policy {
     pub workers: usize,
     pub in_order: bool,
     pub brake: u32,
-    pub answers: classify::Policy,
     pub backoff: Backoff,
     pub give_up_after: Option<Duration>,
     pub action: Action,
@@ -54,11 +52,6 @@ impl Policy {
             },
             in_order: config.send.in_order,
             brake: config.send.brake,
-            answers: classify::Policy {
-                accept: config.send.accept.clone(),
-                reject: config.send.reject.clone(),
-                accept_content_type: config.send.accept_content_type.clone(),
-            },
             backoff: Backoff {
                 first: config.retry.first,
                 max: config.retry.max,

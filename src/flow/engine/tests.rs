@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Config, Settle, Statuses};
+use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify::{self, Verdict};
+use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
-use crate::flow::file::FsKind;
-use crate::flow::messages::{Content, Delivered, Filed, Finish, ListedFolder};
+use crate::flow::file::{FsKind, Look};
+use crate::flow::filing::{Filed, Move, Progress};
+use crate::flow::memory;
+use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder};
 use crate::flow::time::Wall;
 
 fn engine(tune: impl Fn(&mut Config)) -> Engine {
@@ -20,9 +22,55 @@ fn engine(tune: impl Fn(&mut Config)) -> Engine {
 }
 
 fn at(mono: i64) -> Now {
+    after_sleep(mono, 0)
+}
+
+/// As [`at`], for a machine that has slept for so long (ms) before.
+fn after_sleep(mono: i64, slept: i64) -> Now {
     Now {
         mono: Mono(mono),
-        wall: Wall((1_000_000 + mono) * 1_000_000),
+        wall: Wall((1_000_000 + mono + slept) * 1_000_000),
+        up: Some(500_000 + mono + slept),
+    }
+}
+
+/// One turn. The lock is always ours.
+fn turn(engine: &mut Engine, now: i64, input: Input) -> Vec<Effect> {
+    let mut effects = engine.on(at(now), input);
+    if effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Confirm))
+    {
+        effects.extend(engine.on(at(now), Input::Confirmed));
+        effects.extend(engine.on(at(now), Input::Scanned(Ok(()))));
+    }
+    engine.check();
+    effects
+}
+
+/// Lets time pass as the loop does: with a turn whenever the engine wants one.
+fn pass(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
+    let (mut now, mut all) = (from, Vec::new());
+    loop {
+        all.extend(turn(engine, now, Input::Tick));
+        if now >= until {
+            return all;
+        }
+        let wake = engine.wake_at().map_or(until, |wake| wake.0.min(until));
+        now = wake.max(now + 1);
+    }
+}
+
+/// What the files look like that [`scan`] finds.
+fn look_of_sent() -> Look {
+    let stamp = Stamp {
+        size: 1,
+        mtime: Wall(1),
+    };
+    Look {
+        stamp,
+        fs: FsKind::Share,
+        ..Look::default()
     }
 }
 
@@ -30,14 +78,7 @@ fn at(mono: i64) -> Now {
 fn scan(engine: &mut Engine, now: Now, names: &[&str]) -> Vec<Delivery> {
     let mut content = Content::default();
     for name in names {
-        let look = Look {
-            stamp: Stamp {
-                size: 1,
-                mtime: Wall(1),
-            },
-            fs: FsKind::Share,
-            ..Look::default()
-        };
+        let look = look_of_sent();
         content.files.push(name.as_bytes(), look.stamp);
         content.looks.push(look);
     }
@@ -75,6 +116,8 @@ fn unreachable() -> Delivered {
         reply: Reply::Failed(failure),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: look_of_sent(),
     }
 }
 
@@ -124,20 +167,20 @@ fn one_scan_that_hung_for_a_while_does_not_put_off_the_next_for_minutes_but_slow
     let mut engine = engine(|config| config.watch.interval = Duration::from_secs(5));
     engine.on(at(0), Input::Tick);
     engine.on(at(10), Input::Scanned(Ok(())));
-    engine.on(at(5_000), Input::Tick);
-    engine.on(at(30_000), Input::Scanned(Ok(())));
+    pass(&mut engine, 5_000, 30_000);
+    turn(&mut engine, 30_000, Input::Scanned(Ok(())));
     let next = engine.wake_at().unwrap();
     assert!(next <= Mono(30_000 + 4_000), "{next:?}");
     // A folder that always takes 10 s is looked at a quarter of the time.
-    let mut now = next.0;
-    for _ in 0..6 {
-        engine.on(at(now), Input::Tick);
-        engine.on(at(now + 10_000), Input::Scanned(Ok(())));
-        now = engine.wake_at().unwrap().0.max(now + 10_000);
+    let (mut now, mut rest) = (next.0, 0);
+    for _ in 0..7 {
+        pass(&mut engine, now, now + 10_000);
+        turn(&mut engine, now + 10_000, Input::Scanned(Ok(())));
+        let next = engine.wake_at().unwrap().0;
+        rest = next - (now + 10_000);
+        now = next;
     }
-    engine.on(at(now), Input::Tick);
-    engine.on(at(now + 10_000), Input::Scanned(Ok(())));
-    assert_eq!(engine.wake_at(), Some(Mono(now + 40_000)));
+    assert_eq!(rest, 30_000);
 }
 
 fn policy() -> Policy {
@@ -154,11 +197,6 @@ fn policy() -> Policy {
         workers: 2,
         in_order: false,
         brake: 10,
-        answers: classify::Policy {
-            accept: Statuses(vec![(200, 299)]),
-            reject: Statuses(vec![(400, 400)]),
-            accept_content_type: None,
-        },
         backoff: Backoff {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -212,7 +250,7 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
     let (mut engine, sent) = started(policy, &["a", "b"]);
     let (head, mut now) = (sent[0].file, 0);
     // It has a fault of its own, and waits by its own clock; then the endpoint goes.
-    engine.motions.get_mut(head).unwrap().own = true;
+    engine.files.get_mut(head).unwrap().learned.own_fault = true;
     for _ in 0..8 {
         let effects = engine.on(at(now), Input::Delivered(head, unreachable()));
         assert!(
@@ -239,19 +277,21 @@ fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
 fn filing_that_failed_after_the_rename_goes_on_from_there() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
-    let moving = crate::flow::journal::Moving {
-        to: "done/a".into(),
-        from: Some("staging/d".into()),
-    };
+    let moving = Progress::Moving(Move {
+        to: "done/a".parse().unwrap(),
+        copy_of: Some("staging/d".parse().unwrap()),
+    });
     let failed = Filed::Failed {
         why: "full".into(),
-        moved: Some(moving.clone()),
+        journal: false,
+        progress: moving.clone(),
+        left: true,
     };
     engine.on(at(2), Input::Filed(sent[0].file, failed));
     let effects = engine.on(at(engine.wake_at().map_or(3, |wake| wake.0)), Input::Tick);
-    let again = effects.iter().any(
-        |effect| matches!(effect, Effect::File(filing) if filing.resumed.as_ref() == Some(&moving)),
-    );
+    let again = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::File(filing) if filing.progress == moving));
     assert!(again, "{effects:?}");
 }
 
@@ -270,7 +310,7 @@ fn the_trouble_with_a_folder_that_is_gone_is_forgotten() {
             }),
         );
         engine.on(now, Input::Scanned(Ok(())));
-        assert_eq!(engine.folder_troubles.len(), 1);
+        engine.check();
     }
 }
 
@@ -285,6 +325,8 @@ fn accepted() -> Delivered {
         reply: answer,
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: look_of_sent(),
     }
 }
 
@@ -399,13 +441,17 @@ fn a_scan_that_takes_long_and_goes_on_does_not_hang_and_is_not_repeated_at_once(
 fn after_a_sleep_the_lock_is_looked_at_at_once_and_nothing_is_sent_before() {
     let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
     assert_eq!(sent.len(), 2);
-    let effects = engine.on(at(10), Input::Suspended(Duration::from_secs(3_600)));
+    let woken = |mono| after_sleep(mono, 3_600_000);
+    let effects = engine.on(woken(10), Input::Tick);
     assert!(
-        effects.iter().any(|effect| matches!(effect, Effect::Scan)),
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm)),
         "it does not wait for the interval"
     );
-    assert!(deliveries(engine.on(at(11), Input::Delivered(sent[0].file, accepted()))).is_empty());
-    assert_eq!(deliveries(engine.on(at(12), Input::Confirmed)).len(), 1);
+    let effects = engine.on(woken(11), Input::Delivered(sent[0].file, accepted()));
+    assert!(deliveries(effects).is_empty());
+    assert_eq!(deliveries(engine.on(woken(12), Input::Confirmed)).len(), 1);
 }
 
 #[test]
@@ -468,6 +514,8 @@ fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_
         reply,
         took,
         journaled: Err("EIO".into()),
+        sha256: None,
+        look: look_of_sent(),
     };
     engine.on(at(2), Input::Delivered(sent[0].file, unwritten));
     let past = engine.past(at(3));
@@ -480,7 +528,7 @@ fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_
         }
     });
     let filed = filed.expect("it was accepted");
-    assert!(filed.unwritten.is_some());
+    assert_eq!(filed.progress, Progress::Unwritten);
     assert_eq!(
         filed.look,
         Look {
@@ -496,8 +544,8 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
     let past = engine.past(at(10));
     // An hour ahead; what was written just before seems an hour old.
     let ahead = |mono: i64| Now {
-        mono: Mono(mono),
         wall: Wall(at(mono).wall.0 + 3_600_000_000_000),
+        ..at(mono)
     };
     let mut engine = Engine::new(
         Policy {
@@ -548,6 +596,8 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
         reply: Reply::Answer(answer),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: look_of_sent(),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
     engine.on(
@@ -555,7 +605,7 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
         Input::Filed(
             sent[0].file,
             Filed::Copied {
-                to: "dead-letter/a".into(),
+                to: "dead-letter/a".parse().unwrap(),
             },
         ),
     );
@@ -614,25 +664,22 @@ fn what_an_earlier_process_had_learned_does_not_lie_there_for_as_long_as_this_on
         at(0),
     );
     engine.on(at(0), Input::Tick);
-    let effects = engine.on(at(29_999), Input::Scanned(Ok(())));
-    assert!(
-        !effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Remember(_)))
-    );
-    let effects = engine.on(at(30_000), Input::Tick);
-    assert!(
+    engine.on(at(1), Input::Scanned(Ok(())));
+    let remembers = |effects: Vec<Effect>| {
         effects
             .iter()
             .any(|effect| matches!(effect, Effect::Remember(_)))
-    );
+    };
+    assert!(!remembers(pass(&mut engine, 1, 29_999)));
+    assert!(remembers(pass(&mut engine, 29_999, 30_000)));
 }
 
 #[test]
 fn what_was_learned_is_not_written_while_the_lock_may_be_anothers() {
     let (mut engine, sent) = started(policy(), &["a"]);
     engine.on(at(1), Input::Delivered(sent[0].file, unreachable()));
-    engine.on(at(2), Input::Suspended(Duration::from_secs(3_600)));
+    let at = |mono| after_sleep(mono, 3_600_000);
+    engine.on(at(2), Input::Tick);
     let remembers = |effects: &[Effect]| {
         effects
             .iter()
@@ -757,6 +804,8 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
         reply: Reply::Answer(answer),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: look_of_sent(),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
     engine.on(
@@ -764,7 +813,7 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
         Input::Filed(
             sent[0].file,
             Filed::Copied {
-                to: "dead-letter/a".into(),
+                to: "dead-letter/a".parse().unwrap(),
             },
         ),
     );
@@ -791,4 +840,148 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let (_, again) = look(&mut engine, now);
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].key, sent[0].key);
+}
+
+fn hangs(effects: &[Effect]) -> bool {
+    let is_hang = |effect: &Effect| matches!(effect, Effect::Note(Note::ScanHangs { .. }));
+    effects.iter().any(is_hang)
+}
+
+#[test]
+fn a_scan_that_ended_because_all_is_opened_again_is_not_said_to_hang() {
+    let (mut engine, _) = started(policy(), &["a"]);
+    let now = next_scan(&mut engine, 1);
+    engine.on(
+        at(now + 1),
+        Input::Closing(Closing::LockLost("another".into())),
+    );
+    for later in 1..10 {
+        let effects = engine.on(at(now + 5_000 * later), Input::Tick);
+        assert!(!hangs(&effects), "{effects:?}");
+    }
+    engine.check();
+}
+
+#[test]
+fn a_lock_is_doubted_after_five_seconds_of_silence_and_a_hang_is_said_after_thirty() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c", "d"]);
+    let now = next_scan(&mut engine, 1);
+    engine.on(at(now + 4_999), Input::Tick);
+    let next = |engine: &mut Engine, at_ms, job: &Delivery| {
+        let effects = engine.on(
+            at(at_ms),
+            Input::Delivered(job.file, unreachable_by_itself()),
+        );
+        (hangs(&effects), deliveries(effects).len())
+    };
+    assert_eq!(next(&mut engine, now + 4_999, &sent[0]), (false, 1));
+    engine.on(at(now + 5_000), Input::Tick);
+    assert_eq!(next(&mut engine, now + 5_001, &sent[1]), (false, 0));
+    assert!(!hangs(&engine.on(at(now + 10_000), Input::Tick)));
+    let mut said = 0;
+    for ms in (now + 10_000..now + 30_001).step_by(1_000) {
+        said += usize::from(hangs(&engine.on(at(ms), Input::Tick)));
+    }
+    assert_eq!(said, 1);
+}
+
+/// The file changed: the endpoint was not asked, and the worker is free again.
+fn unreachable_by_itself() -> Delivered {
+    Delivered::Missing(crate::flow::messages::Miss::Unreadable("EIO".into()))
+}
+
+#[test]
+fn what_a_listing_shows_is_not_written_down_while_the_lock_may_be_anothers() {
+    let keep = Policy {
+        action: Action::Keep,
+        ..policy()
+    };
+    let (mut engine, sent) = started(keep, &["a"]);
+    engine.on(at(1), Input::Delivered(sent[0].file, accepted()));
+    let now = next_scan(&mut engine, 2);
+    engine.on(at(now), Input::Confirmed);
+    // It wakes with the listing of a scan that had seen the lock before it slept.
+    let woken = |mono| after_sleep(mono, 3_600_000);
+    let listed = |engine: &mut Engine, mono| {
+        let folder = ListedFolder {
+            path: Rel::root(),
+            content: Ok(Content::default()),
+        };
+        engine.on(woken(mono), Input::Listed(folder))
+    };
+    let writes = |effects: &[Effect]| {
+        let mut effects = effects.iter();
+        effects.any(|effect| matches!(effect, Effect::Write(_)))
+    };
+    assert!(!writes(&listed(&mut engine, now + 1)));
+    assert!(!writes(&engine.on(woken(now + 1), Input::Scanned(Ok(())))));
+    assert!(writes(&engine.on(woken(now + 2), Input::Confirmed)));
+    assert!(
+        !writes(&engine.on(woken(now + 3), Input::Scanned(Ok(())))),
+        "once"
+    );
+}
+
+#[test]
+fn a_turn_that_comes_five_seconds_late_makes_the_lock_doubtful_whatever_it_waited_for() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c", "d"]);
+    // The next scan is far away: with files in hand it wants a turn all the same.
+    let wake = engine.wake_at().expect("a turn").0;
+    assert!(wake <= 5_000, "{wake}");
+    let effects = engine.on(at(wake + 4_999), Input::Tick);
+    assert!(effects.is_empty(), "{effects:?}");
+    let late = engine.wake_at().expect("a turn").0 + 5_000;
+    let effects = engine.on(at(late), Input::Delivered(sent[0].file, accepted()));
+    let is_said = |effect: &Effect| matches!(effect, Effect::Note(Note::Starved { .. }));
+    assert!(effects.iter().any(is_said));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm))
+    );
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+    let effects = engine.on(at(late + 1), Input::Confirmed);
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_the_lock_doubtful() {
+    let (mut engine, sent) = started(policy(), &["a", "b", "c"]);
+    let ahead = Now {
+        wall: Wall(at(10).wall.0 + 60_000_000_000),
+        ..at(10)
+    };
+    let effects = engine.on(ahead, Input::Delivered(sent[0].file, accepted()));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Confirm))
+    );
+    assert!(!files(&effects) && deliveries(effects).is_empty());
+}
+
+#[test]
+fn a_run_whose_deadline_passes_while_the_machine_sleeps_ends_with_the_first_turn() {
+    let once = Policy {
+        ending: Ending::Once {
+            deadline: Mono(60_000),
+            no_wait: false,
+        },
+        settle: Settle::For(Duration::from_secs(3_600)),
+        ..policy()
+    };
+    let (mut engine, _) = started(once, &["a"]);
+    let effects = engine.on(after_sleep(60_000, 3_600_000), Input::Tick);
+    let finish = effects.iter().find_map(|effect| match effect {
+        Effect::Finish(how) => Some(*how),
+        _ => None,
+    });
+    assert_eq!(finish, Some(Finish::Left));
+    assert_eq!(engine.wake_at(), None);
+}
+
+#[test]
+fn with_nothing_in_hand_it_sleeps_until_the_next_scan() {
+    let (engine, _) = started(policy(), &[]);
+    assert_eq!(engine.wake_at(), Some(Mono(1_000_000)));
 }

@@ -18,12 +18,17 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use crate::flow::file::Entry;
 use crate::flow::file::Rel;
 
 #[cfg(not(unix))]
-pub use self::other::{Dir, bytes_of, file_look, name_of};
+pub use self::other::{
+    Dir, bytes_of, file_look, link_is_unsupported, name_of, rename_is_unsupported,
+};
 #[cfg(unix)]
-pub use self::unix::{Dir, bytes_of, file_look, name_of};
+pub use self::unix::{
+    Dir, bytes_of, file_look, link_is_unsupported, name_of, rename_is_unsupported,
+};
 
 /// How a rename without replacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +52,13 @@ impl Dir {
     pub fn rename(&self, from: &[u8], target: &Dir, to: &[u8], own: bool) -> io::Result<Renamed> {
         let by_rename = self.rename_no_replace(from, target, to);
         let by_link = match by_rename {
-            Err(err) if is_unsupported(&err) => self
+            Err(err) if rename_is_unsupported(&err) => self
                 .link(from, target, to)
                 .and_then(|()| self.remove(from).inspect_err(|_| drop(target.remove(to)))),
             other => other,
         };
         let result = match by_link {
-            Err(err) if own && is_unsupported(&err) => {
+            Err(err) if own && link_is_unsupported(&err) => {
                 let reserved = target.create(to);
                 reserved.and_then(|_| {
                     self.rename_over(from, target, to)
@@ -112,14 +117,6 @@ pub fn draft_name() -> Vec<u8> {
 
 /// How the names of drafts begin.
 pub const DRAFT: &str = ".draft-";
-
-/// What file systems answer to a call that they do not have.
-fn is_unsupported(err: &io::Error) -> bool {
-    matches!(
-        err.kind(),
-        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied
-    ) || err.kind() == io::ErrorKind::TooManyLinks
-}
 
 /// The relative path of `path` in `folder`, if it is below it.
 pub fn below(folder: &Path, path: &Path) -> Option<Rel> {
@@ -215,4 +212,11 @@ mod tests {
         assert!(folder.open(&Rel::new(b"fifo")).is_err());
         assert_eq!(folder.look(b"fifo").unwrap(), None);
     }
+}
+
+pub fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
+    Ok(())
+}
+pub fn copy_mode(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
+    Ok(())
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::Entry;
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
@@ -105,6 +106,40 @@ impl Dir {
         Ok(is_plain(&found).then(|| look_of(&found, self.kind)))
     }
 
+    /// Looks at `name` without opening it.
+    ///
+    /// # Errors
+    /// Whatever the system answers, but for `NotFound`, which is [`Entry::Absent`].
+    pub fn entry(&self, name: &[u8]) -> io::Result<Entry> {
+        match std::fs::symlink_metadata(self.path_of(name)) {
+            Ok(found) if is_plain(&found) => Ok(Entry::File(look_of(&found, self.kind))),
+            Ok(_) => Ok(Entry::NotAFile),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Entry::Absent),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Looks at `name` through a handle that is opened for this look, for the SMB client may
+    /// answer a plain one from its cache. A file that may not be opened, or that another program
+    /// shares with nobody, is looked at by [`Dir::entry`].
+    ///
+    /// # Errors
+    /// Whatever the system answers, but for `NotFound`, which is [`Entry::Absent`].
+    pub fn fresh_entry(&self, name: &[u8]) -> io::Result<Entry> {
+        match self.entry(name)? {
+            Entry::File(_) => {}
+            other => return Ok(other),
+        }
+        match File::open(self.path_of(name)) {
+            Ok(file) => Ok(Entry::File(file_look(&file, self.kind)?)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Entry::Absent),
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied || is_in_use(&err) => {
+                self.entry(name)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
             .append(true)
@@ -122,7 +157,21 @@ impl Dir {
             .open(self.path_of(name))
     }
 
+    /// Makes the file `name`, which must not be there.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `AlreadyExists` if there is anything under that name.
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
+        self.create_new(name, 0o644)
+    }
+
+    /// Makes the file `name`, which must not be there, and opens it to read and write. There are
+    /// no permission bits: it gets the access list that its folder hands on.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `AlreadyExists` if there is anything under that name. After
+    /// any other error the file may have been made all the same.
+    pub fn create_new(&self, name: &[u8], _mode: u32) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
             .write(true)
@@ -130,25 +179,54 @@ impl Dir {
             .open(self.path_of(name))
     }
 
+    /// Removes the name `name`: one system call, and nothing is undone.
+    ///
+    /// # Errors
+    /// Whatever the system answers. Over SMB the name may be gone all the same.
     pub fn remove(&self, name: &[u8]) -> io::Result<()> {
         std::fs::remove_file(self.path_of(name))
     }
 
-    pub(super) fn rename_no_replace(&self, _: &[u8], _: &Dir, _: &[u8]) -> io::Result<()> {
+    /// There is no such rename in std: always an error for which [`rename_is_unsupported`] holds.
+    ///
+    /// # Errors
+    /// Always `Unsupported`.
+    pub fn rename_no_replace(&self, _: &[u8], _: &Dir, _: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
+    /// Gives the file `from` a second name, `to` in `target`, replacing nothing.
+    ///
+    /// # Errors
+    /// Whatever the system answers: `AlreadyExists` if there is something at the target,
+    /// `CrossesDevices` if that is on another volume, and one for which [`link_is_unsupported`]
+    /// holds where there are no links. Over SMB it may have been done all the same.
+    pub fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
         std::fs::hard_link(self.path_of(from), target.path_of(to))
     }
 
+    /// Renames `from` to `to` in `target`, replacing what is there.
+    ///
+    /// # Errors
+    /// Whatever the system answers. Over SMB it may have been done all the same.
     pub fn rename_over(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
         std::fs::rename(self.path_of(from), target.path_of(to))
     }
 
     /// Windows brings folders onto the disk by itself.
-    pub fn sync(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// None.
+    pub fn fsync(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// An older name of [`Dir::fsync`].
+    ///
+    /// # Errors
+    /// None.
+    pub fn sync(&self) -> io::Result<()> {
+        self.fsync()
     }
 
     pub fn kind(&self) -> FsKind {
@@ -175,6 +253,36 @@ impl Dir {
     pub fn is_private(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// Whether `err` says that there is no rename that replaces nothing.
+pub fn rename_is_unsupported(err: &io::Error) -> bool {
+    err.kind() == io::ErrorKind::Unsupported
+}
+
+/// Whether `err` is what a volume answers to a link that it cannot make (winerror.h).
+pub fn link_is_unsupported(err: &io::Error) -> bool {
+    const ERROR_INVALID_FUNCTION: i32 = 1; // FAT, exFAT
+    const ERROR_NOT_SUPPORTED: i32 = 50; // SMB servers without links
+    const ERROR_INVALID_PARAMETER: i32 = 87; // SMB servers that do not know the request
+    const ERROR_TOO_MANY_LINKS: i32 = 1142; // 1023 names of one file on NTFS
+    err.kind() == io::ErrorKind::Unsupported
+        || cfg!(windows)
+            && matches!(
+                err.raw_os_error(),
+                Some(
+                    ERROR_INVALID_FUNCTION
+                        | ERROR_NOT_SUPPORTED
+                        | ERROR_INVALID_PARAMETER
+                        | ERROR_TOO_MANY_LINKS
+                )
+            )
+}
+
+/// Whether another program has the file open and shares it with nobody, or has locked it
+/// (winerror.h: ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION).
+fn is_in_use(err: &io::Error) -> bool {
+    cfg!(windows) && matches!(err.raw_os_error(), Some(32 | 33))
 }
 
 pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {

@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
+use super::Entry;
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
@@ -122,12 +124,12 @@ impl Dir {
         for part in path.parts() {
             let name = OsStr::from_bytes(part);
             folder = match rustix::fs::openat(&folder, name, FOLDER, Mode::empty()) {
-                Err(rustix::io::Errno::NOENT) => {
+                Err(Errno::NOENT) => {
                     match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
-                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                        Ok(()) | Err(Errno::EXIST) => {}
                         Err(err) => return Err(err.into()),
                     }
-                    sync(&folder)?;
+                    fsync(&folder)?;
                     rustix::fs::openat(&folder, name, FOLDER, Mode::empty())?
                 }
                 other => other?,
@@ -179,6 +181,58 @@ impl Dir {
         Ok(Some(look_of(&stat, kind)))
     }
 
+    /// Looks at `name` without opening it. On NFS what this shows may be seconds old: where that
+    /// matters, [`Dir::fresh_entry`] is to be asked.
+    ///
+    /// # Errors
+    /// Whatever `fstatat` answers, but for `ENOENT`, which is [`Entry::Absent`].
+    pub fn entry(&self, name: &[u8]) -> io::Result<Entry> {
+        let name = OsStr::from_bytes(name);
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(Entry::Absent),
+            Err(err) => Err(err.into()),
+            // Another file system may be mounted over a file; then nothing is known of it.
+            Ok(stat) => Ok(self.entry_of(&stat, || FsKind::Share)),
+        }
+    }
+
+    /// Looks at `name` through a handle that is opened for this look. NFS promises that an `open`
+    /// shows what the server has now (close-to-open consistency, nfs(5)); a plain look need not.
+    ///
+    /// A file that dirpost may not read cannot be opened; [`Dir::entry`] is asked instead.
+    ///
+    /// # Errors
+    /// Whatever `openat` and `fstat` answer, but for `ENOENT`, which is [`Entry::Absent`], and
+    /// for what they answer to something that is no regular file.
+    pub fn fresh_entry(&self, name: &[u8]) -> io::Result<Entry> {
+        match rustix::fs::openat(&self.fd, OsStr::from_bytes(name), FILE, Mode::empty()) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd)?;
+                Ok(self.entry_of(&stat, || fs_kind(&fd)))
+            }
+            Err(Errno::NOENT) => Ok(Entry::Absent),
+            Err(Errno::ACCESS | Errno::PERM) => self.entry(name),
+            // Links, sockets and devices are refused with an errno that differs from system to
+            // system; a look tells whether it is one of these.
+            Err(err) => match self.entry(name) {
+                Ok(Entry::NotAFile) => Ok(Entry::NotAFile),
+                _ => Err(err.into()),
+            },
+        }
+    }
+
+    fn entry_of(&self, stat: &Stat, kind_elsewhere: impl FnOnce() -> FsKind) -> Entry {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Entry::NotAFile;
+        }
+        let kind = if stat.st_dev as u64 == self.dev {
+            self.kind
+        } else {
+            kind_elsewhere()
+        };
+        Entry::File(look_of(stat, kind))
+    }
+
     /// Opens `name` to append to it, made if it is missing; only this user may read it.
     ///
     /// # Errors
@@ -211,26 +265,36 @@ impl Dir {
         Ok(File::from(fd))
     }
 
-    /// Makes the file `name`, which must not be there.
+    /// Makes the file `name`, which must not be there, for everybody to read (less the umask).
     ///
     /// # Errors
-    /// Of `openat`; `AlreadyExists`.
+    /// Whatever `openat` answers; `AlreadyExists` if there is anything under that name.
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
+        self.create_new(name, 0o644)
+    }
+
+    /// Makes the file `name`, which must not be there, with these permission bits (less the
+    /// umask), and opens it to read and write.
+    ///
+    /// # Errors
+    /// Whatever `openat` answers; `AlreadyExists` if there is anything under that name. After any
+    /// other error the file may have been made all the same.
+    pub fn create_new(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(
             &self.fd,
             OsStr::from_bytes(name),
             flags,
-            Mode::from_raw_mode(0o644),
+            Mode::from_raw_mode(mode as _),
         )?;
         Ok(File::from(fd))
     }
 
-    /// Removes the file `name`.
+    /// Removes the name `name`: one system call, and nothing is undone.
     ///
     /// # Errors
-    /// Of `unlinkat`.
+    /// Whatever `unlinkat` answers. Over NFS and SMB the name may be gone all the same.
     pub fn remove(&self, name: &[u8]) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(
             &self.fd,
@@ -239,7 +303,15 @@ impl Dir {
         )?)
     }
 
-    pub(super) fn rename_no_replace(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
+    /// Renames `from` to `to` in `target`, replacing nothing: one system call (`renameat2` with
+    /// `RENAME_NOREPLACE`, on macOS `renameatx_np` with `RENAME_EXCL`), and nothing is undone.
+    ///
+    /// # Errors
+    /// Whatever the call answers: `AlreadyExists` if there is something at the target,
+    /// `CrossesDevices` if that is on another file system or mount, and one for which
+    /// [`rename_is_unsupported`] holds where there is no such rename. Over NFS and SMB it may have
+    /// been done all the same.
+    pub fn rename_no_replace(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         return Ok(rustix::fs::renameat_with(
             &self.fd,
@@ -255,7 +327,14 @@ impl Dir {
         }
     }
 
-    pub(super) fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
+    /// Gives the file `from` a second name, `to` in `target`, replacing nothing: one system call.
+    ///
+    /// # Errors
+    /// Whatever `linkat` answers: `AlreadyExists` if there is something at the target,
+    /// `CrossesDevices` if that is on another file system or mount, and one for which
+    /// [`link_is_unsupported`] holds where there are no links. Over NFS and SMB it may have been
+    /// done all the same.
+    pub fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
         Ok(rustix::fs::linkat(
             &self.fd,
             OsStr::from_bytes(from),
@@ -265,10 +344,11 @@ impl Dir {
         )?)
     }
 
-    /// Renames, replacing what is there.
+    /// Renames `from` to `to` in `target`, replacing what is there: one system call. Two names of
+    /// one file are left as they are, without an error (rename(2)).
     ///
     /// # Errors
-    /// Of `renameat`.
+    /// Whatever `renameat` answers. Over NFS and SMB it may have been done all the same.
     pub fn rename_over(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
         Ok(rustix::fs::renameat(
             &self.fd,
@@ -278,12 +358,22 @@ impl Dir {
         )?)
     }
 
-    /// Brings renames and removals in this folder onto the disk.
+    /// Brings renames, links and removals in this folder onto the disk.
     ///
     /// # Errors
-    /// Of `fsync`.
+    /// Whatever `fsync` answers, but for what says that the file system has no fsync of folders
+    /// (some SMB and FUSE ones): there is nothing to wait for then. Who asks a second time after
+    /// an error may be told a success that is none (fsync(2), EIO).
+    pub fn fsync(&self) -> io::Result<()> {
+        fsync(&self.fd)
+    }
+
+    /// An older name of [`Dir::fsync`].
+    ///
+    /// # Errors
+    /// Those of [`Dir::fsync`].
     pub fn sync(&self) -> io::Result<()> {
-        sync(&self.fd)
+        self.fsync()
     }
 
     /// What it is on.
@@ -337,11 +427,56 @@ pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
     Ok(look_of(&rustix::fs::fstat(file)?, kind))
 }
 
+/// Whether `err` is what a file system answers to a rename that replaces nothing because it has
+/// no such rename. Anything else, also a refusal, is no reason to try another way.
+///
+/// - `EINVAL`: rename(2), "the filesystem does not support one of the flags". So do NFS, 9p, Ceph
+///   and Lustre, and so does Linux itself for a FUSE server without the call (fuse_rename2 in
+///   fs/fuse/dir.c).
+/// - `ENOSYS`: a Linux before 3.15, a sandbox that does not know the call.
+/// - `EOPNOTSUPP`, `ENOTSUP`: renameatx_np(2) of macOS on FAT, SMB and NFS.
+///
+/// `EPERM` is no such answer: it is what a sticky or immutable folder says to any rename.
+pub fn rename_is_unsupported(err: &io::Error) -> bool {
+    is_no_such_call(err)
+}
+
+/// Whether `err` is what a file system answers to a link that it cannot make, though it may
+/// well be able to rename the file.
+///
+/// - `EPERM`: link(2), "the filesystem does not support the creation of hard links" (FAT, exFAT,
+///   some FUSE); also Linux itself for the file of another user that dirpost may not write to
+///   (`fs.protected_hardlinks`, proc_sys_fs(5)).
+/// - `EOPNOTSUPP`, `ENOTSUP`: SMB, and FAT and SMB on macOS and the BSDs.
+/// - 524, which has no name outside of the kernel (`ENOTSUPP`): NFS 3, of a server without links
+///   (nfs_errtbl in fs/nfs, NFS3ERR_NOTSUPP).
+/// - `ENOSYS`: a FUSE server without the call.
+/// - `EINVAL`: SMB servers that do not know the request.
+/// - `EMLINK`: the file has as many names as it may have.
+pub fn link_is_unsupported(err: &io::Error) -> bool {
+    is_no_such_call(err) || matches!(Errno::from_io_error(err), Some(Errno::PERM | Errno::MLINK))
+}
+
+fn is_no_such_call(err: &io::Error) -> bool {
+    /// linux/errno.h, which is the kernel's own.
+    const ENOTSUPP: i32 = 524;
+    // Two of these are one number on Linux.
+    let answers = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP];
+    match Errno::from_io_error(err) {
+        Some(errno) => {
+            answers.contains(&errno)
+                || cfg!(any(target_os = "linux", target_os = "android"))
+                    && errno.raw_os_error() == ENOTSUPP
+        }
+        None => err.kind() == io::ErrorKind::Unsupported,
+    }
+}
+
 fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
     let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     let fd = match rustix::fs::openat(folder, OsStr::from_bytes(name), FILE, Mode::empty()) {
         // A link (ELOOP, on FreeBSD EMLINK), or a socket (ENXIO).
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
+        Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => {
             return Err(irregular());
         }
         other => other?,
@@ -353,13 +488,10 @@ fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
     Ok((fd, stat))
 }
 
-fn sync(fd: &OwnedFd) -> io::Result<()> {
+fn fsync(fd: &OwnedFd) -> io::Result<()> {
     match rustix::fs::fsync(fd) {
         // Some file systems (SMB, FUSE) have no fsync for folders: there is nothing to wait for.
-        Ok(())
-        | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::BADF) => {
-            Ok(())
-        }
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::BADF) => Ok(()),
         Err(err) => Err(err.into()),
     }
 }

@@ -39,8 +39,8 @@ pub struct Journal {
     reserve: Reserve,
     /// There was none.
     is_new: bool,
-    /// It cannot be rewritten: since when, and when that is tried again.
-    stuck: Mutex<Option<(Alarm, Mono)>>,
+    /// Whether it can be rewritten, and when that is tried again where it could not.
+    rewriting: Mutex<(Alarm, Mono)>,
 }
 
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Journal {
                 inner: Mutex::new(inner),
                 reserve,
                 is_new,
-                stuck: Mutex::new(None),
+                rewriting: Mutex::default(),
             },
             replay,
         ))
@@ -268,34 +268,32 @@ impl Journal {
 
     /// The lines are on the disk whether this succeeds or not: it is no error of theirs.
     fn compact_if_due(&self, now: Wall) {
-        let (at, mut stuck) = (
-            clock::now().mono,
-            self.stuck.lock().expect("no thread panics with it"),
-        );
+        let at = clock::now().mono;
+        let mut rewriting = self.rewriting.lock().expect("no thread panics with it");
+        let (alarm, again) = &mut *rewriting;
         let is_grown = {
             let inner = self.lock();
             inner.size >= inner.compact_at
         };
-        if !is_grown || stuck.as_ref().is_some_and(|(_, again)| at < *again) {
+        if !is_grown || alarm.is_raised() && at < *again {
             return;
         }
         match self.compact(now) {
             Ok(()) => {
-                if stuck.take().is_some() {
+                if alarm.clear(at).is_some() {
                     log::info!(target: "dirpost", "journal: it has been rewritten without what is filed");
                 }
             }
             Err(err) => {
-                let mut trouble = stuck.map_or_else(|| Alarm::new(at), |(trouble, _)| trouble);
-                if stuck.is_none() || trouble.remind(at) {
-                    let why = explain(&err);
+                *again = at + COMPACT_AGAIN;
+                let why = explain(&err);
+                if alarm.raise(&why, at).is_some() {
                     log::warn!(
                         target: "dirpost",
                         "journal: rewriting it without what is filed failed: {why}; nothing is lost, it grows until \
                          that succeeds (tried again every minute)"
                     );
                 }
-                *stuck = Some((trouble, at + COMPACT_AGAIN));
             }
         }
     }

@@ -45,13 +45,13 @@ fn line(note: &Note) -> (Level, String) {
             why,
             attempts,
             again_in,
-        } => {
-            let again = again_in.map_or(String::new(), |wait| format!("; again in {}", span(wait)));
-            (
-                Warn,
-                format!("not delivered: {path}: {why} (attempt {attempts}){again}"),
-            )
-        }
+        } => (
+            Warn,
+            format!(
+                "not delivered: {path}: {why} (attempt {attempts}); again in {}",
+                span(*again_in)
+            ),
+        ),
         Note::Changed { path } => (
             Info,
             format!("changed after it had settled: {path}; it settles again"),
@@ -153,9 +153,13 @@ fn line(note: &Note) -> (Level, String) {
                 "{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"
             ),
         ),
-        Note::BrakeReleased { by } => (
-            Info,
-            format!("{by} accepts again: files that it rejects are condemned as usual"),
+        Note::BrakeReleased { by, condemned } => (
+            Warn,
+            format!(
+                "{by} accepts again: {} went to dead-letter while it rejected everything; send them again with \
+                 `dirpost dead-letter retry --all`, or one by one",
+                files(*condemned)
+            ),
         ),
         Note::ShareAway { why } => (
             Error,
@@ -177,6 +181,23 @@ fn line(note: &Note) -> (Level, String) {
             Info,
             format!(
                 "the machine was suspended for {}: looking whether the lock is still ours",
+                span(*time)
+            ),
+        ),
+        Note::ClockSet { by_ms } => {
+            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
+            let where_to = if *by_ms < 0 { "back" } else { "forward" };
+            (
+                Info,
+                format!(
+                    "the clock was set {where_to} by {by}: looking whether the lock is still ours"
+                ),
+            )
+        }
+        Note::Starved { time } => (
+            Warn,
+            format!(
+                "this process did not get to run for {}: looking whether the lock is still ours",
                 span(*time)
             ),
         ),
@@ -224,6 +245,13 @@ fn line(note: &Note) -> (Level, String) {
         Note::JournalDown { why } => (
             Error,
             format!("journal: {why}; nothing is sent until it can be written again"),
+        ),
+        Note::JournalStillDown { why, since } => (
+            Error,
+            format!(
+                "journal: for {} now: {why}; nothing is sent until it can be written again",
+                span(*since)
+            ),
         ),
         Note::JournalBack { since } => (
             Info,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::flow::alarm::HANG;
+use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::file::Rel;
 use crate::flow::messages::Closing;
 use crate::flow::scan::filter::OWN_FOLDER;
@@ -191,7 +191,7 @@ impl Share {
         if self.is_over() {
             return Err(io::Error::other("all is being opened anew"));
         }
-        if began.elapsed() < HANG {
+        if began.elapsed() < LOCK_RECHECK_AFTER {
             return Ok(());
         }
         self.reopen().map(drop).map_err(|unusable| {
@@ -281,7 +281,7 @@ mod tests {
         let (share, _state) = Share::open(&config(dir.path()), false).unwrap();
         std::fs::write(dir.path().join(".dirpost/holder"), "0123 other 7\n").unwrap();
         share.confirm_after(Instant::now()).unwrap();
-        let Some(long_ago) = Instant::now().checked_sub(HANG) else {
+        let Some(long_ago) = Instant::now().checked_sub(LOCK_RECHECK_AFTER) else {
             return;
         };
         share.confirm_after(long_ago).unwrap_err();

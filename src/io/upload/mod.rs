@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
-use crate::flow::journal::Acceptance;
-use crate::flow::journal::Record;
+use crate::flow::filing::Acceptance;
+use crate::flow::journal::{Event, Record};
 use crate::flow::messages::{Delivered, Delivery, Miss};
 use crate::io::Gone;
 use crate::io::fault::explain;
@@ -109,6 +109,8 @@ fn send(
         reply,
         took: started.elapsed(),
         journaled,
+        sha256,
+        look: job.look,
     }
 }
 
@@ -145,13 +147,12 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
     let acceptance = Acceptance {
         key: job.key.clone(),
         status,
-        marker: job.marker,
     };
     let line = Record::line(
         &job.path,
         job.look.stamp,
         wall(),
-        Record::accepted(&acceptance, office.keep),
+        Event::accepted(&acceptance, job.marker, office.keep),
     );
     let first = office.journal.append(&line).map_err(|err| explain(&err))?;
     if first {

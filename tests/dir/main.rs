@@ -1,0 +1,12 @@
+//! `io::dir` on real file systems, and as other users: one module per subject.
+//!
+//! Much of it needs Linux and root; what a machine lacks is said by the test that skips it.
+#![cfg(target_os = "linux")]
+
+#[path = "../util/mod.rs"]
+#[allow(unused_imports)]
+mod util;
+
+mod looks;
+mod renames;
+mod users;
