@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 
-use serde_json::{Map, Value};
-
-use crate::flow::escape::unescape;
 use crate::flow::file::{Look, Rel};
+use crate::flow::filing::reason::{REASON, ReasonFile};
 use crate::io::dir::{DRAFT, Dir};
 use crate::io::fault::explain;
 
-/// A reason file is called after its file.
-pub(super) const REASON: &[u8] = b".reason.json";
 /// Upper bound on what is read of a reason file, in bytes; they hold a few KiB.
 const REASON_MAX: u64 = 1 << 20;
 
@@ -27,7 +23,7 @@ pub(super) struct DeadFile {
 /// What is known of why a file lies there.
 #[derive(Debug)]
 pub(super) enum Reason {
-    Known(Map<String, Value>),
+    Known(Box<ReasonFile>),
     /// There is no reason file: somebody has removed it.
     Missing,
     /// There is one, and it says nothing.
@@ -48,30 +44,16 @@ impl DeadFile {
     /// for its own may have got a number. No more than the last part of the path in the reason is
     /// believed, so that a forged one leads into no other folder.
     pub(super) fn origin(&self) -> Rel {
-        let path = unescape(self.reason.text("path").unwrap_or_default());
+        let path = match &self.reason {
+            Reason::Known(reason) => reason.path_bytes(),
+            Reason::Missing | Reason::Unreadable => Vec::new(),
+        };
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         if Rel::new(name).is_plain() {
             self.place.parent().join(name)
         } else {
             self.place.clone()
         }
-    }
-}
-
-impl Reason {
-    /// A field that is text.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
-        match self {
-            Reason::Known(fields) => fields.get(field).and_then(Value::as_str),
-            Reason::Missing | Reason::Unreadable => None,
-        }
-    }
-
-    /// Whether it says what a reason of dirpost says: a file that is only called like one does not.
-    fn is_genuine(&self) -> bool {
-        ["path", "reason", "dead_at"]
-            .iter()
-            .all(|field| self.text(field).is_some())
     }
 }
 
@@ -156,7 +138,7 @@ fn is_dead_file(here: &Dir, names: &BTreeSet<&[u8]>, name: &[u8], marker: Option
     }
     // The rest of a move that was broken off, or of a file that somebody took away; unless a file
     // that was sent here is only called so.
-    !(name.ends_with(REASON) && read_reason(here, name).is_genuine())
+    !(name.ends_with(REASON) && matches!(read_reason(here, name), Reason::Known(_)))
 }
 
 /// The name of the reason file of `name`.
@@ -169,8 +151,8 @@ fn read_reason(folder: &Dir, name: &[u8]) -> Reason {
     let read = folder
         .file(name)
         .and_then(|file| file.take(REASON_MAX).read_to_end(&mut text));
-    match read.map(|_| serde_json::from_slice(&text)) {
-        Ok(Ok(fields)) => Reason::Known(fields),
+    match read.map(|_| ReasonFile::read(&text)) {
+        Ok(Ok(reason)) => Reason::Known(Box::new(reason)),
         _ => Reason::Unreadable,
     }
 }
@@ -231,11 +213,12 @@ mod tests {
     #[test]
     fn of_the_path_in_a_reason_only_the_last_part_is_believed() {
         let origin = |place: &str, path: &str| {
-            let fields = serde_json::json!({ "path": path });
+            let text = serde_json::json!({ "path": path, "reason": "bad" }).to_string();
+            let reason = ReasonFile::read(text.as_bytes()).unwrap();
             let file = DeadFile {
                 place: Rel::new(place.as_bytes()),
                 look: Look::default(),
-                reason: Reason::Known(fields.as_object().unwrap().clone()),
+                reason: Reason::Known(Box::new(reason)),
             };
             file.origin().to_string()
         };

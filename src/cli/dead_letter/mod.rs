@@ -11,16 +11,14 @@ mod put_back;
 use std::ffi::OsString;
 use std::io;
 
-use serde_json::Value;
-
 use self::folder::{DeadFile, Reason, with_reason};
 use self::names::{Folders, Found};
 use super::exit::Exit;
 use super::output::{Output, PrintError, Printed, complain};
 use super::shell_words::quote;
 use crate::config::Config;
-use crate::flow::escape::unescape;
 use crate::flow::file::Rel;
+use crate::flow::filing::reason::ReasonFile;
 use crate::io::dir::{Dir, below, bytes_of, name_of};
 use crate::io::fault::explain;
 use crate::io::logging::words::bytes;
@@ -189,13 +187,12 @@ fn shown(path: &Rel) -> String {
 }
 
 fn list(file: &DeadFile, out: &mut Output<'_>) -> Printed {
-    let why = match &file.reason {
-        Reason::Known(_) => file.reason.text("reason").unwrap_or_default(),
-        Reason::Missing => "no reason file",
-        Reason::Unreadable => "its reason file cannot be read",
+    let (dead_at, why) = match &file.reason {
+        Reason::Known(reason) => (reason.dead_at.as_str(), reason.reason.as_str()),
+        Reason::Missing => ("-", NO_REASON),
+        Reason::Unreadable => ("-", UNREADABLE_REASON),
     };
     // As wide as the times, so that the columns stay.
-    let dead_at = file.reason.text("dead_at").unwrap_or("-");
     out.line(&format!(
         "{dead_at:<24}  {}  {}  {why}",
         shown(&file.place),
@@ -203,23 +200,20 @@ fn list(file: &DeadFile, out: &mut Output<'_>) -> Printed {
     ))
 }
 
+const NO_REASON: &str = "no reason file";
+const UNREADABLE_REASON: &str = "its reason file cannot be read";
+
 fn show(config: &Config, file: &DeadFile, out: &mut Output<'_>) -> Printed {
     out.line(&shown(&file.place))?;
     let whole = config.dead_letter.dir.join(name_of(file.place.as_bytes()));
-    out.line(&format!("  file: {}", quote(&bytes_of(whole.as_os_str()))))?;
-    let fields = match &file.reason {
-        Reason::Known(fields) => fields,
-        Reason::Missing => return out.line("  no reason file"),
-        Reason::Unreadable => return out.line("  its reason file cannot be read"),
-    };
-    for (name, value) in fields {
-        let text = match value {
-            Value::Null => continue,
-            // Written in the form of the log.
-            Value::String(text) if name == "path" => quote(&unescape(text)),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+    let file_field = ("file", quote(&bytes_of(whole.as_os_str())));
+    let mut fields = vec![file_field];
+    match &file.reason {
+        Reason::Known(reason) => fields.extend(fields_of(reason)),
+        Reason::Missing => fields.push(("reason", NO_REASON.into())),
+        Reason::Unreadable => fields.push(("reason", UNREADABLE_REASON.into())),
+    }
+    for (name, text) in fields {
         let mut lines = text.lines();
         out.line(&format!("  {name}: {}", lines.next().unwrap_or_default()))?;
         for line in lines {
@@ -227,6 +221,26 @@ fn show(config: &Config, file: &DeadFile, out: &mut Output<'_>) -> Printed {
         }
     }
     Ok(())
+}
+
+/// What a reason says, field by field; what it does not know is left out.
+fn fields_of(reason: &ReasonFile) -> Vec<(&'static str, String)> {
+    let status = reason.status.map(|status| status.to_string());
+    [
+        ("path", quote(&reason.path_bytes())),
+        ("reason", reason.reason.clone()),
+        ("status", status.unwrap_or_default()),
+        ("body", reason.body.clone()),
+        ("attempts", reason.attempts.to_string()),
+        ("first_seen", reason.first_seen.clone()),
+        ("dead_at", reason.dead_at.clone()),
+        ("size", reason.size.to_string()),
+        ("mtime", reason.mtime.clone()),
+        ("key", reason.key.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, text)| !text.is_empty())
+    .collect()
 }
 
 /// Deletes the file, its reason, and the marker that vouched for it, which is good for nothing else.

@@ -231,6 +231,7 @@ mod tests {
     use super::*;
     use crate::cli::dead_letter::folder::Reason;
     use crate::flow::file::Look;
+    use crate::flow::filing::reason::ReasonFile;
     use crate::io::testing::TempDir;
 
     /// Dead letters, by place and origin.
@@ -238,14 +239,11 @@ mod tests {
         let file = |&(place, origin): &(&str, &str)| DeadFile {
             place: Rel::new(place.as_bytes()),
             look: Look::default(),
-            reason: Reason::Known(
-                [(
-                    "path".to_string(),
-                    crate::flow::escape::escape(origin.as_bytes()).into(),
-                )]
-                .into_iter()
-                .collect(),
-            ),
+            reason: {
+                let path = crate::flow::escape::escape(origin.as_bytes());
+                let text = serde_json::json!({ "path": path, "reason": "bad" }).to_string();
+                Reason::Known(Box::new(ReasonFile::read(text.as_bytes()).unwrap()))
+            },
         };
         files.iter().map(file).collect()
     }
