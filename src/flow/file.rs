@@ -156,7 +156,7 @@ pub struct Look {
     /// Device and inode; 0 where there are none.
     pub dev: u64,
     pub ino: u64,
-    /// Allocated blocks; 0 where they are not known.
+    /// Allocated blocks of 512 bytes; 0 where they are not known.
     pub blocks: u64,
     pub fs: FsKind,
 }

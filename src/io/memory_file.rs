@@ -3,10 +3,10 @@
 //! Replaced as a whole, by a rename. It is not brought onto the disk: after a power cut an old
 //! one, or none, is as good.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use crate::flow::memory::Memory;
-use crate::io::dir::{Dir, draft_name};
+use crate::io::dir::{Dir, Durability};
 use crate::io::os::clock;
 
 const NAME: &[u8] = b"memory.jsonl";
@@ -26,7 +26,7 @@ pub fn read(state: &Dir) -> Memory {
 /// Replaces it.
 ///
 /// # Errors
-/// Of the calls.
+/// Those of [`Dir::replace`], or of removing it where there is nothing to be remembered.
 pub fn write(state: &Dir, memory: &Memory) -> io::Result<()> {
     if memory.is_empty() {
         return match state.remove(NAME) {
@@ -34,12 +34,7 @@ pub fn write(state: &Dir, memory: &Memory) -> io::Result<()> {
             other => other,
         };
     }
-    let draft = draft_name();
-    let written = state
-        .create(&draft)
-        .and_then(|mut file| file.write_all(&memory.lines(&clock::all())));
-    let placed = written.and_then(|()| state.rename_over(&draft, state, NAME));
-    placed.inspect_err(|_| drop(state.remove(&draft)))
+    state.replace(NAME, &memory.lines(&clock::all()), Durability::Cached)
 }
 
 #[cfg(test)]

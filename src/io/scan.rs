@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use walkdir::WalkDir;
 
-use crate::flow::file::{Look, Rel};
+use crate::flow::file::Rel;
 use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::scan::filter::{Class, Filter};
 use crate::io::Gone;
-use crate::io::dir::{Dir, bytes_of, name_of};
+use crate::io::dir::{Dir, Entry, bytes_of, name_of};
 use crate::io::fault::{Unusable, explain};
 use crate::io::share::Share;
 
-/// So often a scan says that it goes on.
+/// How often a scan that takes long says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
 
 /// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
@@ -100,10 +100,33 @@ fn list(
     goes_on: &mut dyn FnMut(),
 ) -> io::Result<Content> {
     let folder = root.folder(path)?;
-    let mut names = Vec::new();
-    let mut content = Content::default();
-    let place = share.path().join(name_of(path.as_bytes()));
-    let walk = WalkDir::new(&place)
+    let names = names(share, filter, path, goes_on)?;
+    // walkdir goes by the path: had another folder been put in its place, or the share been
+    // unmounted, the names would be those of something else.
+    if !Dir::at(share.path())?.folder(path)?.is(&folder) {
+        return Err(io::Error::other("it was replaced while it was listed"));
+    }
+    look_at(&folder, names, filter.marker(), goes_on)
+}
+
+/// The names in a folder that are wanted, sorted, each of them once.
+#[derive(Default)]
+struct Names {
+    files: Vec<Vec<u8>>,
+    /// With the suffix.
+    markers: Vec<Vec<u8>>,
+    folders: Vec<Vec<u8>>,
+}
+
+/// Reads the names in the folder that `path` leads to now, and what each of them is.
+fn names(
+    share: &Share,
+    filter: &Filter,
+    path: &Rel,
+    goes_on: &mut dyn FnMut(),
+) -> io::Result<Names> {
+    let mut names = Names::default();
+    let walk = WalkDir::new(share.path().join(name_of(path.as_bytes())))
         .min_depth(1)
         .max_depth(1)
         .follow_links(false)
@@ -114,54 +137,55 @@ fn list(
         let name = bytes_of(entry.file_name());
         if entry.file_type().is_dir() {
             if filter.enters(path, &name) {
-                content.folders.push(name);
+                names.folders.push(name);
             }
         } else if entry.file_type().is_file() {
             match filter.class(path, &name) {
+                Class::File => names.files.push(name),
+                Class::Marker => names.markers.push(name),
                 Class::Ignored => {}
-                class => names.push((name, class)),
             }
         }
     }
-    // walkdir goes by the path: had another folder been put in its place, or the share been
-    // unmounted, the names would be those of something else.
-    if !root_of(share, path)?.is(&folder) {
-        return Err(io::Error::other("it was replaced while it was listed"));
+    for names in [&mut names.files, &mut names.markers, &mut names.folders] {
+        names.sort_unstable();
+        // A share may show a name twice while its folder changes.
+        names.dedup();
     }
-    content.folders.sort_unstable();
-    // A share may show a name twice while its folder changes.
-    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    names.dedup_by(|a, b| a.0 == b.0);
-    let suffix = filter.marker().map_or(0, <[u8]>::len);
-    for (name, class) in names {
+    Ok(names)
+}
+
+/// Looks at each of the files and markers. What is gone by now, or no regular file any more, is
+/// left out; what cannot be looked at is noted, for a fault of one file is none of the others.
+fn look_at(
+    folder: &Dir,
+    names: Names,
+    marker: Option<&[u8]>,
+    goes_on: &mut dyn FnMut(),
+) -> io::Result<Content> {
+    let mut content = Content {
+        folders: names.folders,
+        ..Content::default()
+    };
+    for name in names.files {
         goes_on();
-        let look = match look(&folder, &name) {
-            Ok(Some(look)) => look,
-            Ok(None) => continue,
-            // The folder itself is not what the server has by that name any more.
-            Err(err) if err.kind() == io::ErrorKind::StaleNetworkFileHandle => return Err(err),
-            // A fault of one file is none of the others.
-            Err(err) => {
-                content
-                    .unseen_why
-                    .get_or_insert_with(|| (name.clone(), explain(&err)));
-                let own = if class == Class::File {
-                    name.len()
-                } else {
-                    name.len() - suffix
-                };
-                content.unseen.push(name[..own].to_vec());
-                continue;
-            }
-        };
-        match class {
-            Class::File => {
+        match folder.entry(&name) {
+            Ok(Entry::File(look)) => {
                 content.files.push(&name, look.stamp);
                 content.looks.push(look);
             }
-            _ => content
-                .markers
-                .push((name[..name.len() - suffix].to_vec(), look)),
+            Ok(Entry::Absent | Entry::NotAFile) => {}
+            Err(err) => note_unseen(&mut content, &name, &name, err)?,
+        }
+    }
+    let suffix = marker.map_or(0, <[u8]>::len);
+    for name in names.markers {
+        goes_on();
+        let file = &name[..name.len() - suffix];
+        match folder.entry(&name) {
+            Ok(Entry::File(look)) => content.markers.push((file.to_vec(), look)),
+            Ok(Entry::Absent | Entry::NotAFile) => {}
+            Err(err) => note_unseen(&mut content, file, &name, err)?,
         }
     }
     content.unseen.sort_unstable();
@@ -169,23 +193,19 @@ fn list(
     Ok(content)
 }
 
-/// The folder that `path` leads to now.
-fn root_of(share: &Share, path: &Rel) -> io::Result<Dir> {
-    let root = Dir::at(share.path())?;
-    if path == &Rel::root() {
-        Ok(root)
-    } else {
-        root.folder(path)
+/// Notes that nothing is known of `file`, because its entry `name` cannot be looked at.
+///
+/// # Errors
+/// `err` itself, if it says that the folder is not what the server has by that name any more.
+fn note_unseen(content: &mut Content, file: &[u8], name: &[u8], err: io::Error) -> io::Result<()> {
+    if err.kind() == io::ErrorKind::StaleNetworkFileHandle {
+        return Err(err);
     }
-}
-
-/// One look; nothing for what is gone or is no regular file.
-fn look(folder: &Dir, name: &[u8]) -> io::Result<Option<Look>> {
-    match folder.look(name) {
-        Ok(look) => Ok(look),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    }
+    content
+        .unseen_why
+        .get_or_insert_with(|| (name.to_vec(), explain(&err)));
+    content.unseen.push(file.to_vec());
+    Ok(())
 }
 
 fn into_io(err: walkdir::Error) -> io::Error {

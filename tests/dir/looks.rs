@@ -4,10 +4,12 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 
+use dirpost::flow::file::Rel;
 use dirpost::io::dir::{Dir, Entry};
 
 use crate::users::{NOBODY, OWNER, is_root, run_as};
 use crate::util;
+use crate::util::mount::Mount;
 
 fn both(folder: &Dir, name: &[u8]) -> [Entry; 2] {
     [
@@ -95,4 +97,31 @@ fn a_folder_that_may_not_be_searched_is_an_error_and_not_an_absent_file() {
             );
         }
     });
+}
+
+#[test]
+fn a_folder_is_the_same_only_over_the_same_mount() {
+    let dir = util::Dir::new();
+    dir.mkdir("real/sub");
+    let real = Dir::at(&dir.join("real")).unwrap();
+    assert!(real.is(&Dir::at(&dir.join("real/../real")).unwrap()));
+    assert!(!real.is(&Dir::at(&dir.join("real/sub")).unwrap()));
+    let Some(mount) = Mount::bind(&dir.join("real"), &dir.mkdir("bound")) else {
+        return;
+    };
+    let bound = Dir::at(&dir.join("bound")).unwrap();
+    assert_eq!(real.id(), bound.id());
+    assert!(!real.is(&bound), "mount ids tell them apart");
+
+    // Unmounted and mounted again, while the handle is held.
+    drop(mount);
+    let Some(_again) = Mount::bind(&dir.join("real"), &dir.join("bound")) else {
+        return;
+    };
+    let again = Dir::at(&dir.join("bound")).unwrap();
+    assert!(!bound.is(&again) && bound.id() == again.id());
+    // What is opened below a handle is on its mount.
+    let sub = bound.folder(&Rel::new(b"sub")).unwrap();
+    assert_eq!(sub.mount_id(), bound.mount_id());
+    assert!(bound.mount_id().is_some());
 }

@@ -7,6 +7,10 @@
 #[allow(unused_imports)]
 mod util;
 
+mod attributes;
+mod flat;
+mod folders;
 mod looks;
+mod own_files;
 mod renames;
 mod users;

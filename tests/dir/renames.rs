@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use dirpost::io::dir::{Dir, link_is_unsupported, rename_is_unsupported};
+use fuser::Errno;
 
+use crate::flat::{Call, Flat, Outcome};
 use crate::users::{NOBODY, OWNER, is_root, run_as};
 use crate::util;
 use crate::util::mount::Mount;
@@ -139,4 +141,47 @@ fn a_file_that_may_not_be_linked_but_renamed_counts_as_one_without_links() {
         folder.rename_no_replace(b"a", &folder, b"b").unwrap();
     });
     assert_eq!(dir.list(""), ["b"]);
+}
+
+#[test]
+fn a_file_system_without_such_a_rename_or_without_links_is_told_from_one_that_refuses() {
+    let Some(flat) = Flat::mount(
+        "a_file_system_without_such_a_rename_or_without_links_is_told_from_one_that_refuses",
+    ) else {
+        return;
+    };
+    let folder = Dir::at(&flat.path()).unwrap();
+    folder.create_new(b"a", 0o600).unwrap();
+    let rename = |errno| {
+        flat.once(Call::RenameNoReplace, Outcome::Refused(errno));
+        folder.rename_no_replace(b"a", &folder, b"b").unwrap_err()
+    };
+    let link = |errno| {
+        flat.once(Call::Link, Outcome::Refused(errno));
+        folder.link(b"a", &folder, b"b").unwrap_err()
+    };
+    for errno in [Errno::EINVAL, Errno::EOPNOTSUPP] {
+        assert!(rename_is_unsupported(&rename(errno)), "{errno:?}");
+        assert!(link_is_unsupported(&link(errno)), "{errno:?}");
+    }
+    for errno in [Errno::EPERM, Errno::EMLINK] {
+        assert!(!rename_is_unsupported(&rename(errno)), "{errno:?}");
+        assert!(link_is_unsupported(&link(errno)), "{errno:?}");
+    }
+    for errno in [Errno::EACCES, Errno::EIO, Errno::EROFS, Errno::EBUSY] {
+        assert!(!rename_is_unsupported(&rename(errno)), "{errno:?}");
+        assert!(!link_is_unsupported(&link(errno)), "{errno:?}");
+    }
+    // The kernel remembers that a server does not know the calls; so this comes last.
+    assert!(rename_is_unsupported(&rename(Errno::ENOSYS)));
+    assert!(link_is_unsupported(&link(Errno::ENOSYS)));
+    folder.rename_over(b"a", &folder, b"b").unwrap();
+    assert_eq!(flat.files(), [("b".into(), String::new())]);
+}
+
+#[test]
+fn what_has_no_name_outside_of_the_kernel_says_that_there_are_no_links() {
+    // NFS 3: NFS3ERR_NOTSUPP becomes 524.
+    let err = std::io::Error::from_raw_os_error(524);
+    assert!(link_is_unsupported(&err) && rename_is_unsupported(&err));
 }

@@ -270,6 +270,12 @@ impl World {
                 }
             }
             Step::Finish => {
+                let version = self.writers[writer].version;
+                if self.model.get(&place).is_none() && self.model.given_up.contains(&version) {
+                    // Its writer went on through a handle that it held beyond the filing.
+                    self.withdrawn.insert(version);
+                    return;
+                }
                 let Some(node) = self.model.get_mut(&place) else {
                     // It was taken away while it was being written: only a writer that
                     // paused for longer than the settle time allows that.

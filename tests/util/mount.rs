@@ -26,6 +26,12 @@ impl Mount {
         )
     }
 
+    /// The file system of this kind that is in an image file, on a loop device.
+    pub fn image(image: &Path, kind: &str, path: &Path) -> Option<Mount> {
+        let image = image.to_str().expect("a path that is text");
+        Mount::or_skip(&["-t", kind, "-o", "loop", image], path)
+    }
+
     fn or_skip(args: &[&str], path: &Path) -> Option<Mount> {
         let text = path.to_str().expect("a path that is text");
         if run("mount", &[args, &[text]].concat()) {

@@ -703,12 +703,19 @@ impl Machine {
             return Ok(Moved::NotDone(Fault::new(FaultKind::Unclear, why)));
         }
         let named = self.relocate_own(&draft, &moving.to, None).await?;
-        if named == Moved::Done {
-            self.bring_copy_onto_disk(from, &moving.to).await?;
-            self.ops.remove_own(from).await?;
-            self.sources.insert(from.folder());
+        if named != Moved::Done {
+            return Ok(named);
         }
-        Ok(named)
+        self.bring_copy_onto_disk(from, &moving.to).await?;
+        if !self.is_as_it_was(&copied.of, from).await? {
+            // Its writer still writes to it: the copy is of a part.
+            self.ops.remove_own(&moving.to).await?;
+            let why = format!("{from} changed after it was copied");
+            return Ok(Moved::NotDone(Fault::new(FaultKind::Unclear, why)));
+        }
+        self.ops.remove_own(from).await?;
+        self.sources.insert(from.folder());
+        Ok(Moved::Done)
     }
 
     fn displaced(&self, look: &Look) -> DeadLetter {
@@ -872,7 +879,11 @@ impl Machine {
         }
         match self.job.sha256 {
             _ if look.is_unmoved(sent) => Ok(true),
-            Some(sha256) => Ok(self.ops.digest(&self.place()).await? == sha256),
+            Some(sha256) => {
+                let place = self.place();
+                let same = self.ops.digest(&place).await? == sha256;
+                Ok(same && self.is_as_it_was(look, &place).await?)
+            }
             // After a restart nothing more is known of what was sent.
             None => Ok(may_be_same_inode(look, sent)),
         }
@@ -932,7 +943,14 @@ impl Machine {
         if from.area != Area::Watched || self.job.look.ino != 0 {
             return Ok(true);
         }
-        Ok(self.ops.digest(to).await? == self.ops.digest(from).await?)
+        let same = self.ops.digest(to).await? == self.ops.digest(from).await?;
+        Ok(same && self.is_as_it_was(look, from).await?)
+    }
+
+    /// Whether a file that took its time to be read is still what it was before.
+    async fn is_as_it_was(&self, look: &Look, at: &Place) -> Result<bool, Fault> {
+        let now = self.ops.look(at).await?.file();
+        Ok(now.is_some_and(|now| now.is_unmoved(look)))
     }
 
     // ---- what goes with it ----------------------------------------------------------

@@ -5,29 +5,33 @@
 //! folder can lead dirpost out of it, also not by a swap between two calls. FIFOs, sockets
 //! and devices are opened in no way that blocks, and are not read.
 //!
-//! This is also the one place where platforms differ in how they name and open files.
-//! Windows has no handles to open things below; there each part is looked at on the way.
+//! This is also the one place where platforms differ in how they name and open files, and in
+//! whose they are. Windows has no handles to open things below; there each part is looked at on
+//! the way.
 
+mod kept;
 #[cfg(not(unix))]
 mod other;
+mod own_file;
 #[cfg(unix)]
 mod unix;
 
 use std::io;
 use std::path::Path;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use crate::flow::file::Entry;
 use crate::flow::file::Rel;
 
 #[cfg(not(unix))]
-pub use self::other::{
-    Dir, bytes_of, file_look, link_is_unsupported, name_of, rename_is_unsupported,
-};
+use self::other as system;
 #[cfg(unix)]
-pub use self::unix::{
-    Dir, bytes_of, file_look, link_is_unsupported, name_of, rename_is_unsupported,
+use self::unix as system;
+
+pub use self::kept::{GroupRights, Lost, Made, Why, Wider};
+pub use self::own_file::{DRAFT, Durability, draft_name};
+pub use self::system::{
+    Dir, bytes_of, copy_attributes, copy_mode, file_look, link_is_unsupported, name_of,
+    rename_is_unsupported,
 };
 
 /// How a rename without replacing ended.
@@ -74,49 +78,7 @@ impl Dir {
             Err(err) => Err(err),
         }
     }
-
-    /// Writes a whole file and brings it onto the disk, under a name that was free.
-    ///
-    /// # Errors
-    /// Of the calls; `AlreadyExists` if the name is taken. After an error nothing is left
-    /// under that name.
-    pub fn write_new(&self, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-        self.write_new_by(&draft_name(), name, bytes)
-    }
-
-    /// The same, by way of a draft of this name.
-    ///
-    /// # Errors
-    /// As before.
-    pub fn write_new_by(&self, draft: &[u8], name: &[u8], bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.create(draft)?;
-        let written = io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all());
-        let placed = written.and_then(|()| match self.rename(draft, self, name, true)? {
-            Renamed::Done => Ok(()),
-            Renamed::Taken => Err(io::ErrorKind::AlreadyExists.into()),
-            Renamed::CrossesDevices => Err(io::ErrorKind::CrossesDevices.into()),
-        });
-        placed.inspect_err(|_| drop(self.remove(draft)))
-    }
 }
-
-/// A name for a file that is not finished, in a folder of dirpost's own. Random, for in a
-/// container each process has the same id, and one that was killed may have left a draft.
-pub fn draft_name() -> Vec<u8> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    static START: OnceLock<u64> = OnceLock::new();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let start = START.get_or_init(|| {
-        let mut bytes = [0; 8];
-        // Without randomness the id of the process has to do.
-        getrandom::getrandom(&mut bytes)
-            .map_or(std::process::id().into(), |()| u64::from_le_bytes(bytes))
-    });
-    format!("{DRAFT}{start:016x}-{count}").into_bytes()
-}
-
-/// How the names of drafts begin.
-pub const DRAFT: &str = ".draft-";
 
 /// The relative path of `path` in `folder`, if it is below it.
 pub fn below(folder: &Path, path: &Path) -> Option<Rel> {
@@ -212,11 +174,4 @@ mod tests {
         assert!(folder.open(&Rel::new(b"fifo")).is_err());
         assert_eq!(folder.look(b"fifo").unwrap(), None);
     }
-}
-
-pub fn copy_attributes(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
-    Ok(())
-}
-pub fn copy_mode(_from: &std::fs::File, _to: &std::fs::File) -> io::Result<()> {
-    Ok(())
 }

@@ -10,11 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Entry;
+use super::{Entry, GroupRights, Lost, Made};
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
-/// A folder.
+/// A folder, by its path.
 #[derive(Clone, Debug)]
 pub struct Dir {
     path: PathBuf,
@@ -33,6 +33,10 @@ pub fn name_of(bytes: &[u8]) -> OsString {
 }
 
 impl Dir {
+    /// Takes the folder at `path`. Links in `path` itself are followed: it is the user's.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `NotADirectory` if it is there but no folder.
     pub fn at(path: &Path) -> io::Result<Dir> {
         if !std::fs::metadata(path)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -43,12 +47,60 @@ impl Dir {
         })
     }
 
+    /// Takes the folder `path` below this one, part by part and without following links.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `NotADirectory` where a link or something else is in the way.
     pub fn folder(&self, path: &Rel) -> io::Result<Dir> {
         self.below(path, false)
     }
 
+    /// Takes the folder `path` below this one, made where it is missing.
+    ///
+    /// # Errors
+    /// Whatever the system answers; some of the folders may have been made.
     pub fn make(&self, path: &Rel) -> io::Result<Dir> {
         self.below(path, true)
+    }
+
+    /// Opens the folder `path` below this one, made where it is missing. Its access list is the
+    /// one that its parent hands on: neither `model` nor the group is looked at.
+    ///
+    /// # Errors
+    /// Whatever opening and making folders answers.
+    pub fn make_like(&self, path: &Rel, _model: &Dir, _: GroupRights) -> io::Result<Made> {
+        Ok(Made {
+            folder: self.make(path)?,
+            wider: Vec::new(),
+        })
+    }
+
+    /// Opens the folder `name` in this one, made where it is missing, as [`Dir::make_like`] does.
+    ///
+    /// # Errors
+    /// Those of [`Dir::make_like`].
+    pub fn make_as(&self, name: &[u8], model: &Dir, group: GroupRights) -> io::Result<Made> {
+        self.make_like(&Rel::new(name), model, group)
+    }
+
+    /// Opens the folder at `path`, made where it is missing, as [`Dir::make_like`] does.
+    ///
+    /// # Errors
+    /// Those of [`Dir::make_like`].
+    pub fn make_at_like(path: &Path, _model: &Dir, _: GroupRights) -> io::Result<Made> {
+        std::fs::create_dir_all(path)?;
+        Ok(Made {
+            folder: Dir::at(path)?,
+            wider: Vec::new(),
+        })
+    }
+
+    /// Access lists are not looked at: never.
+    ///
+    /// # Errors
+    /// None.
+    pub fn is_wider_than(&self, _model: &Dir) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn below(&self, path: &Rel, make: bool) -> io::Result<Dir> {
@@ -76,6 +128,12 @@ impl Dir {
         self.path.join(name_of(name))
     }
 
+    /// Opens the regular file at `path` for reading, and looks at it through its handle, without
+    /// following links.
+    ///
+    /// # Errors
+    /// Whatever the system answers; `InvalidInput` if it is there but no regular file. One that
+    /// another program shares with nobody is an error (ERROR_SHARING_VIOLATION).
     pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
         let folder = self.folder(&path.parent())?;
         let file = folder.file(path.name())?;
@@ -83,6 +141,10 @@ impl Dir {
         Ok((file, look))
     }
 
+    /// Opens the regular file `name` for reading.
+    ///
+    /// # Errors
+    /// Those of [`Dir::open`].
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
         let path = self.path_of(name);
         if !is_plain(&std::fs::symlink_metadata(&path)?) {
@@ -94,6 +156,11 @@ impl Dir {
         File::open(path)
     }
 
+    /// The names in the folder `path` below this one, in no order.
+    ///
+    /// # Errors
+    /// Whatever the system answers: after an error none are returned, for some would look like
+    /// all.
     pub fn names(&self, path: &Rel) -> io::Result<Vec<Vec<u8>>> {
         let folder = self.folder(path)?;
         std::fs::read_dir(folder.path)?
@@ -101,9 +168,16 @@ impl Dir {
             .collect()
     }
 
+    /// What [`Dir::entry`] finds, with `NotFound` for [`Entry::Absent`] and `None` for
+    /// [`Entry::NotAFile`].
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn look(&self, name: &[u8]) -> io::Result<Option<Look>> {
-        let found = std::fs::symlink_metadata(self.path_of(name))?;
-        Ok(is_plain(&found).then(|| look_of(&found, self.kind)))
+        match self.entry(name)? {
+            Entry::Absent => Err(io::ErrorKind::NotFound.into()),
+            entry => Ok(entry.file()),
+        }
     }
 
     /// Looks at `name` without opening it.
@@ -140,6 +214,10 @@ impl Dir {
         }
     }
 
+    /// Opens `name` to append to it, made if it is missing.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
             .append(true)
@@ -147,7 +225,11 @@ impl Dir {
             .open(self.path_of(name))
     }
 
-    /// Not to append: Windows locks no file that was opened for that only, and cuts none.
+    /// Opens `name` to lock it and to write to it, made if it is missing. Not to append: Windows
+    /// locks no file that was opened for that only, and cuts none.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
     pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
@@ -229,19 +311,32 @@ impl Dir {
         self.fsync()
     }
 
+    /// What kind of file system it is on.
     pub fn kind(&self) -> FsKind {
         self.kind
     }
 
+    /// Whether `other` is the same folder, as far as its path tells.
     pub fn is(&self, other: &Dir) -> bool {
         self.path == other.path
     }
 
-    pub fn number(&self) -> (u64, u64) {
+    /// A number for the folder, made of its path.
+    pub fn id(&self) -> (u64, u64) {
         use std::hash::{Hash, Hasher};
         let mut hasher = std::hash::DefaultHasher::new();
         self.path.hash(&mut hasher);
         (0, hasher.finish())
+    }
+
+    /// An older name of [`Dir::id`].
+    pub fn number(&self) -> (u64, u64) {
+        self.id()
+    }
+
+    /// Mounts have no numbers here.
+    pub fn mount_id(&self) -> Option<u64> {
+        None
     }
 
     /// Whether it is on the same file system as `other`: by the drive or share in its path.
@@ -249,10 +344,29 @@ impl Dir {
         self.path.components().next() == other.path.components().next()
     }
 
-    /// Access lists are not looked at.
+    /// Access lists are not looked at: always.
+    ///
+    /// # Errors
+    /// None.
     pub fn is_private(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// A copy has the access list that its folder hands on, and nothing is taken over from its file.
+///
+/// # Errors
+/// None.
+pub fn copy_attributes(_from: &File, _to: &File) -> io::Result<Vec<Lost>> {
+    Ok(Vec::new())
+}
+
+/// A file has the access list that its folder hands on, and nothing is taken over from another.
+///
+/// # Errors
+/// None.
+pub fn copy_mode(_from: &File, _to: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether `err` says that there is no rename that replaces nothing.
@@ -285,6 +399,10 @@ fn is_in_use(err: &io::Error) -> bool {
     cfg!(windows) && matches!(err.raw_os_error(), Some(32 | 33))
 }
 
+/// Looks at a file through its handle. `kind` says what it lies on: [`Dir::kind`] of its folder.
+///
+/// # Errors
+/// Whatever the system answers.
 pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
     Ok(look_of(&file.metadata()?, kind))
 }

@@ -1,23 +1,37 @@
-//! [`Dir`] by file descriptors (POSIX.1-2008 `openat` and its kin).
+//! [`Dir`] by file descriptors (POSIX.1-2008 `openat` and its kin): opening and looking. What
+//! changes names is in `names`, what keeps rights in `attributes` and `mirror`.
 
 // The types of stat's fields differ from platform to platform.
 #![allow(clippy::unnecessary_cast)]
 
+mod access;
+mod acl;
+mod attributes;
+mod fs_kind;
+mod mirror;
+mod names;
+mod xattr;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use self::fs_kind::fs_kind;
+use self::names::fsync;
 use super::Entry;
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
-/// A folder held open.
+pub use self::attributes::{copy_attributes, copy_mode};
+pub use self::names::{link_is_unsupported, rename_is_unsupported};
+
+/// A folder held open. It stays the same one, whatever is renamed or mounted at its path.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
@@ -26,21 +40,22 @@ pub struct Dir {
     kind: FsKind,
 }
 
-/// The bytes of a name.
+/// The bytes of a name, as they are on the disk.
 pub fn bytes_of(name: &OsStr) -> Vec<u8> {
     name.as_bytes().to_vec()
 }
 
-/// The name of these bytes.
+/// The name that these bytes are.
 pub fn name_of(bytes: &[u8]) -> std::ffi::OsString {
     OsStr::from_bytes(bytes).to_os_string()
 }
 
+/// How folders are opened.
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-// Without NONBLOCK the open of a FIFO waits for a writer.
+/// How files are opened. Without `NONBLOCK` the open of a FIFO would wait for a writer.
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
@@ -51,7 +66,7 @@ impl Dir {
     /// Opens the folder at `path`. Links in `path` itself are followed: it is the user's.
     ///
     /// # Errors
-    /// Of `open`.
+    /// Whatever `open` answers; `NotADirectory` if it is there but no folder.
     pub fn at(path: &Path) -> io::Result<Dir> {
         Dir::new(rustix::fs::open(
             path,
@@ -71,10 +86,11 @@ impl Dir {
         })
     }
 
-    /// Opens a folder below this one.
+    /// Opens the folder `path` below this one, part by part and without following links; for the
+    /// root, this one again.
     ///
     /// # Errors
-    /// Of `openat`; `NotADirectory` or `FilesystemLoop` where a link is in the way.
+    /// Whatever `openat` answers; `NotADirectory` or `FilesystemLoop` where a link is in the way.
     pub fn folder(&self, path: &Rel) -> io::Result<Dir> {
         match self.descend(path.parts())? {
             Some(fd) => Dir::new(fd),
@@ -101,24 +117,21 @@ impl Dir {
     /// without following links and without blocking.
     ///
     /// # Errors
-    /// Of `openat`; `InvalidInput` if it is there but no regular file.
+    /// Whatever `openat` answers; `InvalidInput` if it is there but no regular file.
     pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
         let count = path.parts().count();
         let parent = self.descend(path.parts().take(count.saturating_sub(1)))?;
         let (fd, stat) = open_file(parent.as_ref().unwrap_or(&self.fd), path.name())?;
         // A folder on the way may be another file system's.
-        let kind = if stat.st_dev as u64 == self.dev {
-            self.kind
-        } else {
-            fs_kind(&fd)
-        };
+        let kind = self.kind_of(&stat, || fs_kind(&fd));
         Ok((File::from(fd), look_of(&stat, kind)))
     }
 
-    /// The same, and makes what is missing, for everybody to read (less the umask).
+    /// Opens the folder `path` below this one, made where it is missing, for everybody to read and
+    /// nobody else to write (less the umask), and brings what was made onto the disk.
     ///
     /// # Errors
-    /// Of `mkdirat` and `openat`.
+    /// Whatever `mkdirat`, `openat` and `fsync` answer; some of the folders may have been made.
     pub fn make(&self, path: &Rel) -> io::Result<Dir> {
         let mut folder = self.fd.try_clone()?;
         for part in path.parts() {
@@ -141,7 +154,7 @@ impl Dir {
     /// Opens the regular file `name` for reading.
     ///
     /// # Errors
-    /// Of `openat`; `InvalidInput` if it is there but no regular file.
+    /// Whatever `openat` answers; `InvalidInput` if it is there but no regular file.
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
         Ok(File::from(open_file(&self.fd, name)?.0))
     }
@@ -149,7 +162,8 @@ impl Dir {
     /// The names in the folder `path` below this one, in no order.
     ///
     /// # Errors
-    /// Of the calls.
+    /// Whatever opening and reading the folder answers: after an error none are returned, for
+    /// some would look like all.
     pub fn names(&self, path: &Rel) -> io::Result<Vec<Vec<u8>>> {
         let folder = self.folder(path)?;
         let mut names = Vec::new();
@@ -162,23 +176,16 @@ impl Dir {
         Ok(names)
     }
 
-    /// Looks at `name` without opening it. `None` if it is there but no regular file.
+    /// What [`Dir::entry`] finds, with `NotFound` for [`Entry::Absent`] and `None` for
+    /// [`Entry::NotAFile`].
     ///
     /// # Errors
-    /// Of `fstatat`.
+    /// Whatever `fstatat` answers.
     pub fn look(&self, name: &[u8]) -> io::Result<Option<Look>> {
-        let stat =
-            rustix::fs::statat(&self.fd, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(None);
+        match self.entry(name)? {
+            Entry::Absent => Err(Errno::NOENT.into()),
+            entry => Ok(entry.file()),
         }
-        // Another file system may be mounted over a file; then nothing is known of it.
-        let kind = if stat.st_dev as u64 == self.dev {
-            self.kind
-        } else {
-            FsKind::Share
-        };
-        Ok(Some(look_of(&stat, kind)))
     }
 
     /// Looks at `name` without opening it. On NFS what this shows may be seconds old: where that
@@ -225,181 +232,91 @@ impl Dir {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Entry::NotAFile;
         }
-        let kind = if stat.st_dev as u64 == self.dev {
+        Entry::File(look_of(stat, self.kind_of(stat, kind_elsewhere)))
+    }
+
+    /// What kind of file system something in this folder lies on: the folder's own, unless another
+    /// one is mounted there.
+    fn kind_of(&self, stat: &Stat, kind_elsewhere: impl FnOnce() -> FsKind) -> FsKind {
+        if stat.st_dev as u64 == self.dev {
             self.kind
         } else {
             kind_elsewhere()
-        };
-        Entry::File(look_of(stat, kind))
+        }
     }
 
     /// Opens `name` to append to it, made if it is missing; only this user may read it.
     ///
     /// # Errors
-    /// Of `openat`.
+    /// Whatever `openat` answers; `FilesystemLoop` if it is a link.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
-        let flags =
-            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(
-            &self.fd,
-            OsStr::from_bytes(name),
-            flags,
-            Mode::from_raw_mode(0o600),
-        )?;
-        Ok(File::from(fd))
+        self.open_or_make(name, OFlags::WRONLY | OFlags::APPEND)
     }
 
-    /// Opens `name` to lock it and to write to it, made if it is missing; only this user may read it.
+    /// Opens `name` to lock it and to write to it, made if it is missing; only this user may read
+    /// it.
     ///
     /// # Errors
-    /// Of `openat`.
+    /// Whatever `openat` answers; `FilesystemLoop` if it is a link.
     pub fn to_lock(&self, name: &[u8]) -> io::Result<File> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(
-            &self.fd,
-            OsStr::from_bytes(name),
-            flags,
-            Mode::from_raw_mode(0o600),
-        )?;
+        self.open_or_make(name, OFlags::RDWR | OFlags::NONBLOCK)
+    }
+
+    fn open_or_make(&self, name: &[u8], flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let fd = rustix::fs::openat(&self.fd, OsStr::from_bytes(name), flags, mode)?;
         Ok(File::from(fd))
     }
 
-    /// Makes the file `name`, which must not be there, for everybody to read (less the umask).
-    ///
-    /// # Errors
-    /// Whatever `openat` answers; `AlreadyExists` if there is anything under that name.
-    pub fn create(&self, name: &[u8]) -> io::Result<File> {
-        self.create_new(name, 0o644)
-    }
-
-    /// Makes the file `name`, which must not be there, with these permission bits (less the
-    /// umask), and opens it to read and write.
-    ///
-    /// # Errors
-    /// Whatever `openat` answers; `AlreadyExists` if there is anything under that name. After any
-    /// other error the file may have been made all the same.
-    pub fn create_new(&self, name: &[u8], mode: u32) -> io::Result<File> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(
-            &self.fd,
-            OsStr::from_bytes(name),
-            flags,
-            Mode::from_raw_mode(mode as _),
-        )?;
-        Ok(File::from(fd))
-    }
-
-    /// Removes the name `name`: one system call, and nothing is undone.
-    ///
-    /// # Errors
-    /// Whatever `unlinkat` answers. Over NFS and SMB the name may be gone all the same.
-    pub fn remove(&self, name: &[u8]) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(
-            &self.fd,
-            OsStr::from_bytes(name),
-            AtFlags::empty(),
-        )?)
-    }
-
-    /// Renames `from` to `to` in `target`, replacing nothing: one system call (`renameat2` with
-    /// `RENAME_NOREPLACE`, on macOS `renameatx_np` with `RENAME_EXCL`), and nothing is undone.
-    ///
-    /// # Errors
-    /// Whatever the call answers: `AlreadyExists` if there is something at the target,
-    /// `CrossesDevices` if that is on another file system or mount, and one for which
-    /// [`rename_is_unsupported`] holds where there is no such rename. Over NFS and SMB it may have
-    /// been done all the same.
-    pub fn rename_no_replace(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
-        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-        return Ok(rustix::fs::renameat_with(
-            &self.fd,
-            OsStr::from_bytes(from),
-            &target.fd,
-            OsStr::from_bytes(to),
-            rustix::fs::RenameFlags::NOREPLACE,
-        )?);
-        #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-        {
-            let _ = (from, target, to);
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    /// Gives the file `from` a second name, `to` in `target`, replacing nothing: one system call.
-    ///
-    /// # Errors
-    /// Whatever `linkat` answers: `AlreadyExists` if there is something at the target,
-    /// `CrossesDevices` if that is on another file system or mount, and one for which
-    /// [`link_is_unsupported`] holds where there are no links. Over NFS and SMB it may have been
-    /// done all the same.
-    pub fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
-        Ok(rustix::fs::linkat(
-            &self.fd,
-            OsStr::from_bytes(from),
-            &target.fd,
-            OsStr::from_bytes(to),
-            AtFlags::empty(),
-        )?)
-    }
-
-    /// Renames `from` to `to` in `target`, replacing what is there: one system call. Two names of
-    /// one file are left as they are, without an error (rename(2)).
-    ///
-    /// # Errors
-    /// Whatever `renameat` answers. Over NFS and SMB it may have been done all the same.
-    pub fn rename_over(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
-        Ok(rustix::fs::renameat(
-            &self.fd,
-            OsStr::from_bytes(from),
-            &target.fd,
-            OsStr::from_bytes(to),
-        )?)
-    }
-
-    /// Brings renames, links and removals in this folder onto the disk.
-    ///
-    /// # Errors
-    /// Whatever `fsync` answers, but for what says that the file system has no fsync of folders
-    /// (some SMB and FUSE ones): there is nothing to wait for then. Who asks a second time after
-    /// an error may be told a success that is none (fsync(2), EIO).
-    pub fn fsync(&self) -> io::Result<()> {
-        fsync(&self.fd)
-    }
-
-    /// An older name of [`Dir::fsync`].
-    ///
-    /// # Errors
-    /// Those of [`Dir::fsync`].
-    pub fn sync(&self) -> io::Result<()> {
-        self.fsync()
-    }
-
-    /// What it is on.
+    /// What kind of file system it is on.
     pub fn kind(&self) -> FsKind {
         self.kind
     }
 
-    /// Whether `other` is the same folder.
+    /// Whether `other` is the same folder, reached over the same mount: by device, inode and,
+    /// where there is one, mount id. A share that was unmounted and mounted again is not the same,
+    /// nor is a bind mount of the folder elsewhere.
     pub fn is(&self, other: &Dir) -> bool {
-        (self.dev, self.ino) == (other.dev, other.ino)
+        self.id() == other.id() && self.mount_id() == other.mount_id()
     }
 
-    /// A number for the folder, good for as long as it is held.
-    pub fn number(&self) -> (u64, u64) {
+    /// Device and inode: no other folder has the same, for as long as this one is held.
+    pub fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 
-    /// Whether it is on the same file system as `other`.
+    /// An older name of [`Dir::id`].
+    pub fn number(&self) -> (u64, u64) {
+        self.id()
+    }
+
+    /// The number of the mount that the handle was opened over: as in /proc/self/mountinfo, and no
+    /// other mount's for as long as this handle is held. `None` before Linux 5.8, and elsewhere.
+    /// Nothing is asked of a file server.
+    pub fn mount_id(&self) -> Option<u64> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::fs::StatxFlags;
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+            let found = rustix::fs::statx(&self.fd, "", flags, StatxFlags::MNT_ID).ok()?;
+            let has_id = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+            has_id.then_some(found.stx_mnt_id)
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        None
+    }
+
+    /// Whether it is on the same file system as `other`, by the device. A rename from one to the
+    /// other may be refused all the same, where these are two mounts of it.
     pub fn same_fs(&self, other: &Dir) -> bool {
         self.dev == other.dev
     }
 
-    /// Whether nobody but this process's user may write to it; `Err` says who can.
+    /// Whether nobody but this process's user may write to it, by owner and mode.
     ///
     /// # Errors
-    /// A sentence for a person.
+    /// A sentence for a person, which says who can, or why that is not known.
     pub fn is_private(&self) -> Result<(), String> {
         let stat = rustix::fs::fstat(&self.fd).map_err(|err| err.to_string())?;
         let user = rustix::process::geteuid().as_raw();
@@ -419,83 +336,40 @@ impl Dir {
     }
 }
 
-/// Looks at a file through its handle.
+/// Looks at a file through its handle. `kind` says what it lies on: [`Dir::kind`] of its folder.
 ///
 /// # Errors
-/// Of `fstat`.
+/// Whatever `fstat` answers.
 pub fn file_look(file: &File, kind: FsKind) -> io::Result<Look> {
     Ok(look_of(&rustix::fs::fstat(file)?, kind))
 }
 
-/// Whether `err` is what a file system answers to a rename that replaces nothing because it has
-/// no such rename. Anything else, also a refusal, is no reason to try another way.
-///
-/// - `EINVAL`: rename(2), "the filesystem does not support one of the flags". So do NFS, 9p, Ceph
-///   and Lustre, and so does Linux itself for a FUSE server without the call (fuse_rename2 in
-///   fs/fuse/dir.c).
-/// - `ENOSYS`: a Linux before 3.15, a sandbox that does not know the call.
-/// - `EOPNOTSUPP`, `ENOTSUP`: renameatx_np(2) of macOS on FAT, SMB and NFS.
-///
-/// `EPERM` is no such answer: it is what a sticky or immutable folder says to any rename.
-pub fn rename_is_unsupported(err: &io::Error) -> bool {
-    is_no_such_call(err)
-}
-
-/// Whether `err` is what a file system answers to a link that it cannot make, though it may
-/// well be able to rename the file.
-///
-/// - `EPERM`: link(2), "the filesystem does not support the creation of hard links" (FAT, exFAT,
-///   some FUSE); also Linux itself for the file of another user that dirpost may not write to
-///   (`fs.protected_hardlinks`, proc_sys_fs(5)).
-/// - `EOPNOTSUPP`, `ENOTSUP`: SMB, and FAT and SMB on macOS and the BSDs.
-/// - 524, which has no name outside of the kernel (`ENOTSUPP`): NFS 3, of a server without links
-///   (nfs_errtbl in fs/nfs, NFS3ERR_NOTSUPP).
-/// - `ENOSYS`: a FUSE server without the call.
-/// - `EINVAL`: SMB servers that do not know the request.
-/// - `EMLINK`: the file has as many names as it may have.
-pub fn link_is_unsupported(err: &io::Error) -> bool {
-    is_no_such_call(err) || matches!(Errno::from_io_error(err), Some(Errno::PERM | Errno::MLINK))
-}
-
-fn is_no_such_call(err: &io::Error) -> bool {
-    /// linux/errno.h, which is the kernel's own.
-    const ENOTSUPP: i32 = 524;
-    // Two of these are one number on Linux.
-    let answers = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP];
-    match Errno::from_io_error(err) {
-        Some(errno) => {
-            answers.contains(&errno)
-                || cfg!(any(target_os = "linux", target_os = "android"))
-                    && errno.raw_os_error() == ENOTSUPP
-        }
-        None => err.kind() == io::ErrorKind::Unsupported,
-    }
-}
-
 fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
+    let name = OsStr::from_bytes(name);
+    let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    let fd = match rustix::fs::openat(folder, OsStr::from_bytes(name), FILE, Mode::empty()) {
-        // A link (ELOOP, on FreeBSD EMLINK), or a socket (ENXIO).
-        Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => {
-            return Err(irregular());
+    let fd = match rustix::fs::openat(folder, name, FILE, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(Errno::NOENT.into()),
+        // Links, sockets and devices are refused with an errno that differs from system to system.
+        Err(err) => {
+            let there = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+            return Err(match there {
+                Ok(stat) if !is_file(&stat) => irregular(),
+                _ => err.into(),
+            });
         }
-        other => other?,
+        Ok(fd) => fd,
     };
     let stat = rustix::fs::fstat(&fd)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(irregular());
-    }
-    Ok((fd, stat))
-}
-
-fn fsync(fd: &OwnedFd) -> io::Result<()> {
-    match rustix::fs::fsync(fd) {
-        // Some file systems (SMB, FUSE) have no fsync for folders: there is nothing to wait for.
-        Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::BADF) => Ok(()),
-        Err(err) => Err(err.into()),
+    if is_file(&stat) {
+        Ok((fd, stat))
+    } else {
+        Err(irregular())
     }
 }
 
+/// What `stat` shows. Of the blocks POSIX leaves the unit open; it is 512 bytes everywhere
+/// (inode(7)).
 fn look_of(stat: &Stat, kind: FsKind) -> Look {
     let wall =
         |secs: i64, nanos: i64| Wall(secs.saturating_mul(1_000_000_000).saturating_add(nanos));
@@ -510,65 +384,4 @@ fn look_of(stat: &Stat, kind: FsKind) -> Look {
         blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
         fs: kind,
     }
-}
-
-/// Only what is known to be local counts as local.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn fs_kind(fd: impl AsFd) -> FsKind {
-    let Ok(stat) = rustix::fs::fstatfs(fd) else {
-        return FsKind::Share;
-    };
-    // statfs(2), linux/magic.h
-    match stat.f_type as u64 & 0xffff_ffff {
-        0xef53          // ext2, ext3, ext4
-        | 0x5846_5342   // xfs
-        | 0x9123_683e   // btrfs
-        | 0x0102_1994   // tmpfs
-        | 0x8584_58f6   // ramfs
-        | 0xf2f5_2010   // f2fs
-        | 0x2fc1_2fc1   // zfs
-        | 0xca45_1a4e   // bcachefs
-        | 0x794c_7630   // overlayfs
-        | 0x3153_464a   // jfs
-        | 0x5265_4973   // reiserfs
-        | 0x2405_1905   // ubifs
-        => FsKind::Local,
-        0x4d44 | 0x2011_bab0 | 0x5346_544e | 0x7366_746e => FsKind::LocalNoCtime, // vfat, exfat, ntfs, ntfs3
-        _ => FsKind::Share,
-    }
-}
-
-#[cfg(any(
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "openbsd",
-    target_os = "dragonfly"
-))]
-fn fs_kind(fd: impl AsFd) -> FsKind {
-    let Ok(stat) = rustix::fs::fstatfs(fd) else {
-        return FsKind::Share;
-    };
-    let name: Vec<u8> = stat
-        .f_fstypename
-        .iter()
-        .map(|&byte| byte as u8)
-        .take_while(|&byte| byte != 0)
-        .collect();
-    match name.as_slice() {
-        b"apfs" | b"hfs" | b"ufs" | b"ffs" | b"zfs" | b"tmpfs" | b"hammer2" => FsKind::Local,
-        b"msdos" | b"msdosfs" | b"exfat" | b"ntfs" => FsKind::LocalNoCtime,
-        _ => FsKind::Share,
-    }
-}
-
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "openbsd",
-    target_os = "dragonfly"
-)))]
-fn fs_kind(_: impl AsFd) -> FsKind {
-    FsKind::Share
 }

@@ -34,8 +34,10 @@ pub(super) fn copy(from: &At, to: &At) -> io::Result<Copied> {
     // Only for dirpost until it has its own mode: its folder may be open to others.
     let mut target = to.dir.create_new(to.name, 0o600)?;
     let (sha256, size) = transfer(&mut source, &mut target)?;
-    copy_attributes(&source, &target)?;
+    // Before it may belong to another user, to whose files no time can be given.
     target.set_modified(source.metadata()?.modified()?)?;
+    // What cannot be kept leaves the copy narrower than its file, never wider.
+    drop(copy_attributes(&source, &target)?);
     target.sync_all()?;
     let arrived = file_look(&target, FsKind::Share)?.stamp.size;
     if arrived != size {

@@ -1,13 +1,15 @@
 //! The folders that files are moved from and to: opened once, and kept open for the next batches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Roots;
+use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
 use crate::flow::scan::filter::OWN_FOLDER;
-use crate::io::dir::{Dir, below};
+use crate::io::dir::{Dir, GroupRights, below, name_of};
 use crate::io::share::Share;
 
 /// Upper bound on the folders that are held open between two batches.
@@ -19,6 +21,8 @@ pub(super) struct OpenDirs {
     /// The watched folder that they were opened below.
     root: Option<Arc<Dir>>,
     dirs: HashMap<Place, Arc<Dir>>,
+    /// Areas of which it was said that they are wider open than the watched folder.
+    said: BTreeSet<Area>,
 }
 
 impl OpenDirs {
@@ -40,7 +44,8 @@ impl OpenDirs {
         self.dirs.clear();
     }
 
-    /// The folder at `place`. Those of dirpost's own areas are made where they are missing.
+    /// The folder at `place`. Those of dirpost's own areas are made where they are missing, no
+    /// wider open than the folders that they mirror.
     ///
     /// # Errors
     /// It cannot be opened or made; `NotFound` for one in the watched folder that is not there.
@@ -50,8 +55,10 @@ impl OpenDirs {
         }
         let dir = match place.area {
             Area::Watched => self.root()?.folder(&place.path)?,
-            Area::Done | Area::DeadLetter | Area::Staging => {
-                self.area(place.area, roots, share)?.make(&place.path)?
+            Area::Staging => self.root()?.make(&staging().join(place.path.as_bytes()))?,
+            Area::Done => self.mirror(place, &roots.done, GroupRights::Kept, share)?,
+            Area::DeadLetter => {
+                self.mirror(place, &roots.dead_letter, GroupRights::Dropped, share)?
             }
         };
         let dir = Arc::new(dir);
@@ -75,17 +82,39 @@ impl OpenDirs {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn area(&self, area: Area, roots: &Roots, share: &Share) -> io::Result<Dir> {
-        let staging = share.path().join(OWN_FOLDER).join("staging");
-        let path = match area {
-            Area::Done => &roots.done,
-            Area::DeadLetter => &roots.dead_letter,
-            Area::Staging => &staging,
-            Area::Watched => share.path(),
+    /// A folder in an area that mirrors the watched folder.
+    fn mirror(
+        &mut self,
+        place: &Place,
+        area: &Path,
+        group: GroupRights,
+        share: &Share,
+    ) -> io::Result<Dir> {
+        let root = Arc::clone(self.root()?);
+        let base = match below(share.path(), area) {
+            // What is between the watched folder and the area is dirpost's own.
+            Some(rel) => root
+                .make(&rel.parent())?
+                .make_as(rel.name(), &root, group)?,
+            None => Dir::make_at_like(area, &root, group)?,
         };
-        match below(share.path(), path) {
-            Some(rel) => self.root()?.make(&rel),
-            None => std::fs::create_dir_all(path).and_then(|()| Dir::at(path)),
+        let made = base.folder.make_like(&place.path, &root, group)?;
+        if let Some(wider) = base.wider.first().or(made.wider.first())
+            && self.said.insert(place.area)
+        {
+            let path = area.join(name_of(wider.path.as_bytes()));
+            log::warn!(
+                target: "dirpost",
+                "{}: it is open to more users than {}: what is filed there can be read by others",
+                path.display(),
+                share.path().display()
+            );
         }
+        Ok(made.folder)
     }
+}
+
+/// The staging folder, below the watched one.
+fn staging() -> Rel {
+    Rel::new(OWN_FOLDER.as_bytes()).join(b"staging")
 }

@@ -27,7 +27,7 @@ use crate::flow::alarm::Alarm;
 use crate::flow::file::Rel;
 use crate::flow::journal::Replay;
 use crate::flow::time::{Mono, Wall};
-use crate::io::dir::{DRAFT, Dir, Renamed, draft_name};
+use crate::io::dir::{DRAFT, Dir, draft_name};
 use crate::io::fault::explain;
 use crate::io::os::clock;
 
@@ -351,15 +351,7 @@ impl Journal {
             new.write_all(&since)?;
             new.sync_all()?;
         }
-        match self
-            .folder
-            .rename(draft, &self.folder, &name(number), true)?
-        {
-            Renamed::Done => {}
-            Renamed::Taken | Renamed::CrossesDevices => {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-        }
+        self.folder.place(draft, &new, &name(number))?;
         let file = begun(&self.folder, number)?;
         let torn = inner.torn;
         inner.replace(Inner {

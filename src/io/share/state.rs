@@ -22,7 +22,7 @@ use crate::flow::file::Rel;
 use crate::flow::messages::Closing;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::below;
-use crate::io::dir::{DRAFT, Dir, draft_name};
+use crate::io::dir::{DRAFT, Dir, Durability, draft_name};
 use crate::io::fault::{OpenError, Unusable, explain};
 
 /// dirpost's own folder and what is in it.
@@ -332,8 +332,8 @@ impl Remembered {
             Some(false) => format!(" {}", Remembered::UNMARKED),
             Some(true) => format!(" {} {}", Remembered::UNMARKED, Remembered::MOUNT),
         };
-        replace(state, b"id", format!("{}{words}\n", self.id).as_bytes())?;
-        state.sync()
+        let line = format!("{}{words}\n", self.id);
+        state.replace(b"id", line.as_bytes(), Durability::Durable)
     }
 
     /// Whether a folder with this mark, which is a mount point or not, may be the share; else
@@ -374,7 +374,8 @@ fn take_lock(own: &Dir, path: &Path) -> Result<(File, String), OpenError> {
     file.set_len(0)
         .and_then(|()| file.write_all(line.as_bytes()))
         .map_err(fault)?;
-    replace(own, b"holder", line.as_bytes()).map_err(fault)?;
+    own.replace(b"holder", line.as_bytes(), Durability::Durable)
+        .map_err(fault)?;
     Ok((file, token))
 }
 
@@ -412,17 +413,6 @@ impl Holder {
             ))),
         }
     }
-}
-
-/// Replaces a small file as a whole.
-fn replace(folder: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-    let draft = draft_name();
-    let written = folder
-        .create(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written
-        .and_then(|()| folder.rename_over(&draft, folder, name))
-        .inspect_err(|_| drop(folder.remove(&draft)))
 }
 
 /// Removes what a process left that was killed while it wrote a file.
