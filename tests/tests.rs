@@ -7,6 +7,7 @@ mod checks;
 mod cli;
 mod copies;
 mod dead;
+mod dead_names;
 
 #[cfg(unix)]
 mod endpoints;
@@ -14,6 +15,7 @@ mod faults;
 mod faulty;
 mod full;
 mod housekeeping;
+mod logging;
 mod memory;
 mod modes;
 mod mounts;

@@ -304,5 +304,6 @@ pub struct Report {
 /// `[log]`.
 #[derive(Clone, Debug)]
 pub struct Log {
-    pub level: log::LevelFilter,
+    /// `None` = info; for `once` away from a terminal warn.
+    pub level: Option<log::LevelFilter>,
 }

@@ -25,3 +25,7 @@ pub mod os;
 
 #[cfg(test)]
 pub(crate) mod testing;
+
+/// Nobody listens any more to what a thread has to say: its session is over, and so is its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;

@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use crate::flow::file::{Look, Rel};
 use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::scan::filter::{Class, Filter};
+use crate::io::Gone;
 use crate::io::dir::{Dir, Entry, bytes_of, name_of};
 use crate::io::fault::{Unusable, explain};
 use crate::io::share::Share;
@@ -23,46 +24,41 @@ use crate::io::share::Share;
 const GOES_ON: Duration = Duration::from_secs(1);
 
 /// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
-pub fn confirm(share: &Share, send: &dyn Fn(Input) -> bool) {
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
+pub fn confirm(share: &Share, send: &dyn Fn(Input) -> Result<(), Gone>) -> Result<(), Gone> {
     match share.reopen() {
-        Ok(_) => {
-            if send(Input::Confirmed) {
-                send(Input::Scanned(Ok(())));
-            }
-        }
-        Err(Unusable::Away(why)) => drop(send(Input::Scanned(Err(why)))),
-        Err(Unusable::Anew(why)) => drop(send(Input::Closing(why))),
+        Ok(_) => send(Input::Confirmed).and_then(|()| send(Input::Scanned(Ok(())))),
+        Err(Unusable::Away(why)) => send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => send(Input::Closing(why)),
     }
 }
 
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
 /// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
-/// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
+/// What `news` has is sent between a listing and its use.
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
 pub fn scan(
     share: &Share,
     filter: &Filter,
     news: &mut dyn FnMut() -> Option<Input>,
-    send: &dyn Fn(Input) -> bool,
-) {
+    send: &dyn Fn(Input) -> Result<(), Gone>,
+) -> Result<(), Gone> {
     let root = match share.reopen() {
         Ok(root) => root,
-        Err(Unusable::Away(why)) => {
-            send(Input::Scanned(Err(why)));
-            return;
-        }
-        Err(Unusable::Anew(why)) => {
-            send(Input::Closing(why));
-            return;
-        }
+        Err(Unusable::Away(why)) => return send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => return send(Input::Closing(why)),
     };
-    if !send(Input::Confirmed) {
-        return;
-    }
+    send(Input::Confirmed)?;
     let mut said = Instant::now();
     let mut goes_on = || {
         if said.elapsed() >= GOES_ON {
             said = Instant::now();
-            send(Input::Looking);
+            // Whether anybody listens is seen when the folder is listed.
+            let _ = send(Input::Looking);
         }
     };
     let mut folders = VecDeque::from([Rel::root()]);
@@ -74,31 +70,26 @@ pub fn scan(
             Err(err) if path == Rel::root() => {
                 let why = format!("{}: {}", share.path().display(), explain(&err));
                 share.lost(why.clone());
-                send(Input::Scanned(Err(why)));
-                return;
+                return send(Input::Scanned(Err(why)));
             }
             Err(err) => {
-                if !send(Input::Listed(ListedFolder {
+                send(Input::Listed(ListedFolder {
                     path,
                     content: Err(explain(&err)),
-                })) {
-                    return;
-                }
+                }))?;
                 continue;
             }
         };
         folders.extend(content.folders.iter().map(|name| path.join(name)));
-        if news().is_some_and(|input| !send(input)) {
-            return;
+        if let Some(input) = news() {
+            send(input)?;
         }
-        if !send(Input::Listed(ListedFolder {
+        send(Input::Listed(ListedFolder {
             path,
             content: Ok(content),
-        })) {
-            return;
-        }
+        }))?;
     }
-    send(Input::Scanned(Ok(())));
+    send(Input::Scanned(Ok(())))
 }
 
 /// Lists one folder. Any error makes the listing incomplete, and is returned.
@@ -271,8 +262,9 @@ mod tests {
                         .map(|(name, _)| path.join(name).to_string()),
                 );
             }
-            true
-        });
+            Ok(())
+        })
+        .unwrap();
         let mut found = found.into_inner();
         found.sort();
         found

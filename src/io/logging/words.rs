@@ -324,8 +324,19 @@ fn folder(path: &crate::flow::file::Rel) -> String {
     }
 }
 
-fn files(count: usize) -> String {
-    if count == 1 {
+/// Who holds the lock, for people. `holder` is what stands in the lock's `holder` file: a token, the
+/// host and the process, unless somebody else has written there.
+pub fn holder(holder: &str) -> String {
+    match holder.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, host, pid] => format!("pid {pid} on {host}"),
+        [] => "it has not written down who it is".into(),
+        _ => format!("its holder file says: {holder}"),
+    }
+}
+
+/// A number of files for people.
+pub fn files<N: std::fmt::Display + PartialEq + From<u8>>(count: N) -> String {
+    if count == N::from(1) {
         "1 file".into()
     } else {
         format!("{count} files")
@@ -385,6 +396,13 @@ mod tests {
                 "delivered in/a%0Ab.csv (1.5 KiB, 7 ms, status 201)".into()
             )
         );
+    }
+
+    #[test]
+    fn the_holder_of_the_lock_is_named_by_process_and_host() {
+        assert_eq!(holder("b40e vm 17152"), "pid 17152 on vm");
+        assert_eq!(holder(""), "it has not written down who it is");
+        assert_eq!(holder("forged"), "its holder file says: forged");
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! What the system gives a process: clocks, signals, randomness, locks between threads, names of
-//! users, and what its errors mean.
+//! What the system gives a process: clocks, signals, randomness, locks between threads, the files of
+//! the configuration, names of users, what its errors mean, and what its stderr is.
 
 pub mod clock;
 pub mod error;
+pub mod files;
 pub mod signal;
+pub mod stderr;
 pub mod users;
 
 use std::sync::{Mutex, MutexGuard};

@@ -326,7 +326,7 @@ fn is_mount(path: &Path, root: &Dir) -> bool {
 }
 
 /// The start of a small file, through a fresh open.
-fn read_small(folder: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
+pub fn read_small(folder: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     folder.file(name)?.take(4096).read_to_end(&mut bytes)?;
     Ok(bytes)

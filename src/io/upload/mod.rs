@@ -17,6 +17,7 @@ use crate::flow::endpoint::reply::Reply;
 use crate::flow::filing::Acceptance;
 use crate::flow::journal::{Entry, Event};
 use crate::flow::messages::{Delivered, Delivery, Miss};
+use crate::io::Gone;
 use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
 use crate::io::journal::{Appended, Journal};
@@ -41,14 +42,17 @@ pub struct UploadContext {
 /// A file up to this size is read at once: its digest costs no second read.
 const SMALL: u64 = 128 * 1024;
 
-/// Opens the file, sends it, writes an acceptance down, and reports; gives what `report` says.
-/// Only then is the file closed, for on a share that hangs that hangs as well.
+/// Opens the file, sends it, writes an acceptance down, and reports. Only then is the file closed,
+/// for on a share that hangs that hangs as well.
+///
+/// # Errors
+/// What `report` gives: nobody listens any more.
 pub fn deliver(
     office: &UploadContext,
     client: &mut Client,
     job: &Delivery,
-    report: impl FnOnce(Delivered) -> bool,
-) -> bool {
+    report: impl FnOnce(Delivered) -> Result<(), Gone>,
+) -> Result<(), Gone> {
     let began = Instant::now();
     match UploadBody::open(office.share.folder(), &job.path, &job.look) {
         Ok(body) => {
