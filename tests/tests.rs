@@ -14,6 +14,7 @@ mod faults;
 mod faulty;
 mod full;
 mod memory;
+mod mended;
 mod mounts;
 mod nginx;
 mod power;

@@ -27,6 +27,7 @@ use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::os::signal;
+use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::share::state::{self, StateDir};
 
@@ -111,14 +112,20 @@ pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
             ..opening
         };
         if let Some(past) = past.take() {
-            let Handover { live, memory, .. } = opened.past;
+            let Handover {
+                live, memory, send, ..
+            } = opened.past;
             // What this process knows is newer than what it has written down, but not than what
             // another has that has worked meanwhile.
             opened.past = Handover {
                 live,
                 memory: if stood_by { memory } else { past.memory },
+                send,
                 ..past
             };
+        } else {
+            // Somebody has started it, but for the runs that a timer starts.
+            opened.past.by_hand = !matches!(mode, Mode::Once { no_wait: true, .. });
         }
         let ended = match Session::start(config, mode, started, *opened, &send) {
             Ok(mut daemon) => {
@@ -232,6 +239,7 @@ fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),
+        send: send_fingerprint::of(&config.send),
         ..Handover::default()
     };
     Ok(Box::new(Opened {

@@ -120,6 +120,7 @@ impl Session {
                 config,
                 Arc::clone(&share),
                 Arc::clone(&state.folder),
+                past.send.clone(),
                 send.clone(),
             )?,
             inspections: spawn_inspectors(config, &share, send),

@@ -25,6 +25,7 @@ use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::retries_file::Watcher;
 use crate::io::scan;
+use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::upload::{UploadContext, deliver};
 
@@ -97,6 +98,7 @@ pub(super) fn spawn_scanner(
     config: &Config,
     share: Arc<Share>,
     state: Arc<Dir>,
+    mut fingerprint: String,
     inbox: SyncSender<Message>,
 ) -> Result<Sender<ScanCommand>, String> {
     let (send, orders) = channel();
@@ -112,12 +114,18 @@ pub(super) fn spawn_scanner(
     let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own)
         .map_err(|err| err.to_string())?;
     let mut watcher = Watcher::default();
+    let credentials = config.send.clone();
     spawn("scan", move || {
         let send = |input| inbox.send(Message::Input(input)).is_ok();
         while let Ok(order) = orders.recv() {
             if let ScanCommand::Confirm = order {
                 scan::confirm(&share, &send);
                 continue;
+            }
+            let now = send_fingerprint::of(&credentials);
+            if now != fingerprint {
+                fingerprint.clone_from(&now);
+                send(Input::Credentials(now));
             }
             let mut news = || {
                 let retries = watcher.changed(&state)?;
