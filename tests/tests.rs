@@ -17,6 +17,7 @@ mod full;
 mod housekeeping;
 mod logging;
 mod memory;
+mod mended;
 mod modes;
 mod mounts;
 mod nginx;

@@ -138,14 +138,20 @@ fn run_session(
         Err(exit) => return Ended::Left(exit),
     };
     if let Some(past) = past {
-        let Handover { live, memory, .. } = opened.past;
+        let Handover {
+            live, memory, send, ..
+        } = opened.past;
         // What this process knows is newer than what it has written down, but not than what
         // another has that has worked meanwhile.
         opened.past = Handover {
             live,
             memory: if stood_by { memory } else { past.memory },
+            send,
             ..past
         };
+    } else {
+        // Somebody has started it, but for the runs that a timer starts.
+        opened.past.by_hand = !matches!(process.mode, Mode::Once { no_wait: true, .. });
     }
     match Session::start(process, *opened, &mailbox) {
         Ok(mut session) => {

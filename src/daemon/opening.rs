@@ -17,6 +17,7 @@ use crate::io::memory_file;
 use crate::io::os::clock;
 use crate::io::os::error::explain;
 use crate::io::retries_file;
+use crate::io::send_fingerprint;
 use crate::io::share::state::StateDir;
 use crate::io::share::{self, Before, LOCK_GONE_WAIT, OpenError, Share};
 
@@ -248,6 +249,7 @@ pub(super) fn open_all(config: &Config, opening: &share::Opening) -> OpenResult 
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),
+        send: send_fingerprint::of(&config.send),
         ..Handover::default()
     };
     Ok(Box::new(Opened {

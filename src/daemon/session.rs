@@ -8,7 +8,8 @@ use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
 use super::opening::Opened;
 use super::threads::{
-    ScanCommand, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers, upload_context,
+    ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers,
+    upload_context,
 };
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
@@ -114,8 +115,14 @@ impl Session {
         };
         thread.start()?;
         let folder = Arc::clone(&state.folder);
+        let scanner = Scanner {
+            share: Arc::clone(&share),
+            state: folder,
+            send: past.send.clone(),
+            mailbox: mailbox.clone(),
+        };
         let threads = Threads {
-            scans: spawn_scanner(config, Arc::clone(&share), folder, mailbox.clone())?,
+            scans: spawn_scanner(config, scanner)?,
             inspections: spawn_inspectors(config, &share, mailbox)?,
             free: (0..workers.len()).rev().collect(),
             workers,

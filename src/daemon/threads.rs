@@ -21,6 +21,7 @@ use crate::io::os::error::explain;
 use crate::io::os::lock;
 use crate::io::retries_file::Watcher;
 use crate::io::scan;
+use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::upload::{UploadContext, deliver};
 
@@ -87,12 +88,23 @@ pub(super) enum ScanCommand {
     Confirm,
 }
 
+/// What the thread that scans works with.
+pub(super) struct Scanner {
+    pub(super) share: Arc<Share>,
+    /// The state folder.
+    pub(super) state: Arc<Dir>,
+    /// What `[send]` was like when all was opened: see [`send_fingerprint`].
+    pub(super) send: String,
+    pub(super) mailbox: Mailbox,
+}
+
 /// Starts the thread that scans.
+///
+/// # Errors
+/// A sentence: a glob is wrong, or the system gives the process no more threads.
 pub(super) fn spawn_scanner(
     config: &Config,
-    share: Arc<Share>,
-    state: Arc<Dir>,
-    mailbox: Mailbox,
+    scanner: Scanner,
 ) -> Result<Sender<ScanCommand>, String> {
     let own = [
         &config.state.dir,
@@ -105,6 +117,13 @@ pub(super) fn spawn_scanner(
         .collect();
     let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own)
         .map_err(|err| err.to_string())?;
+    let credentials = config.send.clone();
+    let Scanner {
+        share,
+        state,
+        send: mut fingerprint,
+        mailbox,
+    } = scanner;
     let (send, orders) = channel();
     spawn("scan", move || {
         let mut watcher = Watcher::default();
@@ -115,6 +134,11 @@ pub(super) fn spawn_scanner(
         };
         let report = |input| mailbox.input(input);
         while let Ok(order) = orders.recv() {
+            let now = send_fingerprint::of(&credentials);
+            if now != fingerprint {
+                fingerprint.clone_from(&now);
+                let _ = report(Input::Credentials(now));
+            }
             let reported = match order {
                 ScanCommand::Scan => scan::scan(&share, &filter, &mut news, &report),
                 ScanCommand::Confirm => scan::confirm(&share, &report),

@@ -37,9 +37,23 @@ pub struct Endpoint {
     /// Why the gate is closed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub why: String,
-    /// So many files were rejected in a row.
+    /// When it is mentioned that the gate is closed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub down: Alarm,
+    /// How many files the endpoint rejected in a row.
     pub brake: usize,
+    /// Nothing is condemned before it accepts one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub brake_holds: bool,
+    /// How many files `check.command` rejected in a row.
     pub command_brake: usize,
+    /// Nothing is condemned before it accepts one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub command_brake_holds: bool,
+    /// The value that stood for `[send]` when all this was learned: of another one it says nothing.
+    /// `None` where the version that wrote it had no such value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<String>,
 }
 
 /// What is known of one version of a file that is in motion.
@@ -100,6 +114,19 @@ impl Learned {
             first_seen,
             used_marker,
             ..Learned::default()
+        }
+    }
+
+    /// Without what concerns the endpoint: it is another one now.
+    #[must_use]
+    pub fn without_endpoint(self) -> Learned {
+        Learned {
+            own_failures: 0,
+            own_fault: false,
+            first_failure: None,
+            not_before: None,
+            failing: Alarm::default(),
+            ..self
         }
     }
 
@@ -178,7 +205,7 @@ impl Memory {
             gate,
             brake,
             command_brake,
-            why: _,
+            ..
         } = &self.endpoint;
         gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
     }
@@ -234,6 +261,7 @@ impl Memory {
             moved(&mut closed.since);
             moved(&mut closed.next);
         }
+        self.endpoint.down.shift(by);
         for file in &mut self.files {
             moved(&mut file.still.since);
             file.learned.unfinished.iter_mut().for_each(moved);
@@ -401,8 +429,11 @@ mod tests {
                 closed: Some(closed.clone()),
             },
             why: "503".into(),
+            down: raised(25_000),
             brake: 3,
-            command_brake: 0,
+            brake_holds: true,
+            send: Some("f".into()),
+            ..Endpoint::default()
         };
         let memory = Memory {
             endpoint,
@@ -431,6 +462,8 @@ mod tests {
             (read.endpoint.brake, read.endpoint.gate.open_ms),
             (3, gate::OpenTime(33))
         );
+        assert_eq!(read.endpoint.down, raised(shift(25_000).0));
+        assert!(read.endpoint.brake_holds && read.endpoint.send.as_deref() == Some("f"));
         let expected = File {
             still: StabilityMemory {
                 since: shift(20_000),

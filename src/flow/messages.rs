@@ -41,6 +41,9 @@ pub enum Input {
     Room(Result<(), String>),
     /// All is about to be opened anew.
     Closing(Closing),
+    /// A file of credentials has changed: what stands for `[send]` and the credentials now, without a
+    /// secret.
+    Credentials(String),
 }
 
 impl Input {
@@ -71,7 +74,7 @@ pub enum Closing {
 /// What a person or the service manager wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Look at everything now.
+    /// Look at everything now, and try at once whether the endpoint accepts again.
     Scan,
     /// Finish what is on its way, and leave.
     Stop,

@@ -9,6 +9,7 @@ pub mod scan;
 pub mod check;
 // DELIVER
 pub mod http;
+pub mod send_fingerprint;
 pub mod upload;
 // FILE AWAY
 pub mod filing;

@@ -177,6 +177,8 @@ struct Run {
     /// The machine was suspended when there had been so many of these: the next one shows whether
     /// the lock is still ours.
     unsure: Option<u64>,
+    /// Stands for the configuration of the endpoint.
+    send: String,
     in_order: bool,
     seed: u64,
 }
@@ -248,6 +250,7 @@ impl Run {
         self.world.renew_filer();
         let past = Handover {
             live: self.world.reread_journal().live,
+            send: self.send.clone(),
             ..self.engine.past(now)
         };
         self.begin(past);
@@ -258,6 +261,7 @@ impl Run {
         let now = self.world.now();
         // The lock was taken again.
         self.unsure = None;
+        self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);
         self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
         let effects = self.engine.resume(past, now);
@@ -334,6 +338,13 @@ impl Run {
         let past = Handover {
             live: self.world.crash().live,
             memory: self.world.memory.clone(),
+            // Now and then somebody has changed something at the endpoint, or starts it by hand.
+            send: if self.world.rng.below(4) == 0 {
+                self.world.crashes.to_string()
+            } else {
+                self.send.clone()
+            },
+            by_hand: self.world.rng.below(2) == 0,
             ..Handover::default()
         };
         self.begin(past);
@@ -572,6 +583,7 @@ impl Simulation {
             closing: false,
             looks: 0,
             unsure: None,
+            send: String::new(),
             in_order,
             seed,
         }

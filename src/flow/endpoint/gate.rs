@@ -56,6 +56,8 @@ struct Closed {
     /// When the next probe may go.
     next: Mono,
     probing: Option<FileNo>,
+    /// Another one is to go at once when the one that is out is back.
+    hurried: bool,
     suspect: Suspect,
     /// The endpoint has asked for a pause.
     asked: bool,
@@ -201,6 +203,7 @@ impl Gate {
                 step: closed.step,
                 next: closed.next,
                 probing: None,
+                hurried: false,
                 suspect,
                 asked: closed.asked,
             });
@@ -383,6 +386,15 @@ impl Gate {
         }
     }
 
+    /// Somebody has reason to believe that the fault is mended: one probe may go at once, whatever the
+    /// backoff or the endpoint says. One that is out may have gone before that: then another one.
+    pub fn hurry(&mut self, now: Mono) {
+        if let State::Closed(closed) = &mut self.state {
+            closed.next = closed.next.min(now);
+            closed.hurried = closed.probing.is_some();
+        }
+    }
+
     /// Closes the gate, if it is open, for all but one probe, which may go at once.
     pub fn close_for_probe(&mut self, now: Mono) {
         if self.is_open() {
@@ -425,6 +437,7 @@ impl Gate {
             step: 0,
             next: now,
             probing: None,
+            hurried: false,
             suspect: Suspect::Nobody,
             asked: false,
         });
@@ -436,6 +449,9 @@ impl Gate {
             closed.next = now + drawn.max(wait.unwrap_or_default());
             closed.asked = wait.is_some();
             closed.step = closed.step.saturating_add(1);
+            if std::mem::take(&mut closed.hurried) {
+                closed.next = now;
+            }
         }
     }
 
@@ -617,6 +633,28 @@ mod tests {
         assert_eq!(gate.open_clock(Mono(9_000)), OpenTime(1_000));
         gate.accepted(FileNo(2), Mono(10_000));
         assert_eq!(gate.open_clock(Mono(10_500)), OpenTime(1_500));
+    }
+
+    #[test]
+    fn somebody_who_has_mended_something_is_believed_for_one_probe() {
+        let (mut gate, mut rng) = gate();
+        let busy = Failure {
+            wait: Some(Duration::from_secs(3_600)),
+            ..failure(1, Verdict::Busy)
+        };
+        gate.failed(busy, Mono(0), &mut rng);
+        assert!(!gate.admits(FileNo(2), Mono(100)));
+        gate.hurry(Mono(100));
+        assert!(gate.admits(FileNo(2), Mono(100)));
+        gate.sent(FileNo(2));
+        assert!(!gate.admits(FileNo(3), Mono(100)), "one");
+        // It is said again while that one is out: it may have gone before.
+        gate.hurry(Mono(150));
+        gate.failed(failure(2, Verdict::Busy), Mono(200), &mut rng);
+        assert!(gate.admits(FileNo(3), Mono(200)));
+        gate.sent(FileNo(3));
+        gate.failed(failure(3, Verdict::Busy), Mono(300), &mut rng);
+        assert!(!gate.admits(FileNo(4), Mono(300)), "the backoff goes on");
     }
 
     #[test]

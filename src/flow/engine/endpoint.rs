@@ -6,6 +6,8 @@
 //! Invariants ([`Endpoint::check`]):
 //! - The alarm is raised exactly while the gate is closed.
 //! - While the brake holds the gate is closed, and nothing is condemned.
+//! - What was learned of an endpoint that is configured otherwise is not believed, but for a brake
+//!   that holds.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +25,8 @@ use crate::flow::time::Mono;
 /// Who rejects, in the log.
 const ENDPOINT: &str = "the endpoint";
 /// Why a gate is closed that was open when the brake that holds was last seen.
-const REJECTED_EVERYTHING: &str = "it rejected everything when it was last tried";
+const REJECTED_EVERYTHING: &str =
+    "files were rejected one after the other before [send] was changed";
 
 /// See the module.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Endpoint {
     gate: Gate,
     brake: Brake,
     down: Alarm,
+    /// Stands for `[send]` and the credentials: what is learned is of this.
+    send: String,
 }
 
 /// What a report on the endpoint is judged by, beside the report.
@@ -76,6 +81,7 @@ impl Endpoint {
             gate: Gate::new(backoff, now),
             brake: Brake::new(brake),
             down: Alarm::default(),
+            send: String::new(),
         }
     }
 
@@ -187,27 +193,61 @@ impl Endpoint {
         })
     }
 
+    /// Somebody has reason to believe that a fault is mended: one probe goes at once.
+    pub fn probe_now(&mut self, now: Mono) {
+        self.gate.hurry(now);
+    }
+
+    /// `[send]`, or a credential, is another one now: what is learned from now on is of that.
+    pub fn set_send(&mut self, send: String) {
+        self.send = send;
+    }
+
     /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.
     pub fn learned(&self, now: Mono) -> memory::Endpoint {
         memory::Endpoint {
             gate: self.gate.learned(now),
             why: self.down.why().unwrap_or_default().into(),
+            down: self.down.clone(),
             brake: self.brake.count(),
-            command_brake: 0,
+            brake_holds: self.brake.holds(),
+            send: Some(self.send.clone()),
+            ..memory::Endpoint::default()
         }
     }
 
-    /// Goes on with what an earlier process has learned.
-    pub fn recall(&mut self, learned: &memory::Endpoint, now: Mono) -> Option<Note> {
-        self.gate.recall(&learned.gate, now);
-        self.brake.recall(learned.brake, false);
+    /// Whether what was learned is of the endpoint as it is configured now.
+    pub fn is_of_this(&self, learned: &memory::Endpoint) -> bool {
+        learned.send.as_ref() == Some(&self.send)
+    }
+
+    /// Goes on with what an earlier process has learned. Of another endpoint only a brake that holds
+    /// is believed: that files were rejected by whatever it was may lie in the files. `by_hand`: a
+    /// person has started this, and may have mended something: one probe goes at once.
+    pub fn recall(&mut self, learned: &memory::Endpoint, by_hand: bool, now: Mono) -> Option<Note> {
+        let is_of_this = self.is_of_this(learned);
+        self.brake.recall(learned.brake, learned.brake_holds);
+        if !is_of_this && !self.brake.holds() {
+            self.brake.recall(0, false);
+        }
+        if is_of_this {
+            self.gate.recall(&learned.gate, now);
+            self.down = learned.down.clone();
+        }
+        if by_hand {
+            self.gate.hurry(now);
+        }
         let mut why = learned.why.clone();
         if self.brake.holds() && self.gate.is_open() {
             why = REJECTED_EVERYTHING.into();
             self.gate.close_for_probe(now);
         }
-        let closed = self.gate.learned(now).closed?;
-        self.down.raise_since(&why, closed.since, now);
+        let Some(closed) = self.gate.learned(now).closed else {
+            self.down = Alarm::default();
+            return None;
+        };
+        // In the log of this process it is the beginning.
+        let _ = self.down.raise_since(&why, closed.since, now);
         Some(Note::GateRemembered {
             why,
             since: now.since(closed.since),
@@ -383,10 +423,58 @@ mod tests {
         bench.reject(2);
         let learned = bench.endpoint.learned(Mono(100));
         let mut next = Bench::new(3);
-        let note = next.endpoint.recall(&learned, Mono(100));
+        let note = next.endpoint.recall(&learned, false, Mono(100));
         assert!(matches!(note, Some(Note::GateRemembered { why, .. }) if why == "404"));
         next.endpoint.check();
         assert_eq!(next.endpoint.learned(Mono(100)), learned);
+        // Somebody has started it, and may have mended something.
+        let mut next = Bench::new(3);
+        let Some(Note::GateRemembered { why, again_in, .. }) =
+            next.endpoint.recall(&learned, true, Mono(100))
+        else {
+            panic!("it is said");
+        };
+        assert_eq!((why.as_str(), again_in), ("404", Duration::ZERO));
+        next.endpoint.check();
+    }
+
+    #[test]
+    fn what_is_learned_says_nothing_of_another_endpoint_and_its_name_is_not_said_again() {
+        let mut bench = Bench::new(3);
+        bench.fail(1, false, "old:1 refuses");
+        bench.reject(2);
+        let mut learned = bench.endpoint.learned(Mono(100));
+        for send in [Some("other".into()), None] {
+            learned.send = send;
+            let mut next = Bench::new(3);
+            assert_eq!(next.endpoint.recall(&learned, true, Mono(100)), None);
+            next.endpoint.check();
+            assert!(next.endpoint.gate().is_open());
+            assert_eq!(next.endpoint.learned(Mono(100)).brake, 0);
+        }
+    }
+
+    #[test]
+    fn a_brake_that_holds_outlives_another_endpoint_and_lets_one_probe_go_that_condemns_nothing() {
+        let mut bench = Bench::new(2);
+        bench.reject(1);
+        bench.reject(2);
+        let mut learned = bench.endpoint.learned(Mono(100));
+        assert!(learned.brake_holds);
+        learned.send = Some("other".into());
+        learned.why = "old:1 answered 400".into();
+        let mut next = Bench::new(2);
+        next.now = Mono(200);
+        let note = next.endpoint.recall(&learned, true, Mono(200));
+        let Some(Note::GateRemembered { why, again_in, .. }) = note else {
+            panic!("{note:?}");
+        };
+        assert!(!why.contains("old:1") && again_in == Duration::ZERO);
+        next.endpoint.check();
+        assert!(next.endpoint.gate().admits(FileNo(1), Mono(200)));
+        next.endpoint.sent(FileNo(1));
+        assert!(!next.endpoint.gate().admits(FileNo(2), Mono(200)), "one");
+        assert!(!next.reject(1).condemns);
     }
 
     #[test]
@@ -396,7 +484,7 @@ mod tests {
         bench.reject(2);
         let learned = bench.endpoint.learned(Mono(0));
         let mut next = Bench::new(2);
-        assert!(next.endpoint.recall(&learned, Mono(5)).is_some());
+        assert!(next.endpoint.recall(&learned, true, Mono(5)).is_some());
         next.endpoint.check();
         assert!(next.endpoint.gate().admits(FileNo(1), Mono(5)));
         assert!(!next.reject(1).condemns);

@@ -30,6 +30,8 @@ pub(super) struct Known {
     /// another one's. Which of them lies there is known when their filings come back.
     same_name: BTreeMap<Rel, Vec<FileNo>>,
     save_at: Option<Mono>,
+    /// One file that waits after a failure of its own may go at once: somebody has started this.
+    pub hurried: bool,
     /// It was said that there are folders whose files have no mtime.
     pub timeless: bool,
 }
@@ -49,7 +51,7 @@ impl Known {
     // ---- what an earlier process knew -----------------------------------------------
 
     /// Takes over what an earlier process knew.
-    pub fn recall(&mut self, files: Vec<memory::File>) {
+    pub fn recall(&mut self, files: impl IntoIterator<Item = memory::File>) {
         for file in files {
             let folder = self.recalled.entry(file.path.parent()).or_default();
             folder.insert(file.path.clone(), file);

@@ -165,7 +165,14 @@ impl Engine {
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
             Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),
             Input::Filed(file, filed) => self.on_filed(file, filed, now),
-            Input::Command(Command::Scan) => self.scans.hasten(now.mono),
+            Input::Command(Command::Scan) => {
+                self.scans.hasten(now.mono);
+                self.probe_now(now);
+            }
+            Input::Credentials(send) => {
+                self.endpoint.set_send(send);
+                self.probe_now(now);
+            }
             Input::Command(Command::Stop) => self.on_stop(now),
         }
         self.run_timers(now);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::files::{ActiveFile, At};
 use super::{Ending, Engine, Tally};
 use crate::flow::clock::ClockWatch;
+use crate::flow::endpoint::gate::GateShare;
 use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::filing::Filing;
 use crate::flow::journal::Live;
@@ -26,6 +27,11 @@ pub struct Handover {
     pub tally: Tally,
     /// What an engine of the same process has seen of the clocks.
     pub clock: Option<ClockWatch>,
+    /// What stands for `[send]` and the credentials now, and holds no secret: what was learned of the
+    /// endpoint is believed if it is the same as then.
+    pub send: String,
+    /// Somebody has started this, and may have mended something: one probe goes at once.
+    pub by_hand: bool,
 }
 
 /// Upper bound on the files that were never tried and are remembered by `run`: the others settle
@@ -41,7 +47,10 @@ impl Engine {
             filings,
             tally,
             clock,
+            send,
+            by_hand,
         } = past;
+        self.endpoint.set_send(send);
         self.out.tally = tally;
         if let Some(mut clock) = clock {
             // Nobody has waited for a turn while everything was opened again, and the lock is new.
@@ -49,12 +58,13 @@ impl Engine {
             clock.observe(now);
             self.clock = clock;
         }
-        self.recall(memory, now);
+        self.recall(memory, by_hand, now);
+        self.known.hurried = by_hand;
         self.resume_filings(filings, live, now);
         std::mem::take(&mut self.out.effects)
     }
 
-    fn recall(&mut self, memory: Memory, now: Now) {
+    fn recall(&mut self, memory: Memory, by_hand: bool, now: Now) {
         if !memory.is_empty() {
             // What lies on the disk is of a process that has ended.
             self.known.learned(now.mono);
@@ -67,10 +77,22 @@ impl Engine {
         if stepped {
             self.clock.stepped(now.mono);
         }
-        self.checker.recall(endpoint.command_brake, false);
-        let note = self.endpoint.recall(&endpoint, now.mono);
+        self.checker
+            .recall(endpoint.command_brake, endpoint.command_brake_holds);
+        let is_of_this = self.endpoint.is_of_this(&endpoint);
+        let note = self.endpoint.recall(&endpoint, by_hand, now.mono);
         self.say(note);
-        self.known.recall(files);
+        let of_now = |file: memory::File| memory::File {
+            learned: file.learned.without_endpoint(),
+            at_gate: GateShare::default(),
+            ..file
+        };
+        let files = files.into_iter();
+        if is_of_this {
+            self.known.recall(files);
+        } else {
+            self.known.recall(files.map(of_now));
+        }
     }
 
     /// What an earlier process knew of this version, when it is seen for the first time.
@@ -89,6 +111,32 @@ impl Engine {
             self.endpoint.recall_share(file, known.at_gate);
         }
         active.learned.used_marker = used_marker;
+        let waits = active.learned.not_before.is_some_and(|until| now < until);
+        if waits && self.endpoint.gate().is_open() && std::mem::take(&mut self.known.hurried) {
+            active.learned.not_before = None;
+        }
+    }
+
+    /// Somebody has reason to believe that a fault is mended: one file goes at once, as the probe,
+    /// or, with the gate open, one of those that wait after a failure of their own.
+    pub(super) fn probe_now(&mut self, now: Now) {
+        self.endpoint.probe_now(now.mono);
+        if !self.endpoint.gate().is_open() {
+            return;
+        }
+        let waiting = self
+            .files
+            .iter()
+            .filter(|(_, active)| active.at() == At::Pausing);
+        let first = waiting
+            .filter_map(|(file, active)| Some((active.learned.not_before?, file)))
+            .min();
+        if let Some((_, file)) = first
+            && let Some(active) = self.files.get_mut(file)
+        {
+            active.learned.not_before = None;
+            self.advance(file, now);
+        }
     }
 
     pub(super) fn save_if_due(&mut self, now: Now) {
@@ -112,6 +160,7 @@ impl Engine {
     fn memory(&self, all: bool, now: Now) -> Memory {
         let endpoint = memory::Endpoint {
             command_brake: self.checker.count(),
+            command_brake_holds: self.checker.holds(),
             ..self.endpoint.learned(now.mono)
         };
         let mut untried = match (all, self.policy.ending) {
@@ -159,6 +208,8 @@ impl Engine {
             filings: self.filings(),
             tally: self.out.tally,
             clock: Some(self.clock),
+            send: String::new(),
+            by_hand: false,
         }
     }
 }

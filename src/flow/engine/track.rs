@@ -92,6 +92,7 @@ impl Engine {
             };
             self.note(note);
         }
+        self.known.hurried = false;
         if whole {
             // What was not seen by now is not there.
             self.known.all_listed();
