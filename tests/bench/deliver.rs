@@ -21,6 +21,8 @@ const THREADS: usize = 4;
 struct Bytes(Arc<Vec<u8>>, usize);
 
 impl Body for Bytes {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let amount = buf.len().min(self.0.len() - self.1);
         buf[..amount].copy_from_slice(&self.0[self.1..self.1 + amount]);
@@ -103,6 +105,8 @@ fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count:
 struct Zeros(u64);
 
 impl Body for Zeros {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let amount = buf.len().min(usize::try_from(self.0).unwrap_or(usize::MAX));
         buf[..amount].fill(0);

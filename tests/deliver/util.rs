@@ -83,6 +83,8 @@ impl Bytes {
 }
 
 impl Body for Bytes {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.breaks_at.is_some_and(|at| self.at >= at) {
             return Err(io::Error::other("it has changed"));
@@ -222,12 +224,12 @@ pub fn answering(answers: Vec<String>) -> (String, JoinHandle<Vec<Request>>) {
     })
 }
 
-pub fn send(client: &mut Client, path: &str, body: &mut Bytes) -> Outcome {
+pub fn send(client: &mut Client, path: &str, body: &mut Bytes) -> Outcome<io::Error> {
     client.send(&letter(path, body.len()), body)
 }
 
 #[track_caller]
-pub fn answer(outcome: Outcome) -> Answer {
+pub fn answer(outcome: Outcome<io::Error>) -> Answer {
     match outcome {
         Outcome::Reply(Reply::Answer(answer)) => answer,
         other => panic!("no answer: {other:?}"),
@@ -235,7 +237,7 @@ pub fn answer(outcome: Outcome) -> Answer {
 }
 
 #[track_caller]
-pub fn failure(outcome: Outcome) -> Failure {
+pub fn failure(outcome: Outcome<io::Error>) -> Failure {
     match outcome {
         Outcome::Reply(Reply::Failed(failure)) => failure,
         other => panic!("no failure: {other:?}"),

@@ -18,8 +18,8 @@ use super::rate::Rate;
 /// How much of a file is compressed at once.
 const PIECE: usize = 32 * 1024;
 
-pub(super) struct BodyReader<'a> {
-    body: &'a mut dyn Body,
+pub(super) struct BodyReader<'a, B: Body> {
+    body: &'a mut B,
     exchange: &'a Exchange,
     rate: Option<&'a Rate>,
     size: u64,
@@ -35,17 +35,17 @@ pub(super) struct BodyReader<'a> {
     /// All of it has been given.
     pub done: bool,
     /// Why the file cannot be sent.
-    pub broken: Option<io::Error>,
+    pub broken: Option<B::Broken>,
 }
 
-impl<'a> BodyReader<'a> {
+impl<'a, B: Body> BodyReader<'a, B> {
     pub fn new(
-        body: &'a mut dyn Body,
+        body: &'a mut B,
         size: u64,
         (before, after): (&'a [u8], &'a [u8]),
         exchange: &'a Exchange,
         rate: Option<&'a Rate>,
-    ) -> BodyReader<'a> {
+    ) -> BodyReader<'a, B> {
         BodyReader {
             body,
             exchange,
@@ -64,7 +64,7 @@ impl<'a> BodyReader<'a> {
     }
 
     /// Compresses; the length is then not known beforehand.
-    pub fn gzipped(mut self) -> BodyReader<'a> {
+    pub fn gzipped(mut self) -> BodyReader<'a, B> {
         self.gzip = Some(GzEncoder::new(
             Vec::with_capacity(PIECE),
             Compression::default(),
@@ -73,26 +73,18 @@ impl<'a> BodyReader<'a> {
         self
     }
 
-    fn file(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn file(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(buf.len());
         let most = self.rate.map_or(most, |rate| rate.piece().min(most));
-        let amount = loop {
-            match self.body.read(&mut buf[..most]) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-                Ok(amount) => break amount,
-            }
-        };
+        let amount = self.body.read(&mut buf[..most])?;
         if amount == 0 && most > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!(
-                    "the file ends {} bytes before its size of {}",
-                    self.left, self.size
-                ),
-            ));
+            let why = format!(
+                "the file ends {} bytes before its size of {}",
+                self.left, self.size
+            );
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why).into());
         }
         self.left -= amount as u64;
         if let Some(rate) = self.rate {
@@ -101,7 +93,7 @@ impl<'a> BodyReader<'a> {
         Ok(amount)
     }
 
-    fn plain(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn plain(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         let mut filled = take(&mut self.before, buf);
         while self.left > 0 && filled < buf.len() && self.before.is_empty() {
             filled += self.file(&mut buf[filled..])?;
@@ -117,7 +109,7 @@ impl<'a> BodyReader<'a> {
         Ok(filled)
     }
 
-    fn compressed(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn compressed(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         loop {
             let Some(gzip) = &mut self.gzip else {
                 return Ok(0);
@@ -162,7 +154,7 @@ impl<'a> BodyReader<'a> {
     }
 }
 
-impl Read for BodyReader<'_> {
+impl<B: Body> Read for BodyReader<'_, B> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         {
             let mut state = self.exchange.state();

@@ -43,6 +43,7 @@ mod stream;
 mod template;
 mod tls;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -89,21 +90,31 @@ pub struct FileMeta<'a> {
 
 /// The bytes of the file.
 pub trait Body {
-    /// Like [`io::Read::read`]. An error says that the file has changed or cannot
-    /// be read: the request is broken off so that no server can take it for whole.
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+    /// Why the body was broken off. A body that ends before its size is broken off by the
+    /// client itself, with an [`io::ErrorKind::UnexpectedEof`].
+    type Broken: From<io::Error>;
 
-    /// Starts again from the first byte.
-    fn rewind(&mut self) -> io::Result<()>;
+    /// Reads the next bytes into `buf`; 0 is the end of the file.
+    ///
+    /// # Errors
+    /// Says that the file must not be sent to its end: the request is broken off before its
+    /// last byte, so that no server can take it for whole.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Broken>;
+
+    /// Starts again from the first byte, for another attempt.
+    ///
+    /// # Errors
+    /// Says that there can be no other attempt.
+    fn rewind(&mut self) -> Result<(), Self::Broken>;
 }
 
 /// What came of one attempt.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<B> {
     /// The network's part of the story.
     Reply(Reply),
-    /// The body said no; the endpoint has no fault in it.
-    Broken(io::Error),
+    /// The body said no; the endpoint has no fault in it. See [`Body::Broken`].
+    Broken(B),
     /// The request could not be made at all, as a file of credentials cannot be
     /// read: a sentence. It holds for every file.
     Local(String),
@@ -204,10 +215,10 @@ impl fmt::Debug for Client {
 }
 
 /// What one try came to; the exchange's state says the rest.
-enum Try {
+enum Try<B> {
     Answered(ureq::http::Response<ureq::Body>, bool),
     Failed(ureq::Error),
-    Broken(io::Error),
+    Broken(B),
 }
 
 impl Client {
@@ -306,7 +317,7 @@ impl Client {
     }
 
     /// Sends a file, and says what came of it.
-    pub fn send(&mut self, letter: &FileMeta, body: &mut dyn Body) -> Outcome {
+    pub fn send<B: Body>(&mut self, letter: &FileMeta, body: &mut B) -> Outcome<B::Broken> {
         let credentials = match self
             .credentials
             .as_mut()
@@ -346,7 +357,12 @@ impl Client {
     }
 
     /// An attempt, and another one where the connection was stale.
-    fn attempt_on_live(&mut self, letter: &FileMeta, head: &Head, body: &mut dyn Body) -> Try {
+    fn attempt_on_live<B: Body>(
+        &mut self,
+        letter: &FileMeta,
+        head: &Head,
+        body: &mut B,
+    ) -> Try<B::Broken> {
         let outcome = self.attempt(letter, head, body);
         if !matches!(outcome, Try::Failed(ref err) if self.was_stale(err)) {
             return outcome;
@@ -366,7 +382,7 @@ impl Client {
         state.reused && !state.heard && !matches!(err, ureq::Error::Timeout(_))
     }
 
-    fn attempt(&mut self, letter: &FileMeta, head: &Head, body: &mut dyn Body) -> Try {
+    fn attempt<B: Body>(&mut self, letter: &FileMeta, head: &Head, body: &mut B) -> Try<B::Broken> {
         let gzip = self.shared.style.gzip;
         let around = match &head.form {
             Some(form) => (&form.before[..], &form.after[..]),
@@ -402,7 +418,7 @@ impl Client {
     }
 
     /// A request without a body.
-    fn ask(&mut self, method: Method, uri: Uri) -> Try {
+    fn ask(&mut self, method: Method, uri: Uri) -> Try<Infallible> {
         let credentials = self.credentials.as_mut().and_then(|all| all.header().ok());
         self.exchange
             .begin(Instant::now() + self.connect_timeout, false, false);

@@ -44,7 +44,7 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     let shared = client.shared.clone();
     let endpoint = &shared.names.endpoint;
     let unknown =
-        |result: &Try| matches!(result, Try::Answered(response, _) if response.status() == 404);
+        |result: &Try<_>| matches!(result, Try::Answered(response, _) if response.status() == 404);
     let again = unknown(&result);
     if again {
         if shared.style.names_file() {
@@ -68,7 +68,7 @@ pub(super) fn probe(client: &mut Client) -> Probe {
         Try::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
         }
-        Try::Broken(err) => wrong(err.to_string()),
+        Try::Broken(never) => match never {},
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::file::{FsKind, Look, Rel};
 use crate::io::dir::{Dir, file_look};
+use crate::io::fault::explain;
 use crate::io::http::Body;
 use crate::io::share::Share;
 
@@ -29,11 +30,25 @@ pub struct UploadBody {
     /// A small file, read whole: it is given out from here.
     held: Option<Vec<u8>>,
     checked: Instant,
-    found: Option<Look>,
     /// Whose lock it is sent under.
     share: Option<Arc<Share>>,
-    /// It must not be sent any more.
-    is_over: bool,
+}
+
+/// Why a file is not sent to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// It is not the version any more that was looked at. How it is now, if that is known.
+    Changed(Option<Look>),
+    /// Another process may hold the lock, or everything is being opened again: a sentence.
+    LockLost(String),
+    /// It is gone, is no regular file any more, or cannot be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(err: io::Error) -> Broken {
+        Broken::Io(err)
+    }
 }
 
 /// Why a file was not opened.
@@ -65,9 +80,7 @@ impl UploadBody {
             left: look.stamp.size,
             held: None,
             checked: Instant::now(),
-            found: None,
             share: None,
-            is_over: false,
         })
     }
 
@@ -80,37 +93,27 @@ impl UploadBody {
         }
     }
 
-    /// Whether it was broken off because it must not be sent any more.
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-
     /// Reads the whole of a small file into memory, for its digest; it is sent from there.
     ///
     /// # Errors
-    /// Of reading, and if the file has changed.
-    pub fn hold(&mut self) -> io::Result<&[u8]> {
+    /// The file ends before its size, or cannot be read.
+    pub fn hold(&mut self) -> Result<&[u8], Broken> {
         let mut bytes = vec![0; usize::try_from(self.look.stamp.size).map_err(io::Error::other)?];
         match self.file.read_exact(&mut bytes) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.changed(None));
+                return Err(Broken::Changed(None));
             }
-            Err(err) => return Err(err),
+            Err(err) => return Err(err.into()),
         }
         Ok(self.held.insert(bytes))
     }
 
-    /// What the file was found to be when it turned out to have changed.
-    pub fn found(&self) -> Option<Look> {
-        self.found
-    }
-
-    /// Sees that the file is still the same.
+    /// Sees that the file is still the same, and that the lock is still ours.
     ///
     /// # Errors
-    /// If it is not, or cannot be looked at.
-    pub fn confirm(&mut self) -> io::Result<()> {
+    /// If it is not, or the file cannot be looked at.
+    pub fn confirm(&mut self) -> Result<(), Broken> {
         let before = std::mem::replace(&mut self.checked, Instant::now());
         let now = if self.look.fs == FsKind::Share {
             self.root.open(&self.path)?.1
@@ -118,39 +121,45 @@ impl UploadBody {
             file_look(&self.file, self.look.fs)?
         };
         if now != self.look {
-            return Err(self.changed(Some(now)));
+            return Err(Broken::Changed(Some(now)));
         }
-        let ours = self
-            .share
-            .as_ref()
-            .map_or(Ok(()), |share| share.confirm_after(before));
-        ours.inspect_err(|_| self.is_over = true)
+        match &self.share {
+            Some(share) => share
+                .confirm_after(before)
+                .map_err(|err| Broken::LockLost(explain(&err))),
+            None => Ok(()),
+        }
     }
 
-    fn changed(&mut self, now: Option<Look>) -> io::Error {
-        self.found = now;
-        io::Error::other("the file changed while it was being sent")
+    /// Reads from the file, or from memory where it is held.
+    fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(held) = &self.held {
+            let start = held.len() - usize::try_from(self.left).unwrap_or(0);
+            buf.copy_from_slice(&held[start..start + buf.len()]);
+            return Ok(buf.len());
+        }
+        loop {
+            match self.file.read(buf) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
     }
 }
 
 impl Body for UploadBody {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    type Broken = Broken;
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Broken> {
         if self.left == 0 || buf.is_empty() {
             return Ok(0);
         }
         let want = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        let got = match &self.held {
-            Some(held) => {
-                let start = held.len() - usize::try_from(self.left).unwrap_or(0);
-                buf[..want].copy_from_slice(&held[start..start + want]);
-                want
-            }
-            None => self.file.read(&mut buf[..want])?,
-        };
+        let got = self.take(&mut buf[..want])?;
         if got == 0 {
-            return Err(self.changed(None));
+            return Err(Broken::Changed(None));
         }
         self.left -= got as u64;
         if self.left == 0 || self.checked.elapsed() >= EVERY {
@@ -159,7 +168,7 @@ impl Body for UploadBody {
         Ok(got)
     }
 
-    fn rewind(&mut self) -> io::Result<()> {
+    fn rewind(&mut self) -> Result<(), Broken> {
         self.file.rewind()?;
         self.left = self.look.stamp.size;
         Ok(())
@@ -169,7 +178,11 @@ impl Body for UploadBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::flow::messages::{Delivered, Miss};
     use crate::io::testing::TempDir;
+    #[cfg(unix)]
+    use crate::io::upload::broken_off;
 
     fn watched(dir: &TempDir, content: &[u8]) -> (UploadBody, std::path::PathBuf) {
         let path = dir.path().join("f");
@@ -182,7 +195,7 @@ mod tests {
         )
     }
 
-    fn drain(body: &mut UploadBody, step: usize) -> (Vec<u8>, io::Result<()>) {
+    fn drain(body: &mut UploadBody, step: usize) -> (Vec<u8>, Result<(), Broken>) {
         let mut all = Vec::new();
         let mut buf = vec![0; step];
         loop {
@@ -237,6 +250,39 @@ mod tests {
             change(&path);
             let (rest, end) = drain(&mut body, 500);
             assert!(end.is_err() && rest.len() < 500, "{what}");
+        }
+    }
+
+    /// The look of a share makes each look a fresh open, whatever the folder is on.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_a_link_or_a_fifo_has_replaced_is_gone_and_not_changed() {
+        type Replace = fn(&std::path::Path);
+        let replacements: [(&str, Replace); 3] = [
+            ("nothing", |path| std::fs::remove_file(path).unwrap()),
+            ("a link", |path| {
+                std::fs::rename(path, path.with_extension("moved")).unwrap();
+                std::os::unix::fs::symlink(path.with_extension("moved"), path).unwrap();
+            }),
+            ("a FIFO", |path| {
+                std::fs::remove_file(path).unwrap();
+                let made = std::process::Command::new("mkfifo").arg(path).status();
+                assert!(made.unwrap().success());
+            }),
+        ];
+        for (what, replace) in replacements {
+            let dir = TempDir::new();
+            let (mut body, path) = watched(&dir, &[7; 1000]);
+            body.look.fs = FsKind::Share;
+            assert_eq!(body.read(&mut [0; 500]).unwrap(), 500);
+            replace(&path);
+            let (rest, end) = drain(&mut body, 500);
+            let missing = broken_off(end.unwrap_err());
+            assert!(rest.len() < 500, "{what}");
+            assert!(
+                matches!(missing, Delivered::Missing(Miss::Gone)),
+                "{what}: {missing:?}"
+            );
         }
     }
 

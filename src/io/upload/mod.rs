@@ -22,7 +22,7 @@ use crate::io::http::{Body, Client, FileMeta, Outcome};
 use crate::io::journal::Journal;
 use crate::io::os::clock::wall;
 use crate::io::share::Share;
-use crate::io::upload::body::{OpenError, UploadBody};
+use crate::io::upload::body::{Broken, OpenError, UploadBody};
 
 /// What all workers share.
 #[allow(missing_debug_implementations)] // It holds a closure.
@@ -70,13 +70,13 @@ fn send(
 ) -> Delivered {
     // With no bytes there is no last one before which it would be looked at.
     if job.look.stamp.size == 0
-        && let Err(err) = body.confirm()
+        && let Err(broken) = body.confirm()
     {
-        return broken(body, &err);
+        return broken_off(broken);
     }
     let sha256 = match digest(office, job, body) {
         Ok(sha256) => sha256,
-        Err(err) => return broken(body, &err),
+        Err(broken) => return broken_off(broken),
     };
     if let Err(err) = office.share.confirm_after(began) {
         return Delivered::Missing(Miss::Unreadable(explain(&err)));
@@ -92,7 +92,7 @@ fn send(
     let started = Instant::now();
     let reply = match client.send(&letter, body) {
         Outcome::Reply(reply) => reply,
-        Outcome::Broken(err) => return broken(body, &err),
+        Outcome::Broken(broken) => return broken_off(broken),
         Outcome::Local(why) => return Delivered::NotSent(why),
     };
     let verdict = office.answers.classify(&reply);
@@ -112,7 +112,7 @@ fn digest(
     office: &UploadContext,
     job: &Delivery,
     body: &mut UploadBody,
-) -> io::Result<Option<[u8; 32]>> {
+) -> Result<Option<[u8; 32]>, Broken> {
     if office.digest == Digest::Never && !office.needs_sha256 {
         return Ok(None);
     }
@@ -156,13 +156,12 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
     Ok(())
 }
 
-/// The request was broken off: the file changed, or could not be read.
-fn broken(body: &UploadBody, err: &io::Error) -> Delivered {
-    match body.found() {
-        _ if body.is_over() => Delivered::Missing(Miss::Unreadable(explain(err))),
-        Some(look) => Delivered::Changed(Some(look)),
-        None if err.raw_os_error().is_some() => Delivered::Missing(miss(err)),
-        None => Delivered::Changed(None),
+/// What a request that was broken off before its last byte means for its file.
+fn broken_off(broken: Broken) -> Delivered {
+    match broken {
+        Broken::Changed(look) => Delivered::Changed(look),
+        Broken::LockLost(why) => Delivered::Missing(Miss::Unreadable(why)),
+        Broken::Io(err) => Delivered::Missing(miss(&err)),
     }
 }
 
