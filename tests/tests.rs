@@ -21,3 +21,4 @@ mod sending;
 mod settle;
 mod share;
 mod signals;
+mod suspicions;

@@ -70,6 +70,8 @@ pub(super) fn office(
         answers: policy.answers.clone(),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
+        checks_content: config.check.reads_content(),
+        stall_timeout: config.send.stall_timeout,
         keep: config.delivered.action == Action::Keep,
         written: Box::new(move || drop(orders.send(FilerCommand::Sync))),
     })

@@ -151,7 +151,31 @@ pub struct Look {
     pub fs: FsKind,
 }
 
+/// What a later look at a file shows beside an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The two are equal.
+    None,
+    /// Size and mtime stand still, and ctime or the number of blocks has moved: a chmod, a hard
+    /// link or a trim does that, and so does a program that puts size and mtime back after it
+    /// has written. Only reading the file again tells which it was.
+    Suspicion,
+    /// It is another version or another file: size, mtime, device or inode differ.
+    Change,
+}
+
 impl Look {
+    /// What `later` shows beside this look.
+    pub fn compare(&self, later: &Look) -> Difference {
+        if (self.stamp, self.dev, self.ino) != (later.stamp, later.dev, later.ino) {
+            Difference::Change
+        } else if (self.ctime, self.blocks) != (later.ctime, later.blocks) {
+            Difference::Suspicion
+        } else {
+            Difference::None
+        }
+    }
+
     /// Whether this may be the same bytes as in `other`, moved to another name:
     /// a rename changes the ctime, and nothing else.
     pub fn same_but_moved(&self, other: &Look) -> bool {
@@ -169,6 +193,36 @@ mod tests {
         assert_eq!(path.parent().join(path.name()), path);
         assert_eq!(Rel::root().join(b"x").parent(), Rel::root());
         assert_eq!(path.parts().count(), 3);
+    }
+
+    #[test]
+    fn what_a_chmod_moves_is_a_suspicion_and_what_a_writer_moves_is_a_change() {
+        let look = Look::default();
+        let size = |size| Stamp { size, ..look.stamp };
+        let mtime = |mtime| Stamp {
+            mtime,
+            ..look.stamp
+        };
+        let with = |stamp| Look { stamp, ..look };
+        let cases = [
+            (look, Difference::None),
+            (
+                Look {
+                    ctime: Wall(1),
+                    ..look
+                },
+                Difference::Suspicion,
+            ),
+            (Look { blocks: 8, ..look }, Difference::Suspicion),
+            (with(size(1)), Difference::Change),
+            (with(mtime(Wall(1))), Difference::Change),
+            (Look { ino: 1, ..look }, Difference::Change),
+            (Look { dev: 1, ..look }, Difference::Change),
+        ];
+        for (later, difference) in cases {
+            assert_eq!(look.compare(&later), difference, "{later:?}");
+            assert_eq!(later.compare(&look), difference, "{later:?}");
+        }
     }
 
     #[test]

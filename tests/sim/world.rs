@@ -508,6 +508,8 @@ impl World {
                 reply,
                 took,
                 journaled: Ok(()),
+                sha256: None,
+                look: job.look,
             },
         )
     }

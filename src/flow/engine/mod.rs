@@ -440,6 +440,7 @@ impl Engine {
                 .marker
                 .filter(|_| self.policy.marker)
                 .map(|marker| marker.stamp),
+            suspicions_spent: false,
         };
         self.effects.push(Effect::Deliver(delivery));
     }

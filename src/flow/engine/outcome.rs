@@ -10,8 +10,7 @@ use crate::flow::endpoint::classify::{Verdict, retry_after};
 use crate::flow::endpoint::gate::Change;
 use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::events::Note;
-use crate::flow::file::FileNo;
-use crate::flow::file::Look;
+use crate::flow::file::{Difference, FileNo, Look};
 use crate::flow::journal::Acceptance;
 use crate::flow::messages::{Delivered, Destination, Effect, Filed, Filing, Inspected, Miss};
 use crate::flow::settle::Stability;
@@ -102,9 +101,16 @@ impl Engine {
                 reply,
                 took,
                 journaled,
+                sha256,
+                look,
             } => {
                 let motion = self.motions.get_mut(file).expect("it was just there");
                 motion.attempts += 1;
+                // What the worker knows by now of the version that it was given.
+                if motion.still.look.compare(&look) != Difference::Change {
+                    motion.still.look = look;
+                    motion.checked = sha256.map(Some).or(motion.checked);
+                }
                 self.over(file);
                 match (verdict, reply) {
                     (Verdict::Accepted, Reply::Answer(answer)) => {

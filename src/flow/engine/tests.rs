@@ -75,6 +75,8 @@ fn unreachable() -> Delivered {
         reply: Reply::Failed(failure),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: Look::default(),
     }
 }
 
@@ -285,6 +287,8 @@ fn accepted() -> Delivered {
         reply: answer,
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: Look::default(),
     }
 }
 
@@ -468,6 +472,8 @@ fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_
         reply,
         took,
         journaled: Err("EIO".into()),
+        sha256: None,
+        look: Look::default(),
     };
     engine.on(at(2), Input::Delivered(sent[0].file, unwritten));
     let past = engine.past(at(3));
@@ -548,6 +554,8 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
         reply: Reply::Answer(answer),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: Look::default(),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
     engine.on(
@@ -757,6 +765,8 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
         reply: Reply::Answer(answer),
         took: Duration::ZERO,
         journaled: Ok(()),
+        sha256: None,
+        look: Look::default(),
     };
     engine.on(at(1), Input::Delivered(sent[0].file, rejected));
     engine.on(
