@@ -139,8 +139,7 @@ impl Session {
             "dirpost {}: {} to {}",
             env!("CARGO_PKG_VERSION"),
             config.watch.dir.display(),
-            // A query may hold a secret, as in a presigned URL.
-            config.send.url.split('?').next().unwrap_or_default()
+            config.send.url.shown()
         );
         let effects = daemon.engine.resume(past, now);
         daemon.carry_out(effects);

@@ -5,12 +5,15 @@
 //!     deliver-bench serve                  only the receiver; prints its URL
 //!     deliver-bench send URL KIND N [SIZE] one kind (raw, ours, ureq), for strace
 //!     deliver-bench zeros URL SIZE         one large file that is nowhere, and the peak memory
+//!     deliver-bench hash SIZE              what SHA-256 alone takes for so many bytes
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
 
 use dirpost::config;
 use dirpost::flow::endpoint::reply::Reply;
@@ -66,6 +69,7 @@ fn main() {
             println!("{kind}: {took:?}");
         }
         ["zeros", url, size] => zeros(url, size.parse().expect("a size")),
+        ["hash", size] => hash(size.parse().expect("a size")),
         _ => eprintln!("see the top of this file"),
     }
 }
@@ -138,6 +142,25 @@ fn zeros(url: &str, size: u64) {
         .lines()
         .filter(|line| line.starts_with("VmHWM"))
         .for_each(|line| println!("{line}"));
+}
+
+/// In pieces as an upload reads them, from memory that the processor has at hand.
+fn hash(size: u64) {
+    let piece = vec![b'x'; 64 * 1024];
+    let begun = Instant::now();
+    let mut hash = Sha256::new();
+    let mut left = size;
+    while left > 0 {
+        let amount = left.min(piece.len() as u64) as usize;
+        hash.update(std::hint::black_box(&piece[..amount]));
+        left -= amount as u64;
+    }
+    std::hint::black_box(hash.finalize());
+    let took = begun.elapsed();
+    println!(
+        "{size} bytes in {took:?}: {:.0} MB/s",
+        size as f64 / took.as_secs_f64() / 1e6
+    );
 }
 
 fn bare(url: &str, data: &Arc<Vec<u8>>, count: usize) {

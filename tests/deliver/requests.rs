@@ -13,7 +13,7 @@ fn one_head(
     let (url, server) = answering(vec![OK.into()]);
     let mut send = config(&url);
     change(&mut send);
-    send.url = send.url.replace("http://X/", &url);
+    send.url = send.url.replace("http://X/", &url).into();
     let mut client = client(&send);
     assert_eq!(
         answer(client.send(letter, &mut Bytes::new(body))).status,

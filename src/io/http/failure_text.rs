@@ -4,6 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
+use super::answer::harmless;
 use super::exchange::State;
 use crate::flow::endpoint::reply::{Failure, FailureKind};
 
@@ -29,7 +30,17 @@ impl PeerNames {
     }
 }
 
+/// What went wrong. It may quote what a certificate or a proxy says, so nothing in it can forge a
+/// line of the log.
 pub(super) fn failure(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
+    let Failure { kind, detail } = described(err, state, names);
+    Failure {
+        kind,
+        detail: harmless(detail.as_bytes()),
+    }
+}
+
+fn described(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
     let fail = |kind, detail| Failure { kind, detail };
     if let Some(tls) = tls_error(err) {
         return fail(FailureKind::Tls, tls_sentence(tls, &names.endpoint));
@@ -301,4 +312,37 @@ fn plain_name(name: &str) -> &str {
 fn day(seconds: u64) -> String {
     let text = super::template::rfc3339(i128::from(seconds) * 1_000_000_000);
     text.split('T').next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_peer_says_can_forge_a_line() {
+        let names = PeerNames {
+            endpoint: "h:443".into(),
+            proxy: None,
+            stall: "30s".into(),
+            connect: "10s".into(),
+            response: "2m".into(),
+        };
+        let said = "x\nERROR [dirpost] forged\u{9b}31m\u{85}";
+        for err in [
+            ureq::Error::ConnectProxyFailed(said.into()),
+            ureq::Error::Io(io::Error::other(said)),
+            ureq::Error::BadUri(said.into()),
+            ureq::Error::Rustls(rustls::Error::General(said.into())),
+            ureq::Error::Rustls(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForNameContext {
+                    expected: rustls::pki_types::ServerName::try_from("h").unwrap(),
+                    presented: vec![format!("DnsName(\"{said}\")")],
+                },
+            )),
+        ] {
+            let failure = failure(&err, &State::default(), &names);
+            assert!(failure.detail.contains("%0A"), "{failure:?}");
+            assert!(!failure.detail.contains(char::is_control), "{failure:?}");
+        }
+    }
 }

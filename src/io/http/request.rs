@@ -65,10 +65,10 @@ impl RequestTemplate {
                     "send.headers: {name} is set by dirpost itself, take it out"
                 )));
             }
-            headers.push((field, value.clone()));
+            headers.push((field, value.to_string()));
         }
         Ok(RequestTemplate {
-            url: send.url.clone(),
+            url: send.url.to_string(),
             method: match send.method {
                 config::Method::Post => Method::POST,
                 config::Method::Put => Method::PUT,
