@@ -45,10 +45,7 @@ impl Rel {
 
     /// The last part.
     pub fn name(&self) -> &[u8] {
-        self.0
-            .rsplit(|&byte| byte == b'/')
-            .next()
-            .unwrap_or(&self.0)
+        last_part(&self.0)
     }
 
     /// The folder it lies in.
@@ -76,6 +73,11 @@ impl Rel {
                 .split(|&byte| byte == b'/')
                 .all(|part| !part.is_empty() && part != b"." && part != b"..")
     }
+}
+
+/// What follows the last `/` of a path.
+pub fn last_part(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
 /// For people: bytes that are not UTF-8 and control characters are percent-encoded,

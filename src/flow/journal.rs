@@ -120,7 +120,7 @@ impl Record {
     pub fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
         let record = Record {
             v: VERSION,
-            at: rfc3339(at),
+            at: at.rfc3339_millis(),
             path: escape(path.as_bytes()),
             size: stamp.size,
             mtime: stamp.mtime.0,
@@ -159,13 +159,6 @@ impl Record {
             marker: marker.map(|stamp| (stamp.size, stamp.mtime.0)),
         }
     }
-}
-
-/// RFC 3339 in UTC, to the millisecond.
-pub fn rfc3339(at: Wall) -> String {
-    let nanos = u64::try_from(at.0).unwrap_or(0);
-    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
-    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// What is still to be done, or known, of a version.

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use dirpost::config;
 use dirpost::flow::endpoint::reply::Reply;
+use dirpost::flow::time::Wall;
 use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 const THREADS: usize = 4;
@@ -97,7 +98,7 @@ fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count:
         let letter = FileMeta {
             path: b"in/some-file.csv",
             size: data.len() as u64,
-            mtime_ns: 1_700_000_000_123_456_700,
+            mtime: Wall(1_700_000_000_123_456_700),
             key: "0123456789abcdef0123456789abcdef",
             sha256: None,
         };
@@ -130,7 +131,7 @@ fn zeros(url: &str, size: u64) {
     let letter = FileMeta {
         path: b"big",
         size,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "k",
         sha256: None,
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dirpost::config;
 use dirpost::flow::endpoint::reply::{Answer, Failure, Reply};
+use dirpost::flow::time::Wall;
 use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 /// Long enough for any machine, short enough to end a hung test.
@@ -49,7 +50,7 @@ pub fn letter(path: &str, size: u64) -> FileMeta<'_> {
     FileMeta {
         path: path.as_bytes(),
         size,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "the-key",
         sha256: None,
     }

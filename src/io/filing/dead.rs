@@ -11,7 +11,6 @@ use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::escape::escape;
 use crate::flow::file::Look;
 use crate::flow::journal::Reason;
-use crate::flow::journal::rfc3339;
 use crate::flow::messages::{Destination, Filing};
 use crate::io::dir::Dir;
 use crate::io::os::clock::wall;
@@ -52,10 +51,10 @@ pub(super) fn write_reason(
         status: reason.status,
         body: String::from_utf8_lossy(&reason.body).into_owned(),
         attempts: reason.attempts,
-        first_seen: rfc3339(reason.first_seen),
-        dead_at: rfc3339(reason.dead_at),
+        first_seen: reason.first_seen.rfc3339_millis(),
+        dead_at: reason.dead_at.rfc3339_millis(),
         size: job.look.stamp.size,
-        mtime: rfc3339(job.look.stamp.mtime),
+        mtime: job.look.stamp.mtime.rfc3339_millis(),
         key: &reason.key,
     });
     let mut text = text.map_err(io::Error::other)?;

@@ -7,6 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 use super::answer::harmless;
 use super::exchange::State;
 use crate::flow::endpoint::reply::{Failure, FailureKind};
+use crate::flow::time::date_time;
 
 /// Whom the sentences speak of.
 #[derive(Debug)]
@@ -310,7 +311,7 @@ fn plain_name(name: &str) -> &str {
 }
 
 fn day(seconds: u64) -> String {
-    let text = super::template::rfc3339(i128::from(seconds) * 1_000_000_000);
+    let text = date_time(i64::try_from(seconds).unwrap_or(i64::MAX));
     text.split('T').next().unwrap_or(&text).to_owned()
 }
 

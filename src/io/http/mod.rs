@@ -63,6 +63,7 @@ use self::rate::Rate;
 use self::request::{Head, RequestTemplate};
 use crate::config;
 use crate::flow::endpoint::reply::Reply;
+use crate::flow::time::Wall;
 
 pub use self::probe::Probe;
 #[cfg(doc)]
@@ -80,8 +81,7 @@ pub struct FileMeta<'a> {
     /// Relative, with `/` between its parts; any bytes.
     pub path: &'a [u8],
     pub size: u64,
-    /// Nanoseconds since the epoch.
-    pub mtime_ns: i128,
+    pub mtime: Wall,
     /// The `Idempotency-Key`, without quotes.
     pub key: &'a str,
     /// Where it is known before the body is sent.

@@ -6,7 +6,7 @@
 //! are not; its `X-File-Path` says exactly what it was.
 
 use super::FileMeta;
-use super::template::last_part;
+use crate::flow::file::last_part;
 
 /// What goes before the file's bytes and after them.
 pub(super) struct Form {

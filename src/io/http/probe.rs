@@ -8,6 +8,8 @@
 
 use ureq::http::{Method, Uri};
 
+use crate::flow::time::Wall;
+
 use super::{Client, FileMeta, Try, answer, failure_text, template};
 
 /// What the endpoint said to `dirpost check`.
@@ -30,7 +32,7 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     let letter = FileMeta {
         path: b"dirpost-check",
         size: 0,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "check",
         sha256: None,
     };

@@ -13,6 +13,7 @@ use super::multipart::Form;
 use super::proxy::ProxyRoute;
 use super::{Error, FileMeta, media_types, template};
 use crate::config::{self, BodyKind, Compress, Digest};
+use crate::flow::file::last_part;
 
 /// Bodies beyond this ask first.
 const EXPECT_BEYOND: u64 = 1024 * 1024;
@@ -110,7 +111,7 @@ impl RequestTemplate {
             .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
         let media = match &self.content_type {
             Some(fixed) => fixed.as_str(),
-            None => media_types::of(template::last_part(letter.path)),
+            None => media_types::of(last_part(letter.path)),
         };
         let form = match &self.body {
             BodyKind::Raw => None,
@@ -145,7 +146,7 @@ impl RequestTemplate {
         )?;
         set(
             HeaderName::from_static("x-file-mtime"),
-            &template::rfc3339(letter.mtime_ns),
+            &letter.mtime.rfc3339(),
         )?;
         set(header::USER_AGENT, USER_AGENT)?;
         if let Some((name, value)) = credentials {

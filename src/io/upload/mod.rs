@@ -107,7 +107,7 @@ fn send(
     let meta = FileMeta {
         path: delivery.path.as_bytes(),
         size: stamp.size,
-        mtime_ns: i128::from(stamp.mtime.0),
+        mtime: stamp.mtime,
         key: &delivery.key,
         sha256,
     };
