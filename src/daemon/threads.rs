@@ -171,7 +171,7 @@ pub(super) fn spawn_workers(
     let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
     let mut workers = Vec::new();
     for number in 0..count {
-        let mut client = Client::new(&config.send, &shared).map_err(|err| err.to_string())?;
+        let mut client = Client::new(&config.send, &shared);
         let (send, jobs) = channel::<Delivery>();
         let (office, inbox) = (Arc::clone(&office), inbox.clone());
         spawn("send", move || {
@@ -195,7 +195,7 @@ pub(super) fn spawn_workers(
                         }
                     }
                     Err(RecvTimeoutError::Timeout) => {
-                        client.rest();
+                        client.close_idle();
                         rested = true;
                     }
                     Err(RecvTimeoutError::Disconnected) => break,

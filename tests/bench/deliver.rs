@@ -93,7 +93,7 @@ fn run(url: &str, kind: &str, count: usize, size: usize) -> Duration {
 }
 
 fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count: usize) {
-    let mut client = Client::new(config, shared).expect("a client");
+    let mut client = Client::new(config, shared);
     for _ in 0..count {
         let letter = FileMeta {
             path: b"in/some-file.csv",
@@ -127,7 +127,7 @@ impl Body for Zeros {
 fn zeros(url: &str, size: u64) {
     let config = config(url);
     let shared = Shared::new(&config).expect("a config");
-    let mut client = Client::new(&config, &shared).expect("a client");
+    let mut client = Client::new(&config, &shared);
     let letter = FileMeta {
         path: b"big",
         size,

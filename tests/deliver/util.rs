@@ -43,7 +43,7 @@ pub fn config(url: &str) -> config::Send {
 }
 
 pub fn client(send: &config::Send) -> Client {
-    Client::new(send, &Shared::new(send).unwrap()).unwrap()
+    Client::new(send, &Shared::new(send).unwrap())
 }
 
 pub fn letter(path: &str, size: u64) -> FileMeta<'_> {

@@ -49,7 +49,7 @@ fn described(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
     match err {
         ureq::Error::Timeout(reason) => timeout(*reason, state, names),
         ureq::Error::HostNotFound => fail(FailureKind::Resolve, unresolved(names, None)),
-        ureq::Error::Io(err) if !state.reached => connecting(err, state, names),
+        ureq::Error::Io(err) if !state.was_reached() => connecting(err, state, names),
         ureq::Error::Io(err) => fail(FailureKind::Broken, broken(err, state, names)),
         ureq::Error::ConnectProxyFailed(why) => fail(FailureKind::Connect, proxied(why, names)),
         ureq::Error::Protocol(err) => fail(
@@ -66,7 +66,7 @@ fn described(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
                 names.endpoint
             ),
         ),
-        err if !state.reached => fail(
+        err if !state.was_reached() => fail(
             FailureKind::Connect,
             format!("no connection to {}: {err}", names.peer()),
         ),
@@ -95,7 +95,7 @@ fn timeout(reason: ureq::Timeout, state: &State, names: &PeerNames) -> Failure {
                 names.endpoint, names.response
             ),
         ),
-        _ if !state.reached => (
+        _ if !state.was_reached() => (
             FailureKind::Connect,
             format!(
                 "no connection to {} within send.connect_timeout ({}): check host, port and \
@@ -164,7 +164,7 @@ fn unresolved(names: &PeerNames, err: Option<&io::Error>) -> String {
 
 fn broken(err: &io::Error, state: &State, names: &PeerNames) -> String {
     let endpoint = &names.endpoint;
-    match (err.kind(), state.heard) {
+    match (err.kind(), state.has_answer) {
         (io::ErrorKind::UnexpectedEof, true) => {
             format!("{endpoint} closed the connection in the middle of its answer")
         }
@@ -281,7 +281,8 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
         }
         C::NotValidForName => {
             format!(
-                "the certificate of {endpoint} is for another name: use a name it is for in send.url"
+                "the certificate of {endpoint} is for another name: use a name it is for in \
+                 send.url"
             )
         }
         C::ExpiredContext { not_after, .. } => format!(

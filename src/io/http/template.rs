@@ -19,17 +19,17 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC
 const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// The path, percent-encoded, with `/` between its parts.
-pub(super) fn path(letter: &FileMeta) -> String {
-    percent_encode(letter.path, PATH).to_string()
+pub(super) fn path(meta: &FileMeta) -> String {
+    percent_encode(meta.path, PATH).to_string()
 }
 
 /// The last part of the path, percent-encoded.
-pub(super) fn name(letter: &FileMeta) -> String {
-    percent_encode(last_part(letter.path), NAME).to_string()
+pub(super) fn name(meta: &FileMeta) -> String {
+    percent_encode(last_part(meta.path), NAME).to_string()
 }
 
 /// Fills `{path} {name} {size} {mtime} {key} {sha256}` in; other braces stay.
-pub(super) fn fill(template: &str, letter: &FileMeta) -> String {
+pub(super) fn fill(template: &str, meta: &FileMeta) -> String {
     let mut filled = String::with_capacity(template.len() + 64);
     let mut rest = template;
     while let Some(open) = rest.find('{') {
@@ -37,12 +37,12 @@ pub(super) fn fill(template: &str, letter: &FileMeta) -> String {
         rest = &rest[open..];
         let word = rest.find('}').map(|close| &rest[1..close]);
         let value = match word {
-            Some("path") => path(letter),
-            Some("name") => name(letter),
-            Some("size") => letter.size.to_string(),
-            Some("mtime") => letter.mtime.rfc3339(),
-            Some("key") => letter.key.to_owned(),
-            Some("sha256") => letter.sha256.map(|digest| hex(&digest)).unwrap_or_default(),
+            Some("path") => path(meta),
+            Some("name") => name(meta),
+            Some("size") => meta.size.to_string(),
+            Some("mtime") => meta.mtime.rfc3339(),
+            Some("key") => meta.key.to_owned(),
+            Some("sha256") => meta.sha256.map(|digest| hex(&digest)).unwrap_or_default(),
             _ => {
                 filled.push('{');
                 rest = &rest[1..];
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::flow::time::Wall;
 
-    fn letter(path: &[u8]) -> FileMeta<'_> {
+    fn meta(path: &[u8]) -> FileMeta<'_> {
         FileMeta {
             path,
             size: 5,
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn nothing_in_a_path_stays_dangerous() {
-        let evil = letter(b"a b/\r\nX: 1/\xff%?#{size}\"\xc3\xa9");
+        let evil = meta(b"a b/\r\nX: 1/\xff%?#{size}\"\xc3\xa9");
         assert_eq!(
             path(&evil),
             "a%20b/%0D%0AX%3A%201/%FF%25%3F%23%7Bsize%7D%22%C3%A9"
@@ -83,15 +83,15 @@ mod tests {
 
     #[test]
     fn templates_fill_known_words_and_keep_others() {
-        let letter = letter(b"in/{size}.csv");
+        let meta = meta(b"in/{size}.csv");
         assert_eq!(
-            fill("{path}|{name}|{size}|{key}", &letter),
+            fill("{path}|{name}|{size}|{key}", &meta),
             "in/%7Bsize%7D.csv|%7Bsize%7D.csv|5|k1"
         );
         assert_eq!(
-            fill("{\"a\":{}} {unknown} {", &letter),
+            fill("{\"a\":{}} {unknown} {", &meta),
             "{\"a\":{}} {unknown} {"
         );
-        assert_eq!(fill("{{size}}", &letter), "{5}");
+        assert_eq!(fill("{{size}}", &meta), "{5}");
     }
 }

@@ -440,7 +440,7 @@ fn a_replaced_appended_or_removed_file_is_broken_off_also_after_a_suspicion() {
                 let sent = upload(&modelled, fs, manner);
                 let as_it_should = match deed {
                     Deed::Remove => {
-                        matches!(&sent, Err(Broken::Io(err)) if err.kind() == io::ErrorKind::NotFound)
+                        matches!(&sent, Err(Broken::Io(err)) if is_not_found(err))
                     }
                     _ => matches!(sent, Err(Broken::Changed(Some(_)))),
                 };
@@ -448,6 +448,10 @@ fn a_replaced_appended_or_removed_file_is_broken_off_also_after_a_suspicion() {
             }
         }
     }
+}
+
+fn is_not_found(err: &io::Error) -> bool {
+    err.kind() == io::ErrorKind::NotFound
 }
 
 #[test]
