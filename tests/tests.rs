@@ -26,3 +26,4 @@ mod sending;
 mod settle;
 mod share;
 mod signals;
+mod suspicions;

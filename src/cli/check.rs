@@ -237,7 +237,7 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
 }
 
 fn endpoint(config: &Config, findings: &mut Findings) -> Printed {
-    let client = Shared::new(&config.send).and_then(|shared| Client::new(&config.send, &shared));
+    let client = Shared::new(&config.send).map(|shared| Client::new(&config.send, &shared));
     match client {
         Err(err) => findings.wrong(&err.to_string()),
         Ok(mut client) => {

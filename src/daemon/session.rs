@@ -147,8 +147,7 @@ impl Session {
             "dirpost {}: {} to {}",
             env!("CARGO_PKG_VERSION"),
             config.watch.dir.display(),
-            // A query may hold a secret, as in a presigned URL.
-            config.send.url.split('?').next().unwrap_or_default()
+            config.send.url.shown()
         );
         let effects = session.engine.resume(past, now);
         session.carry_out(effects);

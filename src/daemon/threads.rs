@@ -57,6 +57,8 @@ pub(super) fn upload_context(
         answers: classify::Policy::new(&config.send),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
+        checks_content: config.check.reads_content(),
+        stall_timeout: config.send.stall_timeout,
         keep: config.delivered.action == Action::Keep,
         written,
     })
@@ -199,7 +201,7 @@ pub(super) fn spawn_workers(
         let (send, jobs) = channel();
         let mut worker = Worker {
             number,
-            client: Client::new(&config.send, &shared).map_err(|err| err.to_string())?,
+            client: Client::new(&config.send, &shared),
             context: Arc::clone(&context),
             jobs,
             mailbox: mailbox.clone(),
@@ -230,7 +232,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Err(Gone),
             };
         }
-        self.client.rest();
+        self.client.close_idle();
         Ok(())
     }
 

@@ -73,7 +73,7 @@ enum HeadEvent {
 pub fn head(share: &str, at: Wall) -> Vec<u8> {
     let head = Head {
         v: VERSION,
-        at: rfc3339(at),
+        at: at.rfc3339_millis(),
         event: HeadEvent::Journal,
         share: share.into(),
     };
@@ -155,7 +155,7 @@ impl Record {
     pub fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
         let record = Record {
             v: VERSION,
-            at: rfc3339(at),
+            at: at.rfc3339_millis(),
             path: escape(path.as_bytes()),
             size: stamp.size,
             mtime: stamp.mtime.0,
@@ -201,14 +201,7 @@ impl Event {
     }
 }
 
-/// RFC 3339 in UTC, to the millisecond.
-pub fn rfc3339(at: Wall) -> String {
-    let nanos = u64::try_from(at.0).unwrap_or(0);
-    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
-/// The reverse of [`rfc3339`]; `None` if that is no such time.
+/// The reverse of [`Wall::rfc3339_millis`]; `None` if that is no such time.
 pub fn parse_rfc3339(text: &str) -> Option<Wall> {
     let time = humantime::parse_rfc3339(text).ok()?;
     let since = time

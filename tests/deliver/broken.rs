@@ -316,6 +316,6 @@ fn a_client_at_rest_keeps_no_connection() {
     });
     let mut client = client(&config(&url));
     answer(send(&mut client, "a", &mut Bytes::new("x")));
-    client.rest();
+    client.close_idle();
     assert_eq!(server.join().unwrap(), 0);
 }
