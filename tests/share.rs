@@ -248,7 +248,6 @@ fn what_cannot_be_opened_anew_is_waited_for_and_does_not_end_it() {
     mode(0o777);
     std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();
     daemon.wait_log("others may write to it");
-    std::thread::sleep(std::time::Duration::from_millis(300));
     std::fs::rename(dir.join(".dirpost"), dir.join(".away")).unwrap();
     mode(0o755);
     std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();

@@ -25,7 +25,7 @@ use fuser::{
 };
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::Dir;
+use super::{Dir, skip};
 
 /// What is wrong with the share; nothing by default.
 #[derive(Clone, Debug, Default)]
@@ -86,9 +86,9 @@ impl Share {
                 session: Some(session),
             }),
             Err(err) => {
-                eprintln!(
-                    "SKIPPED: a FUSE file system needs /dev/fuse and the right to mount: {err}"
-                );
+                skip(format!(
+                    "a FUSE file system needs /dev/fuse and the right to mount: {err}"
+                ));
                 None
             }
         }
