@@ -2,6 +2,7 @@
 
 mod util;
 
+mod acted;
 mod away;
 mod checks;
 mod cli;
