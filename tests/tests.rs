@@ -22,3 +22,4 @@ mod sending;
 mod settle;
 mod share;
 mod signals;
+mod versions;
