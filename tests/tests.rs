@@ -15,6 +15,7 @@ mod faults;
 mod faulty;
 mod full;
 mod memory;
+mod modes;
 mod mounts;
 mod nginx;
 mod power;

@@ -17,7 +17,7 @@ use fuser::{
 use rustix::fs::{AtFlags, CWD, Mode};
 
 use super::tree::{Handle, Tree};
-use super::{Hang, Operation};
+use super::{Hang, Modes, Operation};
 
 const NO_TTL: Duration = Duration::ZERO;
 /// Reads and writes come here one by one, past the page cache.
@@ -81,11 +81,18 @@ impl Filesystem for Tree {
         reply!(reply, {
             let faults = self.begin(req, Operation::Setattr, &self.place(ino)?)?;
             let path = self.at(ino)?;
-            if uid.or(gid).is_some() {
-                chown(&path, uid, gid)?;
-            }
-            if let Some(mode) = mode {
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            let changes = mode.or(uid).or(gid).is_some();
+            match self.traits.modes {
+                Modes::Refused if changes => return Err(Errno::EPERM),
+                Modes::Ignored | Modes::Refused => {}
+                Modes::Kept => {
+                    if uid.or(gid).is_some() {
+                        chown(&path, uid, gid)?;
+                    }
+                    if let Some(mode) = mode {
+                        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+                    }
+                }
             }
             if let Some(size) = size {
                 OpenOptions::new().write(true).open(&path)?.set_len(size)?;

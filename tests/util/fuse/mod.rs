@@ -36,6 +36,7 @@ pub struct Traits {
     /// For how long a look may show the attributes of a file as they were, unless the file was
     /// opened since: NFS keeps them in its cache so long.
     pub stale: Duration,
+    pub modes: Modes,
 }
 
 impl Default for Traits {
@@ -46,8 +47,20 @@ impl Default for Traits {
             inodes: Inodes::Last,
             times: Duration::ZERO,
             stale: Duration::ZERO,
+            modes: Modes::Kept,
         }
     }
+}
+
+/// What becomes of owners and modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modes {
+    Kept,
+    /// Everything shows 0777 and root, and what would change that is passed over: CIFS with
+    /// `dir_mode`, Azure Files.
+    Ignored,
+    /// Everything shows 0777 and root, and what would change that answers EPERM: FAT.
+    Refused,
 }
 
 /// How long a file keeps its number.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fuser::{Errno, FileAttr, FileHandle, FileType, INodeNo, Request};
 use rustix::fs::{Mode, OFlags};
 
-use super::{Empty, Faults, Hang, Inodes, Of, Operation, State, Traits};
+use super::{Empty, Faults, Hang, Inodes, Modes, Of, Operation, State, Traits};
 
 /// An inode is held by a handle, so that a rename changes nothing for it, and its number in the folder
 /// behind the share goes to no other file.
@@ -218,7 +218,10 @@ impl Tree {
 
     /// What a look shows.
     pub(super) fn shown(&self, ino: INodeNo, meta: &fs::Metadata) -> FileAttr {
-        let fresh = attr_of(ino, meta, self.traits.times);
+        let mut fresh = attr_of(ino, meta, self.traits.times);
+        if self.traits.modes != Modes::Kept {
+            (fresh.perm, fresh.uid, fresh.gid) = (0o777, 0, 0);
+        }
         if self.traits.stale.is_zero() || !meta.is_file() {
             return fresh;
         }
