@@ -17,6 +17,8 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
+// Both panic where nobody reads: `cli::output` and the log are the ways to print.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod cli;
 pub mod config;

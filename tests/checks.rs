@@ -120,6 +120,24 @@ fn a_command_accepts_rejects_with_its_words_or_asks_for_time() {
 
 #[cfg(unix)]
 #[test]
+fn a_good_file_is_not_condemned_for_a_name_that_is_no_text() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let names: [&[u8]; 3] = [b"latin1-\xe4.csv", b"a\nb", b"plain.csv"];
+    for name in names {
+        dir.write(std::ffi::OsStr::from_bytes(name), "x");
+    }
+    // A tool that says 1 of a file that it cannot find.
+    let script = "test -f \"$${1#--in=}\" || exit 1";
+    let extra = format!("check.command = ['sh', '-c', '{script}', 'sh', '--in={{file}}']");
+    let output = once(&config(dir.path(), &server.url(), &extra), &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!((dir.done().len(), dir.dead()), (3, Vec::new()), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_command_that_hangs_is_ended_with_all_it_started() {
     let (dir, server) = (Dir::new(), Server::accepting());
     dir.write("a", "a");

@@ -24,6 +24,82 @@ fn once_delivers_what_is_there_and_ends_with_0() {
     assert_eq!(dir.done(), ["a.csv"]);
 }
 
+/// `once` as cron runs it, with these variables; its exit code and all that it says.
+fn cron(config: &str, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let place = Dir::new();
+    let file = place.write("dirpost.toml", config);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        .args(["once", "--config", file.to_str().unwrap()])
+        .args(args)
+        .env_remove("RUST_LOG")
+        .envs(env.iter().copied())
+        .output()
+        .expect("it starts");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    (output.status.code(), said)
+}
+
+#[test]
+fn away_from_a_terminal_once_says_nothing_when_nothing_is_wrong() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let config = config(dir.path(), &server.url(), "");
+    let silent = (Some(0), String::new());
+    assert_eq!(cron(&config, &[], &[]), silent);
+    assert_eq!(cron(&config, &["--no-wait"], &[]), silent);
+    dir.write("a.csv", "a");
+    // It settles: nothing is wrong with that.
+    assert_eq!(cron(&config, &["--no-wait"], &[]), silent);
+    assert_eq!(cron(&config, &[], &[]), silent);
+    assert_eq!(dir.done(), ["a.csv"]);
+    // What another run is at is no fault either.
+    let _daemon = {
+        let daemon = Daemon::start(&config);
+        daemon.wait_log("first look");
+        daemon
+    };
+    assert_eq!(cron(&config, &[], &[]), (Some(5), String::new()));
+    let (code, said) = cron(&config, &["-v"], &[]);
+    assert!(
+        code == Some(5) && said.contains("another dirpost works on this folder (pid "),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_and_all_where_it_is_asked_for() {
+    let dir = Dir::new();
+    let server =
+        Server::start(|head| Reaction::Answer(if head.path == "bad.csv" { 422 } else { 200 }));
+    let plain = config(dir.path(), &server.url(), "");
+    let chatty = config(dir.path(), &server.url(), "log.level = \"info\"");
+    dir.write("bad.csv", "b");
+    let (code, said) = cron(&plain, &[], &[]);
+    assert_eq!((code, said.lines().count()), (Some(4), 1), "{said}");
+    assert!(
+        said.contains("WARN  [dirpost] dead letter: bad.csv: "),
+        "{said}"
+    );
+    for (number, (config, args, env, says)) in [
+        (&plain, &["-v"][..], &[][..], true),
+        (&chatty, &[], &[], true),
+        (&plain, &[], &[("RUST_LOG", "info")], true),
+        (&plain, &["-q"], &[("RUST_LOG", "debug")], false),
+        (&chatty, &["-q"], &[], false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        dir.write(format!("{number}.csv"), "x");
+        let (code, said) = cron(config, args, env);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(said.contains("delivered"), says, "{args:?} {env:?}: {said}");
+        assert!(says || said.is_empty(), "{said}");
+    }
+    let missing = self::config(&dir.join("missing"), &server.url(), "");
+    let (code, said) = cron(&missing, &[], &[]);
+    assert!(code == Some(3) && said.contains("missing"), "{said}");
+}
+
 #[test]
 fn once_with_a_folder_and_a_url_needs_no_configuration() {
     let (dir, server) = (Dir::new(), Server::accepting());
@@ -202,4 +278,32 @@ fn check_says_what_is_right_and_what_is_wrong_and_sends_no_file() {
     let gone = text(&dirpost(&["check", "--config", file.to_str().unwrap()]).stdout);
     assert!(gone.contains("2 things are wrong"), "{gone}");
     assert!(!dir.exists("in"), "check makes nothing");
+}
+
+#[cfg(unix)]
+#[test]
+fn check_does_not_wait_for_a_writer_of_the_credentials() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let watched = dir.mkdir("in");
+    let fifo = dir.join("token");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let extra = format!("send.auth = {{ bearer_file = '{}' }}", fifo.display());
+    let file = dir.write("dirpost.toml", config(&watched, &server.url(), &extra));
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        .args(["check", "--config", file.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let started = Instant::now();
+    while check.try_wait().expect("a status").is_none() && started.elapsed() < BOUND {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Whatever it waits for: no test leaves it behind.
+    let _ = check.kill();
+    let said = text(&check.wait_with_output().expect("its words").stdout);
+    assert!(
+        said.contains("WRONG    send.auth: ") && said.contains("a regular file"),
+        "{said}"
+    );
 }

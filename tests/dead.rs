@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
 
 /// A server that rejects everything until it is told otherwise.
-fn strict() -> (Server, Arc<AtomicBool>) {
+pub fn strict() -> (Server, Arc<AtomicBool>) {
     let kind = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&kind);
     let server = Server::start(move |_| {
@@ -19,7 +19,8 @@ fn strict() -> (Server, Arc<AtomicBool>) {
     (server, kind)
 }
 
-fn ask(file: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
+/// What `dead-letter` answers: its exit code, and what it prints.
+pub fn ask(file: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
     let output = dirpost(
         &[
             &["dead-letter"],
@@ -38,7 +39,17 @@ fn what_lies_there_is_listed_shown_and_discarded() {
     let (dir, place, (server, _)) = (Dir::new(), Dir::new(), strict());
     let text = config(dir.path(), &server.url(), "");
     let file = place.write("dirpost.toml", &text);
-    assert_eq!(ask(&file, &["list"]).0, Some(0));
+    let (code, said) = ask(&file, &["list"]);
+    assert!(
+        code == Some(1) && said.contains("dirpost has not worked on"),
+        "{said}"
+    );
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    let (code, said) = ask(&file, &["list"]);
+    assert!(
+        code == Some(0) && said.starts_with("nothing lies in"),
+        "{said}"
+    );
     dir.write("sub/a.csv", "a");
     dir.write("b.csv", "b");
     assert_eq!(once(&text, &[]).status.code(), Some(4));
@@ -120,19 +131,37 @@ fn a_retry_replaces_nothing() {
 }
 
 #[test]
-fn a_forged_reason_file_leads_nowhere() {
+fn a_forged_reason_file_leads_into_no_other_folder() {
     let (dir, place, (server, _)) = (Dir::new(), Dir::new(), strict());
     let inner = dir.mkdir("in");
     let text = config(&inner, &server.url(), "");
     let file = place.write("dirpost.toml", &text);
-    dir.write("in/a.csv", "a");
+    for name in ["a.csv", "sub/b.csv", "sub/c.csv", "d.csv"] {
+        dir.write(format!("in/{name}"), name);
+    }
     assert_eq!(once(&text, &[]).status.code(), Some(4));
-    let reason = "in/.dirpost/dead-letter/a.csv.reason.json";
-    let forged = dir
-        .text(reason)
-        .replace("\"path\": \"a.csv\"", "\"path\": \"../outside.csv\"");
-    assert!(forged.contains("outside"));
-    dir.write(reason, forged);
-    assert_eq!(ask(&file, &["retry", "--all"]).0, Some(0));
-    assert!(!dir.exists("outside.csv") && dir.exists("in/a.csv"));
+    let forge = |name: &str, path: &str| {
+        let reason = format!("in/.dirpost/dead-letter/{name}.reason.json");
+        let forged = dir.text(&reason).replace(
+            &format!("\"path\": \"{name}\""),
+            &format!("\"path\": \"{path}\""),
+        );
+        assert!(forged.contains(path));
+        dir.write(reason, forged);
+    };
+    forge("a.csv", "../outside.csv");
+    forge("sub/b.csv", "/etc/outside.csv");
+    forge("sub/c.csv", "..");
+    forge("d.csv", ".dirpost");
+    let (code, said) = ask(&file, &["retry", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("dirpost's own folder"), "{said}");
+    assert_eq!(dir.list(""), {
+        let mut all = dir.list("in/.dirpost");
+        all.iter_mut()
+            .for_each(|name| *name = format!("in/.dirpost/{name}"));
+        all.extend(["in/outside.csv", "in/sub/c.csv", "in/sub/outside.csv"].map(String::from));
+        all
+    });
+    assert!(dir.exists("in/.dirpost/dead-letter/d.csv"));
 }

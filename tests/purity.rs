@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 /// What the core may use of std: data, text, integers, spans of time.
-const STD: [&str; 12] = [
+const STD: [&str; 13] = [
+    "std::borrow",
     "std::collections",
     "std::fmt",
     "std::sync::Arc",

@@ -7,13 +7,18 @@ mod checks;
 mod cli;
 mod copies;
 mod dead;
+mod dead_names;
 
 #[cfg(unix)]
 mod endpoints;
 mod faults;
 mod faulty;
 mod full;
+mod housekeeping;
+mod logging;
 mod memory;
+mod mended;
+mod modes;
 mod mounts;
 mod nginx;
 mod power;

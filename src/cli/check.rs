@@ -1,10 +1,11 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
 use std::io;
-use std::process::ExitCode;
+use std::path::Path;
 
+use super::exit::Exit;
+use super::output::{Output, PrintError, Printed};
 use crate::config::{Action, Config, Format, Settle};
-use crate::daemon::code;
 use crate::flow::file::{FsKind, Rel};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::flow::settle::settle_time;
@@ -12,59 +13,70 @@ use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::fault::explain;
 use crate::io::http::{Client, Shared};
+use crate::io::os::files::read_regular;
+use crate::io::os::users;
+use crate::io::share::access::{self, Guard};
 use crate::io::share::state;
 
-/// What was found.
-#[derive(Default)]
-struct Findings {
+/// What was found, said line by line.
+struct Findings<'a, 'out> {
+    out: &'a mut Output<'out>,
     wrong: usize,
 }
 
-impl Findings {
-    fn fine(&self, text: &str) {
-        println!("ok       {text}");
+impl Findings<'_, '_> {
+    fn fine(&mut self, text: &str) -> Printed {
+        self.out.line(&format!("ok       {text}"))
     }
 
-    fn warning(&self, text: &str) {
-        println!("warning  {text}");
+    fn warning(&mut self, text: &str) -> Printed {
+        self.out.line(&format!("warning  {text}"))
     }
 
-    fn wrong(&mut self, text: &str) {
+    fn wrong(&mut self, text: &str) -> Printed {
         self.wrong += 1;
-        println!("WRONG    {text}");
+        self.out.line(&format!("WRONG    {text}"))
     }
 }
 
 /// Looks at everything, prints a line for each finding; the exit code says whether
 /// something is wrong.
-pub fn check(config: &Config) -> ExitCode {
-    let mut findings = Findings::default();
-    findings.fine("the configuration is valid");
-    folder(config, &mut findings);
-    credentials(config, &mut findings);
-    endpoint(config, &mut findings);
-    match findings.wrong {
-        0 => ExitCode::SUCCESS,
-        count => {
-            println!(
-                "{count} {} wrong",
-                if count == 1 { "thing is" } else { "things are" }
-            );
-            ExitCode::from(code::FAILED)
-        }
+pub fn check(config: &Config, asks_endpoint: bool, out: &mut Output<'_>) -> Exit {
+    let mut findings = Findings { out, wrong: 0 };
+    match look_at_all(config, asks_endpoint, &mut findings) {
+        Ok(()) if findings.wrong == 0 => Exit::Success,
+        Ok(()) => Exit::Failed,
+        // Nobody has read the verdict, and it was not reached.
+        Err(err) => err.exit(Exit::Failed),
     }
 }
 
-fn folder(config: &Config, findings: &mut Findings) {
+fn look_at_all(config: &Config, asks_endpoint: bool, findings: &mut Findings) -> Printed {
+    findings.fine("the configuration is valid")?;
+    folder(config, findings)?;
+    credentials(config, findings)?;
+    if asks_endpoint {
+        endpoint(config, findings)?;
+    } else {
+        findings
+            .fine("no endpoint was named, and none was asked: dirpost check DIR URL asks it")?;
+    }
+    match findings.wrong {
+        0 => Ok(()),
+        1 => findings.out.line("1 thing is wrong"),
+        count => findings.out.line(&format!("{count} things are wrong")),
+    }
+}
+
+fn folder(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.watch.dir.display();
     let folder = match Dir::at(&config.watch.dir) {
         Ok(folder) => folder,
         Err(err) => {
-            findings.wrong(&format!(
+            return findings.wrong(&format!(
                 "{dir}: {} (`run` waits for it, `once` leaves with 3)",
                 explain(&err)
             ));
-            return;
         }
     };
     let settle = settle_time(config.ready.settle, folder.kind());
@@ -75,52 +87,67 @@ fn folder(config: &Config, findings: &mut Findings) {
     };
     match folder.names(&Rel::root()) {
         Ok(names) => findings.fine(&format!(
-            "{dir} is {kind}, {} entries in it; a file is complete when it has been still for {settle}",
-            names.len()
-        )),
-        Err(err) => findings.wrong(&format!("{dir} cannot be listed: {}", explain(&err))),
+            "{dir} is {kind}, {} in it; a file is complete when it has been still for {settle}",
+            entries(names.len())
+        ))?,
+        Err(err) => findings.wrong(&format!("{dir} cannot be listed: {}", explain(&err)))?,
     }
     if config.watch.require_mount {
         let parent = Dir::at(&config.watch.dir.join(".."));
         if parent.is_ok_and(|parent| parent.same_fs(&folder)) {
             findings.wrong(&format!(
                 "{dir} is not a mount point, and watch.require_mount is true"
-            ));
+            ))?;
         }
     }
-    unsafe_share(config, folder.kind(), findings);
-    writable(config, &folder, findings);
+    unsafe_share(config, folder.kind(), findings)?;
+    writable(config, &folder, findings)
+}
+
+fn entries(count: usize) -> String {
+    match count {
+        1 => "1 entry".into(),
+        count => format!("{count} entries"),
+    }
 }
 
 /// What the settle rule cannot see on a share.
-fn unsafe_share(config: &Config, kind: FsKind, findings: &Findings) {
+fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Printed {
     let seen_end = matches!(
         config.check.format,
         Format::Json | Format::Xml | Format::Zip | Format::Gzip
     );
     if kind != FsKind::Share || config.ready.marker.is_some() || seen_end {
-        return;
+        return Ok(());
     }
     findings.warning(
         "a writer on another machine may hold a file open and show nothing of what it writes for up to a minute: \
          let writers use temporary names or a marker (ready.marker), or set check.format to one whose end can be seen \
          (json, xml, zip, gzip)",
-    );
+    )?;
     if matches!(config.ready.settle, Settle::For(time) if time.as_secs() < 60) {
         findings
-            .warning("ready.settle is below the 60 s that are the default on such a file system");
+            .warning("ready.settle is below the 60 s that are the default on such a file system")?;
     }
+    Ok(())
 }
 
 /// Whether dirpost can make and change what it needs to.
-fn writable(config: &Config, folder: &Dir, findings: &mut Findings) {
+fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
     let elsewhere = below(&config.watch.dir, &config.state.dir).is_none();
     let own_path = config.watch.dir.join(OWN_FOLDER);
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
     // What is missing is made at the first start; whether it can be is seen by making any file.
     let tried = match &own {
-        Ok(own) => try_writing(own, true),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => try_writing(folder, false),
+        Ok(own) => match state::try_writing(own) {
+            // A share that may only be read: whose folder it is there does not matter.
+            Err(err) if elsewhere && state::is_read_only(&err) => Err(explain(&err)),
+            _ if !guarded(own, &own_path, findings)? => return Ok(()),
+            tried => tried.map_err(|err| explain(&err)),
+        },
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            state::try_writing(folder).map_err(|err| explain(&err))
+        }
         Err(err) => Err(explain(err)),
     };
     match tried {
@@ -137,40 +164,70 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) {
             "{}: {why} (a share that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)",
             own_path.display()
         )),
-    }
+    }?;
     if elsewhere {
-        let dir = config.state.dir.display();
-        let state = Dir::at(&config.state.dir);
-        match state {
-            Ok(state) => match try_writing(&state, true) {
-                Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
-                Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
-            },
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                findings.fine(&format!(
-                    "the state folder {dir} will be made at the first start"
-                ));
-            }
-            Err(err) => findings.wrong(&format!("the state folder {dir}: {}", explain(&err))),
+        state_elsewhere(config, findings)?;
+    }
+    Ok(())
+}
+
+fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
+    let dir = config.state.dir.display();
+    match Dir::at(&config.state.dir) {
+        Ok(state) if !guarded(&state, &config.state.dir, findings)? => Ok(()),
+        Ok(state) => match state::try_writing(&state).map_err(|err| explain(&err)) {
+            Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
+            Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
+        },
+        Err(err) if err.kind() == io::ErrorKind::NotFound => findings.fine(&format!(
+            "the state folder {dir} will be made at the first start"
+        )),
+        Err(err) => findings.wrong(&format!("the state folder {dir}: {}", explain(&err))),
+    }
+}
+
+/// Who else may write to a folder of dirpost's own. False if it is another user's: then nothing
+/// more is to be tried there.
+fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, PrintError> {
+    match access::look_at(folder, path) {
+        Ok(Guard::Private) => {}
+        Ok(Guard::Wide { mode }) => findings.warning(&format!(
+            "{}: others may write to it (mode {mode:04o}): dirpost takes that from them at its next start",
+            path.display()
+        ))?,
+        Ok(Guard::Unknown(shown)) => findings.warning(&format!(
+            "{} shows {shown}, whatever is set: whoever may write to the share can make dirpost skip, repeat or \
+             delete files, or stop; against that: state.dir on a local disk",
+            path.display()
+        ))?,
+        // A look at a service by its administrator.
+        Ok(Guard::Foreign(why)) if users::is_root() => {
+            findings.warning(&why)?;
+            return Ok(false);
+        }
+        Ok(Guard::Foreign(why)) => {
+            findings.wrong(&why)?;
+            return Ok(false);
+        }
+        Err(err) => {
+            findings.wrong(&err.to_string())?;
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
-fn try_writing(folder: &Dir, own: bool) -> Result<(), String> {
-    if own {
-        folder.is_private()?;
-    }
-    state::try_writing(folder).map_err(|err| explain(&err))
-}
+/// Upper bound on a file of credentials, in bytes, as for delivery.
+const CREDENTIALS_MAX: u64 = 64 * 1024;
 
-fn credentials(config: &Config, findings: &mut Findings) {
+fn credentials(config: &Config, findings: &mut Findings) -> Printed {
     let path = match &config.send.auth {
-        None => return,
+        None => return Ok(()),
         Some(crate::config::Auth::Bearer { file }) => file,
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
     };
-    match std::fs::read(path) {
+    match read_regular(path, CREDENTIALS_MAX) {
         Ok(bytes) if bytes.trim_ascii().is_empty() => {
             findings.wrong(&format!("send.auth: {} is empty", path.display()))
         }
@@ -179,7 +236,7 @@ fn credentials(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn endpoint(config: &Config, findings: &mut Findings) {
+fn endpoint(config: &Config, findings: &mut Findings) -> Printed {
     let client = Shared::new(&config.send).and_then(|shared| Client::new(&config.send, &shared));
     match client {
         Err(err) => findings.wrong(&err.to_string()),

@@ -1,219 +1,184 @@
 //! The command line: what was typed, and what it calls.
 
+mod args;
 pub mod check;
 pub mod dead_letter;
+pub mod exit;
+pub mod output;
 pub mod progress;
+pub mod shell_words;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser as _};
+use log::LevelFilter;
 
+use self::args::{Cli, Command, DeadLetter, RunArgs, Source, Verbosity, is_url};
+use self::dead_letter::{Action, Request};
+use self::exit::Exit;
+use self::output::{Output, complain};
 use crate::config::{self, Config};
-use crate::daemon::{Mode, code, run};
+use crate::daemon::{Mode, run};
+use crate::io::logging;
 
-/// Polls a folder and POSTs every complete file to an HTTP endpoint, exactly as whole as it
-/// was written.
-#[derive(Debug, Parser)]
-#[command(name = "dirpost", version, after_help = AFTER_HELP, arg_required_else_help = true)]
-#[command(subcommand_negates_reqs = true)]
-struct Cli {
-    /// The configuration; without a command the same as `dirpost run --config FILE`
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-const AFTER_HELP: &str = "\
-Without --config, ./dirpost.toml is read, or else /etc/dirpost.toml.
-
-Exit codes:
-  0  all delivered, or nothing to do; `once --no-wait`: or only settling
-  1  failed at run time; `check` found something wrong
-  2  wrong usage or configuration
-  3  `once`: something is left to be tried again
-  4  `once`: a file went to dead-letter
-  5  `once`: another dirpost works on this folder
-
-Signals: SIGTERM and SIGINT finish what is in flight, up to 10 s, a second one leaves at once;
-SIGUSR1 looks at the folder now.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Watch until stopped
-    Run(RunArgs),
-    /// Deliver what is there, and leave: for cron
-    Once {
-        #[command(flatten)]
-        run: RunArgs,
-        /// Leave after this time, whatever is left
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
-        deadline: Duration,
-        /// Wait for nothing: deliver what an earlier run saw unchanged, and leave
-        #[arg(long)]
-        no_wait: bool,
-    },
-    /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
-    Check(ConfigArg),
-    /// What lies in dead-letter, and what becomes of it; also while dirpost runs
-    DeadLetter {
-        #[command(subcommand)]
-        action: DeadLetter,
-    },
-    /// Print a completion script
-    Completions {
-        #[arg(value_name = "SHELL")]
-        shell: clap_complete::Shell,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum DeadLetter {
-    /// One line for each file: when, which, why
-    List(DeadLetterArgs),
-    /// All that is known, with the start of the endpoint's answer
-    Show(DeadLetterArgs),
-    /// Put it back to its place, to be sent again under a new key
-    Retry(DeadLetterArgs),
-    /// Delete it
-    Discard(DeadLetterArgs),
-}
-
-#[derive(Args, Debug)]
-struct DeadLetterArgs {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Paths in the dead-letter folder, or where the files came from
-    #[arg(value_name = "PATH", conflicts_with = "all")]
-    paths: Vec<String>,
-    /// Everything that lies there
-    #[arg(long)]
-    all: bool,
-}
-
-#[derive(Args, Debug)]
-struct ConfigArg {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-struct RunArgs {
-    /// The configuration
-    #[arg(long, value_name = "FILE", conflicts_with = "place")]
-    config: Option<PathBuf>,
-    /// Without a configuration: the folder and the endpoint, all else as by default
-    #[arg(value_names = ["DIR", "URL"], num_args = 2)]
-    place: Vec<String>,
-    /// A state folder that belongs to another share is to belong to this one
-    #[arg(long)]
-    adopt: bool,
-}
+/// Where the configuration is looked for if none is named.
+const USUAL: [&str; 2] = ["dirpost.toml", "/etc/dirpost.toml"];
 
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(err) => {
-            let _ = err.print();
-            return if err.use_stderr() {
-                ExitCode::from(code::USAGE)
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
-    };
+    match Cli::try_parse() {
+        Ok(cli) => obey(cli).into(),
+        Err(err) => explain_usage(&err).into(),
+    }
+}
+
+/// What clap has to say: what is wrong with the arguments, or the help that was asked for.
+fn explain_usage(err: &clap::Error) -> Exit {
+    let text = err.render().to_string();
+    if err.use_stderr() {
+        output::print_error(&text);
+        return Exit::Usage;
+    }
+    print_all(text.as_bytes())
+}
+
+fn print_all(text: &[u8]) -> Exit {
+    match Output::stdout().raw(text) {
+        Ok(()) => Exit::Success,
+        Err(err) => err.exit(Exit::Success),
+    }
+}
+
+fn obey(cli: Cli) -> Exit {
     let outer = cli.config;
-    match cli.command {
-        None => start(load(outer, None), Mode::Run, false),
-        Some(Command::Run(args)) => start(
-            load(args.config.or(outer), Some(&args.place)),
-            Mode::Run,
-            args.adopt,
-        ),
-        Some(Command::Once {
+    let command = cli.command.unwrap_or_else(|| {
+        Command::Run(RunArgs {
+            config: None,
+            place: Vec::new(),
+            adopt: false,
+            verbosity: Verbosity::default(),
+        })
+    });
+    let done = match command {
+        Command::Run(args) => start(outer, args.with(cli.verbosity), Mode::Run),
+        Command::Once {
             run,
             deadline,
             no_wait,
-        }) => start(
-            load(run.config.or(outer), Some(&run.place)),
+        } => start(
+            outer,
+            run.with(cli.verbosity),
             Mode::Once { deadline, no_wait },
-            run.adopt,
         ),
-        Some(Command::Check(args)) => match load(args.config.or(outer), None) {
-            Ok(config) => crate::cli::check::check(&config),
-            Err(why) => usage(&why),
-        },
-        Some(Command::DeadLetter { action }) => dead_letter(outer, action),
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "dirpost",
-                &mut std::io::stdout(),
-            );
-            ExitCode::SUCCESS
+        Command::Check(args) => check(&Source::of_place(args.config.or(outer), args.place)),
+        Command::DeadLetter { action } => dead_letter(outer, action),
+        Command::Completions { shell } => {
+            // Not straight to stdout: clap_complete panics where that cannot be written to.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dirpost", &mut script);
+            Ok(print_all(&script))
+        }
+    };
+    done.unwrap_or_else(|why| {
+        complain(&why);
+        Exit::Usage
+    })
+}
+
+/// `run` and `once`. The error is one of usage.
+fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, String> {
+    let source = Source::of_place(args.config.or(outer), args.place);
+    let config = load(&source)?;
+    let level = config.log.level.unwrap_or_else(|| usual_level(mode));
+    let level = logging::level_of_environment().unwrap_or(level);
+    let log = match logging::start(args.verbosity.level(level)) {
+        Ok(log) => log,
+        Err(why) => {
+            complain(&why);
+            return Ok(Exit::Failed);
+        }
+    };
+    let exit = run(&config, mode, args.adopt, &log);
+    log::logger().flush();
+    Ok(exit)
+}
+
+/// What is said where nobody has said how much. cron mails what is printed: away from a terminal `once`
+/// says only what is wrong.
+fn usual_level(mode: Mode) -> LevelFilter {
+    match mode {
+        Mode::Once { .. } if !std::io::stderr().is_terminal() => LevelFilter::Warn,
+        _ => LevelFilter::Info,
+    }
+}
+
+fn check(source: &Source) -> Result<Exit, String> {
+    let asks_endpoint = !matches!(source, Source::Folder { url: None, .. });
+    let config = load(source)?;
+    Ok(check::check(&config, asks_endpoint, &mut Output::stdout()))
+}
+
+fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, String> {
+    let (action, args) = match action {
+        DeadLetter::List(args) => (Action::List, args),
+        DeadLetter::Show(args) => (Action::Show, args),
+        DeadLetter::Retry(args) => (Action::Retry, args),
+        DeadLetter::Discard(args) => (Action::Discard, args),
+    };
+    let has_usual = usual().is_some();
+    let (source, names) = Source::of_paths(args.config.or(outer), args.paths, has_usual);
+    if args.all && !names.is_empty() {
+        return Err("--all is everything that lies there: name files, or say --all".into());
+    }
+    if names.is_empty() && !args.all && action != Action::List {
+        return Err("name the files, or say --all".into());
+    }
+    let config = load(&source)?;
+    let request = Request {
+        config: &config,
+        action,
+        names: &names,
+        all: args.all,
+    };
+    Ok(dead_letter::dead_letter(&request, &mut Output::stdout()))
+}
+
+/// The first of the usual configurations that is there.
+fn usual() -> Option<PathBuf> {
+    USUAL
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.exists())
+}
+
+fn load(source: &Source) -> Result<Config, String> {
+    match source {
+        Source::Folder { dir, url } => {
+            // What asks no endpoint needs none; the configuration must have one.
+            const NONE: &str = "http://localhost/";
+            let url = match url {
+                None => NONE,
+                Some(url) => url
+                    .to_str()
+                    .ok_or("the endpoint is no URL: it is not UTF-8")?,
+            };
+            if is_url(&dir.clone().into_os_string()) {
+                return Err("the folder comes first, then the endpoint: DIR URL".into());
+            }
+            config::from_dir_and_url(dir, url).map_err(|err| err.to_string())
+        }
+        Source::File(path) => {
+            let path = path.clone().or_else(usual).ok_or(
+                "no configuration: name one with --config FILE, or the folder (and for run and once \
+                 the endpoint) as in `dirpost run DIR URL`",
+            )?;
+            load_file(&path)
         }
     }
 }
 
-fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> ExitCode {
-    let (action, letters) = match action {
-        DeadLetter::List(letters) => (dead_letter::Action::List, letters),
-        DeadLetter::Show(letters) => (dead_letter::Action::Show, letters),
-        DeadLetter::Retry(letters) => (dead_letter::Action::Retry, letters),
-        DeadLetter::Discard(letters) => (dead_letter::Action::Discard, letters),
-    };
-    if letters.paths.is_empty() && !letters.all && action != dead_letter::Action::List {
-        return usage("name the files, or say --all");
-    }
-    match load(letters.config.or(outer), None) {
-        Ok(config) => dead_letter::dead_letter(&config, action, &letters.paths, letters.all),
-        Err(why) => usage(&why),
-    }
-}
-
-fn start(config: Result<Config, String>, mode: Mode, adopt: bool) -> ExitCode {
-    let config = match config {
-        Ok(config) => config,
-        Err(why) => return usage(&why),
-    };
-    if let Err(err) = crate::io::logging::start(config.log.level) {
-        return usage(&err.to_string());
-    }
-    run(&config, mode, adopt)
-}
-
-fn usage(why: &str) -> ExitCode {
-    eprintln!("dirpost: {why}");
-    ExitCode::from(code::USAGE)
-}
-
-fn load(path: Option<PathBuf>, place: Option<&[String]>) -> Result<Config, String> {
-    if let Some([dir, url]) = place {
-        return config::from_dir_and_url(Path::new(dir), url).map_err(|err| err.to_string());
-    }
-    let usual = ["dirpost.toml", "/etc/dirpost.toml"].map(PathBuf::from);
-    let path = match path.or_else(|| usual.into_iter().find(|path| path.exists())) {
-        Some(path) => path,
-        None => return Err(
-            "no configuration: name one with --config FILE, or the folder and the endpoint as `dirpost run DIR URL`"
-                .into(),
-        ),
-    };
-    config::load(&path, &|name| std::env::var(name).ok()).map_err(|err| err.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
+fn load_file(path: &Path) -> Result<Config, String> {
+    config::load(path, &|name| std::env::var(name).ok()).map_err(|err| err.to_string())
 }

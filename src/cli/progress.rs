@@ -1,68 +1,143 @@
 //! The progress bar of `once` on a terminal.
 
 use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::flow::engine::Tally;
-use crate::io::logging::words::bytes;
+use crate::io::logging::words::{bytes, files};
+use crate::io::logging::writer::{Footer, LogWriter};
+use crate::io::os::lock;
 
-#[derive(Debug)]
 /// A bar, or nothing where nobody would see it.
+///
+/// It only notes how things stand: the log's thread draws, for a terminal may stand still.
+#[derive(Debug)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    shown: Option<Instant>,
+    log: LogWriter,
+    tally: Option<Arc<Mutex<Tally>>>,
+    noted: Option<Instant>,
 }
 
-const EVERY: Duration = Duration::from_millis(100);
+/// Interval between two countings of what is left, which cost a look at all files in hand.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
 
 impl Progress {
-    /// `wanted`, and only on a terminal.
-    pub fn new(wanted: bool) -> Progress {
-        let bar = (wanted && std::io::stderr().is_terminal()).then(|| {
-            let style = "{bar:32} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}";
-            let style = ProgressStyle::with_template(style).expect("the template is valid");
-            // Drawn at most 10 times a second.
-            let target = ProgressDrawTarget::stderr_with_hz(10);
-            ProgressBar::with_draw_target(Some(0), target).with_style(style)
-        });
-        Progress { bar, shown: None }
+    /// Shows a bar if it is `wanted` and stderr is a terminal.
+    pub fn new(wanted: bool, log: &LogWriter) -> Progress {
+        let mut progress = Progress {
+            log: log.clone(),
+            tally: None,
+            noted: None,
+        };
+        if wanted && std::io::stderr().is_terminal() {
+            let tally = Arc::new(Mutex::new(Tally::default()));
+            log.footer(Some(Box::new(Bar::new(Arc::clone(&tally)))));
+            progress.tally = Some(tally);
+        }
+        progress
     }
 
-    /// Shows where it stands, ten times a second at most.
+    /// Notes where it stands, ten times a second at most.
     pub fn show(&mut self, tally: impl FnOnce() -> Tally) {
-        let Some(bar) = &self.bar else { return };
-        if self.shown.is_some_and(|shown| shown.elapsed() < EVERY) {
+        let Some(shown) = &self.tally else { return };
+        if self.noted.is_some_and(|noted| noted.elapsed() < NOTE_EVERY) {
             return;
         }
-        self.shown = Some(Instant::now());
-        let tally = tally();
-        bar.set_length(tally.delivered_bytes + tally.left_bytes);
-        bar.set_position(tally.delivered_bytes);
-        bar.set_message(format!(
-            "{} of {} files",
-            tally.delivered,
-            tally.delivered + tally.left
-        ));
+        self.noted = Some(Instant::now());
+        *lock(shown) = tally();
     }
 
-    /// Prints something else to the terminal without disturbing the bar.
-    pub fn aside(&self, print: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+    /// Takes the bar away and says in a line what was done.
+    pub fn end(&mut self, tally: Tally) {
+        if self.tally.take().is_some() {
+            self.log.footer(None);
+            self.log.line(summary(tally));
         }
     }
+}
 
-    pub fn end(&self, tally: Tally) {
-        let Some(bar) = &self.bar else { return };
-        bar.finish_and_clear();
-        eprintln!(
-            "{} files delivered ({}), {} to dead-letter",
-            tally.delivered,
-            bytes(tally.delivered_bytes),
-            tally.condemned
+fn summary(tally: Tally) -> String {
+    let mut text = format!(
+        "{} delivered ({}), {} to dead-letter",
+        files(tally.delivered),
+        bytes(tally.delivered_bytes),
+        tally.condemned
+    );
+    if tally.left > 0 {
+        text += &format!(", {} left", tally.left);
+    }
+    text + "\n"
+}
+
+struct Bar {
+    bar: ProgressBar,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Bar {
+    fn new(tally: Arc<Mutex<Tally>>) -> Bar {
+        // The bar itself takes what the line has left, so that nothing wraps.
+        let style = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}";
+        let style = ProgressStyle::with_template(style).expect("the template is valid");
+        // Drawn at most 10 times a second.
+        let target = ProgressDrawTarget::stderr_with_hz(10);
+        Bar {
+            bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),
+            tally,
+        }
+    }
+}
+
+impl Footer for Bar {
+    fn draw(&mut self) {
+        let tally = *lock(&self.tally);
+        let all = tally.delivered + tally.left;
+        // Before the first look there is nothing to show: 0 of 0 would be a full bar.
+        if all == 0 {
+            return;
+        }
+        self.bar
+            .set_length(tally.delivered_bytes + tally.left_bytes);
+        self.bar
+            .set_message(format!("{} of {}", tally.delivered, files(all)));
+        self.bar.set_position(tally.delivered_bytes);
+    }
+
+    fn aside(&mut self, write: &mut dyn FnMut()) {
+        self.bar.suspend(write);
+    }
+
+    fn clear(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_what_was_delivered_condemned_and_left() {
+        let tally = Tally {
+            delivered: 1,
+            delivered_bytes: 2048,
+            ..Tally::default()
+        };
+        assert_eq!(
+            summary(tally),
+            "1 file delivered (2.0 KiB), 0 to dead-letter\n"
+        );
+        let tally = Tally {
+            condemned: 2,
+            left: 3,
+            ..Tally::default()
+        };
+        assert_eq!(
+            summary(tally),
+            "0 files delivered (0 B), 2 to dead-letter, 3 left\n"
         );
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn resolve<'a>(
         metrics_file: root.table("report").get("metrics_file", Item::path),
     };
     let log = Log {
-        level: root.table("log").or("level", LevelFilter::Info, level),
+        level: root.table("log").get("level", level),
     };
     let state = root.table("state").get("dir", Item::path);
     let delivered = delivered(&root.table("delivered"));

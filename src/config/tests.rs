@@ -63,7 +63,7 @@ fn defaults() {
         Duration::from_secs(30 * 24 * 3600)
     );
     assert_eq!(config.retry.give_up_after, None);
-    assert_eq!(config.log.level, log::LevelFilter::Info);
+    assert_eq!(config.log.level, None);
 }
 
 #[test]

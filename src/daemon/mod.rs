@@ -5,30 +5,29 @@
 //! hands the engine what has come, and carries out what it asks for. It never does I/O
 //! that can hang: that is in the threads, so that signals and the log go on when a share
 //! hangs.
+//!
+//! `opening` opens the folder and waits for it, `session` is one opening with its engine,
+//! `threads` and `filer_thread` are what it starts, `inbox` is how they are heard.
 
+mod filer_thread;
+mod inbox;
+mod opening;
 mod session;
 mod threads;
 
-use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
+use self::inbox::Inbox;
+use self::opening::{Opener, Opening};
 use self::session::{Ended, Session};
+use crate::cli::exit::Exit;
 use crate::config::Config;
-use crate::flow::alarm::Alarm;
-use crate::flow::engine::Handover;
-use crate::flow::messages::{Command, Input};
+use crate::flow::engine::{Ending, Handover};
+use crate::flow::messages::Finish;
 use crate::flow::time::Mono;
-use crate::io::fault::OpenError;
-use crate::io::journal::Journal;
-use crate::io::logging::words;
-use crate::io::memory_file;
+use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock;
 use crate::io::os::signal;
-use crate::io::share::Share;
-use crate::io::share::state::{self, StateDir};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,243 +36,133 @@ pub enum Mode {
     Run,
     /// Until what is there is dealt with, or for so long; with `no_wait` no longer than there is
     /// something to do.
-    Once { deadline: Duration, no_wait: bool },
+    Once {
+        /// The longest that it works, from the start of the process.
+        deadline: Duration,
+        /// Sleeps for nothing.
+        no_wait: bool,
+    },
 }
 
-/// The exit codes, as `--help` lists them.
-pub mod code {
-    pub const FAILED: u8 = 1;
-    pub const USAGE: u8 = 2;
-    pub const LEFT: u8 = 3;
-    pub const DEAD: u8 = 4;
-    pub const LOCKED: u8 = 5;
+impl Mode {
+    /// How it ends when it was stopped while it did not know what is there.
+    fn stopped(self) -> Exit {
+        match self {
+            Mode::Run => Exit::Success,
+            Mode::Once { .. } => Exit::Left,
+        }
+    }
+
+    /// How it ends when its engine has finished.
+    fn finished(self, finish: Finish) -> Exit {
+        match (self, finish) {
+            (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => Exit::Success,
+            (_, Finish::Left) => Exit::Left,
+            (_, Finish::Dead) => Exit::DeadLetter,
+        }
+    }
 }
 
-/// What threads put into the inbox.
-enum Message {
-    Input(Input),
-    /// The same, from a worker that is free again.
-    Free(usize, Input),
-    Opened(Result<Box<Opened>, OpenError>),
+/// What all sessions of a process have in common.
+#[derive(Debug)]
+struct Process<'a> {
+    config: &'a Config,
+    mode: Mode,
+    log: &'a LogWriter,
+    started: Mono,
 }
 
-/// Everything that had to be opened.
-struct Opened {
-    share: Share,
-    state: StateDir,
-    journal: Journal,
-    past: Handover,
-    /// Lines of the journal that could not be read.
-    unreadable: usize,
+impl Process<'_> {
+    /// When `once` leaves, whatever is left.
+    fn deadline(&self) -> Option<Mono> {
+        match self.mode {
+            Mode::Run => None,
+            Mode::Once { deadline, .. } => Some(self.started + deadline),
+        }
+    }
+
+    /// When the engine ends by itself.
+    fn ending(&self) -> Ending {
+        match self.mode {
+            Mode::Run => Ending::Never,
+            Mode::Once { deadline, no_wait } => Ending::Once {
+                deadline: self.started + deadline,
+                no_wait,
+            },
+        }
+    }
 }
 
-/// The inbox holds so many; who has more to say waits.
-const INBOX: usize = 1024;
-/// A standby looks so often whether the lock is free.
-const STANDBY: Duration = Duration::from_millis(500);
-/// How often a folder that is missing is looked for.
-const AWAY: Duration = Duration::from_secs(2);
-
-/// Runs to the end.
-pub fn run(config: &Config, mode: Mode, adopt: bool) -> ExitCode {
-    let (first, mut inbox) = sync_channel(INBOX);
-    let current = Arc::new(Mutex::new(first));
-    let commands = Arc::clone(&current);
-    let listening = signal::listen(move |command| {
-        let inbox = commands.lock().expect("no thread panics with it").clone();
-        drop(inbox.send(Message::Input(Input::Command(command))));
-    });
-    if let Err(err) = listening {
+/// Runs to the end. `adopt`: a state folder that belongs to another share is to belong to this one.
+pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
+    let inbox = Inbox::new();
+    if let Err(err) = signal::listen(inbox.commands()) {
         return fail(&format!("signals cannot be handled: {err}"));
     }
-    let started = clock::now().mono;
+    let process = Process {
+        config,
+        mode,
+        log,
+        started: clock::now().mono,
+    };
+    let mut opening = Opening::default();
+    opening.share.adopt = adopt;
     let mut past: Option<Handover> = None;
-    let until = if let Mode::Once { deadline, .. } = mode {
-        Some(started + deadline)
-    } else {
-        None
-    };
-    let mut opening = Opening {
-        adopt,
-        anew: false,
-        until,
-    };
     loop {
-        let send = current.lock().expect("no thread panics with it").clone();
-        let (mut opened, stood_by) = match open(config, mode, opening, &send, &inbox) {
-            Ok(opened) => opened,
-            Err(code) => return code,
-        };
-        // It was said of the folder as it was at the start.
-        opening = Opening {
-            adopt: false,
-            anew: true,
-            ..opening
-        };
-        if let Some(past) = past.take() {
-            let Handover { live, memory, .. } = opened.past;
-            // What this process knows is newer than what it has written down, but not than what
-            // another has that has worked meanwhile.
-            opened.past = Handover {
-                live,
-                memory: if stood_by { memory } else { past.memory },
-                ..past
-            };
-        }
-        let ended = match Session::start(config, mode, started, *opened, &send) {
-            Ok(mut daemon) => {
-                let ended = daemon.turn_until_done(&inbox);
-                daemon.let_go(&ended);
-                ended
+        match run_session(&process, opening, past, &inbox) {
+            Ended::Left(exit) => return exit,
+            Ended::Reopen(known, before) => {
+                past = Some(*known);
+                // `adopt` was said of the folder as it was at the start.
+                let share = crate::io::share::Opening {
+                    before,
+                    ..Default::default()
+                };
+                opening = Opening { share, again: true };
             }
-            Err(why) => Ended::Left(fail(&why)),
-        };
-        match ended {
-            Ended::Left(code) => return code,
-            Ended::Anew(known) => past = Some(*known),
         }
-        // A new inbox: what the threads of the old folder still say is about the old folder.
-        let (send, next) = sync_channel(INBOX);
-        *current.lock().expect("no thread panics with it") = send;
-        let stop = inbox
-            .try_iter()
-            .any(|message| matches!(message, Message::Input(Input::Command(Command::Stop))));
-        if stop {
-            return stopped(mode);
-        }
-        inbox = next;
     }
 }
 
-fn fail(why: &str) -> ExitCode {
-    log::error!(target: "dirpost", "{why}");
-    ExitCode::from(code::FAILED)
-}
-
-/// It was stopped while it did not know what is there.
-fn stopped(mode: Mode) -> ExitCode {
-    if mode == Mode::Run {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(code::LEFT)
-    }
-}
-
-/// How everything is opened.
-#[derive(Clone, Copy, Debug)]
-struct Opening {
-    adopt: bool,
-    /// It was open before.
-    anew: bool,
-    /// `once` waits no longer than this.
-    until: Option<Mono>,
-}
-
-/// Opens everything; waits, in `run`, for a folder that is missing and for the lock. Says whether
-/// another had the lock meanwhile.
-fn open(
-    config: &Config,
-    mode: Mode,
+/// Opens the folder and works on it until it is to be opened again, or to the end.
+fn run_session(
+    process: &Process<'_>,
     opening: Opening,
-    send: &SyncSender<Message>,
-    inbox: &Receiver<Message>,
-) -> Result<(Box<Opened>, bool), ExitCode> {
-    let mut away: Option<Alarm> = None;
-    let mut standby = false;
-    loop {
-        let (own, reply) = (config.clone(), send.clone());
-        // In a thread of its own: on a hung share this may take as long as the share likes.
-        thread::spawn(move || drop(reply.send(Message::Opened(open_all(&own, opening.adopt)))));
-        let pause = match wait_opened(inbox, mode, opening.until)? {
-            Ok(opened) => {
-                if standby {
-                    log::info!(target: "dirpost", "the lock is free: working from now on");
-                } else if opening.anew && away.is_none() {
-                    log::info!(target: "dirpost", "opened anew: the lock is ours, the journal is read");
-                } else if let Some(trouble) = away {
-                    let since = clock::now().mono.since(trouble.since);
-                    log::info!(target: "dirpost", "share: there after {}", words::span(since));
-                }
-                return Ok((opened, standby));
-            }
-            // What was in order once is so again when its share is.
-            Err(OpenError::Fault(why)) if !(opening.anew && mode == Mode::Run) => {
-                return Err(fail(&why));
-            }
-            Err(OpenError::Away(why) | OpenError::Fault(why)) => {
-                if mode != Mode::Run {
-                    log::error!(target: "dirpost", "share: {why}");
-                    return Err(ExitCode::from(code::LEFT));
-                }
-                let now = clock::now().mono;
-                let speak = away.as_mut().is_none_or(|trouble| trouble.remind(now));
-                away.get_or_insert_with(|| Alarm::new(now));
-                if speak {
-                    log::error!(target: "dirpost", "share: {why}; waiting for it");
-                }
-                AWAY
-            }
-            Err(OpenError::Locked(holder)) => {
-                if mode != Mode::Run {
-                    log::error!(target: "dirpost", "another dirpost works on this folder (token, host, pid: {holder})");
-                    return Err(ExitCode::from(code::LOCKED));
-                }
-                if !standby {
-                    log::info!(target: "dirpost", "standby: another dirpost works on this folder (token, host, pid: {holder})");
-                }
-                standby = true;
-                STANDBY
-            }
-        };
-        pause_or_stop(inbox, pause)?;
-    }
-}
-
-fn open_all(config: &Config, adopt: bool) -> Result<Box<Opened>, OpenError> {
-    let (share, state) = Share::open(config, adopt)?;
-    let (journal, replay) = Journal::open(&state.folder, clock::wall())
-        .map_err(|err| state::fault(&config.state.dir.join("journal"), &err))?;
-    let past = Handover {
-        live: replay.live,
-        memory: memory_file::read(&state.folder),
-        ..Handover::default()
+    past: Option<Handover>,
+    inbox: &Inbox,
+) -> Ended {
+    let mailbox = inbox.next_epoch();
+    let opener = Opener::new(process, opening, inbox, &mailbox);
+    let (mut opened, stood_by) = match opener.open() {
+        Ok(opened) => opened,
+        Err(exit) => return Ended::Left(exit),
     };
-    Ok(Box::new(Opened {
-        share,
-        state,
-        journal,
-        past,
-        unreadable: replay.unreadable,
-    }))
-}
-
-fn wait_opened(
-    inbox: &Receiver<Message>,
-    mode: Mode,
-    until: Option<Mono>,
-) -> Result<Result<Box<Opened>, OpenError>, ExitCode> {
-    loop {
-        let wait = until.map_or(Duration::MAX, |until| until.since(clock::now().mono));
-        match inbox.recv_timeout(wait) {
-            Ok(Message::Opened(result)) => return Ok(result),
-            Ok(Message::Input(Input::Command(Command::Stop)))
-            | Err(RecvTimeoutError::Disconnected) => {
-                return Err(stopped(mode));
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                log::error!(target: "dirpost", "share: opening it hangs, and the deadline is over");
-                return Err(ExitCode::from(code::LEFT));
-            }
-            Ok(_) => {}
+    if let Some(past) = past {
+        let Handover {
+            live, memory, send, ..
+        } = opened.past;
+        // What this process knows is newer than what it has written down, but not than what
+        // another has that has worked meanwhile.
+        opened.past = Handover {
+            live,
+            memory: if stood_by { memory } else { past.memory },
+            send,
+            ..past
+        };
+    } else {
+        // Somebody has started it, but for the runs that a timer starts.
+        opened.past.by_hand = !matches!(process.mode, Mode::Once { no_wait: true, .. });
+    }
+    match Session::start(process, *opened, &mailbox) {
+        Ok(mut session) => {
+            let ended = session.run(inbox);
+            session.release(ended)
         }
+        Err(why) => Ended::Left(fail(&why)),
     }
 }
 
-fn pause_or_stop(inbox: &Receiver<Message>, pause: Duration) -> Result<(), ExitCode> {
-    match inbox.recv_timeout(pause) {
-        Ok(Message::Input(Input::Command(Command::Stop))) | Err(RecvTimeoutError::Disconnected) => {
-            Err(ExitCode::SUCCESS)
-        }
-        _ => Ok(()),
-    }
+fn fail(why: &str) -> Exit {
+    log::error!(target: "dirpost", "{why}");
+    Exit::Failed
 }

@@ -1,138 +1,146 @@
 //! One opening of the folder: the engine, its threads, and what is carried between them.
 
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
-use std::thread;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::filer_thread::{FilerCommand, FilerThread};
+use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
+use super::opening::Opened;
+use super::threads::{
+    ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers,
+    upload_context,
+};
+use super::{Mode, Process, fail};
+use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
-use crate::flow::engine::{Ending, Engine, Handover, Policy};
-use crate::flow::messages::{Command, Delivery, Effect, Finish, Input, Inspection};
-use crate::flow::time::Mono;
+use crate::flow::engine::{Engine, Handover, Policy};
+use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
+use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::logging::words;
-use crate::io::os::clock::{self, Sleep};
-use crate::io::share::Share;
-use crate::io::share::state::{StateDir, random};
+use crate::io::os::clock;
+use crate::io::os::lock;
+use crate::io::os::random;
+use crate::io::share::state::StateDir;
+use crate::io::share::{Before, Share};
 
-use super::threads::{
-    FilerCommand, journal_lines, office, spawn_inspectors, spawn_placer, spawn_scanner,
-    spawn_workers,
-};
-use super::{INBOX, Message, Mode, Opened, code, stopped};
-
-/// Before all is opened anew, what is on its way may take so long beyond the time that an
-/// endpoint has to answer; what takes longer hangs with its share.
-const CLOSING: Duration = Duration::from_secs(30);
-/// How long closing the old handles is waited for before all is opened anew.
-const LET_GO: Duration = Duration::from_secs(10);
+/// How long what is under way may take, beyond the time that an endpoint has to answer, before all
+/// is opened again; what takes longer hangs with its share.
+const CLOSE_WITHIN: Duration = Duration::from_secs(30);
+/// How long the closing of the old handles is waited for before all is opened again.
+const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the journal is waited for at the end.
-const LAST_SYNC: Duration = Duration::from_secs(2);
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// How a turn of the loop ends.
+/// How a session ends.
 pub(super) enum Ended {
-    Left(ExitCode),
-    /// All is to be opened anew; what is known so far.
-    Anew(Box<Handover>),
+    /// The process is at its end.
+    Left(Exit),
+    /// All is to be opened again; what is known so far, and of the share.
+    Reopen(Box<Handover>, Before),
 }
 
 /// The engine with its threads.
 pub(super) struct Session {
     engine: Engine,
+    /// The engine has finished, and how.
+    finish: Option<Finish>,
     mode: Mode,
     progress: Progress,
-    scans: Sender<()>,
-    inspections: Sender<Inspection>,
-    workers: Vec<Sender<Delivery>>,
-    /// The last one to come free goes first: its connection is the warmest.
-    free: Vec<usize>,
-    orders: Sender<FilerCommand>,
-    /// So many orders to file something away are not answered yet.
-    filing: usize,
-    /// All is opened anew when nothing is on its way, or at this moment.
+    threads: Threads,
+    /// All is opened again when nothing is under way, or at this moment.
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
-    patience: Duration,
-    sleep: Sleep,
+    answer_timeout: Duration,
     share: Arc<Share>,
-    _state: StateDir,
+    /// Holds the lock.
+    state: StateDir,
+    /// A share was mounted over the folder: what is known of this one says nothing of that.
+    mounted_over: bool,
+}
+
+/// Where the threads take their orders from, and what they have in hand.
+struct Threads {
+    scans: Sender<ScanCommand>,
+    inspections: Sender<Inspection>,
+    workers: Vec<Sender<Delivery>>,
+    /// The workers without a file. The last one to come free goes first: its connection is the warmest.
+    free: Vec<usize>,
+    filer: Sender<FilerCommand>,
+    /// How many files the filing thread has not answered for.
+    filing: usize,
 }
 
 impl Session {
+    /// Starts the threads, and the engine with what is known from before.
+    ///
+    /// # Errors
+    /// A sentence: something that every file needs is not to be had (threads, the CA of
+    /// `send.tls`, randomness).
     pub(super) fn start(
-        config: &Config,
-        mode: Mode,
-        started: Mono,
+        process: &Process<'_>,
         opened: Opened,
-        send: &SyncSender<Message>,
+        mailbox: &Mailbox,
     ) -> Result<Session, String> {
+        say_of_journal(process.config, &opened);
+        let config = process.config;
         let Opened {
             share,
             state,
             journal,
             past,
-            unreadable,
+            ..
         } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
-        let ending = match mode {
-            Mode::Run => Ending::Never,
-            Mode::Once { deadline, no_wait } => Ending::Once {
-                deadline: started + deadline,
-                no_wait,
-            },
+        let policy = Policy::new(config, &state.id, process.ending());
+        let (filer, commands) = channel();
+        let written = on_written(&journal, &filer, mailbox);
+        let context = upload_context(config, &share, &journal, written);
+        let workers = spawn_workers(config, policy.workers, context, mailbox)?;
+        let scan_now = mailbox.clone();
+        share
+            .watch_over(&journal, move || {
+                // Nobody waits for it only at the end of the session.
+                let _ = scan_now.input(Input::Command(Command::Scan));
+            })
+            .map_err(|err| format!("a thread cannot be started: {err}"))?;
+        let thread = FilerThread {
+            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
+            journal,
+            state: Arc::clone(&state.folder),
+            commands,
+            mailbox: mailbox.clone(),
         };
-        let policy = Policy::new(config, &state.id, ending);
-        let (orders, order_box) = channel();
-        let office = office(config, &policy, &share, &journal, orders.clone());
-        let workers = spawn_workers(config, policy.workers, office, send)?;
-        let seed = random().map_err(|err| format!("no randomness: {err}"))?;
-        let seed = u64::from_le_bytes(seed[..8].try_into().expect("8 of 16 bytes"));
-        if unreadable > 0 {
-            log::warn!(
-                target: "dirpost",
-                "journal: {unreadable} of its lines could not be read and were passed over: what they were about \
-                 may be sent again, under the same key"
-            );
-        }
-        if journal.is_new() && !state.is_new {
-            log::warn!(
-                target: "dirpost",
-                "journal: it is gone from {}: what was accepted before and is still in the folder is sent again, \
-                 under the same key",
-                config.state.dir.display()
-            );
-        }
-        let placer = Filer::new(config, Arc::clone(&share), Arc::clone(&journal));
-        spawn_placer(
-            placer,
-            Arc::clone(&journal),
-            Arc::clone(&state.folder),
-            order_box,
-            send.clone(),
-        );
-        let now = clock::now();
-        let mut daemon = Session {
-            engine: Engine::new(policy, seed, now),
-            mode,
-            progress: Progress::new(mode != Mode::Run),
-            scans: spawn_scanner(
-                config,
-                Arc::clone(&share),
-                Arc::clone(&state.folder),
-                send.clone(),
-            )?,
-            inspections: spawn_inspectors(config, &share, send),
+        thread.start()?;
+        let folder = Arc::clone(&state.folder);
+        let scanner = Scanner {
+            share: Arc::clone(&share),
+            state: folder,
+            send: past.send.clone(),
+            mailbox: mailbox.clone(),
+        };
+        let threads = Threads {
+            scans: spawn_scanner(config, scanner)?,
+            inspections: spawn_inspectors(config, &share, mailbox)?,
             free: (0..workers.len()).rev().collect(),
             workers,
-            orders,
+            filer,
             filing: 0,
+        };
+        let now = clock::now();
+        let mut session = Session {
+            engine: Engine::new(policy, seed()?, now),
+            finish: None,
+            mode: process.mode,
+            progress: Progress::new(process.mode != Mode::Run, process.log),
+            threads,
             closing: None,
-            patience: config.send.response_timeout + config.send.stall_timeout,
-            sleep: Sleep::new(now),
+            answer_timeout: config.send.response_timeout + config.send.stall_timeout,
             share,
-            _state: state,
+            state,
+            mounted_over: false,
         };
         log::info!(
             target: "dirpost",
@@ -142,49 +150,91 @@ impl Session {
             // A query may hold a secret, as in a presigned URL.
             config.send.url.split('?').next().unwrap_or_default()
         );
-        let effects = daemon.engine.resume(past, now);
-        daemon.carry_out(effects);
-        Ok(daemon)
+        let effects = session.engine.resume(past, now);
+        session.carry_out(effects);
+        Ok(session)
     }
 
-    pub(super) fn turn_until_done(&mut self, inbox: &Receiver<Message>) -> Ended {
-        let mut next = Some(Message::Input(Input::Tick));
+    /// Works until the engine has finished, or until all is to be opened again.
+    pub(super) fn run(&mut self, inbox: &Inbox) -> Ended {
+        let mut next = None;
         loop {
             let now = clock::now();
-            if let Some(slept) = self.sleep.observe(now) {
-                self.turn(now, Message::Input(Input::Suspended(slept)));
+            match next.take() {
+                Some(message) => self.on_messages(now, message, inbox),
+                None => self.turn(now, Input::Tick),
             }
-            let mut turns = 0;
-            while let Some(message) = next.take() {
-                if let Some(finish) = self.turn(now, message) {
-                    return Ended::Left(self.leave(finish));
-                }
-                turns += 1;
-                if turns < INBOX {
-                    next = inbox.try_recv().ok();
-                }
+            if let Some(finish) = self.finish {
+                return Ended::Left(self.leave(finish));
             }
             if self
                 .closing
-                .is_some_and(|until| now.mono >= until || self.is_idle())
+                .is_some_and(|until| now.mono >= until || self.threads.are_idle())
             {
                 return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
             let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
-            let now = clock::now();
-            let received = match self.engine.wake_at().into_iter().chain(closing).min() {
-                Some(wake) => inbox.recv_timeout(wake.since(now.mono)),
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let wake = self.engine.wake_at().into_iter().chain(closing).min();
+            next = inbox.receive(wake.map(|wake| wake.since(clock::now().mono)));
+        }
+    }
+
+    /// Takes in a message and what else is in the inbox, no more than it holds at a time: what
+    /// the engine wants to do by the clock is not put off for ever.
+    fn on_messages(&mut self, now: Now, first: Message, inbox: &Inbox) {
+        self.on_message(now, first);
+        for _ in 1..INBOX_MAX {
+            if self.finish.is_some() {
+                return;
+            }
+            let Some(message) = inbox.receive_now() else {
+                return;
             };
-            next = Some(received.unwrap_or(Message::Input(Input::Tick)));
+            self.on_message(now, message);
+        }
+    }
+
+    fn on_message(&mut self, now: Now, message: Message) {
+        let input = match message {
+            Message::Input(input) => input,
+            Message::WorkerFree { worker, input } => {
+                self.threads.free.push(worker);
+                input
+            }
+            // The opening of this session was the first thing that was heard.
+            Message::Opened(_) => return,
+        };
+        match &input {
+            Input::Closing(why) => {
+                self.mounted_over = matches!(why, Closing::MountedOver);
+                self.closing = Some(now.mono + self.answer_timeout + CLOSE_WITHIN);
+            }
+            Input::Filed(..) => self.threads.filing -= 1,
+            _ => {}
+        }
+        self.turn(now, input);
+    }
+
+    fn turn(&mut self, now: Now, input: Input) {
+        let effects = self.engine.on(now, input);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Note(note) => words::write(&note),
+                Effect::Finish(how) => self.finish = Some(how),
+                other => self.threads.order(other),
+            }
         }
     }
 
     /// What the endpoint has whole by now may still be answered before all is closed; what it
     /// gets later could not be written down. Gives the next moment to look.
     fn end_uploads(&self, until: Mono, now: Mono) -> Mono {
-        let end = until - self.patience;
+        let end = until - self.answer_timeout;
         if now < end {
             return end;
         }
@@ -192,110 +242,135 @@ impl Session {
         until
     }
 
-    fn turn(&mut self, now: crate::flow::time::Now, message: Message) -> Option<Finish> {
-        let input = match message {
-            Message::Input(input) => input,
-            Message::Free(worker, input) => {
-                self.free.push(worker);
-                input
-            }
-            Message::Opened(_) => return None,
-        };
-        if let Input::Closing(_) = input {
-            self.closing = Some(now.mono + self.patience + CLOSING);
-        }
-        if let Input::Filed(..) = input {
-            self.filing -= 1;
-        }
-        let effects = self.engine.on(now, input);
-        self.carry_out(effects)
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) -> Option<Finish> {
-        let mut finish = None;
-        for effect in effects {
-            // A thread that is gone takes its channel along; its panic is in the log.
-            match effect {
-                Effect::Scan => drop(self.scans.send(())),
-                Effect::Inspect(job) => drop(self.inspections.send(job)),
-                Effect::Deliver(job) => {
-                    let worker = self
-                        .free
-                        .pop()
-                        .expect("the engine sends no more files than there are workers");
-                    drop(self.workers[worker].send(job));
-                }
-                Effect::File(filing) => {
-                    self.filing += 1;
-                    drop(self.orders.send(FilerCommand::File(Box::new(filing))));
-                }
-                Effect::Write(lines) => {
-                    drop(self.orders.send(FilerCommand::Write(journal_lines(lines))))
-                }
-                Effect::Remember(memory) => drop(self.orders.send(FilerCommand::Remember(memory))),
-                Effect::Note(note) => self.progress.aside(|| words::write(&note)),
-                Effect::Finish(how) => finish = Some(how),
-            }
-        }
-        finish
-    }
-
-    /// Whether no thread is at anything but a scan.
-    fn is_idle(&self) -> bool {
-        self.free.len() == self.workers.len() && self.filing == 0
-    }
-
-    /// Lets the journal be finished, if its share lets it.
-    fn put_down(&self) {
-        let (done, wait) = channel();
-        if self.orders.send(FilerCommand::Leave(done)).is_ok() {
-            let _ = wait.recv_timeout(LAST_SYNC);
-        }
-    }
-
     /// What the next engine goes on with.
-    fn close(&mut self, inbox: &Receiver<Message>) -> Ended {
-        if !self.is_idle() {
-            log::warn!(target: "dirpost", "something still hangs on the share as it was: it is opened anew all the same");
+    fn close(&mut self, inbox: &Inbox) -> Ended {
+        if !self.threads.are_idle() {
+            log::warn!(
+                target: "dirpost",
+                "something still hangs on the share as it was: all is opened again without it"
+            );
         }
-        self.put_down();
-        // What has come meanwhile is known as well: else it would be filed, or sent, once more.
-        for message in inbox.try_iter() {
-            let stop = matches!(message, Message::Input(Input::Command(Command::Stop)));
-            if let Some(finish) = self.turn(clock::now(), message) {
+        self.threads.flush_journal();
+        // What has come meanwhile is known as well: else it would be filed, or sent, once more. A
+        // command stays where it is, for whoever opens the folder next.
+        while let Some(message) = inbox.report_now() {
+            self.on_message(clock::now(), message);
+            if let Some(finish) = self.finish {
                 return Ended::Left(self.leave(finish));
             }
-            if stop {
-                return Ended::Left(stopped(self.mode));
-            }
         }
-        Ended::Anew(Box::new(self.engine.past(clock::now())))
+        let before = if self.mounted_over {
+            Before::Nothing
+        } else {
+            Before::Had(self.state.id.clone())
+        };
+        Ended::Reopen(Box::new(self.engine.past(clock::now())), before)
     }
 
     /// Closes everything. On a share that hangs a close hangs as well: at the end of the process
     /// that is the system's, else another thread's.
-    pub(super) fn let_go(self, ended: &Ended) {
-        match ended {
-            Ended::Left(_) => std::mem::forget(self),
-            Ended::Anew(_) => {
-                let (done, wait) = channel();
-                thread::spawn(move || {
-                    drop(self);
-                    let _ = done.send(());
-                });
-                // The lock is to be taken again.
-                let _ = wait.recv_timeout(LET_GO);
+    pub(super) fn release(self, ended: Ended) -> Ended {
+        if let Ended::Left(_) = ended {
+            std::mem::forget(self);
+            return ended;
+        }
+        // Shared, so that it is not closed here where the thread cannot be started.
+        let held = Arc::new(Mutex::new(Some(self)));
+        let to_drop = Arc::clone(&held);
+        let (done, wait) = channel();
+        let closing = spawn("close", move || {
+            drop(lock(&to_drop).take());
+            let _ = done.send(());
+        });
+        if let Err(why) = closing {
+            std::mem::forget(held);
+            return Ended::Left(fail(&why));
+        }
+        // The lock is to be taken again. After that time it is waited for as another's would be.
+        let _ = wait.recv_timeout(RELEASE_WITHIN);
+        ended
+    }
+
+    fn leave(&mut self, finish: Finish) -> Exit {
+        self.progress.end(self.engine.tally());
+        self.threads.flush_journal();
+        self.mode.finished(finish)
+    }
+}
+
+impl Threads {
+    /// Hands an effect to the thread whose it is.
+    fn order(&mut self, effect: Effect) {
+        // A thread that is gone would leave its file in the engine's hands for ever.
+        const ALIVE: &str = "a thread lives as long as its session";
+        match effect {
+            Effect::Scan => self.scans.send(ScanCommand::Scan).expect(ALIVE),
+            Effect::Confirm => self.scans.send(ScanCommand::Confirm).expect(ALIVE),
+            Effect::Inspect(job) => self.inspections.send(job).expect(ALIVE),
+            Effect::Deliver(job) => {
+                let worker = self
+                    .free
+                    .pop()
+                    .expect("the engine sends no more files than there are workers");
+                self.workers[worker].send(job).expect(ALIVE);
             }
+            Effect::File(filing) => {
+                self.filing += 1;
+                let command = FilerCommand::File(Box::new(filing));
+                self.filer.send(command).expect(ALIVE);
+            }
+            Effect::Write(events) => {
+                let entries = events.into_iter().map(Into::into).collect();
+                self.filer.send(FilerCommand::Write(entries)).expect(ALIVE);
+            }
+            Effect::Remember(memory) => {
+                let command = FilerCommand::Remember(memory);
+                self.filer.send(command).expect(ALIVE);
+            }
+            Effect::Note(_) | Effect::Finish(_) => unreachable!("no thread's"),
         }
     }
 
-    fn leave(&mut self, finish: Finish) -> ExitCode {
-        self.progress.end(self.engine.tally());
-        self.put_down();
-        match (self.mode, finish) {
-            (Mode::Run, _) | (_, Finish::Done | Finish::Stopped) => ExitCode::SUCCESS,
-            (_, Finish::Left) => ExitCode::from(code::LEFT),
-            (_, Finish::Dead) => ExitCode::from(code::DEAD),
+    /// Whether nobody is at a file that is being sent or filed. A check changes nothing, and a
+    /// scan that hangs with its share is what all is opened again for.
+    fn are_idle(&self) -> bool {
+        self.free.len() == self.workers.len() && self.filing == 0
+    }
+
+    /// Lets the journal be finished, if its share lets it.
+    fn flush_journal(&self) {
+        let (done, wait) = channel();
+        if self.filer.send(FilerCommand::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_WITHIN);
         }
     }
+}
+
+/// Says what was found wrong with the journal as it was opened.
+fn say_of_journal(config: &Config, opened: &Opened) {
+    if opened.unreadable > 0 {
+        log::warn!(
+            target: "dirpost",
+            "journal: {} of its lines could not be read and were passed over: what they were about \
+             may be sent again, under the same key",
+            opened.unreadable
+        );
+    }
+    if opened.journal.is_new() && !opened.state.is_new {
+        log::warn!(
+            target: "dirpost",
+            "journal: it is gone from {}: what was accepted before and is still in the folder is sent \
+             again, under the same key",
+            config.state.dir.display()
+        );
+    }
+}
+
+/// What the jitter of the backoff begins with.
+fn seed() -> Result<u64, String> {
+    let bytes = random().map_err(|err| format!("no randomness: {err}"))?;
+    Ok(bytes
+        .iter()
+        .take(8)
+        .fold(0, |seed, &byte| seed << 8 | u64::from(byte)))
 }

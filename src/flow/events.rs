@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::flow::file::Rel;
+use crate::flow::filing::Place;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,22 +19,34 @@ pub enum Note {
     /// It lies where it belongs.
     Filed {
         path: Rel,
-        to: Option<String>,
+        to: Option<Place>,
     },
     Condemned {
         path: Rel,
         reason: String,
-        to: String,
+        to: Place,
     },
     /// An attempt failed through what may be the file's own fault.
     Failing {
         path: Rel,
         why: String,
         attempts: u32,
-        again_in: Option<Duration>,
+        again_in: Duration,
     },
     /// It changed after it had been taken for complete, and settles again.
     Changed {
+        path: Rel,
+    },
+    /// Its size and mtime stand still, but something else of it moves.
+    Suspicious {
+        path: Rel,
+    },
+    /// It waits, for its mtime is 0: rsync has not finished it.
+    Partial {
+        path: Rel,
+    },
+    /// In this folder, and perhaps in others, an mtime of 0 says nothing: all files have it.
+    Timeless {
         path: Rel,
     },
     /// It may be unfinished: looked at once more before it is condemned.
@@ -45,7 +58,7 @@ pub enum Note {
     /// What was filed away turned out to be a new version.
     NewVersion {
         path: Rel,
-        displaced: Option<String>,
+        displaced: Option<Place>,
     },
     /// A file cannot be opened, read or filed.
     FileTrouble {
@@ -79,12 +92,14 @@ pub enum Note {
     },
     /// So many files in a row were rejected that the endpoint is the suspect.
     BrakeHolds {
-        files: u32,
+        files: usize,
         by: &'static str,
         why: String,
     },
+    /// It accepts again. So many files of the run that made it the suspect went to dead-letter.
     BrakeReleased {
         by: &'static str,
+        condemned: usize,
     },
     ShareAway {
         why: String,
@@ -103,6 +118,14 @@ pub enum Note {
     },
     /// The machine was suspended.
     Suspended {
+        time: Duration,
+    },
+    /// The wall clock was set, by so many milliseconds.
+    ClockSet {
+        by_ms: i64,
+    },
+    /// The process did not get to run for so long.
+    Starved {
         time: Duration,
     },
     FolderTrouble {
@@ -131,6 +154,11 @@ pub enum Note {
     },
     JournalDown {
         why: String,
+    },
+    /// Said at growing intervals, and with each new cause.
+    JournalStillDown {
+        why: String,
+        since: Duration,
     },
     JournalBack {
         since: Duration,

@@ -9,48 +9,83 @@
 //!   rename and only for a target that was free, `filed` only when the move is on the disk.
 //! - What stays where it is (`keep`, or copied to dead-letter) is known until `forgotten` is
 //!   written; for how long it has been missing outlives a restart.
+//! - The first line of a file names the share ([`head`]), so that a journal tells whose it is
+//!   when the mark is gone.
+//! - The time of an acceptance or a condemnation outlives every rewriting of the journal.
 //! - [`Replay`] never trusts anything behind the last whole line, and skips a line that it
 //!   cannot read: each line stands for itself.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map;
 
 use serde::{Deserialize, Serialize};
 
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::filing::{Acceptance, Fate, Move, Place, Reason};
 use crate::flow::time::Wall;
 
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// What the journal needs of an acceptance.
+/// What is to be written down: something that has happened to one version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acceptance {
-    pub key: String,
-    pub status: u16,
-    pub marker: Option<Stamp>,
+pub struct Entry {
+    /// Relative to the watched folder.
+    pub path: Rel,
+    /// The version.
+    pub stamp: Stamp,
+    /// What has happened to it.
+    pub event: Event,
 }
 
-/// A move that the journal knows of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moving {
-    pub to: String,
-    /// It is copied there, across file systems, and what it is copied from is removed last.
-    pub from: Option<String>,
+impl Entry {
+    /// As a line of the journal that is written at `at`, with its newline.
+    pub fn line(self, at: Wall) -> Vec<u8> {
+        Record::line(&self.path, self.stamp, at, self.event)
+    }
 }
 
-/// Why a file is in the dead-letter folder: its `.reason.json`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    pub reason: String,
-    pub status: Option<u16>,
-    /// The start of the answer.
-    pub body: Vec<u8>,
-    pub attempts: u32,
-    pub first_seen: Wall,
-    pub dead_at: Wall,
-    pub key: String,
+impl From<(Rel, Stamp, Event)> for Entry {
+    fn from((path, stamp, event): (Rel, Stamp, Event)) -> Entry {
+        Entry { path, stamp, event }
+    }
+}
+
+/// The first line of a file: whose journal it is.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+    /// When the file was begun, for people: RFC 3339.
+    at: String,
+    event: HeadEvent,
+    /// The share: its id, and behind that whether it carries it as a mark.
+    share: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum HeadEvent {
+    #[serde(rename = "journal")]
+    Journal,
+}
+
+/// The first line of a file that is begun at `at`, with its newline.
+pub fn head(share: &str, at: Wall) -> Vec<u8> {
+    let head = Head {
+        v: VERSION,
+        at: rfc3339(at),
+        event: HeadEvent::Journal,
+        share: share.into(),
+    };
+    let mut line = serde_json::to_vec(&head).expect("plain data becomes JSON");
+    line.push(b'\n');
+    line
+}
+
+/// The share that a line names, if it is the first line of a file.
+pub fn share_of(line: &[u8]) -> Option<String> {
+    let head = serde_json::from_slice::<Head>(line).ok()?;
+    (head.v == VERSION).then_some(head.share)
 }
 
 /// One line.
@@ -99,9 +134,9 @@ pub enum Event {
     /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
     /// from where it lies now, which is on another file system.
     Moving {
-        to: String,
+        to: Place,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<String>,
+        from: Option<Place>,
     },
     /// It has been moved, deleted or put back for good.
     Filed,
@@ -130,23 +165,28 @@ impl Record {
         line.push(b'\n');
         line
     }
+}
 
-    pub fn accepted(acceptance: &Acceptance, keep: bool) -> Event {
+impl Event {
+    /// The endpoint has all of it. `keep`: it stays where it is, and this is the last word.
+    pub fn accepted(acceptance: &Acceptance, marker: Option<Stamp>, keep: bool) -> Event {
         Event::Accepted {
             key: acceptance.key.clone(),
             status: acceptance.status,
-            marker: acceptance.marker.map(|stamp| (stamp.size, stamp.mtime.0)),
+            marker: marker.map(|stamp| (stamp.size, stamp.mtime.0)),
             keep,
         }
     }
 
-    pub fn moving(moving: &Moving) -> Event {
+    /// It is about to be moved.
+    pub fn moving(moving: &Move) -> Event {
         Event::Moving {
             to: moving.to.clone(),
-            from: moving.from.clone(),
+            from: moving.copy_of.clone(),
         }
     }
 
+    /// It is to go to dead-letter.
     pub fn condemned(reason: &Reason, marker: Option<Stamp>) -> Event {
         Event::Condemned {
             key: reason.key.clone(),
@@ -168,29 +208,40 @@ pub fn rfc3339(at: Wall) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// The reverse of [`rfc3339`]; `None` if that is no such time.
+pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    let since = time
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .ok()?;
+    i64::try_from(since.as_nanos()).ok().map(Wall)
+}
+
 /// What is still to be done, or known, of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
-    pub stamp: Stamp,
+    /// When it was accepted or condemned; `None` if the line does not tell.
+    pub at: Option<Wall>,
+    /// Accepted or condemned.
     pub fate: Fate,
+    /// The marker that vouched for it.
+    pub marker: Option<Stamp>,
     /// Where it was about to be moved.
-    pub moving: Option<Moving>,
+    pub moving: Option<Move>,
     /// All is done, and it stays where it is: it is only to be known again.
     pub rests: bool,
     /// It rests, and has not been there since.
     pub missing: Option<Wall>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Accepted(Acceptance),
-    Condemned(Box<Reason>, Option<Stamp>),
-}
-
 /// A journal, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    pub live: BTreeMap<Rel, Live>,
+    /// The share that the last file names, if one does: files of old versions do not.
+    pub share: Option<String>,
+    /// By path and version: while one version is still on its way to where it is filed, the next
+    /// one under its name may have been accepted.
+    pub live: BTreeMap<(Rel, Stamp), Live>,
     /// Lines that could not be read.
     pub unreadable: usize,
 }
@@ -208,7 +259,10 @@ impl Replay {
         {
             match serde_json::from_slice::<Record>(line) {
                 Ok(record) if record.v == VERSION => self.apply(record),
-                _ => self.unreadable += 1,
+                _ => match share_of(line) {
+                    Some(share) => self.share = Some(share),
+                    None => self.unreadable += 1,
+                },
             }
         }
     }
@@ -223,25 +277,34 @@ impl Replay {
             size: record.size,
             mtime: Wall(record.mtime),
         };
-        let (fate, rests) = match record.event {
+        let of = |marker: Option<(u64, i64)>| {
+            marker.map(|(size, mtime)| Stamp {
+                size,
+                mtime: Wall(mtime),
+            })
+        };
+        let live = |fate, marker, rests| Live {
+            at: None,
+            fate,
+            marker,
+            moving: None,
+            rests,
+            missing: None,
+        };
+        let at = parse_rfc3339(&record.at);
+        let live = |fate, marker, rests| Live {
+            at,
+            ..live(fate, marker, rests)
+        };
+        match record.event {
             Event::Accepted {
                 key,
                 status,
                 marker,
                 keep,
             } => {
-                let marker = marker.map(|(size, mtime)| Stamp {
-                    size,
-                    mtime: Wall(mtime),
-                });
-                (
-                    Fate::Accepted(Acceptance {
-                        key,
-                        status,
-                        marker,
-                    }),
-                    keep,
-                )
+                let fate = Fate::Accepted(Acceptance { key, status });
+                self.begin(path, stamp, live(fate, of(marker), keep));
             }
             Event::Condemned {
                 key,
@@ -253,10 +316,6 @@ impl Replay {
                 dead_at,
                 marker,
             } => {
-                let marker = marker.map(|(size, mtime)| Stamp {
-                    size,
-                    mtime: Wall(mtime),
-                });
                 let reason = Reason {
                     reason,
                     status,
@@ -266,33 +325,31 @@ impl Replay {
                     dead_at: Wall(dead_at),
                     key,
                 };
-                (Fate::Condemned(Box::new(reason), marker), false)
+                let fate = Fate::Condemned(Box::new(reason));
+                self.begin(path, stamp, live(fate, of(marker), false));
             }
-            later => return self.amend(path, stamp, later),
-        };
-        self.live.insert(
-            path,
-            Live {
-                stamp,
-                fate,
-                moving: None,
-                rests,
-                missing: None,
-            },
-        );
+            later => self.amend(path, stamp, later),
+        }
+    }
+
+    /// Another version is accepted or condemned. What is known of the one before it is only still
+    /// of interest while that is on its way to where it is filed.
+    fn begin(&mut self, path: Rel, stamp: Stamp, live: Live) {
+        let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
+        self.live
+            .extract_if(versions, |_, live| live.moving.is_none() || live.rests)
+            .for_each(drop);
+        self.live.insert((path, stamp), live);
     }
 
     /// What happened to a version that is known.
     fn amend(&mut self, path: Rel, stamp: Stamp, event: Event) {
-        let Entry::Occupied(mut entry) = self.live.entry(path) else {
+        let btree_map::Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else {
             return;
         };
         let live = entry.get_mut();
-        if live.stamp != stamp {
-            return;
-        }
         match event {
-            Event::Moving { to, from } => live.moving = Some(Moving { to, from }),
+            Event::Moving { to, from } => live.moving = Some(Move { to, copy_of: from }),
             Event::Copied => live.rests = true,
             Event::Missing { since } => live.missing = Some(Wall(since)),
             Event::Back => live.missing = None,
@@ -301,17 +358,24 @@ impl Replay {
         }
     }
 
-    /// The same state as lines, for a new journal file.
-    pub fn lines(&self, at: Wall) -> Vec<u8> {
+    /// What is live as lines of a new journal file, which is begun at `now`. What was accepted or
+    /// condemned keeps its time.
+    pub fn lines(&self, now: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
-        for (path, live) in &self.live {
-            let mut add = |event| lines.extend(Record::line(path, live.stamp, at, event));
-            match &live.fate {
-                Fate::Accepted(acceptance) => add(Record::accepted(acceptance, live.rests)),
-                Fate::Condemned(reason, marker) => add(Record::condemned(reason, *marker)),
-            }
+        // What stays at its place came after all that has left it under that name.
+        let (resting, moving): (Vec<_>, Vec<_>) =
+            self.live.iter().partition(|(_, live)| live.rests);
+        for ((path, stamp), live) in moving.into_iter().chain(resting) {
+            let fate = match &live.fate {
+                Fate::Accepted(acceptance) => Event::accepted(acceptance, live.marker, live.rests),
+                Fate::Condemned(reason) => Event::condemned(reason, live.marker),
+            };
+            let at = live.at.unwrap_or(now);
+            lines.extend(Record::line(path, *stamp, at, fate));
+
+            let mut add = |event| lines.extend(Record::line(path, *stamp, now, event));
             if let Some(moving) = &live.moving {
-                add(Record::moving(moving));
+                add(Event::moving(moving));
             }
             if live.rests && matches!(live.fate, Fate::Condemned(..)) {
                 add(Event::Copied);
@@ -340,8 +404,8 @@ mod tests {
         let accepted = Acceptance {
             key: "k1".into(),
             status: 201,
-            marker: Some(stamp(0)),
         };
+        let marker = Some(stamp(0));
         let reason = Reason {
             reason: "it is not JSON".into(),
             status: Some(422),
@@ -352,17 +416,20 @@ mod tests {
             key: "k2".into(),
         };
         let moving = |to: &str, from: Option<&str>| Event::Moving {
-            to: to.into(),
-            from: from.map(Into::into),
+            to: to.parse().unwrap(),
+            from: from.map(|from| from.parse().unwrap()),
         };
         let odd = Rel::new(b"d/odd\n\xff%.csv");
         let mut lines = Vec::new();
         let mut line = |path: &Rel, event| lines.extend(Record::line(path, stamp(5), at, event));
-        line(&Rel::new(b"a.csv"), Record::accepted(&accepted, false));
-        line(&odd, Record::accepted(&accepted, true));
+        line(
+            &Rel::new(b"a.csv"),
+            Event::accepted(&accepted, marker, false),
+        );
+        line(&odd, Event::accepted(&accepted, marker, true));
         line(
             &Rel::new(b"bad.json"),
-            Record::condemned(&reason, Some(stamp(0))),
+            Event::condemned(&reason, Some(stamp(0))),
         );
         line(
             &Rel::new(b"bad.json"),
@@ -371,12 +438,12 @@ mod tests {
         line(&Rel::new(b"a.csv"), moving("done/a.csv", None));
         line(&Rel::new(b"a.csv"), Event::Filed);
         line(&odd, Event::Missing { since: 77 });
-        line(&Rel::new(b"copied.json"), Record::condemned(&reason, None));
+        line(&Rel::new(b"copied.json"), Event::condemned(&reason, None));
         line(&Rel::new(b"copied.json"), Event::Copied);
-        line(&Rel::new(b"back"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"back"), Event::accepted(&accepted, marker, true));
         line(&Rel::new(b"back"), Event::Missing { since: 78 });
         line(&Rel::new(b"back"), Event::Back);
-        line(&Rel::new(b"old"), Record::accepted(&accepted, true));
+        line(&Rel::new(b"old"), Event::accepted(&accepted, marker, true));
         line(&Rel::new(b"old"), Event::Forgotten);
         lines
     }
@@ -386,7 +453,11 @@ mod tests {
         let mut replay = Replay::default();
         replay.add(&journal());
         assert_eq!(replay.unreadable, 0);
-        let paths: Vec<String> = replay.live.keys().map(ToString::to_string).collect();
+        let paths: Vec<String> = replay
+            .live
+            .keys()
+            .map(|(path, _)| path.to_string())
+            .collect();
         assert_eq!(
             paths,
             ["back", "bad.json", "copied.json", "d/odd%0A%FF%25.csv"]
@@ -405,23 +476,21 @@ mod tests {
                 (true, Some(Wall(77)))
             ]
         );
-        let moving = Moving {
-            to: "dead-letter/bad.json".into(),
-            from: Some("staging/d".into()),
+        let moving = Move {
+            to: "dead-letter/bad.json".parse().unwrap(),
+            copy_of: Some("staging/d".parse().unwrap()),
         };
-        assert_eq!(replay.live[&Rel::new(b"bad.json")].moving, Some(moving));
+        let bad = (Rel::new(b"bad.json"), stamp(5));
+        assert_eq!(replay.live[&bad].moving, Some(moving));
     }
 
     #[test]
     fn a_move_that_was_written_down_without_from_is_still_read() {
-        let accepted = Record::accepted(
-            &Acceptance {
-                key: "k".into(),
-                status: 200,
-                marker: None,
-            },
-            false,
-        );
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let accepted = Event::accepted(&acceptance, None, false);
         let mut replay = Replay::default();
         replay.add(&Record::line(
             &Rel::new(b"x"),
@@ -436,18 +505,55 @@ mod tests {
             b"{\"v\":1,\"at\":\"\",\"path\":\"x\",\"size\":5,\"mtime\":7,\"event\":\"moving\",\"to\":\"done/x\"}\n",
         );
         assert_eq!(replay.unreadable, 0);
-        assert_eq!(
-            replay.live[&Rel::new(b"x")].moving,
-            Some(Moving {
-                to: "done/x".into(),
-                from: None
-            })
+        let x = (
+            Rel::new(b"x"),
+            Stamp {
+                size: 5,
+                mtime: Wall(7),
+            },
         );
+        let moving = Move {
+            to: "done/x".parse().unwrap(),
+            copy_of: None,
+        };
+        assert_eq!(replay.live[&x].moving, Some(moving));
         assert!(
             !String::from_utf8(replay.lines(Wall(0)))
                 .unwrap()
                 .contains("from")
         );
+    }
+
+    #[test]
+    fn the_next_version_under_a_name_does_not_hide_one_that_is_still_on_its_way() {
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let path = Rel::new(b"x");
+        let mut replay = Replay::default();
+        let mut line = |size, event| replay.add(&Record::line(&path, stamp(size), Wall(0), event));
+        line(1, Event::accepted(&acceptance, None, false));
+        line(2, Event::accepted(&acceptance, None, false));
+        line(
+            2,
+            Event::Moving {
+                to: "staging/2".parse().unwrap(),
+                from: None,
+            },
+        );
+        line(3, Event::accepted(&acceptance, None, false));
+        line(
+            3,
+            Event::Moving {
+                to: "staging/3".parse().unwrap(),
+                from: None,
+            },
+        );
+        line(3, Event::Filed);
+        let sizes: Vec<u64> = replay.live.keys().map(|(_, stamp)| stamp.size).collect();
+        // Of the first nothing was on its way when the second was accepted.
+        assert_eq!(sizes, [2]);
     }
 
     #[test]
@@ -474,6 +580,50 @@ mod tests {
         let mut again = Replay::default();
         again.add(&replay.lines(Wall(0)));
         assert_eq!(again, replay);
+    }
+
+    #[test]
+    fn the_time_of_an_acceptance_outlives_every_rewriting() {
+        let accepted_at = Wall(1_700_000_001_234_000_000);
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let path = Rel::new(b"kept.csv");
+        let event = Event::accepted(&acceptance, None, true);
+        let mut lines = Record::line(&path, stamp(5), accepted_at, event);
+        for days in 1..4 {
+            let mut replay = Replay::default();
+            replay.add(&lines);
+            assert_eq!(replay.live.values().next().unwrap().at, Some(accepted_at));
+            lines = replay.lines(Wall(accepted_at.0 + days * 86_400_000_000_000));
+        }
+        let text = String::from_utf8(lines).unwrap();
+        assert!(
+            text.contains("\"at\":\"2023-11-14T22:13:21.234Z\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_first_line_names_the_share_and_is_no_unreadable_one() {
+        let mut file = head("0a1b unmarked mount", Wall(1_700_000_000_000_000_000));
+        file.extend(journal());
+        let mut replay = Replay::default();
+        replay.add(&file);
+        assert_eq!(replay.share.as_deref(), Some("0a1b unmarked mount"));
+        assert_eq!((replay.unreadable, replay.live.len()), (0, 4));
+        let mut later = Replay::default();
+        later.add(b"{\"v\":2,\"at\":\"\",\"event\":\"journal\",\"share\":\"x\"}\n");
+        assert_eq!((later.unreadable, later.share), (1, None));
+    }
+
+    #[test]
+    fn the_bytes_of_a_journal_are_these() {
+        let mut written = head("0a1b2c", Wall(1_700_000_000_000_000_000));
+        written.extend(journal());
+        let golden = include_str!("../../tests/data/journal.jsonl");
+        assert_eq!(String::from_utf8(written).unwrap(), golden);
     }
 
     #[test]

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alarm::Alarm;
+use crate::flow::clock::STEP_MS;
 use crate::flow::endpoint::gate;
 use crate::flow::file::{Rel, Stamp};
-use crate::flow::settle::STEP_MS;
+use crate::flow::settle::StabilityMemory;
 use crate::flow::time::{Mono, Now, Wall};
 
 /// See the module.
@@ -35,40 +37,103 @@ pub struct Endpoint {
     /// Why the gate is closed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub why: String,
-    /// So many files were rejected in a row.
+    /// When it is mentioned that the gate is closed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub down: Alarm,
+    /// How many files the endpoint rejected in a row.
     pub brake: usize,
+    /// Nothing is condemned before it accepts one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub brake_holds: bool,
+    /// How many files `check.command` rejected in a row.
     pub command_brake: usize,
+    /// Nothing is condemned before it accepts one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub command_brake_holds: bool,
+    /// The value that stood for `[send]` when all this was learned: of another one it says nothing.
+    /// `None` where the version that wrote it had no such value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<String>,
 }
 
 /// What is known of one version of a file that is in motion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
+    /// Which file.
     pub path: Rel,
+    /// Which version of it.
     #[serde(flatten)]
     pub stamp: Stamp,
     /// Since when it has been still.
-    pub since: Mono,
+    #[serde(flatten)]
+    pub still: StabilityMemory,
+    /// What the work on it has shown.
+    #[serde(flatten)]
+    pub learned: Learned,
+    /// Its part in the state of the gate.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub at_gate: gate::GateShare,
+}
+
+/// What the work on one version of a file has shown: the engine's record of it and the memory share
+/// this type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// When it was first looked at.
     pub first_seen: Wall,
+    /// Attempts to deliver it that were answered or failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
+    /// Failures that count against its own clock.
     #[serde(default, skip_serializing_if = "is_default")]
     pub own_failures: u32,
+    /// It has a fault of its own: it failed before another file was accepted.
+    #[serde(default, rename = "own", skip_serializing_if = "is_default")]
+    pub own_fault: bool,
+    /// The first failure, on the gate's open clock: for `retry.give_up_after`.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub own: bool,
-    /// On the gate's open clock (ms).
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub first_failure: Option<u64>,
+    pub first_failure: Option<gate::OpenTime>,
     /// Since when it has looked unfinished to a check.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unfinished: Option<Mono>,
     /// It is not tried again before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_before: Option<Mono>,
-    /// The stamp of the marker that vouched for an earlier version.
+    /// The stamp of the marker that vouched for an earlier version: it does not count for this one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub used_marker: Option<Stamp>,
+    /// When its failures are mentioned.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub at_gate: gate::GateShare,
+    pub failing: Alarm,
+}
+
+impl Learned {
+    /// What is known of a version that was first looked at then.
+    pub fn new(first_seen: Wall, used_marker: Option<Stamp>) -> Learned {
+        Learned {
+            first_seen,
+            used_marker,
+            ..Learned::default()
+        }
+    }
+
+    /// Without what concerns the endpoint: it is another one now.
+    #[must_use]
+    pub fn without_endpoint(self) -> Learned {
+        Learned {
+            own_failures: 0,
+            own_fault: false,
+            first_failure: None,
+            not_before: None,
+            failing: Alarm::default(),
+            ..self
+        }
+    }
+
+    /// Whether more is known than looks.
+    pub fn is_more_than_looks(&self) -> bool {
+        self.attempts > 0 || self.unfinished.is_some() || self.used_marker.is_some()
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -93,6 +158,7 @@ impl Clocks {
         Now {
             mono: self.mono,
             wall: self.wall,
+            up: self.up,
         }
     }
 
@@ -139,7 +205,7 @@ impl Memory {
             gate,
             brake,
             command_brake,
-            why: _,
+            ..
         } = &self.endpoint;
         gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
     }
@@ -195,10 +261,12 @@ impl Memory {
             moved(&mut closed.since);
             moved(&mut closed.next);
         }
+        self.endpoint.down.shift(by);
         for file in &mut self.files {
-            moved(&mut file.since);
-            file.unfinished.iter_mut().for_each(moved);
-            file.not_before.iter_mut().for_each(moved);
+            moved(&mut file.still.since);
+            file.learned.unfinished.iter_mut().for_each(moved);
+            file.learned.not_before.iter_mut().for_each(moved);
+            file.learned.failing.shift(by);
         }
     }
 }
@@ -206,6 +274,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::settle::Suspicions;
 
     const HOUR: i64 = 3_600_000;
 
@@ -273,6 +342,44 @@ mod tests {
         assert_eq!(passed(&then, &later(30_000, 200 * HOUR)), (30_000, false));
     }
 
+    fn raised(at: i64) -> Alarm {
+        let mut alarm = Alarm::default();
+        alarm.raise("503", Mono(at));
+        alarm
+    }
+
+    #[test]
+    fn a_memory_of_the_first_release_is_read() {
+        let text = r#"{"v":1,"mono":50,"wall":3600000000000,"boot":"b","up":500,"gate":{"open_ms":33,"closed":{"since":25,"step":4,"next":60,"several":true,"reached":false,"asked":false}},"why":"503","brake":3,"command_brake":0}
+{"path":"d/x%0A","size":3,"mtime":4,"since":20,"first_seen":5,"attempts":2,"own_failures":1,"own":true,"first_failure":7,"unfinished":21,"not_before":90,"used_marker":{"size":0,"mtime":1},"at_gate":{"row":true,"suspect":true,"only":false}}
+{"path":"y","size":3,"mtime":4,"since":20,"first_seen":5}
+"#;
+        let mut now = clocks(Some("b"), Some(500), 1);
+        now.wall = Wall(3_600_000_000_000);
+        let memory = Memory::read(text.as_bytes(), &now);
+        assert_eq!(
+            (memory.endpoint.why.as_str(), memory.endpoint.brake),
+            ("503", 3)
+        );
+        let learned = Learned {
+            attempts: 2,
+            own_failures: 1,
+            own_fault: true,
+            first_failure: Some(gate::OpenTime(7)),
+            unfinished: Some(Mono(21)),
+            not_before: Some(Mono(90)),
+            used_marker: Some(Stamp {
+                size: 0,
+                mtime: Wall(1),
+            }),
+            ..Learned::new(Wall(5), None)
+        };
+        assert_eq!(memory.files[0].learned, learned);
+        assert_eq!(memory.files[0].path, Rel::new(b"d/x\n"));
+        assert_eq!(memory.files[1].learned, Learned::new(Wall(5), None));
+        assert_eq!(memory.files[1].still.since, Mono(20));
+    }
+
     #[test]
     fn what_is_read_back_is_as_old_as_it_is() {
         let file = File {
@@ -281,18 +388,27 @@ mod tests {
                 size: 3,
                 mtime: Wall(4),
             },
-            since: Mono(20_000),
-            first_seen: Wall(5),
-            attempts: 2,
-            own_failures: 1,
-            own: true,
-            first_failure: Some(7),
-            unfinished: Some(Mono(21_000)),
-            not_before: Some(Mono(90_000)),
-            used_marker: Some(Stamp {
-                size: 0,
-                mtime: Wall(1),
-            }),
+            still: StabilityMemory {
+                since: Mono(20_000),
+                suspicions: Suspicions {
+                    count: 2,
+                    put_off_ms: 9,
+                },
+            },
+            learned: Learned {
+                first_seen: Wall(5),
+                attempts: 2,
+                own_failures: 1,
+                own_fault: true,
+                first_failure: Some(gate::OpenTime(7)),
+                unfinished: Some(Mono(21_000)),
+                not_before: Some(Mono(90_000)),
+                used_marker: Some(Stamp {
+                    size: 0,
+                    mtime: Wall(1),
+                }),
+                failing: raised(22_000),
+            },
             at_gate: gate::GateShare {
                 row: true,
                 suspect: true,
@@ -309,12 +425,15 @@ mod tests {
         };
         let endpoint = Endpoint {
             gate: gate::GateMemory {
-                open_ms: 33,
+                open_ms: gate::OpenTime(33),
                 closed: Some(closed.clone()),
             },
             why: "503".into(),
+            down: raised(25_000),
             brake: 3,
-            command_brake: 0,
+            brake_holds: true,
+            send: Some("f".into()),
+            ..Endpoint::default()
         };
         let memory = Memory {
             endpoint,
@@ -339,11 +458,23 @@ mod tests {
                 ..closed
             }
         );
-        assert_eq!((read.endpoint.brake, read.endpoint.gate.open_ms), (3, 33));
+        assert_eq!(
+            (read.endpoint.brake, read.endpoint.gate.open_ms),
+            (3, gate::OpenTime(33))
+        );
+        assert_eq!(read.endpoint.down, raised(shift(25_000).0));
+        assert!(read.endpoint.brake_holds && read.endpoint.send.as_deref() == Some("f"));
         let expected = File {
-            since: shift(20_000),
-            unfinished: Some(shift(21_000)),
-            not_before: Some(shift(90_000)),
+            still: StabilityMemory {
+                since: shift(20_000),
+                ..file.still
+            },
+            learned: Learned {
+                unfinished: Some(shift(21_000)),
+                not_before: Some(shift(90_000)),
+                failing: raised(shift(22_000).0),
+                ..file.learned.clone()
+            },
             ..file
         };
         assert_eq!(read.files, [expected]);

@@ -10,8 +10,9 @@ use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::Reply;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::journal::{self, Acceptance, Moving, Reason};
+use crate::flow::file::{Difference, Look, Rel, Stamp};
+use crate::flow::filing::{Filed, Filing};
+use crate::flow::journal;
 use crate::flow::memory::Memory;
 use crate::flow::scan::listing::Listing;
 
@@ -26,7 +27,8 @@ pub enum Input {
     Looking,
     /// One folder was listed.
     Listed(ListedFolder),
-    /// A scan is over. `Err`: the watched folder itself is not there, or is not the share.
+    /// A scan is over. `Err`: the watched folder itself is not there, or is not the share. Then
+    /// everything has to be opened again ([`Input::Closing`]) before a scan can succeed.
     Scanned(Result<(), String>),
     Inspected(FileNo, Inspected),
     Delivered(FileNo, Delivered),
@@ -37,10 +39,25 @@ pub enum Input {
     /// Whether the journal has room for the lines of all that may be in flight. To be said when that
     /// changes.
     Room(Result<(), String>),
-    /// The machine was suspended for so long.
-    Suspended(Duration),
     /// All is about to be opened anew.
     Closing(Closing),
+    /// A file of credentials has changed: what stands for `[send]` and the credentials now, without a
+    /// secret.
+    Credentials(String),
+}
+
+impl Input {
+    /// Whether it shows that the scan under way goes on.
+    pub fn is_from_scan(&self) -> bool {
+        matches!(
+            self,
+            Input::Confirmed
+                | Input::Looking
+                | Input::Listed(_)
+                | Input::Scanned(_)
+                | Input::Closing(_)
+        )
+    }
 }
 
 /// Why all is opened anew: the lock taken, the journal read.
@@ -57,7 +74,7 @@ pub enum Closing {
 /// What a person or the service manager wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Look at everything now.
+    /// Look at everything now, and try at once whether the endpoint accepts again.
     Scan,
     /// Finish what is on its way, and leave.
     Stop,
@@ -66,8 +83,11 @@ pub enum Command {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Look at everything. Answered by any number of [`Input::Listed`], then one [`Input::Scanned`].
+    /// Look at everything. Answered by one [`Input::Confirmed`], any number of [`Input::Listed`] and
+    /// one [`Input::Scanned`]; by `Scanned` alone where the share is away, or by [`Input::Closing`].
     Scan,
+    /// Look only whether the lock is still this process's. Answered as a scan that lists nothing.
+    Confirm,
     Inspect(Inspection),
     Deliver(Delivery),
     File(Filing),
@@ -79,6 +99,20 @@ pub enum Effect {
     Note(Note),
     /// Leave.
     Finish(Finish),
+}
+
+impl Effect {
+    /// Whether a thread begins to work on the share.
+    pub fn is_job(&self) -> bool {
+        matches!(
+            self,
+            Effect::Scan
+                | Effect::Confirm
+                | Effect::Inspect(_)
+                | Effect::Deliver(_)
+                | Effect::File(_)
+        )
+    }
 }
 
 /// One folder, listed.
@@ -99,6 +133,9 @@ pub struct Content {
     pub markers: Vec<(Vec<u8>, Look)>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
+    /// Every file in it has an mtime of exactly 0, and so has the folder itself: this file system keeps
+    /// none.
+    pub timeless: bool,
     /// Names that are there and could not be looked at, sorted: what is known of them stays.
     pub unseen: Vec<Vec<u8>>,
     /// One of them, and why.
@@ -108,9 +145,27 @@ pub struct Content {
 /// CHECK: open the file, see that it is the one that was looked at, and judge its content.
 #[derive(Clone, Debug)]
 pub struct Inspection {
+    /// Which file.
     pub file: FileNo,
+    /// Where it lies.
     pub path: Rel,
+    /// As it was looked at.
     pub look: Look,
+    /// Its ctime, or something else that is only suspicious, has moved for so long that it is checked
+    /// all the same: else one that moves all the time would never be.
+    pub beyond_suspicion: bool,
+}
+
+impl Inspection {
+    /// Whether a look shows that what is read of the file says nothing of the version that was looked
+    /// at.
+    pub fn is_changed(&self, now: &Look) -> bool {
+        match now.difference(&self.look) {
+            Difference::None => false,
+            Difference::Suspicion => !self.beyond_suspicion,
+            Difference::Replaced | Difference::Version => true,
+        }
+    }
 }
 
 /// What came of a check.
@@ -155,6 +210,10 @@ pub enum Delivered {
         took: Duration,
         /// For an acceptance: whether it is in the journal.
         journaled: Result<(), String>,
+        /// The digest of the bytes that were sent, where they were read for it.
+        sha256: Option<[u8; 32]>,
+        /// The last look that was made before the last byte went out.
+        look: Look,
     },
     /// It is not as it was when it was looked at, or changed while it was sent; how it is
     /// now, if that is known. No server can have taken it for whole.
@@ -170,53 +229,6 @@ pub enum Miss {
     Gone,
     /// It is there, but cannot be opened or read, or is not a regular file.
     Unreadable(String),
-}
-
-/// FILE AWAY.
-#[derive(Clone, Debug)]
-pub struct Filing {
-    pub file: FileNo,
-    pub path: Rel,
-    /// As it was read.
-    pub look: Look,
-    pub to: Destination,
-    /// Its marker goes with it.
-    pub marker: Option<Look>,
-    /// The journal does not have the acceptance yet: its record is to be written first.
-    pub unwritten: Option<Acceptance>,
-    /// After a crash: where it was about to go.
-    pub resumed: Option<Moving>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Destination {
-    Done,
-    Delete,
-    /// It stays where it is; only the journal is told.
-    Keep,
-    DeadLetter(Box<Reason>),
-}
-
-/// What came of filing.
-#[derive(Clone, Debug)]
-pub enum Filed {
-    /// It is away, and that is on the disk. Where it lies now, if it does.
-    Away { to: Option<String> },
-    /// It cannot be moved away: dead-letter has a copy, and it stays where it is.
-    Copied { to: String },
-    /// What was moved was not what was sent: a new version. It is back at its place.
-    PutBack(Look),
-    /// As before, but the place was taken meanwhile: the new version is in dead-letter.
-    Displaced { to: String },
-    /// Somebody else took it away.
-    Gone,
-    Failed {
-        why: String,
-        /// It has left its place already: where it lies, for the next try.
-        moved: Option<Moving>,
-    },
-    /// The acceptance could not be written to the journal.
-    Unwritten(String),
 }
 
 /// How a run ended.

@@ -15,6 +15,7 @@ pub mod settle;
 // DELIVER
 pub mod endpoint;
 // FILE AWAY
+pub mod filing;
 pub mod journal;
 // All of it
 pub mod engine;
@@ -23,6 +24,7 @@ pub mod memory;
 pub mod messages;
 // What they share
 pub mod alarm;
+pub mod clock;
 pub mod escape;
 pub mod file;
 pub mod rng;

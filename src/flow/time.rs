@@ -22,11 +22,15 @@ pub struct Mono(pub i64);
 )]
 pub struct Wall(pub i64);
 
-/// One reading of both clocks.
+/// One reading of all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Now {
+    /// The monotonic clock. It may stand still while the machine is suspended.
     pub mono: Mono,
+    /// The wall clock. Anybody may set it.
     pub wall: Wall,
+    /// The boot clock, where there is one: for how long (ms) the machine has been up, suspended or not.
+    pub up: Option<i64>,
 }
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -70,10 +74,16 @@ impl Now {
         Mono(self.mono.0.saturating_sub(ago.div_euclid(NANOS_PER_MILLI)))
     }
 
-    /// The wall clock's lead over the other, in milliseconds. It is constant
+    /// The wall clock's lead over the monotonic one, in milliseconds. It is constant
     /// unless somebody sets the clock or the machine sleeps.
     pub fn lead(self) -> i64 {
         (self.wall.0 / NANOS_PER_MILLI).saturating_sub(self.mono.0)
+    }
+
+    /// The boot clock's lead over the monotonic one, in milliseconds. It is constant unless the
+    /// machine is suspended.
+    pub fn up_lead(self) -> Option<i64> {
+        self.up.map(|up| up.saturating_sub(self.mono.0))
     }
 }
 
@@ -86,6 +96,7 @@ mod tests {
         let now = Now {
             mono: Mono(1_000),
             wall: Wall(5_000_000_000),
+            up: None,
         };
         assert_eq!(now.mono_of(Wall(4_999_000_001)), Mono(1_000));
         assert_eq!(now.mono_of(Wall(4_000_000_000)), Mono(0));

@@ -9,6 +9,7 @@ pub mod scan;
 pub mod check;
 // DELIVER
 pub mod http;
+pub mod send_fingerprint;
 pub mod upload;
 // FILE AWAY
 pub mod filing;
@@ -25,3 +26,7 @@ pub mod os;
 
 #[cfg(test)]
 pub(crate) mod testing;
+
+/// Nobody listens any more to what a thread has to say: its session is over, and so is its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;

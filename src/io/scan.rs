@@ -6,14 +6,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
-use crate::flow::file::Rel;
+use crate::flow::file::{Look, Rel};
 use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::scan::filter::{Class, Filter};
+use crate::io::Gone;
 use crate::io::dir::{Dir, Entry, bytes_of, name_of};
 use crate::io::fault::{Unusable, explain};
 use crate::io::share::Share;
@@ -21,34 +23,42 @@ use crate::io::share::Share;
 /// How often a scan that takes long says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
 
+/// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
+pub fn confirm(share: &Share, send: &dyn Fn(Input) -> Result<(), Gone>) -> Result<(), Gone> {
+    match share.reopen() {
+        Ok(_) => send(Input::Confirmed).and_then(|()| send(Input::Scanned(Ok(())))),
+        Err(Unusable::Away(why)) => send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => send(Input::Closing(why)),
+    }
+}
+
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
 /// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
-/// What `news` has is sent between a listing and its use. `send` says whether anybody still listens.
+/// What `news` has is sent between a listing and its use.
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
 pub fn scan(
     share: &Share,
     filter: &Filter,
     news: &mut dyn FnMut() -> Option<Input>,
-    send: &dyn Fn(Input) -> bool,
-) {
+    send: &dyn Fn(Input) -> Result<(), Gone>,
+) -> Result<(), Gone> {
     let root = match share.reopen() {
         Ok(root) => root,
-        Err(Unusable::Away(why)) => {
-            send(Input::Scanned(Err(why)));
-            return;
-        }
-        Err(Unusable::Anew(why)) => {
-            send(Input::Closing(why));
-            return;
-        }
+        Err(Unusable::Away(why)) => return send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => return send(Input::Closing(why)),
     };
-    if !send(Input::Confirmed) {
-        return;
-    }
+    send(Input::Confirmed)?;
     let mut said = Instant::now();
     let mut goes_on = || {
         if said.elapsed() >= GOES_ON {
             said = Instant::now();
-            send(Input::Looking);
+            // Whether anybody listens is seen when the folder is listed.
+            let _ = send(Input::Looking);
         }
     };
     let mut folders = VecDeque::from([Rel::root()]);
@@ -60,31 +70,26 @@ pub fn scan(
             Err(err) if path == Rel::root() => {
                 let why = format!("{}: {}", share.path().display(), explain(&err));
                 share.lost(why.clone());
-                send(Input::Scanned(Err(why)));
-                return;
+                return send(Input::Scanned(Err(why)));
             }
             Err(err) => {
-                if !send(Input::Listed(ListedFolder {
+                send(Input::Listed(ListedFolder {
                     path,
                     content: Err(explain(&err)),
-                })) {
-                    return;
-                }
+                }))?;
                 continue;
             }
         };
         folders.extend(content.folders.iter().map(|name| path.join(name)));
-        if news().is_some_and(|input| !send(input)) {
-            return;
+        if let Some(input) = news() {
+            send(input)?;
         }
-        if !send(Input::Listed(ListedFolder {
+        send(Input::Listed(ListedFolder {
             path,
             content: Ok(content),
-        })) {
-            return;
-        }
+        }))?;
     }
-    send(Input::Scanned(Ok(())));
+    send(Input::Scanned(Ok(())))
 }
 
 /// Lists one folder. Any error makes the listing incomplete, and is returned.
@@ -102,7 +107,9 @@ fn list(
     if !Dir::at(share.path())?.folder(path)?.is(&folder) {
         return Err(io::Error::other("it was replaced while it was listed"));
     }
-    look_at(&folder, names, filter.marker(), goes_on)
+    let mut content = look_at(&folder, names, filter.marker(), goes_on)?;
+    content.timeless = is_timeless(&content, &share.path().join(name_of(path.as_bytes())));
+    Ok(content)
 }
 
 /// The names in a folder that are wanted, sorted, each of them once.
@@ -189,6 +196,16 @@ fn look_at(
     Ok(content)
 }
 
+/// Whether all that `place` holds has an mtime of exactly 0, and so has the folder itself: a file system
+/// without times. Its files alone do not say so, for unfinished ones may be all that is left.
+fn is_timeless(content: &Content, place: &Path) -> bool {
+    let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
+    let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
+    !content.looks.is_empty()
+        && content.looks.iter().all(is_zero)
+        && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
+}
+
 /// Notes that nothing is known of `file`, because its entry `name` cannot be looked at.
 ///
 /// # Errors
@@ -218,7 +235,6 @@ mod tests {
     use crate::io::fault::OpenError;
     use crate::io::testing::TempDir;
     use std::cell::RefCell;
-    use std::path::Path;
 
     fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
@@ -246,8 +262,9 @@ mod tests {
                         .map(|(name, _)| path.join(name).to_string()),
                 );
             }
-            true
-        });
+            Ok(())
+        })
+        .unwrap();
         let mut found = found.into_inner();
         found.sort();
         found

@@ -34,12 +34,12 @@ pub fn dirpost(args: &[&str]) -> Output {
         .expect("it starts")
 }
 
-/// `once`, with a configuration.
+/// `once`, with a configuration. It says what it does (`-v`), as on a terminal.
 pub fn once(config: &str, args: &[&str]) -> Output {
     let dir = Dir::new();
     let file = dir.write("dirpost.toml", config);
     let file = file.to_str().expect("a path that is text").to_string();
-    dirpost(&[&["once", "--config", &file], args].concat())
+    dirpost(&[&["once", "-v", "--config", &file], args].concat())
 }
 
 /// What `check` says is wrong, with variables in its environment.

@@ -1,17 +1,24 @@
 //! The brake: an endpoint that rejects everything is the suspect, not the files.
 //!
-//! When so many different files in a row were rejected, with none accepted in between,
-//! nothing more is condemned until something is accepted again.
+//! Invariants:
+//! - When [`Brake::new`]'s limit of different files in a row were rejected, with none accepted in
+//!   between, nothing more is condemned until something is accepted.
+//! - A brake that holds is released by an acceptance and by nothing else: neither by a restart nor
+//!   by another limit. Only a limit of 0 switches it off.
 
 use std::collections::BTreeSet;
 
 use crate::flow::file::FileNo;
 
-/// Counts rejections in a row. `limit` 0 = off.
+/// Counts rejections in a row.
 #[derive(Clone, Debug)]
 pub struct Brake {
     limit: usize,
+    /// The files of this process that were rejected.
     row: BTreeSet<FileNo>,
+    /// How many were rejected before this process.
+    earlier: usize,
+    holds: bool,
 }
 
 /// What becomes of a rejected file.
@@ -26,26 +33,30 @@ pub enum Rejection {
 }
 
 impl Brake {
+    /// One that holds after `limit` rejections in a row; never with 0.
     pub fn new(limit: u32) -> Brake {
         Brake {
             limit: limit as usize,
             row: BTreeSet::new(),
+            earlier: 0,
+            holds: false,
         }
     }
 
-    /// How many were rejected in a row.
+    /// How many were rejected, and condemned, in a row.
     pub fn count(&self) -> usize {
-        self.row.len()
+        self.row.len() + self.earlier
     }
 
-    /// Goes on where an earlier brake was: so many were rejected, none of them a file of now.
-    pub fn recall(&mut self, count: usize) {
-        self.row
-            .extend((0..count.min(self.limit) as FileNo).map(|number| FileNo::MAX - number));
+    /// Goes on where an earlier brake was, which had counted `count` and may have held.
+    pub fn recall(&mut self, count: usize, held: bool) {
+        self.earlier = count;
+        self.holds = self.limit > 0 && (held || count >= self.limit);
     }
 
+    /// Whether nothing more is condemned.
     pub fn holds(&self) -> bool {
-        self.limit > 0 && self.row.len() >= self.limit
+        self.holds
     }
 
     /// A file was rejected.
@@ -53,22 +64,23 @@ impl Brake {
         if self.limit == 0 {
             return Rejection::Condemn;
         }
-        if self.holds() {
+        if self.holds {
             return Rejection::Spare;
         }
         self.row.insert(file);
-        if self.holds() {
+        self.holds = self.count() >= self.limit;
+        if self.holds {
             Rejection::CondemnAndBrake
         } else {
             Rejection::Condemn
         }
     }
 
-    /// A file was accepted: the brake is released. Says whether it held.
-    pub fn accepted(&mut self) -> bool {
-        let held = self.holds();
-        self.row.clear();
-        held
+    /// A file was accepted. Gives how many had been condemned in the run if the brake held.
+    pub fn accepted(&mut self) -> Option<usize> {
+        let released = self.holds.then(|| self.count());
+        *self = Brake::new(u32::try_from(self.limit).unwrap_or(u32::MAX));
+        released
     }
 }
 
@@ -79,28 +91,47 @@ mod tests {
     #[test]
     fn at_most_the_limit_is_condemned_in_one_run() {
         let mut brake = Brake::new(3);
-        let all: Vec<Rejection> = (0..6).map(|file| brake.rejected(file)).collect();
+        let all: Vec<Rejection> = (0..6).map(|file| brake.rejected(FileNo(file))).collect();
         use Rejection::{Condemn, CondemnAndBrake, Spare};
         assert_eq!(
             all,
             [Condemn, Condemn, CondemnAndBrake, Spare, Spare, Spare]
         );
-        assert!(brake.accepted());
-        assert_eq!(brake.rejected(9), Condemn);
+        assert_eq!(brake.accepted(), Some(3));
+        assert_eq!(brake.rejected(FileNo(9)), Condemn);
     }
 
     #[test]
     fn an_acceptance_in_between_starts_the_count_again() {
         let mut brake = Brake::new(2);
         for file in 0..100 {
-            assert_eq!(brake.rejected(file), Rejection::Condemn);
-            assert!(!brake.accepted());
+            assert_eq!(brake.rejected(FileNo(file)), Rejection::Condemn);
+            assert_eq!(brake.accepted(), None);
         }
     }
 
     #[test]
     fn zero_switches_it_off() {
         let mut brake = Brake::new(0);
-        assert!((0..100).all(|file| brake.rejected(file) == Rejection::Condemn));
+        brake.recall(10, true);
+        assert!((0..100).all(|file| brake.rejected(FileNo(file)) == Rejection::Condemn));
+    }
+
+    #[test]
+    fn what_an_earlier_process_counted_counts_on() {
+        let mut brake = Brake::new(3);
+        brake.recall(2, false);
+        assert_eq!(brake.rejected(FileNo(0)), Rejection::CondemnAndBrake);
+        assert_eq!((brake.count(), brake.accepted()), (3, Some(3)));
+        assert_eq!(brake.count(), 0);
+    }
+
+    #[test]
+    fn one_that_holds_holds_under_another_limit_as_well() {
+        for limit in [1, 3, 20] {
+            let mut brake = Brake::new(limit);
+            brake.recall(3, true);
+            assert_eq!(brake.rejected(FileNo(0)), Rejection::Spare);
+        }
     }
 }

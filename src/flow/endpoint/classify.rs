@@ -18,7 +18,7 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
-use crate::config::Statuses;
+use crate::config::{Send, Statuses};
 use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::time::Wall;
 
@@ -49,6 +49,15 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// As it is configured.
+    pub fn new(send: &Send) -> Policy {
+        Policy {
+            accept: send.accept.clone(),
+            reject: send.reject.clone(),
+            accept_content_type: send.accept_content_type.clone(),
+        }
+    }
+
     /// Decides.
     pub fn classify(&self, reply: &Reply) -> Verdict {
         let answer = match reply {

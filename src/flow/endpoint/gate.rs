@@ -24,9 +24,10 @@ use crate::flow::file::FileNo;
 use crate::flow::rng::Rng;
 use crate::flow::time::Mono;
 
-/// So many different files that fail in a row close the gate, whatever they fail with.
+/// The number of different files that, failing in a row, close the gate, whatever they fail with.
 pub const ROW: usize = 5;
 
+/// See the module.
 #[derive(Clone, Debug)]
 pub struct Gate {
     backoff: Backoff,
@@ -37,7 +38,7 @@ pub struct Gate {
     /// another file decides it.
     suspects: BTreeSet<FileNo>,
     /// How long the gate had been open in all when it last closed or opened.
-    opened_total: Duration,
+    opened_total: OpenTime,
     changed: Mono,
 }
 
@@ -50,23 +51,48 @@ enum State {
 #[derive(Clone, Debug)]
 struct Closed {
     since: Mono,
+    /// The step of the backoff that is next.
     step: u32,
     /// When the next probe may go.
     next: Mono,
     probing: Option<FileNo>,
-    /// The files that failed since it closed, until a second one has.
-    only: Option<FileNo>,
-    several: bool,
-    reached: bool,
+    /// Another one is to go at once when the one that is out is back.
+    hurried: bool,
+    suspect: Suspect,
     /// The endpoint has asked for a pause.
     asked: bool,
+}
+
+/// Who may be the cause of all that has failed since the gate closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspect {
+    /// Nothing has failed that is known of.
+    Nobody,
+    /// This file alone has failed, and the endpoint was reached.
+    File(FileNo),
+    /// Several files have failed, or the endpoint was not reached.
+    Endpoint,
+}
+
+/// Milliseconds on the clock that runs only while the gate is open, over all processes: the
+/// clock of `retry.give_up_after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OpenTime(pub u64);
+
+impl OpenTime {
+    /// How much later this is than `earlier`; zero if it is not.
+    pub fn since(self, earlier: OpenTime) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// What a gate has learned, but for the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateMemory {
-    /// The open clock (ms).
-    pub open_ms: u64,
+    /// The open clock.
+    pub open_ms: OpenTime,
+    /// How it is closed, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<GateMemoryClosed>,
 }
@@ -74,172 +100,190 @@ pub struct GateMemory {
 /// How it is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateMemoryClosed {
+    /// When it closed.
     pub since: Mono,
+    /// The step of the backoff that is next.
     pub step: u32,
+    /// When the next probe may go.
     pub next: Mono,
+    /// More than one file has failed.
     pub several: bool,
+    /// The endpoint was reached each time.
     pub reached: bool,
+    /// The endpoint has asked for a pause.
     pub asked: bool,
 }
 
 /// The part that one file has in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateShare {
+    /// It is one of those that failed in a row.
     pub row: bool,
+    /// Its last failure may have been its own doing.
     pub suspect: bool,
     /// It alone has failed since the gate closed.
     pub only: bool,
 }
 
+/// A file that was neither accepted nor rejected.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    /// Which one.
+    pub file: FileNo,
+    /// What the answer, or its absence, means.
+    pub verdict: Verdict,
+    /// It is known for a fault of its own.
+    pub own_fault: bool,
+    /// What the endpoint asked for (`Retry-After`).
+    pub wait: Option<Duration>,
+}
+
 /// What a failure did to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// It is as it was.
     None,
+    /// It was open, and is closed now.
     Closed,
 }
 
+/// What an acceptance shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// The files whose failures were their own fault.
+    pub own_faults: BTreeSet<FileNo>,
+    /// How long the gate had been closed, if it was.
+    pub closed_for: Option<Duration>,
+}
+
 impl Gate {
+    /// An open one.
     pub fn new(backoff: Backoff, now: Mono) -> Gate {
         Gate {
             backoff,
             state: State::Open,
             row: BTreeSet::new(),
             suspects: BTreeSet::new(),
-            opened_total: Duration::ZERO,
+            opened_total: OpenTime::default(),
             changed: now,
         }
     }
 
-    /// What is worth knowing in the next process; with [`Gate::part`] of the files.
+    /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.
     pub fn learned(&self, now: Mono) -> GateMemory {
-        let open_ms = u64::try_from(self.open_clock(now).as_millis()).unwrap_or(u64::MAX);
         let closed = match &self.state {
             State::Open => None,
-            State::Closed(Closed {
-                since,
-                step,
-                next,
-                several,
-                reached,
-                asked,
-                ..
-            }) => Some(GateMemoryClosed {
-                since: *since,
-                step: *step,
-                next: *next,
-                several: *several,
-                reached: *reached,
-                asked: *asked,
+            State::Closed(closed) => Some(GateMemoryClosed {
+                since: closed.since,
+                step: closed.step,
+                next: closed.next,
+                several: closed.suspect == Suspect::Endpoint,
+                reached: true,
+                asked: closed.asked,
             }),
         };
-        GateMemory { open_ms, closed }
+        GateMemory {
+            open_ms: self.open_clock(now),
+            closed,
+        }
     }
 
     /// Goes on where an earlier gate was.
     pub fn recall(&mut self, learned: &GateMemory, now: Mono) {
-        self.opened_total = Duration::from_millis(learned.open_ms);
+        self.opened_total = learned.open_ms;
         self.changed = now;
-        if let Some(GateMemoryClosed {
-            since,
-            step,
-            next,
-            several,
-            reached,
-            asked,
-        }) = learned.closed.clone()
-        {
-            let (probing, only) = (None, None);
+        if let Some(closed) = &learned.closed {
+            let suspect = if closed.several || !closed.reached {
+                Suspect::Endpoint
+            } else {
+                Suspect::Nobody
+            };
             self.state = State::Closed(Closed {
-                since,
-                step,
-                next,
-                probing,
-                only,
-                several,
-                reached,
-                asked,
+                since: closed.since,
+                step: closed.step,
+                next: closed.next,
+                probing: None,
+                hurried: false,
+                suspect,
+                asked: closed.asked,
             });
         }
     }
 
     /// The part that `file` has in it.
-    pub fn part(&self, file: FileNo) -> GateShare {
-        let only = matches!(&self.state, State::Closed(closed) if closed.only == Some(file));
+    pub fn share_of(&self, file: FileNo) -> GateShare {
         GateShare {
             row: self.row.contains(&file),
             suspect: self.suspects.contains(&file),
-            only,
+            only: self
+                .closed()
+                .is_some_and(|closed| closed.suspect == Suspect::File(file)),
         }
     }
 
     /// `file` had this part in the earlier gate.
-    pub fn recall_part(&mut self, file: FileNo, part: GateShare) {
-        if part.row {
+    pub fn recall_share(&mut self, file: FileNo, share: GateShare) {
+        if share.row {
             self.row.insert(file);
         }
-        if part.suspect {
+        if share.suspect {
             self.suspects.insert(file);
         }
-        if let (true, State::Closed(closed)) = (part.only, &mut self.state) {
-            closed.only.get_or_insert(file);
+        if let (true, State::Closed(closed)) = (share.only, &mut self.state)
+            && closed.suspect == Suspect::Nobody
+        {
+            closed.suspect = Suspect::File(file);
         }
     }
 
+    /// Whether all files may go.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        self.closed().is_none()
     }
 
-    /// For how long it has been closed.
-    pub fn closed_for(&self, now: Mono) -> Option<Duration> {
-        match &self.state {
-            State::Open => None,
-            State::Closed(closed) => Some(now.since(closed.since)),
-        }
-    }
-
-    /// How long the gate has been open in all: the clock of `retry.give_up_after`.
-    pub fn open_clock(&self, now: Mono) -> Duration {
+    /// How long the gate has been open in all.
+    pub fn open_clock(&self, now: Mono) -> OpenTime {
         match self.state {
-            State::Open => self.opened_total + now.since(self.changed),
+            State::Open => {
+                let span = now.since(self.changed).as_millis();
+                let span = u64::try_from(span).unwrap_or(u64::MAX);
+                OpenTime(self.opened_total.0.saturating_add(span))
+            }
             State::Closed(_) => self.opened_total,
         }
     }
 
-    /// When a probe may go: at once, at a moment, or only after the one that is out is back.
+    /// When a probe may go. `None` while the gate is open, or a probe is out.
     pub fn next_probe(&self) -> Option<Mono> {
-        match &self.state {
-            State::Closed(Closed {
-                probing: None,
-                next,
-                ..
-            }) => Some(*next),
-            _ => None,
-        }
+        self.closed()
+            .filter(|closed| closed.probing.is_none())
+            .map(|closed| closed.next)
+    }
+
+    /// The file that is out as the probe.
+    pub fn probing(&self) -> Option<FileNo> {
+        self.closed().and_then(|closed| closed.probing)
     }
 
     /// Whether `file` may go now.
     pub fn admits(&self, file: FileNo, now: Mono) -> bool {
-        match &self.state {
-            State::Open => true,
-            State::Closed(closed) => {
-                closed.probing.is_none()
-                    && (now >= closed.next || closed.other_may_probe_at_once(file))
-            }
-        }
+        let Some(closed) = self.closed() else {
+            return true;
+        };
+        let is_step_over = closed.probing.is_none() && now >= closed.next;
+        is_step_over || self.lone_suspect().is_some_and(|suspect| suspect != file)
     }
 
     /// The file, if there is one, that alone failed since the gate closed, so that any
     /// other may probe at once.
     pub fn lone_suspect(&self) -> Option<FileNo> {
-        match &self.state {
-            State::Closed(closed)
-                if !closed.several
-                    && closed.reached
-                    && !closed.asked
-                    && closed.probing.is_none() =>
-            {
-                closed.only
-            }
+        match self.closed() {
+            Some(&Closed {
+                suspect: Suspect::File(file),
+                asked: false,
+                probing: None,
+                ..
+            }) => Some(file),
             _ => None,
         }
     }
@@ -253,48 +297,43 @@ impl Gate {
 
     /// `file` came back without having asked the endpoint (it changed, or is gone).
     pub fn untried(&mut self, file: FileNo) {
-        if let State::Closed(closed) = &mut self.state
-            && closed.probing == Some(file)
-        {
-            closed.probing = None;
-        }
+        self.end_probe(file);
         self.forget(file);
     }
 
-    /// `file` is no longer there.
+    /// `file` is no longer there, or is another version.
     pub fn forget(&mut self, file: FileNo) {
         self.row.remove(&file);
         self.suspects.remove(&file);
     }
 
-    /// `file` was accepted: the gate opens. Gives the files whose failures were their
-    /// own fault, and how long the gate had been closed if it was.
-    pub fn accepted(&mut self, file: FileNo, now: Mono) -> (BTreeSet<FileNo>, Option<Duration>) {
+    /// `file` was accepted: the gate opens.
+    pub fn accepted(&mut self, file: FileNo, now: Mono) -> Cleared {
         self.row.clear();
-        let mut own = std::mem::take(&mut self.suspects);
-        own.remove(&file);
-        let closed_for = self.closed_for(now);
+        let mut own_faults = std::mem::take(&mut self.suspects);
+        own_faults.remove(&file);
+        let closed_for = self.closed().map(|closed| now.since(closed.since));
         if closed_for.is_some() {
             self.state = State::Open;
             self.changed = now;
         }
-        (own, closed_for)
+        Cleared {
+            own_faults,
+            closed_for,
+        }
     }
 
-    /// `file` failed. `own` says that it is known for a fault of its own; `wait` is what
-    /// the endpoint asked for (`Retry-After`).
-    pub fn failed(
-        &mut self,
-        file: FileNo,
-        verdict: Verdict,
-        own: bool,
-        wait: Option<Duration>,
-        now: Mono,
-        rng: &mut Rng,
-    ) -> Change {
+    /// A file failed.
+    pub fn failed(&mut self, failure: Failure, now: Mono, rng: &mut Rng) -> Change {
+        let Failure {
+            file,
+            verdict,
+            own_fault,
+            wait,
+        } = failure;
         let unreached = verdict == Verdict::Down { reached: false };
         let was_probe = self.end_probe(file);
-        if own && !unreached {
+        if own_fault && !unreached {
             // It says nothing of the endpoint, so the step is not used up either; but
             // it had its turn as the probe, and the next waits for the next step.
             if was_probe {
@@ -306,48 +345,77 @@ impl Gate {
             self.suspects.insert(file);
             self.row.insert(file);
         }
-        match &mut self.state {
-            State::Closed(closed) => {
-                closed.saw(file, unreached);
-                if was_probe {
-                    self.step(wait, now, rng);
-                } else {
-                    self.postpone(wait, now);
-                }
-                Change::None
+        let was_open = self.is_open();
+        if was_open && !closes(verdict) && self.row.len() < ROW {
+            return Change::None;
+        }
+        if was_open {
+            self.close(now);
+        }
+        let is_row = was_open && self.row.len() > 1;
+        if let State::Closed(closed) = &mut self.state {
+            closed.saw(file);
+            if unreached || is_row {
+                closed.suspect = Suspect::Endpoint;
             }
-            State::Open if closes(verdict) || self.row.len() >= ROW => {
-                self.close(now);
-                if let State::Closed(closed) = &mut self.state {
-                    closed.saw(file, unreached);
-                    closed.several |= self.row.len() > 1;
-                }
-                self.step(wait, now, rng);
-                Change::Closed
-            }
-            State::Open => Change::None,
+        }
+        if was_open || was_probe {
+            self.step(wait, now, rng);
+        } else {
+            self.postpone(wait, now);
+        }
+        if was_open {
+            Change::Closed
+        } else {
+            Change::None
         }
     }
 
-    /// Closes the gate for a reason that lies in no single file (the brake, credentials
-    /// that cannot be read).
-    pub fn suspect_endpoint(&mut self, now: Mono, rng: &mut Rng) -> Change {
-        if let State::Closed(closed) = &mut self.state {
-            closed.several = true;
-            return Change::None;
+    /// The fault lies in no single file (the brake, credentials that cannot be read): closes the
+    /// gate if it is open.
+    pub fn suspect_endpoint(&mut self, now: Mono, rng: &mut Rng) {
+        let was_open = self.is_open();
+        if was_open {
+            self.close(now);
         }
-        self.close(now);
         if let State::Closed(closed) = &mut self.state {
-            closed.several = true;
+            closed.suspect = Suspect::Endpoint;
         }
-        self.step(None, now, rng);
-        Change::Closed
+        if was_open {
+            self.step(None, now, rng);
+        }
+    }
+
+    /// Somebody has reason to believe that the fault is mended: one probe may go at once, whatever the
+    /// backoff or the endpoint says. One that is out may have gone before that: then another one.
+    pub fn hurry(&mut self, now: Mono) {
+        if let State::Closed(closed) = &mut self.state {
+            closed.next = closed.next.min(now);
+            closed.hurried = closed.probing.is_some();
+        }
+    }
+
+    /// Closes the gate, if it is open, for all but one probe, which may go at once.
+    pub fn close_for_probe(&mut self, now: Mono) {
+        if self.is_open() {
+            self.close(now);
+        }
+        if let State::Closed(closed) = &mut self.state {
+            closed.suspect = Suspect::Endpoint;
+        }
     }
 
     /// Ends the turn of the probe, if `file` is it, and waits for the next step.
     pub fn probe_failed(&mut self, file: FileNo, now: Mono, rng: &mut Rng) {
         if self.end_probe(file) {
             self.step(None, now, rng);
+        }
+    }
+
+    fn closed(&self) -> Option<&Closed> {
+        match &self.state {
+            State::Open => None,
+            State::Closed(closed) => Some(closed),
         }
     }
 
@@ -369,9 +437,8 @@ impl Gate {
             step: 0,
             next: now,
             probing: None,
-            only: None,
-            several: false,
-            reached: true,
+            hurried: false,
+            suspect: Suspect::Nobody,
             asked: false,
         });
     }
@@ -382,6 +449,9 @@ impl Gate {
             closed.next = now + drawn.max(wait.unwrap_or_default());
             closed.asked = wait.is_some();
             closed.step = closed.step.saturating_add(1);
+            if std::mem::take(&mut closed.hurried) {
+                closed.next = now;
+            }
         }
     }
 
@@ -394,17 +464,12 @@ impl Gate {
 }
 
 impl Closed {
-    fn saw(&mut self, file: FileNo, unreached: bool) {
-        self.reached &= !unreached;
-        match self.only {
-            None => self.only = Some(file),
-            Some(only) if only != file => self.several = true,
-            Some(_) => {}
-        }
-    }
-
-    fn other_may_probe_at_once(&self, file: FileNo) -> bool {
-        !self.several && self.reached && !self.asked && self.only.is_some_and(|only| only != file)
+    fn saw(&mut self, file: FileNo) {
+        self.suspect = match self.suspect {
+            Suspect::Nobody => Suspect::File(file),
+            Suspect::File(only) if only == file => Suspect::File(file),
+            Suspect::File(_) | Suspect::Endpoint => Suspect::Endpoint,
+        };
     }
 }
 
@@ -419,6 +484,8 @@ fn closes(verdict: Verdict) -> bool {
 mod tests {
     use super::*;
 
+    const UNREACHED: Verdict = Verdict::Down { reached: false };
+
     fn gate() -> (Gate, Rng) {
         let backoff = Backoff {
             first: Duration::from_secs(1),
@@ -427,9 +494,18 @@ mod tests {
         (Gate::new(backoff, Mono(0)), Rng::new(3))
     }
 
-    fn fail(gate: &mut Gate, rng: &mut Rng, file: FileNo, verdict: Verdict, at: i64) -> Change {
-        gate.sent(file);
-        gate.failed(file, verdict, false, None, Mono(at), rng)
+    fn failure(file: u64, verdict: Verdict) -> Failure {
+        Failure {
+            file: FileNo(file),
+            verdict,
+            own_fault: false,
+            wait: None,
+        }
+    }
+
+    fn fail(gate: &mut Gate, rng: &mut Rng, file: u64, verdict: Verdict, at: i64) -> Change {
+        gate.sent(FileNo(file));
+        gate.failed(failure(file, verdict), Mono(at), rng)
     }
 
     #[test]
@@ -438,13 +514,13 @@ mod tests {
             Verdict::Refused,
             Verdict::Busy,
             Verdict::Down { reached: true },
-            Verdict::Down { reached: false },
+            UNREACHED,
         ] {
             let (mut gate, mut rng) = gate();
             assert_eq!(fail(&mut gate, &mut rng, 1, verdict, 10), Change::Closed);
-            assert!(!gate.is_open() && !gate.admits(1, Mono(10)));
-            let (_, closed) = gate.accepted(2, Mono(60));
-            assert_eq!(closed, Some(Duration::from_millis(50)));
+            assert!(!gate.is_open() && !gate.admits(FileNo(1), Mono(10)));
+            let cleared = gate.accepted(FileNo(2), Mono(60));
+            assert_eq!(cleared.closed_for, Some(Duration::from_millis(50)));
             assert!(gate.is_open());
         }
     }
@@ -453,42 +529,31 @@ mod tests {
     fn four_files_that_are_to_come_later_leave_it_open_and_the_fifth_closes_it() {
         let (mut gate, mut rng) = gate();
         for file in 1..ROW as u64 {
-            assert_eq!(
-                fail(&mut gate, &mut rng, file, Verdict::Later, 0),
-                Change::None
-            );
-            assert_eq!(
-                fail(&mut gate, &mut rng, file, Verdict::Later, 0),
-                Change::None
-            );
+            for _ in 0..2 {
+                let change = fail(&mut gate, &mut rng, file, Verdict::Later, 0);
+                assert_eq!(change, Change::None);
+            }
         }
-        assert_eq!(
-            fail(&mut gate, &mut rng, 99, Verdict::Later, 0),
-            Change::Closed
-        );
+        let change = fail(&mut gate, &mut rng, 99, Verdict::Later, 0);
+        assert_eq!(change, Change::Closed);
+        assert_eq!(gate.lone_suspect(), None, "five have failed");
     }
 
     #[test]
     fn only_one_probe_goes_in_each_step() {
         let (mut gate, mut rng) = gate();
-        fail(&mut gate, &mut rng, 1, Verdict::Down { reached: false }, 0);
+        fail(&mut gate, &mut rng, 1, UNREACHED, 0);
         let mut at = 0;
         for file in 2..50 {
+            let file = FileNo(file);
             let next = gate.next_probe().unwrap();
             assert!(next > Mono(at) && !gate.admits(file, next - Duration::from_millis(1)));
             assert!(gate.admits(file, next));
             gate.sent(file);
-            assert!(!gate.admits(file + 1, next + Duration::from_secs(3600)));
-            assert_eq!(gate.next_probe(), None);
+            assert!(!gate.admits(file.next(), next + Duration::from_secs(3600)));
+            assert_eq!((gate.next_probe(), gate.probing()), (None, Some(file)));
             at = next.0 + 5;
-            gate.failed(
-                file,
-                Verdict::Down { reached: false },
-                false,
-                None,
-                Mono(at),
-                &mut rng,
-            );
+            gate.failed(failure(file.0, UNREACHED), Mono(at), &mut rng);
         }
     }
 
@@ -496,81 +561,68 @@ mod tests {
     fn when_only_one_file_has_failed_another_may_probe_at_once_but_not_that_one() {
         let (mut gate, mut rng) = gate();
         fail(&mut gate, &mut rng, 1, Verdict::Refused, 0);
-        assert!(!gate.admits(1, Mono(0)) && gate.admits(2, Mono(0)));
-        gate.sent(2);
-        let (own, _) = gate.accepted(2, Mono(1));
-        assert_eq!(own, BTreeSet::from([1]));
+        assert!(!gate.admits(FileNo(1), Mono(0)) && gate.admits(FileNo(2), Mono(0)));
+        gate.sent(FileNo(2));
+        let cleared = gate.accepted(FileNo(2), Mono(1));
+        assert_eq!(cleared.own_faults, BTreeSet::from([FileNo(1)]));
+    }
+
+    #[test]
+    fn when_the_second_has_failed_as_well_it_is_the_endpoint() {
+        let (mut gate, mut rng) = gate();
+        fail(&mut gate, &mut rng, 1, Verdict::Refused, 0);
+        fail(&mut gate, &mut rng, 2, Verdict::Refused, 0);
+        assert_eq!(gate.lone_suspect(), None);
+        assert!(!gate.admits(FileNo(3), Mono(0)));
     }
 
     #[test]
     fn a_pause_that_the_endpoint_asks_for_is_kept_by_all_files() {
         let (mut gate, mut rng) = gate();
-        gate.sent(1);
-        gate.failed(
-            1,
-            Verdict::Busy,
-            false,
-            Some(Duration::from_secs(9)),
-            Mono(0),
-            &mut rng,
-        );
-        assert!(!gate.admits(2, Mono(8_999)) && gate.admits(2, Mono(9_000)));
+        gate.sent(FileNo(1));
+        let busy = Failure {
+            wait: Some(Duration::from_secs(9)),
+            ..failure(1, Verdict::Busy)
+        };
+        gate.failed(busy, Mono(0), &mut rng);
+        assert!(!gate.admits(FileNo(2), Mono(8_999)) && gate.admits(FileNo(2), Mono(9_000)));
         assert_eq!(gate.lone_suspect(), None);
     }
 
     #[test]
     fn an_endpoint_that_was_not_reached_is_no_files_fault() {
         let (mut gate, mut rng) = gate();
-        fail(&mut gate, &mut rng, 1, Verdict::Down { reached: false }, 0);
-        assert!(!gate.admits(2, Mono(0)));
-        let (own, _) = gate.accepted(2, Mono(1));
-        assert!(own.is_empty());
+        fail(&mut gate, &mut rng, 1, UNREACHED, 0);
+        assert!(!gate.admits(FileNo(2), Mono(0)));
+        let cleared = gate.accepted(FileNo(2), Mono(1));
+        assert!(cleared.own_faults.is_empty());
     }
 
     #[test]
     fn a_file_with_a_fault_of_its_own_does_not_close_the_gate() {
         let (mut gate, mut rng) = gate();
-        assert_eq!(
-            gate.failed(1, Verdict::Refused, true, None, Mono(0), &mut rng),
-            Change::None
-        );
-        assert_eq!(
-            gate.failed(
-                1,
-                Verdict::Down { reached: true },
-                true,
-                None,
-                Mono(0),
-                &mut rng
-            ),
-            Change::None
-        );
-        assert!(gate.is_open());
-        assert_eq!(
-            gate.failed(
-                1,
-                Verdict::Down { reached: false },
-                true,
-                None,
-                Mono(0),
-                &mut rng
-            ),
-            Change::Closed
-        );
+        for (verdict, change) in [
+            (Verdict::Refused, Change::None),
+            (Verdict::Down { reached: true }, Change::None),
+            (UNREACHED, Change::Closed),
+        ] {
+            let failure = Failure {
+                own_fault: true,
+                ..failure(1, verdict)
+            };
+            assert_eq!(gate.failed(failure, Mono(0), &mut rng), change);
+        }
     }
 
     #[test]
     fn retry_after_is_the_least_wait() {
         let (mut gate, mut rng) = gate();
-        gate.failed(
-            1,
-            Verdict::Busy,
-            false,
-            Some(Duration::from_secs(100)),
-            Mono(0),
-            &mut rng,
-        );
-        gate.failed(2, Verdict::Busy, false, None, Mono(0), &mut rng);
+        let busy = Failure {
+            wait: Some(Duration::from_secs(100)),
+            ..failure(1, Verdict::Busy)
+        };
+        gate.failed(busy, Mono(0), &mut rng);
+        gate.failed(failure(2, Verdict::Busy), Mono(0), &mut rng);
         assert!(gate.next_probe().unwrap() >= Mono(100_000));
     }
 
@@ -578,8 +630,65 @@ mod tests {
     fn the_open_clock_stands_while_the_gate_is_closed() {
         let (mut gate, mut rng) = gate();
         fail(&mut gate, &mut rng, 1, Verdict::Refused, 1_000);
-        assert_eq!(gate.open_clock(Mono(9_000)), Duration::from_secs(1));
-        gate.accepted(2, Mono(10_000));
-        assert_eq!(gate.open_clock(Mono(10_500)), Duration::from_millis(1_500));
+        assert_eq!(gate.open_clock(Mono(9_000)), OpenTime(1_000));
+        gate.accepted(FileNo(2), Mono(10_000));
+        assert_eq!(gate.open_clock(Mono(10_500)), OpenTime(1_500));
+    }
+
+    #[test]
+    fn somebody_who_has_mended_something_is_believed_for_one_probe() {
+        let (mut gate, mut rng) = gate();
+        let busy = Failure {
+            wait: Some(Duration::from_secs(3_600)),
+            ..failure(1, Verdict::Busy)
+        };
+        gate.failed(busy, Mono(0), &mut rng);
+        assert!(!gate.admits(FileNo(2), Mono(100)));
+        gate.hurry(Mono(100));
+        assert!(gate.admits(FileNo(2), Mono(100)));
+        gate.sent(FileNo(2));
+        assert!(!gate.admits(FileNo(3), Mono(100)), "one");
+        // It is said again while that one is out: it may have gone before.
+        gate.hurry(Mono(150));
+        gate.failed(failure(2, Verdict::Busy), Mono(200), &mut rng);
+        assert!(gate.admits(FileNo(3), Mono(200)));
+        gate.sent(FileNo(3));
+        gate.failed(failure(3, Verdict::Busy), Mono(300), &mut rng);
+        assert!(!gate.admits(FileNo(4), Mono(300)), "the backoff goes on");
+    }
+
+    #[test]
+    fn an_earlier_gate_goes_on_with_its_suspect() {
+        let (mut gate, mut rng) = gate();
+        fail(&mut gate, &mut rng, 1, Verdict::Refused, 1_000);
+        let (learned, share) = (gate.learned(Mono(1_500)), gate.share_of(FileNo(1)));
+        assert!(share.only && share.row && share.suspect);
+        let mut later = self::gate().0;
+        later.recall(&learned, Mono(1_500));
+        assert_eq!(
+            later.lone_suspect(),
+            None,
+            "nobody knows yet which file it was"
+        );
+        later.recall_share(FileNo(8), share);
+        assert_eq!(later.lone_suspect(), Some(FileNo(8)));
+        assert_eq!(later.learned(Mono(1_500)), learned);
+        fail(&mut later, &mut rng, 9, UNREACHED, 2_000);
+        assert!(later.learned(Mono(2_000)).closed.unwrap().several);
+    }
+
+    #[test]
+    fn the_memory_of_an_endpoint_that_was_not_reached_is_read() {
+        let text = r#"{"open_ms":7,"closed":{"since":1,"step":2,"next":3,"several":false,"reached":false,"asked":false}}"#;
+        let learned: GateMemory = serde_json::from_str(text).unwrap();
+        let mut gate = gate().0;
+        gate.recall(&learned, Mono(0));
+        let only = GateShare {
+            only: true,
+            ..GateShare::default()
+        };
+        gate.recall_share(FileNo(1), only);
+        assert_eq!(gate.lone_suspect(), None);
+        assert_eq!(gate.open_clock(Mono(50)), OpenTime(7));
     }
 }

@@ -1,71 +1,96 @@
-//! A file in motion: its record, and the queues that files in motion wait in.
+//! The files in motion: their records, where each of them is on its way, and whose turn it is.
+//!
+//! Invariants ([`ActiveFiles::check`]):
+//! - A file has one [`Seat`]. It stands in a queue or among the timers exactly when its seat says so.
+//! - The counts are those of the seats.
+//! - With `send.in_order` at most one file is out, and the file that holds the line is queued,
+//!   out, or waits by its own clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::messages::Filing;
+use crate::flow::alarm::Alarm;
+use crate::flow::endpoint::gate::Gate;
+use crate::flow::file::{FileNo, Look, Rel};
+use crate::flow::filing::Filing;
+use crate::flow::memory::Learned;
 use crate::flow::settle::Stability;
-use crate::flow::time::{Mono, Wall};
+use crate::flow::time::Mono;
 
 /// Everything known of a file that is not at rest.
 #[derive(Debug)]
 pub(super) struct ActiveFile {
     pub path: Rel,
     pub still: Stability,
-    pub state: State,
+    seat: Seat,
     /// Its marker, as it was last seen.
     pub marker: Option<Look>,
-    /// The marker that vouched for a version which was accepted: it does not count again.
-    pub used_marker: Option<Stamp>,
-    /// This version has passed `[check]`; with the digest, if it was read for that.
-    pub checked: Option<Option<[u8; 32]>>,
-    /// Since when this version has looked unfinished to a check.
-    pub unfinished: Option<Mono>,
-    pub first_seen: Wall,
-    /// Attempts to deliver this version that were answered or failed.
-    pub attempts: u32,
-    /// Failures that count against its own clock.
-    pub own_failures: u32,
-    /// It has a fault of its own: it failed before another file was accepted.
-    pub own: bool,
-    /// The gate's open clock (ms) at the first failure, for `retry.give_up_after`.
-    pub first_failure: Option<u128>,
-    /// It is not tried again before.
-    pub not_before: Option<Mono>,
+    /// Whether this version has passed `[check]`.
+    pub checked: Checked,
+    /// It lies in a folder whose file system keeps no mtimes.
+    pub timeless: bool,
+    /// It was said that it waits because of its mtime.
+    pub said_partial: bool,
+    /// What the work on this version has shown.
+    pub learned: Learned,
     /// Troubles with opening, reading or filing it, in a row.
     pub troubles: u32,
+    /// The last of them.
+    pub trouble: Alarm,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
-    /// Where it stands in the queue or among the timers, so that it can be taken out.
-    pub slot: Slot,
+    /// It has left its place on the way to where it is filed: what is listed there is another
+    /// version, with a record of its own.
+    pub detached: bool,
+    /// The digest of what was sent.
+    pub sent: Option<[u8; 32]>,
 }
 
-/// Where a file in motion is on its way.
+/// Whether a version has passed `[check]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Until it has been still for long enough; a timer says when that may be.
+pub(super) enum Checked {
+    No,
+    /// It has.
+    Yes {
+        /// The digest of its content, if it was read for that.
+        sha256: Option<[u8; 32]>,
+    },
+}
+
+/// Where a file is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// It may have been still for long enough then.
+    Settling(Mono),
+    /// For what only its writer can do: a marker, or content.
+    Waiting,
+    /// It waits for its turn.
+    Queued(Queue, Rank),
+    Inspecting,
+    Sending,
+    /// Until its own clock lets it try again.
+    Pausing(Mono),
+    Filing,
+    /// Filing it is tried again then.
+    RetryFiling(Mono),
+}
+
+/// A [`Seat`] without its details, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
     Settling,
-    /// For a change that only its writer can make: a marker, or content.
     Waiting,
     /// In the queue for CHECK.
     ToInspect,
-    Inspecting,
-    /// In the queue for DELIVER.
+    /// In a queue for DELIVER.
     Ready,
+    Inspecting,
     Sending,
-    /// Until its own clock lets it try again.
     Pausing,
-    /// Being filed away, or until filing is tried again.
     Filing,
+    RetryFiling,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
-    None,
-    Timer(Mono),
-    Queue(Queue, Rank),
-}
+const PLACES: usize = At::RetryFiling as usize + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
@@ -79,60 +104,89 @@ pub(super) enum Queue {
 
 /// The order within a queue: of arrival there, or (`send.in_order`) of mtime, then path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank(pub i64, pub Option<Rel>);
+pub(super) struct Rank(i64, Option<Rel>);
 
-impl ActiveFile {
-    pub fn new(path: Rel, still: Stability, marker: Option<Look>, first_seen: Wall) -> ActiveFile {
-        ActiveFile {
-            path,
-            still,
-            state: State::Waiting,
-            marker,
-            used_marker: None,
-            checked: None,
-            unfinished: None,
-            first_seen,
-            attempts: 0,
-            own_failures: 0,
-            own: false,
-            first_failure: None,
-            not_before: None,
-            troubles: 0,
-            filing: None,
-            slot: Slot::None,
+impl Seat {
+    pub fn at(&self) -> At {
+        match self {
+            Seat::Settling(_) => At::Settling,
+            Seat::Waiting => At::Waiting,
+            Seat::Queued(Queue::Inspect, _) => At::ToInspect,
+            Seat::Queued(..) => At::Ready,
+            Seat::Inspecting => At::Inspecting,
+            Seat::Sending => At::Sending,
+            Seat::Pausing(_) => At::Pausing,
+            Seat::Filing => At::Filing,
+            Seat::RetryFiling(_) => At::RetryFiling,
         }
     }
 
-    /// A job is out for it: nothing else may be done with it until that is back.
+    fn due(&self) -> Option<Mono> {
+        match self {
+            Seat::Settling(due) | Seat::Pausing(due) | Seat::RetryFiling(due) => Some(*due),
+            _ => None,
+        }
+    }
+}
+
+impl Checked {
+    /// The digest of its content, if it was read for the check.
+    pub fn sha256(self) -> Option<[u8; 32]> {
+        match self {
+            Checked::No => None,
+            Checked::Yes { sha256 } => sha256,
+        }
+    }
+}
+
+impl ActiveFile {
+    /// One that was just found.
+    pub fn new(path: Rel, still: Stability, marker: Option<Look>, learned: Learned) -> ActiveFile {
+        ActiveFile {
+            path,
+            still,
+            seat: Seat::Waiting,
+            marker,
+            checked: Checked::No,
+            timeless: false,
+            said_partial: false,
+            learned,
+            troubles: 0,
+            trouble: Alarm::default(),
+            filing: None,
+            detached: false,
+            sent: None,
+        }
+    }
+
+    pub fn at(&self) -> At {
+        self.seat.at()
+    }
+
+    /// Whether what happens to the file is no longer for the listings to say: a job is out for it,
+    /// or it is to be filed away.
     pub fn is_busy(&self) -> bool {
         matches!(
-            self.state,
-            State::Inspecting | State::Sending | State::Filing
+            self.at(),
+            At::Inspecting | At::Sending | At::Filing | At::RetryFiling
         )
     }
 
-    /// Whether more is known of it than a look.
-    pub fn has_learned(&self) -> bool {
-        self.attempts > 0 || self.unfinished.is_some() || self.used_marker.is_some()
-    }
-
     /// What was learned of the last version does not hold for a new one.
-    pub fn forget_version(&mut self, first_seen: Wall) {
-        self.checked = None;
-        self.unfinished = None;
-        self.first_seen = first_seen;
-        self.attempts = 0;
-        self.own_failures = 0;
-        self.own = false;
-        self.first_failure = None;
-        self.not_before = None;
+    pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
+        self.learned = Learned::new(first_seen, self.learned.used_marker);
+        self.checked = Checked::No;
+        self.said_partial = false;
         self.troubles = 0;
+        self.trouble = Alarm::default();
         self.filing = None;
+        self.detached = false;
+        self.sent = None;
     }
 }
 
 /// The files in motion, by number, with their queues and timers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ActiveFiles {
     files: BTreeMap<FileNo, ActiveFile>,
     last: FileNo,
@@ -141,101 +195,107 @@ pub(super) struct ActiveFiles {
     fresh: BTreeSet<(Rank, FileNo)>,
     again: BTreeSet<(Rank, FileNo)>,
     arrivals: i64,
-    /// How many are in each state, by [`State`]'s order.
-    counts: [usize; 8],
+    /// How many are at each place, by [`At`]'s order.
+    counts: [usize; PLACES],
+    /// `send.in_order`.
+    in_order: bool,
+    /// With `send.in_order`: the file that holds the line.
+    head: Option<FileNo>,
+    /// Between files never tried and files tried before it is the turn of the latter.
+    retry_turn: bool,
 }
 
 impl ActiveFiles {
+    /// None yet. `in_order`: they are sent strictly by mtime and path.
+    pub fn new(in_order: bool) -> ActiveFiles {
+        ActiveFiles {
+            files: BTreeMap::new(),
+            last: FileNo::default(),
+            timers: BTreeSet::new(),
+            inspect: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            again: BTreeSet::new(),
+            arrivals: 0,
+            counts: [0; PLACES],
+            in_order,
+            head: None,
+            retry_turn: false,
+        }
+    }
+
     pub fn get(&self, file: FileNo) -> Option<&ActiveFile> {
         self.files.get(&file)
     }
 
-    /// For everything but `state` and `slot`, which [`ActiveFiles::put`] keeps.
     pub fn get_mut(&mut self, file: FileNo) -> Option<&mut ActiveFile> {
         self.files.get_mut(&file)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (FileNo, &ActiveFile)> {
-        self.files.iter().map(|(file, motion)| (*file, motion))
+        self.files.iter().map(|(file, active)| (*file, active))
     }
 
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    pub fn count(&self, state: State) -> usize {
-        self.counts[state as usize]
+    pub fn count(&self, at: At) -> usize {
+        self.counts[at as usize]
     }
 
-    pub fn add(&mut self, motion: ActiveFile) -> FileNo {
-        self.last += 1;
-        self.counts[motion.state as usize] += 1;
-        self.files.insert(self.last, motion);
+    pub fn add(&mut self, active: ActiveFile) -> FileNo {
+        self.last = self.last.next();
+        self.counts[active.at() as usize] += 1;
+        self.files.insert(self.last, active);
         self.last
     }
 
     pub fn remove(&mut self, file: FileNo) -> Option<ActiveFile> {
-        self.unslot(file);
-        let motion = self.files.remove(&file)?;
-        self.counts[motion.state as usize] -= 1;
-        Some(motion)
+        self.put(file, Seat::Waiting);
+        let active = self.files.remove(&file)?;
+        self.counts[active.at() as usize] -= 1;
+        Some(active)
     }
 
-    /// Puts `file` into `state`, out of any queue and timer.
-    pub fn put(&mut self, file: FileNo, state: State) {
-        self.unslot(file);
-        let Some(motion) = self.files.get_mut(&file) else {
+    /// Puts `file` there, and takes it out of where it was.
+    pub fn put(&mut self, file: FileNo, seat: Seat) {
+        let Some(active) = self.files.get_mut(&file) else {
             return;
         };
-        self.counts[motion.state as usize] -= 1;
-        self.counts[state as usize] += 1;
-        motion.state = state;
-    }
-
-    /// Puts `file` into `state` until `due`.
-    pub fn put_until(&mut self, file: FileNo, state: State, due: Mono) {
-        self.put(file, state);
-        if let Some(motion) = self.files.get_mut(&file) {
-            motion.slot = Slot::Timer(due);
+        let (from, to) = (active.at(), seat.at());
+        let left = std::mem::replace(&mut active.seat, seat.clone());
+        self.counts[from as usize] -= 1;
+        self.counts[to as usize] += 1;
+        if !matches!(to, At::Ready | At::Sending | At::Pausing) {
+            // It is not ready, or not at its place any more.
+            self.release_line(file);
+        }
+        if let Some(due) = left.due() {
+            self.timers.remove(&(due, file));
+        }
+        if let Seat::Queued(queue, rank) = left {
+            self.queue(queue).remove(&(rank, file));
+        }
+        if let Some(due) = seat.due() {
             self.timers.insert((due, file));
         }
-    }
-
-    /// Puts `file` at the end of `queue`, or in its place by mtime and path.
-    pub fn enqueue(&mut self, file: FileNo, queue: Queue, in_order: bool) {
-        let state = if queue == Queue::Inspect {
-            State::ToInspect
-        } else {
-            State::Ready
-        };
-        self.put(file, state);
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        let Some(motion) = self.files.get_mut(&file) else {
-            return;
-        };
-        let rank = if in_order {
-            Rank(motion.still.look.stamp.mtime.0, Some(motion.path.clone()))
-        } else {
-            Rank(arrival, None)
-        };
-        motion.slot = Slot::Queue(queue, rank.clone());
-        self.queue(queue).insert((rank, file));
-    }
-
-    fn unslot(&mut self, file: FileNo) {
-        let Some(motion) = self.files.get_mut(&file) else {
-            return;
-        };
-        match std::mem::replace(&mut motion.slot, Slot::None) {
-            Slot::None => {}
-            Slot::Timer(due) => {
-                self.timers.remove(&(due, file));
-            }
-            Slot::Queue(queue, rank) => {
-                self.queue(queue).remove(&(rank, file));
-            }
+        if let Seat::Queued(queue, rank) = seat {
+            self.queue(queue).insert((rank, file));
         }
+    }
+
+    /// Puts `file` at the end of `queue`; with `send.in_order` in its place by mtime and path.
+    pub fn enqueue(&mut self, file: FileNo, queue: Queue) {
+        self.arrivals += 1;
+        let Some(active) = self.files.get(&file) else {
+            return;
+        };
+        let rank = if self.in_order && queue != Queue::Inspect {
+            Rank(active.still.look.stamp.mtime.0, Some(active.path.clone()))
+        } else {
+            Rank(self.arrivals, None)
+        };
+        self.put(file, Seat::Queued(queue, rank));
     }
 
     fn queue(&mut self, queue: Queue) -> &mut BTreeSet<(Rank, FileNo)> {
@@ -246,56 +306,140 @@ impl ActiveFiles {
         }
     }
 
-    /// How many are being filed away now; the others in that state wait to be tried again.
-    pub fn being_filed(&self) -> usize {
-        if self.count(State::Filing) == 0 {
-            return 0;
-        }
-        self.files
-            .values()
-            .filter(|motion| motion.state == State::Filing && motion.slot == Slot::None)
-            .count()
+    // ---- whose turn it is -----------------------------------------------------------
+
+    /// The file that is to be checked next.
+    pub fn next_to_inspect(&self) -> Option<FileNo> {
+        self.inspect.first().map(|(_, file)| *file)
     }
 
-    /// The first in `queue`, with its rank.
-    pub fn first(&self, queue: Queue) -> Option<&(Rank, FileNo)> {
-        match queue {
-            Queue::Inspect => self.inspect.first(),
-            Queue::Fresh => self.fresh.first(),
-            Queue::Again => self.again.first(),
+    /// Whether a file could be sent, if the endpoint took it.
+    pub fn has_ready(&self) -> bool {
+        if self.in_order {
+            self.next_in_order().is_some()
+        } else {
+            !self.fresh.is_empty() || !self.again.is_empty()
         }
     }
 
-    /// The first in the queue of those tried before that is not `but`.
-    pub fn first_again_but(&self, but: FileNo) -> Option<FileNo> {
-        self.again
-            .iter()
-            .map(|(_, file)| *file)
-            .find(|&file| file != but)
+    /// The file that goes next, if `gate` lets one go.
+    pub fn next_to_send(&mut self, gate: &Gate, now: Mono) -> Option<FileNo> {
+        if self.in_order {
+            return self.next_in_order().filter(|&file| gate.admits(file, now));
+        }
+        let fresh = self.fresh.first().map(|(_, file)| *file);
+        let again = self.again.first().map(|(_, file)| *file);
+        if gate.is_open() {
+            // In turn, so that neither new nor failing files keep the others waiting.
+            let (first, second) = if self.retry_turn {
+                (again, fresh)
+            } else {
+                (fresh, again)
+            };
+            self.retry_turn = !self.retry_turn;
+            return first.or(second);
+        }
+        // Files never tried probe first; then those whose last try is the longest ago.
+        let candidate = fresh.or(again)?;
+        if gate.admits(candidate, now) {
+            return Some(candidate);
+        }
+        let lone = gate.lone_suspect()?;
+        let mut others = self.again.iter().map(|(_, file)| *file);
+        others.find(|&file| file != lone && gate.admits(file, now))
     }
+
+    /// `file` is on its way to the endpoint; with `send.in_order` it holds the line.
+    pub fn send(&mut self, file: FileNo) {
+        self.put(file, Seat::Sending);
+        if self.in_order {
+            self.head = Some(file);
+        }
+    }
+
+    /// With `send.in_order`: the next may go before `file`.
+    pub fn release_line(&mut self, file: FileNo) {
+        if self.head == Some(file) {
+            self.head = None;
+        }
+    }
+
+    /// With `send.in_order`: the first of those that are ready, unless one holds the line.
+    fn next_in_order(&self) -> Option<FileNo> {
+        match self.head {
+            Some(head) => {
+                let active = self.files.get(&head)?;
+                (active.at() == At::Ready).then_some(head)
+            }
+            None => {
+                let first = self.fresh.first().into_iter().chain(self.again.first());
+                first.min().map(|(_, file)| *file)
+            }
+        }
+    }
+
+    // ---- timers ---------------------------------------------------------------------
 
     pub fn next_timer(&self) -> Option<Mono> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Takes out a file whose timer is over.
-    pub fn pop_due(&mut self, now: Mono) -> Option<FileNo> {
+    /// A file whose timer is over. It has to be put somewhere else.
+    pub fn due(&self, now: Mono) -> Option<FileNo> {
         let &(due, file) = self.timers.first()?;
-        if due > now {
-            return None;
+        (due <= now).then_some(file)
+    }
+
+    /// Sees that the invariants hold.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn check(&self) {
+        let mut counts = [0; PLACES];
+        let mut timers = BTreeSet::new();
+        let mut queues: [BTreeSet<(Rank, FileNo)>; 3] = Default::default();
+        for (file, active) in self.iter() {
+            counts[active.at() as usize] += 1;
+            timers.extend(active.seat.due().map(|due| (due, file)));
+            if let Seat::Queued(queue, rank) = &active.seat {
+                queues[*queue as usize].insert((rank.clone(), file));
+            }
         }
-        self.unslot(file);
-        Some(file)
+        assert_eq!(counts, self.counts, "the counts are those of the seats");
+        assert_eq!(timers, self.timers, "a timer for each seat that has one");
+        let [inspect, fresh, again] = &queues;
+        assert_eq!(
+            (inspect, fresh, again),
+            (&self.inspect, &self.fresh, &self.again),
+            "each is in the queue of its seat"
+        );
+        if let Some(head) = self.head {
+            let at = self.get(head).map(ActiveFile::at);
+            assert!(
+                self.in_order && matches!(at, Some(At::Ready | At::Sending | At::Pausing)),
+                "the line is held by {head:?} at {at:?}"
+            );
+        }
+        assert!(
+            !self.in_order || self.count(At::Sending) <= 1,
+            "in order one goes at a time"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::settle::ClockSteps;
-    use crate::flow::time::Now;
+    use crate::flow::clock::ClockWatch;
+    use crate::flow::endpoint::backoff::Backoff;
+    use crate::flow::endpoint::classify::Verdict;
+    use crate::flow::endpoint::gate::Failure;
+    use crate::flow::file::Stamp;
+    use crate::flow::rng::Rng;
+    use crate::flow::time::{Now, Wall};
+    use std::time::Duration;
 
-    fn motion(name: &str, mtime: i64) -> ActiveFile {
+    fn active(name: &str, mtime: i64) -> ActiveFile {
         let look = Look {
             stamp: Stamp {
                 size: 1,
@@ -303,36 +447,137 @@ mod tests {
             },
             ..Look::default()
         };
-        let still = Stability::new(look, Now::default(), &ClockSteps::new(Now::default()));
-        ActiveFile::new(Rel::new(name.as_bytes()), still, None, Wall(0))
+        let still = Stability::new(look, Now::default(), &ClockWatch::new(Now::default()));
+        ActiveFile::new(Rel::new(name.as_bytes()), still, None, Learned::default())
+    }
+
+    fn files<const N: usize>(in_order: bool, all: [(&str, i64); N]) -> (ActiveFiles, [FileNo; N]) {
+        let mut files = ActiveFiles::new(in_order);
+        let numbers = all.map(|(name, mtime)| files.add(active(name, mtime)));
+        (files, numbers)
+    }
+
+    fn gate() -> Gate {
+        let backoff = Backoff {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        };
+        Gate::new(backoff, Mono(0))
+    }
+
+    /// The names in the order in which an open gate lets them go.
+    fn sent(files: &mut ActiveFiles) -> Vec<String> {
+        let gate = gate();
+        let mut names = Vec::new();
+        while let Some(file) = files.next_to_send(&gate, Mono(0)) {
+            files.send(file);
+            files.check();
+            names.push(files.remove(file).unwrap().path.to_string());
+        }
+        names
     }
 
     #[test]
     fn a_file_is_in_one_place_only() {
-        let mut motions = ActiveFiles::default();
-        let file = motions.add(motion("a", 1));
-        motions.enqueue(file, Queue::Fresh, false);
-        motions.put_until(file, State::Settling, Mono(5));
-        motions.enqueue(file, Queue::Again, false);
-        assert!(motions.first(Queue::Fresh).is_none() && motions.next_timer().is_none());
-        assert_eq!(motions.count(State::Ready), 1);
-        motions.remove(file);
-        assert!(motions.first(Queue::Again).is_none());
-        assert_eq!((motions.len(), motions.count(State::Ready)), (0, 0));
+        let (mut files, [file]) = files(false, [("a", 1)]);
+        files.enqueue(file, Queue::Fresh);
+        files.put(file, Seat::Settling(Mono(5)));
+        assert!(!files.has_ready() && files.next_timer() == Some(Mono(5)));
+        files.enqueue(file, Queue::Again);
+        assert!(files.has_ready() && files.next_timer().is_none());
+        assert_eq!(files.count(At::Ready), 1);
+        files.check();
+        files.remove(file);
+        assert!(!files.has_ready());
+        assert_eq!((files.len(), files.count(At::Ready)), (0, 0));
+        files.check();
     }
 
     #[test]
-    fn in_order_means_by_mtime_and_then_by_path() {
-        let mut motions = ActiveFiles::default();
-        let files =
-            [("b", 2), ("c", 1), ("a", 2)].map(|(name, mtime)| motions.add(motion(name, mtime)));
-        for file in files {
-            motions.enqueue(file, Queue::Fresh, true);
+    fn in_order_means_by_mtime_and_then_by_path_whether_they_were_tried_or_not() {
+        let (mut files, [b, c, a]) = files(true, [("b", 2), ("c", 1), ("a", 2)]);
+        files.enqueue(b, Queue::Fresh);
+        files.enqueue(c, Queue::Again);
+        files.enqueue(a, Queue::Fresh);
+        assert_eq!(sent(&mut files), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn the_head_of_the_line_holds_it_until_it_is_released() {
+        let (mut files, [a, b]) = files(true, [("a", 1), ("b", 2)]);
+        files.enqueue(b, Queue::Fresh);
+        files.enqueue(a, Queue::Fresh);
+        files.send(a);
+        assert_eq!(files.next_to_send(&gate(), Mono(0)), None, "one at a time");
+        files.put(a, Seat::Pausing(Mono(9)));
+        files.check();
+        assert_eq!(
+            files.next_to_send(&gate(), Mono(0)),
+            None,
+            "it holds the line"
+        );
+        files.enqueue(a, Queue::Again);
+        assert_eq!(files.next_to_send(&gate(), Mono(0)), Some(a));
+        files.put(a, Seat::Pausing(Mono(9)));
+        files.release_line(a);
+        assert_eq!(files.next_to_send(&gate(), Mono(0)), Some(b));
+    }
+
+    #[test]
+    fn files_never_tried_and_files_tried_before_take_turns() {
+        let names = [("n1", 0), ("n2", 0), ("n3", 0), ("o1", 0), ("o2", 0)];
+        let (mut files, [n1, n2, n3, o1, o2]) = files(false, names);
+        for file in [n1, n2, n3] {
+            files.enqueue(file, Queue::Fresh);
         }
-        let mut names = Vec::new();
-        while let Some((_, file)) = motions.first(Queue::Fresh).cloned() {
-            names.push(motions.remove(file).unwrap().path.to_string());
+        for file in [o1, o2] {
+            files.enqueue(file, Queue::Again);
         }
-        assert_eq!(names, ["c", "a", "b"]);
+        assert_eq!(sent(&mut files), ["n1", "o1", "n2", "o2", "n3"]);
+    }
+
+    #[test]
+    fn at_a_closed_gate_files_never_tried_probe_first_and_then_others_than_the_suspect() {
+        let (mut files, [a, b, c]) = files(false, [("a", 0), ("b", 0), ("c", 0)]);
+        let (mut gate, mut rng) = (gate(), Rng::new(1));
+        let refused = Failure {
+            file: a,
+            verdict: Verdict::Refused,
+            own_fault: false,
+            wait: None,
+        };
+        gate.failed(refused, Mono(0), &mut rng);
+        files.enqueue(a, Queue::Again);
+        assert_eq!(
+            files.next_to_send(&gate, Mono(0)),
+            None,
+            "the suspect waits"
+        );
+        files.enqueue(b, Queue::Again);
+        assert_eq!(files.next_to_send(&gate, Mono(0)), Some(b));
+        files.enqueue(c, Queue::Fresh);
+        assert_eq!(files.next_to_send(&gate, Mono(0)), Some(c));
+    }
+
+    #[test]
+    fn timers_come_in_their_order_and_no_sooner() {
+        let (mut files, [a, b]) = files(false, [("a", 0), ("b", 0)]);
+        files.put(a, Seat::RetryFiling(Mono(20)));
+        files.put(b, Seat::Settling(Mono(10)));
+        assert_eq!((files.due(Mono(9)), files.due(Mono(30))), (None, Some(b)));
+        files.put(b, Seat::Waiting);
+        assert_eq!((files.due(Mono(19)), files.due(Mono(20))), (None, Some(a)));
+    }
+
+    #[test]
+    fn a_file_that_is_not_ready_any_more_does_not_hold_the_line() {
+        for seat in [Seat::Settling(Mono(9)), Seat::Waiting, Seat::Filing] {
+            let (mut files, [a, b]) = files(true, [("a", 1), ("b", 2)]);
+            files.send(a);
+            files.enqueue(b, Queue::Fresh);
+            files.put(a, seat);
+            files.check();
+            assert_eq!(files.next_to_send(&gate(), Mono(0)), Some(b));
+        }
     }
 }

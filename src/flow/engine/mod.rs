@@ -4,6 +4,10 @@
 //! [`Engine::wake_at`] says when it wants to hear of the time again. The daemon and the
 //! seeded simulation drive the same engine.
 //!
+//! Its parts own their state, and each says in its head what holds for it. In here they are put
+//! together; `track`, `outcome` and `filing` take the observations, `phase` ends a run, and
+//! `restore` begins one where another one ended.
+//!
 //! Invariants:
 //! - A file is sent only after it has been still for the settle time, its marker is there,
 //!   and it has passed its checks; and never by two workers at a time.
@@ -12,205 +16,195 @@
 //! - No failure of the endpoint condemns a file.
 //! - Nothing is handed out while the share is away, the lock is in doubt, the journal cannot be
 //!   written, or a stop was asked for.
+//! - Each name is known once ([`Engine::check`]).
 
+mod endpoint;
 mod files;
+mod filing;
+mod health;
+mod known;
 mod outcome;
 mod phase;
 mod policy;
 mod restore;
 mod scans;
+mod track;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::files::{ActiveFile, ActiveFiles, Queue, Slot, State};
+use self::endpoint::{Endpoint, Scene};
+use self::files::{ActiveFile, ActiveFiles, At, Checked, Seat};
+use self::health::Health;
+use self::known::Known;
+use self::phase::Phase;
 pub use self::policy::{Ending, Policy};
 pub use self::restore::Handover;
-use self::scans::Scan;
-use crate::config::{Action, Empty};
-use crate::flow::alarm::{Alarm, HANG};
+use self::scans::{Order, Pace, Scans};
+use crate::flow::clock::{ClockWatch, Gap};
 use crate::flow::endpoint::brake::Brake;
-use crate::flow::endpoint::gate::Gate;
 use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
-use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::journal::Reason;
-use crate::flow::memory;
-use crate::flow::messages::{Command, Delivery, Destination, Effect, Filing, Input, Inspection};
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::journal;
+use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
-use crate::flow::settle::{ClockSteps, Stability, settle_time};
+use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now};
 
-/// So many files may wait to be filed before no more are sent.
+/// Upper bound on the files that wait to be filed: with so many no more are sent.
 const MAX_FILING: usize = 4096;
-/// So many checks run side by side.
+/// The number of checks that run side by side.
 pub const INSPECTORS: usize = 2;
-/// Whether filing is possible again is asked so often.
+/// Interval at which filing that is not possible is tried again.
 const FILE_AGAIN: Duration = Duration::from_secs(1);
-/// How long what is on its way may take after a stop was asked for.
-const GRACE_OF_STOP: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
     policy: Policy,
     rng: Rng,
-    steps: ClockSteps,
+    clock: ClockWatch,
+    /// The folders, and what is known of the names in them.
     tree: Tree,
-    motions: ActiveFiles,
-    gate: Gate,
-    brake: Brake,
-    command_brake: Brake,
-    scan: Scan,
-    /// With `send.in_order`: the file that holds the line.
-    head: Option<FileNo>,
-    /// Whose turn it is between files never tried and files tried before.
-    again_next: bool,
-    gate_trouble: Option<(Alarm, String)>,
-    share_trouble: Option<(Alarm, String)>,
-    journal_trouble: Option<Alarm>,
-    /// With the number of the last scan that met it.
-    folder_troubles: BTreeMap<Rel, (Alarm, u64)>,
-    stop: Option<Mono>,
-    finished: bool,
-    /// All is about to be opened anew: nothing more is handed out.
-    closing: bool,
-    /// The journal has no room for more than what is in flight.
-    low: bool,
-    /// Another process may hold the lock by now: a scan after this one has to see that it
-    /// is still ours.
-    doubt: Option<u64>,
-    /// What an earlier process knew of files that were not seen yet, by folder.
-    recalled: BTreeMap<Rel, BTreeMap<Rel, memory::File>>,
-    /// When what was learned is written down.
-    save_at: Option<Mono>,
-    /// Condemned, copied to dead-letter, and still at their places; with the keys they had.
-    copied: BTreeMap<Rel, (Stamp, String)>,
-    /// With a marker and `keep`: the marker that vouched for what was delivered last.
-    used_markers: BTreeMap<Rel, Stamp>,
-    /// The numbers of the keys of what was taken out of dead-letter; 0 for all others.
-    rounds: BTreeMap<(Rel, Stamp), u32>,
+    /// The files that are not at rest.
+    files: ActiveFiles,
+    scans: Scans,
+    endpoint: Endpoint,
+    /// The brake on what `check.command` rejects.
+    checker: Brake,
+    health: Health,
+    /// What is known from before.
+    known: Known,
+    phase: Phase,
+    out: Output,
+}
+
+/// What the engine gives.
+#[derive(Debug, Default)]
+struct Output {
     tally: Tally,
+    /// What is to be done, in this order, before the next observation.
     effects: Vec<Effect>,
+    /// Lines for the journal that wait until they may be written.
+    lines: Vec<(Rel, Stamp, journal::Event)>,
 }
 
 /// Counts since the start, for a progress bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Files that were accepted.
     pub delivered: u64,
+    /// Bytes of them.
     pub delivered_bytes: u64,
+    /// Files that went to dead-letter.
     pub condemned: u64,
-    /// Stability to be delivered, those that wait for their writer not counted.
+    /// Files still to be delivered, those that wait for their writer not counted.
     pub left: u64,
+    /// Bytes of them.
     pub left_bytes: u64,
 }
 
+/// What may be done now.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    /// Scans may begin.
+    scan: bool,
+    /// Files may be filed away: anything may be written on the share, or to where files go from there.
+    file: bool,
+    /// Files may be checked and sent.
+    send: bool,
+}
+
 impl Engine {
-    /// `seed` is for the jitter.
+    /// One that knows nothing yet. `seed` is for the jitter.
     pub fn new(policy: Policy, seed: u64, now: Now) -> Engine {
+        let pace = Pace {
+            interval: policy.interval,
+            max_share: policy.max_share,
+        };
         Engine {
             rng: Rng::new(seed),
-            steps: ClockSteps::new(now),
+            clock: ClockWatch::new(now),
             tree: Tree::default(),
-            motions: ActiveFiles::default(),
-            gate: Gate::new(policy.backoff, now.mono),
-            brake: Brake::new(policy.brake),
-            command_brake: Brake::new(policy.brake),
-            scan: Scan {
-                number: 0,
-                running: None,
-                heard: now.mono,
-                next: now.mono,
-                usual: Duration::ZERO,
-                completed: 0,
-                hangs: None,
-            },
-            head: None,
-            again_next: false,
-            gate_trouble: None,
-            share_trouble: None,
-            journal_trouble: None,
-            folder_troubles: BTreeMap::new(),
-            stop: None,
-            finished: false,
-            closing: false,
-            low: false,
-            doubt: None,
-            recalled: BTreeMap::new(),
-            save_at: None,
-            copied: BTreeMap::new(),
-            used_markers: BTreeMap::new(),
-            rounds: BTreeMap::new(),
-            tally: Tally::default(),
-            effects: Vec::new(),
+            files: ActiveFiles::new(policy.in_order),
+            scans: Scans::new(pace, now.mono),
+            endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
+            checker: Brake::new(policy.brake),
+            health: Health::default(),
+            known: Known::default(),
+            phase: Phase::Working,
+            out: Output::default(),
             policy,
         }
     }
 
     /// Takes one observation; gives what is to be done, in this order.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Effect> {
-        self.steps.observe(now);
-        if matches!(
-            input,
-            Input::Confirmed | Input::Looking | Input::Listed(_) | Input::Scanned(_)
-        ) {
-            self.heard_of_scan(now);
+        self.look_at_clocks(now);
+        if input.is_from_scan() {
+            let note = self.scans.heard(now.mono);
+            self.say(note);
         }
+        let note = self.scans.tick(now.mono);
+        self.say(note);
         match input {
             Input::Tick | Input::Looking => {}
             Input::Retries(retries) => self.on_retries(retries),
-            Input::Confirmed => self.doubt = self.doubt.filter(|&scan| self.scan.number <= scan),
-            Input::Suspended(time) => {
-                self.note(Note::Suspended { time });
-                self.doubt_lock(now);
+            Input::Confirmed => self.scans.confirmed(now.mono),
+            Input::Room(room) => {
+                let note = self.health.room(room, now.mono);
+                self.say(note);
             }
-            Input::Room(room) => self.on_room(room, now),
             Input::Closing(why) => self.on_closing(why, now),
             Input::Listed(folder) => self.on_listed(folder, now),
             Input::Scanned(result) => self.on_scanned(result, now),
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
             Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),
             Input::Filed(file, filed) => self.on_filed(file, filed, now),
-            Input::Command(Command::Scan) => self.scan.next = now.mono,
+            Input::Command(Command::Scan) => {
+                self.scans.hasten(now.mono);
+                self.probe_now(now);
+            }
+            Input::Credentials(send) => {
+                self.endpoint.set_send(send);
+                self.probe_now(now);
+            }
             Input::Command(Command::Stop) => self.on_stop(now),
         }
         self.run_timers(now);
         self.hand_out(now);
-        self.remind(now);
         self.save_if_due(now);
         self.end(now);
-        std::mem::take(&mut self.effects)
+        debug_assert!(
+            !self.phase.is_closing() || !self.out.effects.iter().any(Effect::is_job),
+            "nothing begins while everything is about to be opened again"
+        );
+        self.clock.await_turn(self.wake_at());
+        std::mem::take(&mut self.out.effects)
     }
 
     /// The next moment at which something is due; `None` if only an input can change anything.
     pub fn wake_at(&self) -> Option<Mono> {
-        if self.finished {
+        if self.phase == Phase::Finished {
             return None;
         }
-        let scan = (self.scan.running.is_none() && self.may_scan()).then_some(self.scan.next);
-        let hang = self.scan.running.map(|_| {
-            self.scan
-                .hangs
-                .map_or(self.scan.heard + HANG, |hangs| hangs.next())
-        });
+        let may = self.may();
         // With no worker free nothing can go, whatever is due: the one that comes back wakes us.
-        let probe = self
-            .gate
-            .next_probe()
-            .filter(|_| self.may_work() && self.has_room() && self.has_ready());
+        let can_send = || may.send && self.has_room() && self.files.has_ready();
+        let probe = self.endpoint.gate().next_probe().filter(|_| can_send());
         [
-            self.motions.next_timer(),
-            scan,
-            hang,
+            self.files.next_timer(),
+            // What is in hand is to be sent or written sooner or later.
+            (self.files.len() > 0).then(|| self.clock.heartbeat()),
+            self.scans.wake_at(may.scan),
             probe,
-            self.stop,
+            self.phase.until(),
             self.deadline(),
-            self.save_at,
+            self.known.save_at(),
         ]
         .into_iter()
         .flatten()
@@ -219,341 +213,203 @@ impl Engine {
 
     /// Counts, for a progress bar. It goes through all files in motion: not for every turn.
     pub fn tally(&self) -> Tally {
-        let mut tally = self.tally;
-        for (_, motion) in self
-            .motions
-            .iter()
-            .filter(|(_, motion)| !matches!(motion.state, State::Filing | State::Waiting))
-        {
-            tally.left += 1;
-            tally.left_bytes += motion.still.look.stamp.size;
+        let mut tally = self.out.tally;
+        for (_, active) in self.files.iter() {
+            if !matches!(active.at(), At::Filing | At::RetryFiling | At::Waiting) {
+                tally.left += 1;
+                tally.left_bytes += active.still.look.stamp.size;
+            }
         }
         tally
     }
 
     /// How many files are on their way to or at the endpoint, or being filed.
     pub fn in_flight(&self) -> usize {
-        self.motions.count(State::Sending) + self.motions.being_filed()
+        self.files.count(At::Sending) + self.files.count(At::Filing)
+    }
+
+    /// Sees that the invariants of all parts hold, and those between them. It goes through
+    /// everything that is known: for tests.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.files.check();
+        self.scans.check();
+        self.endpoint.check();
+        self.health.check();
+        assert!(
+            self.files.count(At::Sending) <= self.policy.workers,
+            "no more files are out than there are workers"
+        );
+        if let Some(probe) = self.endpoint.gate().probing() {
+            let at = self.files.get(probe).map(ActiveFile::at);
+            assert_eq!(at, Some(At::Sending), "the probe {probe:?} is out");
+        }
+        for (file, active) in self.files.iter() {
+            let holder = self.tree.moving(&active.path);
+            assert!(
+                holder == Some(file)
+                    || active.detached
+                    || self.known.shares_name(&active.path, file),
+                "{} is known once",
+                active.path
+            );
+            let is_filing = matches!(active.at(), At::Filing | At::RetryFiling);
+            assert_eq!(
+                active.filing.is_some(),
+                is_filing,
+                "{} is at {:?}",
+                active.path,
+                active.at()
+            );
+        }
+        let nameless = self.files.iter().filter(|(file, active)| {
+            active.detached || self.known.shares_name(&active.path, *file)
+        });
+        assert_eq!(
+            self.tree.count_moving(),
+            self.files.len() - nameless.count(),
+            "each name in motion has a record"
+        );
+    }
+
+    /// A machine that slept, a process that was stopped and a clock that jumped may each have been
+    /// silent for longer than a lock lives.
+    fn look_at_clocks(&mut self, now: Now) {
+        let Some(gap) = self.clock.observe(now) else {
+            return;
+        };
+        self.scans.doubt_lock();
+        self.note(match gap {
+            Gap::Suspended(time) => Note::Suspended { time },
+            Gap::Stepped(by_ms) => Note::ClockSet { by_ms },
+            Gap::Late(time) => Note::Starved { time },
+        });
     }
 
     fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+        self.out.effects.push(Effect::Note(note));
     }
 
-    fn may_scan(&self) -> bool {
-        self.stop.is_none() && !self.finished && !self.closing
+    fn say(&mut self, notes: impl IntoIterator<Item = Note>) {
+        self.out.effects.extend(notes.into_iter().map(Effect::Note));
     }
 
-    /// Whether anything may be written: on the share, or to where files go from there.
-    fn may_file(&self) -> bool {
-        self.share_trouble.is_none() && self.doubt.is_none() && !self.closing && !self.low
-    }
-
-    fn may_work(&self) -> bool {
-        self.may_file() && self.journal_trouble.is_none() && self.stop.is_none() && !self.finished
-    }
-
-    /// Another process may hold the lock by now.
-    fn doubt_lock(&mut self, now: Now) {
-        self.doubt = Some(self.scan.number);
-        self.scan.next = now.mono;
+    fn may(&self) -> Allowed {
+        let file = self.phase.may_write()
+            && !self.scans.is_share_away()
+            && self.scans.is_lock_sure()
+            && self.health.has_room();
+        let is_working = self.phase == Phase::Working;
+        Allowed {
+            scan: is_working,
+            file,
+            send: file && is_working && self.health.is_good(),
+        }
     }
 
     /// Whether one more file may be on its way.
     fn has_room(&self) -> bool {
-        self.motions.count(State::Sending) < self.policy.workers
-            && self.motions.count(State::Filing) < MAX_FILING
-    }
-
-    fn has_ready(&self) -> bool {
-        if self.policy.in_order {
-            return self.next_in_order().is_some();
-        }
-        self.motions.first(Queue::Fresh).is_some() || self.motions.first(Queue::Again).is_some()
+        let filing = self.files.count(At::Filing) + self.files.count(At::RetryFiling);
+        self.files.count(At::Sending) < self.policy.workers && filing < MAX_FILING
     }
 
     fn key_of(&self, path: &Rel, stamp: Stamp) -> String {
-        let round = if self.rounds.is_empty() {
-            None
-        } else {
-            self.rounds.get(&(path.clone(), stamp))
-        };
-        key(
-            &self.policy.key_scope,
-            path,
-            stamp,
-            round.copied().unwrap_or(0),
-        )
+        let retry = self.known.retry(path, stamp);
+        key(&self.policy.key_scope, path, stamp, retry)
     }
 
-    fn destination(&self) -> Destination {
-        match self.policy.action {
-            Action::Move => Destination::Done,
-            Action::Delete => Destination::Delete,
-            Action::Keep => Destination::Keep,
-        }
+    fn settle_time(&self, look: &Look) -> Duration {
+        settle_time(self.policy.settle, look.fs)
     }
 
-    fn add(&mut self, path: Rel, still: Stability, marker: Option<Look>, now: Now) -> FileNo {
-        let mut motion = ActiveFile::new(path.clone(), still, marker, now.wall);
-        motion.used_marker = self.used_markers.get(&path).copied();
-        let file = self.motions.add(motion);
-        self.tree.set_moving(&path, file);
-        self.recall_file(file, now.mono);
-        file
-    }
-
-    /// `path` is delivered and stays where it is.
-    fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
-        self.tree.set_resting(path, stamp);
-        // A retry of another version, which dead-letter has a copy of, is none of this one.
-        if self
-            .copied
-            .get(path)
-            .is_some_and(|(copied, _)| *copied != stamp)
-        {
-            self.copied.remove(path);
-        }
-        if let Some(marker) = marker {
-            self.used_markers.insert(path.clone(), marker);
-        }
-    }
-
-    /// Takes `file` out of motion: nothing is known of it any more.
-    fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
-        let motion = self.motions.remove(file)?;
-        self.gate.untried(file);
-        if self.head == Some(file) {
-            self.head = None;
-        }
-        Some(motion)
-    }
-
-    // ---- the way of one file --------------------------------------------------------
-
-    /// Decides where `file`, for which no job is out, waits next.
-    fn advance(&mut self, file: FileNo, now: Now) {
-        let Some(motion) = self.motions.get(file) else {
-            return;
-        };
-        let stamp = motion.still.look.stamp;
-        let vouched = !self.policy.marker
-            || motion
-                .marker
-                .is_some_and(|marker| Some(marker.stamp) != motion.used_marker);
-        if !vouched || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
-            self.motions.put(file, State::Waiting);
-            return;
-        }
-        if let Some(pause) = motion.not_before.filter(|&until| now.mono < until) {
-            self.motions.put_until(file, State::Pausing, pause);
-            return;
-        }
-        let due = motion
-            .still
-            .due(settle_time(self.policy.settle, motion.still.look.fs));
-        if now.mono < due {
-            self.motions.put_until(file, State::Settling, due);
-            return;
-        }
-        let attempts = motion.attempts;
-        let checked = motion.checked.is_some();
-        if stamp.size == 0 && self.policy.empty == Empty::Reject {
-            self.condemn(file, "the file is empty".into(), None, now);
-        } else if let Some(max) = self.policy.max_size.filter(|&max| stamp.size > max) {
-            self.condemn(
-                file,
-                format!("{} bytes are more than check.max_size ({max})", stamp.size),
-                None,
-                now,
-            );
-        } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
-            let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
-            self.unfinished(file, why, now);
-        } else if self.policy.inspects && !checked {
-            self.motions.enqueue(file, Queue::Inspect, false);
-        } else {
-            let queue = if attempts == 0 {
-                Queue::Fresh
-            } else {
-                Queue::Again
-            };
-            self.motions.enqueue(file, queue, self.policy.in_order);
-        }
-    }
+    // ---- handing out ----------------------------------------------------------------
 
     fn run_timers(&mut self, now: Now) {
-        while let Some(file) = self.motions.pop_due(now.mono) {
-            match self.motions.get(file).map(|motion| motion.state) {
-                Some(State::Filing) => self.hand_out_filing(file, now),
-                Some(_) => self.advance(file, now),
-                None => {}
+        while let Some(file) = self.files.due(now.mono) {
+            match self.files.get(file).map(ActiveFile::at) {
+                Some(At::RetryFiling) => self.hand_out_filing(file, now),
+                _ => self.advance(file, now),
             }
         }
     }
 
     /// Starts what may be started.
     fn hand_out(&mut self, now: Now) {
-        if self.may_scan() && self.scan.running.is_none() && now.mono >= self.scan.next {
-            self.scan.number += 1;
-            self.scan.running = Some(now.mono);
-            self.scan.heard = now.mono;
-            self.effects.push(Effect::Scan);
+        let may = self.may();
+        if may.scan
+            && let Some(order) = self.scans.begin_if_due(now.mono)
+        {
+            self.out.effects.push(match order {
+                Order::Scan => Effect::Scan,
+                Order::Confirm => Effect::Confirm,
+            });
         }
-        if !self.may_work() {
+        if may.file && !self.out.lines.is_empty() {
+            let lines = std::mem::take(&mut self.out.lines);
+            self.out.effects.push(Effect::Write(lines));
+        }
+        if !may.send {
             return;
         }
-        while self.motions.count(State::Inspecting) < INSPECTORS
-            && let Some(&(_, file)) = self.motions.first(Queue::Inspect)
+        while self.files.count(At::Inspecting) < INSPECTORS
+            && let Some(file) = self.files.next_to_inspect()
         {
-            self.motions.put(file, State::Inspecting);
-            let motion = self.motions.get(file).expect("it is in a queue");
-            let job = Inspection {
-                file,
-                path: motion.path.clone(),
-                look: motion.still.look,
-            };
-            self.effects.push(Effect::Inspect(job));
+            self.hand_out_inspection(file);
         }
         while self.has_room()
-            && let Some(file) = self.next_to_send(now.mono)
+            && let Some(file) = self.files.next_to_send(self.endpoint.gate(), now.mono)
         {
             self.hand_out_delivery(file);
         }
     }
 
-    fn hand_out_delivery(&mut self, file: FileNo) {
-        self.motions.put(file, State::Sending);
-        self.gate.sent(file);
-        if self.policy.in_order {
-            self.head = Some(file);
-        }
-        let motion = self.motions.get(file).expect("it is in a queue");
-        let look = motion.still.look;
-        let delivery = Delivery {
-            file,
-            path: motion.path.clone(),
-            look,
-            key: self.key_of(&motion.path, look.stamp),
-            sha256: motion.checked.flatten(),
-            marker: motion
-                .marker
-                .filter(|_| self.policy.marker)
-                .map(|marker| marker.stamp),
-        };
-        self.effects.push(Effect::Deliver(delivery));
-    }
-
-    /// The file that goes next, if one may go.
-    fn next_to_send(&mut self, now: Mono) -> Option<FileNo> {
-        if self.policy.in_order {
-            return self
-                .next_in_order()
-                .filter(|&file| self.gate.admits(file, now));
-        }
-        let fresh = self.motions.first(Queue::Fresh).map(|(_, file)| *file);
-        let again = self.motions.first(Queue::Again).map(|(_, file)| *file);
-        if self.gate.is_open() {
-            // In turn, so that neither new nor failing files keep the others waiting.
-            let (first, second) = if self.again_next {
-                (again, fresh)
-            } else {
-                (fresh, again)
+    fn hand_out_inspection(&mut self, file: FileNo) {
+        self.files.put(file, Seat::Inspecting);
+        if let Some(active) = self.files.get(file) {
+            let settle = self.settle_time(&active.still.look);
+            let inspection = Inspection {
+                file,
+                path: active.path.clone(),
+                look: active.still.look,
+                beyond_suspicion: active.still.is_beyond_suspicion(settle),
             };
-            self.again_next = !self.again_next;
-            return first.or(second);
-        }
-        // Files never tried probe first; then those whose last try is the longest ago.
-        let candidate = fresh.or(again)?;
-        if self.gate.admits(candidate, now) {
-            return Some(candidate);
-        }
-        let lone = self.gate.lone_suspect()?;
-        self.motions
-            .first_again_but(lone)
-            .filter(|&file| self.gate.admits(file, now))
-    }
-
-    /// With `send.in_order`: the first of those that are ready, unless one holds the line.
-    fn next_in_order(&self) -> Option<FileNo> {
-        let first = [Queue::Fresh, Queue::Again]
-            .into_iter()
-            .filter_map(|queue| self.motions.first(queue))
-            .min();
-        match self.head {
-            Some(head) => {
-                let motion = self.motions.get(head)?;
-                matches!(motion.slot, Slot::Queue(Queue::Fresh | Queue::Again, _)).then_some(head)
-            }
-            None => first.map(|(_, file)| *file),
+            self.out.effects.push(Effect::Inspect(inspection));
         }
     }
 
-    fn release_line(&mut self, file: FileNo) {
-        if self.head == Some(file) {
-            self.head = None;
-        }
-    }
-
-    // ---- filing ---------------------------------------------------------------------
-
-    fn file_away(&mut self, file: FileNo, filing: Filing, now: Now) {
-        self.release_line(file);
-        self.motions.put(file, State::Filing);
-        if let Some(motion) = self.motions.get_mut(file) {
-            motion.filing = Some(Box::new(filing));
-        }
-        self.hand_out_filing(file, now);
-    }
-
-    fn hand_out_filing(&mut self, file: FileNo, now: Now) {
-        if !self.may_file() {
-            self.motions
-                .put_until(file, State::Filing, now.mono + FILE_AGAIN);
-        } else if let Some(filing) = self
-            .motions
-            .get(file)
-            .and_then(|motion| motion.filing.clone())
-        {
-            self.effects.push(Effect::File(*filing));
-        }
-    }
-
-    /// `file` goes to dead-letter.
-    fn condemn(
-        &mut self,
-        file: FileNo,
-        reason: String,
-        answer: Option<&crate::flow::endpoint::reply::Answer>,
-        now: Now,
-    ) {
-        let Some(motion) = self.motions.get(file) else {
+    fn hand_out_delivery(&mut self, file: FileNo) {
+        self.files.send(file);
+        self.endpoint.sent(file);
+        let Some(active) = self.files.get(file) else {
             return;
         };
-        let (path, look) = (motion.path.clone(), motion.still.look);
-        let reason = Reason {
-            reason,
-            status: answer.map(|answer| answer.status),
-            body: answer.map(|answer| answer.body.clone()).unwrap_or_default(),
-            attempts: motion.attempts,
-            first_seen: motion.first_seen,
-            dead_at: now.wall,
-            key: self.key_of(&path, look.stamp),
+        let (path, look) = (active.path.clone(), active.still.look);
+        let sha256 = match active.checked {
+            Checked::Yes { sha256 } => sha256,
+            Checked::No => None,
         };
-        let marker = motion.marker.filter(|_| self.policy.marker);
-        let to = Destination::DeadLetter(Box::new(reason));
-        self.file_away(
+        let marker = active.marker.filter(|_| self.policy.marker);
+        let delivery = Delivery {
             file,
-            Filing {
-                file,
-                path,
-                look,
-                to,
-                marker,
-                unwritten: None,
-                resumed: None,
-            },
+            look,
+            key: self.key_of(&path, look.stamp),
+            path,
+            sha256,
+            marker: marker.map(|marker| marker.stamp),
+        };
+        self.out.effects.push(Effect::Deliver(delivery));
+    }
+
+    /// The endpoint, and by what a report on it is judged.
+    fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
+        let waiting = self.files.count(At::Ready) + self.files.count(At::Sending);
+        let scene = Scene {
             now,
-        );
+            rng: &mut self.rng,
+            waiting,
+        };
+        (&mut self.endpoint, scene)
     }
 }

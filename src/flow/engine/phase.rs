@@ -1,27 +1,94 @@
-//! How a run ends, and what is said at growing intervals.
+//! How a run goes and ends.
+//!
+//! Invariants:
+//! - What was begun to be opened again is never written to by this engine any more, even if a stop
+//!   is asked for meanwhile: another process may have the lock.
+//! - A run that is finished does nothing more.
 
-use super::files::State;
-use super::{Alarm, Ending, Engine, GRACE_OF_STOP, HANG};
+use std::time::Duration;
+
+use super::files::At;
+use super::{Ending, Engine};
 use crate::flow::events::Note;
 use crate::flow::messages::{Effect, Finish};
 use crate::flow::time::{Mono, Now};
 
+/// How long what is on its way may take after a stop was asked for.
+const GRACE_OF_STOP: Duration = Duration::from_secs(10);
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Working,
+    /// Everything is about to be opened again: nothing more is handed out.
+    Closing,
+    /// A stop was asked for: what is on its way may end until then.
+    Stopping {
+        until: Mono,
+        /// It was closing before.
+        closing: bool,
+    },
+    Finished,
+}
+
+impl Phase {
+    /// Everything is about to be opened again.
+    pub fn close(&mut self) {
+        *self = match *self {
+            Phase::Working | Phase::Closing => Phase::Closing,
+            Phase::Stopping { until, .. } => Phase::Stopping {
+                until,
+                closing: true,
+            },
+            Phase::Finished => Phase::Finished,
+        };
+    }
+
+    /// Whether everything is about to be opened again.
+    pub fn is_closing(self) -> bool {
+        matches!(self, Phase::Closing | Phase::Stopping { closing: true, .. })
+    }
+
+    /// Whether anything may be written.
+    pub fn may_write(self) -> bool {
+        !self.is_closing() && self != Phase::Finished
+    }
+
+    /// Until when what is on its way may end, if a stop was asked for.
+    pub fn until(self) -> Option<Mono> {
+        match self {
+            Phase::Stopping { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// A stop is asked for. Whether that is news.
+    fn stop(&mut self, until: Mono) -> bool {
+        let closing = self.is_closing();
+        let is_news = matches!(self, Phase::Working | Phase::Closing);
+        if is_news {
+            *self = Phase::Stopping { until, closing };
+        }
+        is_news
+    }
+}
+
 impl Engine {
     /// `once` deals with what is there at its first look.
     pub(super) fn takes_new(&self) -> bool {
-        self.policy.ending == Ending::Never || self.scan.completed == 0
+        self.policy.ending == Ending::Never || self.scans.completed() == 0
     }
 
+    /// When `once` gives up, unless it is stopping already.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match self.policy.ending {
-            Ending::Once { deadline, .. } if self.stop.is_none() => Some(deadline),
+            Ending::Once { deadline, .. } if self.phase.until().is_none() => Some(deadline),
             _ => None,
         }
     }
 
     pub(super) fn on_stop(&mut self, now: Now) {
-        if self.stop.is_none() {
-            self.stop = Some(now.mono + GRACE_OF_STOP);
+        if self.phase.stop(now.mono + GRACE_OF_STOP) {
             let in_flight = self.in_flight();
             self.note(Note::Stopping { in_flight });
         }
@@ -29,24 +96,29 @@ impl Engine {
 
     /// Ends the run if it is time.
     pub(super) fn end(&mut self, now: Now) {
-        if self.finished {
+        if self.phase == Phase::Finished {
             return;
         }
-        if let Some(until) = self.stop {
-            let in_flight = self.in_flight();
-            if in_flight == 0 {
-                self.finish(Finish::Stopped, now);
-            } else if now.mono >= until {
-                self.note(Note::StoppedEarly { in_flight });
-                self.finish(Finish::Stopped, now);
-            }
-            return;
+        if let Ending::Once { deadline, no_wait } = self.policy.ending
+            && self.phase.until().is_none()
+        {
+            self.end_once(deadline, no_wait, now);
         }
-        let Ending::Once { deadline, no_wait } = self.policy.ending else {
+        let Some(until) = self.phase.until() else {
             return;
         };
-        let looked = self.scan.completed > 0;
-        if self.share_trouble.is_some() && !looked {
+        let in_flight = self.in_flight();
+        if in_flight > 0 && now.mono >= until {
+            self.note(Note::StoppedEarly { in_flight });
+        }
+        if in_flight == 0 || now.mono >= until {
+            self.finish(Finish::Stopped, now);
+        }
+    }
+
+    fn end_once(&mut self, deadline: Mono, no_wait: bool, now: Now) {
+        let looked = self.scans.completed() > 0;
+        if self.scans.is_share_away() && !looked {
             self.finish(Finish::Left, now);
         } else if looked && self.left() == 0 {
             self.finish(Finish::Done, now);
@@ -56,7 +128,6 @@ impl Engine {
         } else if now.mono >= deadline {
             // What is on its way may end well; nothing new is started.
             self.on_stop(now);
-            self.end(now);
         }
     }
 
@@ -64,61 +135,56 @@ impl Engine {
     /// those that settle are such as well.
     fn left(&self) -> usize {
         let settling = match self.policy.ending {
-            Ending::Once { no_wait: true, .. } => self.motions.count(State::Settling),
+            Ending::Once { no_wait: true, .. } => self.files.count(At::Settling),
             _ => 0,
         };
-        self.motions.len() - self.motions.count(State::Waiting) - settling
+        self.files.len() - self.files.count(At::Waiting) - settling
     }
 
     fn jobs_out(&self) -> usize {
-        self.motions.count(State::Inspecting)
-            + self.motions.count(State::Sending)
-            + self.motions.being_filed()
+        self.files.count(At::Inspecting) + self.in_flight()
     }
 
     fn finish(&mut self, how: Finish, now: Now) {
         let how = match (self.policy.ending, how) {
             (Ending::Never, how) => how,
-            (Ending::Once { .. }, _) if self.tally.condemned > 0 => Finish::Dead,
+            (Ending::Once { .. }, _) if self.out.tally.condemned > 0 => Finish::Dead,
             // Before the first look is over nobody knows what is there.
             (Ending::Once { .. }, Finish::Stopped)
-                if self.left() > 0 || self.scan.completed == 0 =>
+                if self.left() > 0 || self.scans.completed() == 0 =>
             {
                 Finish::Left
             }
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };
-        let settling = self.motions.count(State::Settling);
-        let left = self.motions.len() - self.motions.count(State::Waiting) - settling;
+        let settling = self.files.count(At::Settling);
+        let left = self.files.len() - self.files.count(At::Waiting) - settling;
         if self.policy.ending != Ending::Never && settling + left > 0 {
             self.note(Note::LeftForNext { settling, left });
         }
         self.save(true, now);
-        self.finished = true;
-        self.effects.push(Effect::Finish(how));
+        self.phase = Phase::Finished;
+        self.out.effects.push(Effect::Finish(how));
     }
+}
 
-    /// Says again what is still wrong.
-    pub(super) fn remind(&mut self, now: Now) {
-        if self.scan.running.is_some() {
-            let since = now.mono.since(self.scan.heard);
-            if since >= HANG && self.doubt.is_none() {
-                self.doubt = Some(self.scan.number);
-            }
-            let speak = match &mut self.scan.hangs {
-                None if since >= HANG => {
-                    let mut trouble = Alarm::new(self.scan.heard);
-                    trouble.remind(now.mono);
-                    self.scan.hangs = Some(trouble);
-                    true
-                }
-                None => false,
-                Some(trouble) => trouble.remind(now.mono),
-            };
-            if speak {
-                self.note(Note::ScanHangs { since });
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_does_not_let_a_closing_engine_write_again() {
+        let mut phase = Phase::Working;
+        assert!(phase.may_write() && !phase.is_closing());
+        phase.close();
+        assert!(phase.stop(Mono(5)));
+        assert!(phase.is_closing() && !phase.may_write());
+        assert!(!phase.stop(Mono(9)) && phase.until() == Some(Mono(5)));
+        let mut phase = Phase::Working;
+        phase.stop(Mono(5));
+        assert!(phase.may_write(), "what was accepted is still filed");
+        phase.close();
+        assert!(!phase.may_write() && phase.until() == Some(Mono(5)));
     }
 }

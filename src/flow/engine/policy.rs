@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify;
 use crate::flow::time::Mono;
 
 /// The settings of a run; none of them changes while it lasts.
@@ -19,11 +18,12 @@ pub struct Policy {
     pub max_size: Option<u64>,
     /// Whether a file's content is looked at before it is sent.
     pub inspects: bool,
+    /// Whether that shows an end: then it can vouch for a file that looks unfinished.
+    pub sees_end: bool,
     pub grace: Duration,
     pub workers: usize,
     pub in_order: bool,
     pub brake: u32,
-    pub answers: classify::Policy,
     pub backoff: Backoff,
     pub give_up_after: Option<Duration>,
     pub action: Action,
@@ -46,6 +46,7 @@ impl Policy {
             min_size: config.check.min_size,
             max_size: config.check.max_size,
             inspects: config.check.reads_content(),
+            sees_end: config.check.sees_end(),
             grace: config.check.grace,
             workers: if config.send.in_order {
                 1
@@ -54,11 +55,6 @@ impl Policy {
             },
             in_order: config.send.in_order,
             brake: config.send.brake,
-            answers: classify::Policy {
-                accept: config.send.accept.clone(),
-                reject: config.send.reject.clone(),
-                accept_content_type: config.send.accept_content_type.clone(),
-            },
             backoff: Backoff {
                 first: config.retry.first,
                 max: config.retry.max,

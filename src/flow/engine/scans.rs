@@ -1,250 +1,530 @@
-//! SCAN and TRACK: what the engine makes of listings, and of a share that is not there.
+//! When the folder is scanned, and what the scans show of the share itself.
+//!
+//! A look at the lock alone ([`Order::Confirm`]) counts as a scan that lists nothing.
+//!
+//! Invariants ([`Scans::check`]):
+//! - No more than one scan is under way.
+//! - While the share is away, or the lock is in doubt, nothing is written to the share.
+//! - A doubt about the lock is dispelled only by a scan that began after it arose.
+//! - A share that was away is back only when everything is opened again, by another engine.
+//! - Scans take no more than `watch.max_share` of the time. Time in which a scan hung does not
+//!   count, nor does most of one that took far longer than the one before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Engine;
-use super::files::State;
-use crate::flow::alarm::{Alarm, HANG};
+use crate::flow::alarm::{Alarm, Said};
+use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::events::Note;
-use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::journal::Event as Line;
-use crate::flow::messages::{Closing, Effect, ListedFolder};
-use crate::flow::scan::tree::Event;
-use crate::flow::settle::Stability;
-use crate::flow::time::{Mono, Now, Wall};
+use crate::flow::file::Rel;
+use crate::flow::time::Mono;
 
+/// A scan that is silent for longer is said to hang.
+const HANG_LOGGED_AFTER: Duration = Duration::from_secs(30);
+/// A look at the lock that took longer says nothing of it any more: between what the server saw and
+/// its answer another process may have got the lock. The answer itself has renewed it (RFC 8881,
+/// 8.3), so that a slow share does not stop everything.
+const CONFIRMED_WITHIN: Duration = LOCK_RECHECK_AFTER.saturating_mul(2);
 /// What a scan may take beyond four times the one before and count in full.
 const UNUSUAL: Duration = Duration::from_secs(1);
 
-/// Where the scans stand.
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(super) struct Scans {
+    pace: Pace,
     /// Counts the scans that were started.
-    pub number: u64,
-    /// Since when one is under way.
-    pub running: Option<Mono>,
-    /// When it was last heard of.
-    pub heard: Mono,
-    pub next: Mono,
+    number: u64,
+    running: Option<Running>,
+    /// When the next one begins.
+    next: Mono,
+    /// Somebody wants one that begins after the one under way, at once.
+    wanted: bool,
     /// How long the last one took, as far as that counts.
-    pub usual: Duration,
+    usual: Duration,
     /// How many were complete.
-    pub completed: u64,
-    pub hangs: Option<Alarm>,
+    completed: u64,
+    /// The scan under way hangs.
+    hang: Alarm,
+    /// The share is away.
+    share: Alarm,
+    /// Folders that cannot be listed, with the number of the last scan that met the fault.
+    folders: BTreeMap<Rel, (Alarm, u64)>,
+    /// Another process may hold the lock by now: a scan after this one has to see that it
+    /// is still ours.
+    doubt: Option<u64>,
 }
 
-impl Engine {
-    pub(super) fn on_listed(&mut self, folder: ListedFolder, now: Now) {
-        let path = &folder.path;
-        let trouble = match &folder.content {
-            Ok(content) => content.unseen_why.as_ref().map(|(name, why)| {
-                let (path, why) = (path.join(name), why.clone());
-                Note::NameTrouble { path, why }
-            }),
-            Err(why) => Some(Note::FolderTrouble {
-                path: path.clone(),
-                why: why.clone(),
-            }),
+/// How often the folder is scanned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// From the start of a scan to the start of the next.
+    pub interval: Duration,
+    /// The part of the time that scans may take, 0 < x <= 1.
+    pub max_share: f64,
+}
+
+/// What the thread that scans is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// To look at everything.
+    Scan,
+    /// To look whether the lock is still this process's.
+    Confirm,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    order: Order,
+    since: Mono,
+    /// It was silent for so long that its time does not count.
+    hung: bool,
+    /// When it was last heard of.
+    heard: Mono,
+    /// It has seen that the lock is still this process's.
+    confirmed: bool,
+}
+
+/// What the end of a scan shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing: none was under way, or the share is away.
+    Nothing,
+    /// All that is there was listed, but for what could not be.
+    Complete {
+        /// It is the first one.
+        first: bool,
+        /// Every folder could be listed.
+        whole: bool,
+    },
+}
+
+impl Scans {
+    /// The first scan begins at once.
+    pub fn new(pace: Pace, now: Mono) -> Scans {
+        Scans {
+            pace,
+            number: 0,
+            running: None,
+            next: now,
+            wanted: false,
+            usual: Duration::ZERO,
+            completed: 0,
+            hang: Alarm::default(),
+            share: Alarm::default(),
+            folders: BTreeMap::new(),
+            doubt: None,
+        }
+    }
+
+    /// The number of the scan under way, or of the last one.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of the scan under way.
+    pub fn under_way(&self) -> Option<u64> {
+        self.running.map(|_| self.number)
+    }
+
+    /// How many were complete.
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    pub fn is_share_away(&self) -> bool {
+        self.share.is_raised()
+    }
+
+    /// Whether the lock is certainly still this process's.
+    pub fn is_lock_sure(&self) -> bool {
+        self.doubt.is_none()
+    }
+
+    /// Begins the next scan if it is time. While the lock is in doubt that is at once; but a share
+    /// that is away says nothing of a lock.
+    pub fn begin_if_due(&mut self, now: Mono) -> Option<Order> {
+        if self.running.is_some() {
+            return None;
+        }
+        let order = if now >= self.next {
+            Order::Scan
+        } else if !self.is_lock_sure() && !self.is_share_away() {
+            Order::Confirm
+        } else {
+            return None;
         };
-        self.folder_trouble(path, trouble, now);
-        let Ok(content) = folder.content else { return };
-        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
-        let horizon = Wall(now.wall.0.saturating_sub(remember));
-        let mut lines = Vec::new();
-        for event in self
-            .tree
-            .merge(&folder.path, content, self.scan.number, now.wall, horizon)
-        {
-            match event {
-                Event::New { name, look, marker } => {
-                    if !self.takes_new() {
-                        continue;
-                    }
-                    let still = Stability::new(look, now, &self.steps);
-                    let file = self.add(folder.path.join(&name), still, marker, now);
-                    self.advance(file, now);
-                }
-                Event::Seen { file, look, marker } => self.on_seen(file, look, marker, now),
-                Event::Missing { file } => {
-                    if self
-                        .motions
-                        .get(file)
-                        .is_some_and(|motion| !motion.is_busy())
-                    {
-                        let motion = self.drop_file(file).expect("it was just there");
-                        self.tree.forget(&motion.path);
-                    }
-                }
-                Event::Away { path, stamp } => {
-                    lines.push((path, stamp, Line::Missing { since: now.wall.0 }))
-                }
-                Event::Back { path, stamp } => lines.push((path, stamp, Line::Back)),
-                Event::Forgotten { path, stamp } => {
-                    self.copied.remove(&path);
-                    self.used_markers.remove(&path);
-                    lines.push((path, stamp, Line::Forgotten));
-                }
+        self.number += 1;
+        self.running = Some(Running {
+            order,
+            since: now,
+            hung: false,
+            heard: now,
+            confirmed: false,
+        });
+        Some(order)
+    }
+
+    /// The next one begins now, or as soon as the one under way is over.
+    pub fn hasten(&mut self, now: Mono) {
+        self.next = now;
+        self.wanted = self.running.is_some();
+    }
+
+    /// Another process may hold the lock by now.
+    pub fn doubt_lock(&mut self) {
+        self.doubt = Some(self.number);
+    }
+
+    /// The scan under way has found, as it began, that the lock is still this process's.
+    pub fn confirmed(&mut self, now: Mono) {
+        if let Some(running) = &mut self.running {
+            running.confirmed = true;
+            if now.since(running.since) < CONFIRMED_WITHIN {
+                self.doubt = self.doubt.filter(|&scan| self.number <= scan);
             }
-        }
-        self.forget_recalled(&folder.path);
-        if !lines.is_empty() {
-            self.effects.push(Effect::Write(lines));
-        }
-    }
-
-    /// Something in `path` could not be listed or looked at, or all could.
-    fn folder_trouble(&mut self, path: &Rel, trouble: Option<Note>, now: Now) {
-        let Some(note) = trouble else {
-            if self.folder_troubles.remove(path).is_some() {
-                self.note(Note::FolderTroubleOver { path: path.clone() });
-            }
-            return;
-        };
-        let known = self.folder_troubles.get_mut(path);
-        if known.is_none_or(|(trouble, scan)| {
-            *scan = self.scan.number;
-            trouble.remind(now.mono)
-        }) {
-            self.note(note);
-        }
-        let begun = (Alarm::new(now.mono), self.scan.number);
-        self.folder_troubles.entry(path.clone()).or_insert(begun);
-    }
-
-    /// All versions that were ever taken out of dead-letter. One that had only been copied there
-    /// lies at its place already, and becomes new again.
-    pub(super) fn on_retries(&mut self, retries: Vec<(Rel, Stamp, u32)>) {
-        self.rounds = retries
-            .into_iter()
-            .map(|(path, stamp, round)| ((path, stamp), round))
-            .collect();
-        let again: Vec<Rel> = self
-            .copied
-            .iter()
-            .filter(|(path, (stamp, old))| self.key_of(path, *stamp) != *old)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in again {
-            self.copied.remove(&path);
-            self.tree.disturb(&path);
-        }
-    }
-
-    /// All is about to be opened anew: what is under way ends, and nothing more begins.
-    pub(super) fn on_closing(&mut self, why: Closing, now: Now) {
-        self.closing = true;
-        match why {
-            Closing::ShareBack => {
-                if let Some((trouble, _)) = &self.share_trouble {
-                    let since = now.mono.since(trouble.since);
-                    self.note(Note::ShareBack { since });
-                }
-            }
-            Closing::MountedOver => self.note(Note::MountedOver),
-            Closing::LockLost(why) => self.note(Note::LockLost { why }),
-        }
-    }
-
-    fn on_seen(&mut self, file: FileNo, look: Look, marker: Option<Look>, now: Now) {
-        let Some(motion) = self.motions.get_mut(file) else {
-            return;
-        };
-        let marker_changed =
-            motion.marker.map(|marker| marker.stamp) != marker.map(|marker| marker.stamp);
-        motion.marker = marker;
-        // What is being sent is watched by its worker, more closely than from here.
-        if motion.is_busy() {
-            return;
-        }
-        let changed = motion.still.observe(look, now, &self.steps);
-        if changed {
-            motion.forget_version(now.wall);
-            self.gate.forget(file);
-            self.release_line(file);
-        }
-        if changed || marker_changed {
-            self.advance(file, now);
         }
     }
 
     /// The scan under way goes on. What takes long hangs only while nothing is heard of it.
-    pub(super) fn heard_of_scan(&mut self, now: Now) {
-        if self.scan.running.is_none() {
+    pub fn heard(&mut self, now: Mono) -> Option<Note> {
+        let running = self.running.as_mut()?;
+        let silence = now.since(running.heard);
+        running.heard = now;
+        running.hung |= silence >= HANG_LOGGED_AFTER;
+        self.doubt_after(silence);
+        let since = self.hang.clear(now)?;
+        Some(Note::ScanBack { since })
+    }
+
+    /// The scan under way was silent for so long. As long as it is the look at the lock that is waited
+    /// for, that look itself may dispel the doubt.
+    fn doubt_after(&mut self, silence: Duration) {
+        let Some(running) = self.running else { return };
+        if silence < LOCK_RECHECK_AFTER {
             return;
         }
-        if now.mono.since(self.scan.heard) >= HANG {
-            self.doubt = Some(self.scan.number);
-        }
-        self.scan.heard = now.mono;
-        if let Some(hangs) = self.scan.hangs.take() {
-            self.note(Note::ScanBack {
-                since: now.mono.since(hangs.since),
-            });
+        if running.confirmed {
+            self.doubt_lock();
+        } else {
+            self.doubt.get_or_insert(self.number - 1);
         }
     }
 
-    pub(super) fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
-        let Some(started) = self.scan.running.take() else {
-            return;
+    /// Time has passed.
+    pub fn tick(&mut self, now: Mono) -> Option<Note> {
+        let running = self.running?;
+        let since = now.since(running.heard);
+        self.doubt_after(since);
+        if since < HANG_LOGGED_AFTER {
+            return None;
+        }
+        self.hang.raise_since("", running.heard, now)?;
+        Some(Note::ScanHangs { since })
+    }
+
+    /// When something is due. `scans`: whether new ones are begun.
+    pub fn wake_at(&self, scans: bool) -> Option<Mono> {
+        let Some(running) = self.running else {
+            return scans.then_some(self.next);
         };
-        let took = now.mono.since(started);
-        let hung = self.doubt == Some(self.scan.number);
-        // The time of a scan that hung, or did not get far, does not count; nor does most of one
-        // that took far longer than the one before: that was the share, not the looking.
-        let counted = took.min(self.scan.usual * 4 + UNUSUAL);
-        let rest = counted.mul_f64((1.0 / self.policy.max_share - 1.0).clamp(0.0, 1e6));
-        let rest = if result.is_ok() && !hung {
-            rest
+        // What was doubted before is doubted anew when a scan that had seen the lock falls silent.
+        let is_doubted = match self.doubt {
+            Some(scan) => scan == self.number || !running.confirmed,
+            None => false,
+        };
+        if is_doubted {
+            let hang = running.heard + HANG_LOGGED_AFTER;
+            Some(self.hang.next().unwrap_or(hang))
+        } else {
+            Some(running.heard + LOCK_RECHECK_AFTER)
+        }
+    }
+
+    /// A scan is over.
+    pub fn ended(&mut self, result: Result<(), String>, now: Mono) -> (Ended, Option<Note>) {
+        let Some(running) = self.running.take() else {
+            return (Ended::Nothing, None);
+        };
+        if let Err(why) = result {
+            self.plan_next(running, false, now);
+            let note = self.share.raise(&why, now).map(|said| match said {
+                Said::Began => Note::ShareAway { why },
+                Said::Still { since } => Note::ShareStillAway { why, since },
+            });
+            return (Ended::Nothing, note);
+        }
+        if running.order == Order::Confirm {
+            return (Ended::Nothing, None);
+        }
+        self.plan_next(running, true, now);
+        // A folder that is gone has no trouble any more.
+        let number = self.number;
+        self.folders.retain(|_, (_, scan)| *scan == number);
+        self.completed += 1;
+        let ended = Ended::Complete {
+            first: self.completed == 1,
+            whole: self.folders.is_empty(),
+        };
+        (ended, None)
+    }
+
+    fn plan_next(&mut self, running: Running, is_complete: bool, now: Mono) {
+        let took = now.since(running.since);
+        let counted = took.min(self.usual * 4 + UNUSUAL);
+        let rest = if is_complete && !running.hung {
+            counted.mul_f64((1.0 / self.pace.max_share - 1.0).clamp(0.0, 1e6))
         } else {
             Duration::ZERO
         };
-        if result.is_ok() {
-            self.scan.usual = counted;
+        if is_complete {
+            self.usual = counted;
         }
-        self.scan.next = (started + self.policy.interval).max(now.mono + rest);
-        match result {
-            Ok(()) => {
-                if let Some((trouble, _)) = self.share_trouble.take() {
-                    self.note(Note::ShareBack {
-                        since: now.mono.since(trouble.since),
-                    });
-                }
-                // A folder that is gone has no trouble any more.
-                self.folder_troubles
-                    .retain(|_, (_, scan)| *scan == self.scan.number);
-                self.scan.completed += 1;
-                if self.scan.completed == 1 {
-                    let waiting = self.motions.count(State::Waiting);
-                    let files = self.motions.len();
-                    self.note(Note::Looked {
-                        files,
-                        waiting,
-                        at_rest: self.tree.resting(),
-                    });
-                }
-                if self.folder_troubles.is_empty() {
-                    // What was not seen by now is not there.
-                    self.recalled.clear();
-                }
-            }
-            Err(why) => self.on_share_away(why, now),
+        self.next = (running.since + self.pace.interval).max(now + rest);
+        if std::mem::take(&mut self.wanted) {
+            self.next = now;
         }
     }
 
-    fn on_share_away(&mut self, why: String, now: Now) {
-        match &mut self.share_trouble {
-            None => {
-                self.share_trouble = Some((Alarm::new(now.mono), why.clone()));
-                self.note(Note::ShareAway { why });
+    /// Everything is about to be opened again: no scan is under way any more. Gives how long the
+    /// share was away, if it was.
+    pub fn close(&mut self, now: Mono) -> Option<Duration> {
+        self.running = None;
+        self.share.since().map(|since| now.since(since))
+    }
+
+    /// Something in `path` could not be listed or looked at (`trouble`), or all could.
+    pub fn listed(&mut self, path: &Rel, trouble: Option<Note>, now: Mono) -> Option<Note> {
+        let Some(note) = trouble else {
+            self.folders.remove(path)?;
+            return Some(Note::FolderTroubleOver { path: path.clone() });
+        };
+        let (Note::FolderTrouble { why, .. } | Note::NameTrouble { why, .. }) = &note else {
+            return Some(note);
+        };
+        let (alarm, scan) = self.folders.entry(path.clone()).or_default();
+        *scan = self.number;
+        alarm.raise(why, now)?;
+        Some(note)
+    }
+
+    /// Sees that the invariants hold.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub fn check(&self) {
+        assert!(
+            self.running.is_some() || !self.hang.is_raised(),
+            "no scan hangs when none is under way"
+        );
+        assert!(
+            self.doubt.is_none_or(|scan| scan <= self.number),
+            "a doubt is about what has been seen so far"
+        );
+        assert!(
+            self.folders.values().all(|(_, scan)| *scan <= self.number),
+            "a fault was met by a scan"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace {
+        interval: Duration::from_secs(5),
+        max_share: 0.25,
+    };
+
+    fn begun(at: i64) -> Scans {
+        let mut scans = Scans::new(PACE, Mono(at));
+        assert_eq!(scans.begin_if_due(Mono(at)), Some(Order::Scan));
+        scans
+    }
+
+    fn complete(scans: &mut Scans, at: i64) {
+        scans.ended(Ok(()), Mono(at));
+        scans.check();
+    }
+
+    #[test]
+    fn one_scan_is_under_way_at_a_time_and_the_next_begins_an_interval_after_it_began() {
+        let mut scans = begun(0);
+        assert_eq!(scans.begin_if_due(Mono(9_000)), None);
+        complete(&mut scans, 100);
+        assert_eq!(scans.wake_at(true), Some(Mono(5_000)));
+        assert_eq!(scans.begin_if_due(Mono(4_999)), None);
+        assert_eq!(scans.begin_if_due(Mono(5_000)), Some(Order::Scan));
+        assert_eq!((scans.number(), scans.under_way()), (2, Some(2)));
+    }
+
+    #[test]
+    fn scans_that_take_long_take_a_quarter_of_the_time() {
+        let (mut scans, mut now) = (begun(0), 0);
+        let goes_on = |scans: &mut Scans, now: i64| {
+            scans.confirmed(Mono(now));
+            for second in 1..11 {
+                scans.heard(Mono(now + second * 1_000));
             }
-            Some((trouble, said)) => {
-                if *said != why || trouble.remind(now.mono) {
-                    said.clone_from(&why);
-                    let since = now.mono.since(trouble.since);
-                    self.note(Note::ShareStillAway { why, since });
-                }
-            }
+            complete(scans, now + 10_000);
+        };
+        for _ in 0..5 {
+            goes_on(&mut scans, now);
+            now = scans.wake_at(true).unwrap().0;
+            assert!(scans.begin_if_due(Mono(now)).is_some());
         }
+        goes_on(&mut scans, now);
+        assert_eq!(scans.wake_at(true), Some(Mono(now + 40_000)));
+    }
+
+    #[test]
+    fn a_scan_that_is_wanted_while_one_is_under_way_begins_right_after_it() {
+        let mut scans = begun(0);
+        scans.hasten(Mono(10));
+        assert_eq!(scans.begin_if_due(Mono(10)), None);
+        complete(&mut scans, 300);
+        assert_eq!(scans.begin_if_due(Mono(300)), Some(Order::Scan));
+        complete(&mut scans, 600);
+        assert_eq!(scans.begin_if_due(Mono(600)), None, "once");
+    }
+
+    #[test]
+    fn a_doubt_is_dispelled_by_a_look_that_began_after_it_arose_and_that_begins_at_once() {
+        let mut scans = begun(0);
+        scans.doubt_lock();
+        scans.confirmed(Mono(11));
+        assert!(!scans.is_lock_sure(), "it began before");
+        complete(&mut scans, 20);
+        assert_eq!(scans.begin_if_due(Mono(20)), Some(Order::Confirm));
+        scans.confirmed(Mono(21));
+        assert!(scans.is_lock_sure());
+        let (ended, _) = scans.ended(Ok(()), Mono(21));
+        assert_eq!(ended, Ended::Nothing, "nothing was listed");
+        assert_eq!(scans.completed(), 1);
+        assert_eq!(
+            scans.wake_at(true),
+            Some(Mono(5_000)),
+            "the next scan waits"
+        );
+        scans.check();
+    }
+
+    #[test]
+    fn a_scan_that_falls_silent_for_five_seconds_makes_the_lock_doubtful() {
+        for tick in [false, true] {
+            let mut scans = begun(0);
+            scans.confirmed(Mono(100));
+            scans.heard(Mono(100));
+            assert_eq!(scans.wake_at(true), Some(Mono(5_100)));
+            scans.tick(Mono(5_099));
+            assert!(scans.is_lock_sure());
+            let note = if tick {
+                scans.tick(Mono(5_100))
+            } else {
+                scans.heard(Mono(5_100))
+            };
+            assert_eq!(note, None, "it is not said yet");
+            assert!(!scans.is_lock_sure());
+            scans.confirmed(Mono(5_101));
+            assert!(!scans.is_lock_sure(), "what it saw is too old");
+        }
+    }
+
+    #[test]
+    fn a_hang_is_said_after_thirty_seconds_and_its_end_as_well() {
+        let mut scans = begun(0);
+        assert_eq!(scans.tick(Mono(29_999)), None);
+        let since = Duration::from_secs(30);
+        assert_eq!(scans.tick(Mono(30_000)), Some(Note::ScanHangs { since }));
+        assert_eq!(scans.tick(Mono(30_001)), None);
+        let since = Duration::from_secs(31);
+        assert_eq!(scans.heard(Mono(31_000)), Some(Note::ScanBack { since }));
+        complete(&mut scans, 31_000);
+        assert_eq!(
+            scans.wake_at(true),
+            Some(Mono(31_000)),
+            "its time does not count"
+        );
+    }
+
+    #[test]
+    fn on_a_slow_share_the_look_at_the_lock_counts_unless_it_is_too_old() {
+        let mut scans = begun(0);
+        for (took, sure) in [(6_000, true), (9_999, true), (10_000, false)] {
+            let mut scans = begun(0);
+            scans.tick(Mono(5_000));
+            assert!(!scans.is_lock_sure(), "nothing is sent meanwhile");
+            scans.heard(Mono(took));
+            scans.confirmed(Mono(took));
+            assert_eq!(scans.is_lock_sure(), sure, "after {took} ms");
+        }
+        scans.doubt_lock();
+        scans.tick(Mono(6_000));
+        scans.heard(Mono(6_000));
+        scans.confirmed(Mono(6_000));
+        assert!(!scans.is_lock_sure(), "a doubt that arose meanwhile stays");
+    }
+
+    #[test]
+    fn whatever_it_waits_for_it_is_not_woken_again_and_again() {
+        let mut scans = begun(0);
+        for confirms in [None, Some(100)] {
+            if let Some(at) = confirms {
+                scans.confirmed(Mono(at));
+            }
+            let mut now = 100;
+            while now < 600_000 {
+                let wake = scans.wake_at(true).expect("it waits for the scan").0;
+                assert!(wake > now, "{wake} after {now}");
+                now = wake;
+                scans.tick(Mono(now));
+            }
+            scans = begun(0);
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_away_is_not_asked_for_the_lock_again_and_again() {
+        let mut scans = begun(0);
+        scans.doubt_lock();
+        scans.ended(Err("away".into()), Mono(1));
+        assert_eq!(scans.begin_if_due(Mono(2)), None);
+        assert_eq!(scans.begin_if_due(Mono(5_000)), Some(Order::Scan));
+        complete(&mut scans, 5_001);
+        assert!(scans.is_share_away(), "until everything is opened again");
+    }
+
+    #[test]
+    fn a_share_that_is_away_is_said_once_and_is_back_once() {
+        let mut scans = begun(0);
+        let away = |scans: &mut Scans, at| {
+            scans.begin_if_due(Mono(at));
+            scans.ended(Err("not mounted".into()), Mono(at + 1)).1
+        };
+        assert!(matches!(away(&mut scans, 0), Some(Note::ShareAway { .. })));
+        assert!(scans.is_share_away());
+        assert_eq!(away(&mut scans, 5_000), None);
+        assert!(scans.begin_if_due(Mono(10_000)).is_some());
+        assert_eq!(scans.close(Mono(10_001)), Some(Duration::from_secs(10)));
+        scans.check();
+    }
+
+    #[test]
+    fn the_fault_of_a_folder_that_is_gone_is_forgotten() {
+        let mut scans = begun(0);
+        let (path, why) = (Rel::new(b"d"), String::from("EACCES"));
+        let trouble = || Note::FolderTrouble {
+            path: path.clone(),
+            why: why.clone(),
+        };
+        let said = |scans: &mut Scans, at| scans.listed(&path, Some(trouble()), Mono(at)).is_some();
+        assert!(said(&mut scans, 1) && !said(&mut scans, 2));
+        let (ended, _) = scans.ended(Ok(()), Mono(3));
+        let whole = |first, whole| Ended::Complete { first, whole };
+        assert_eq!(ended, whole(true, false));
+        scans.begin_if_due(Mono(5_000));
+        assert_eq!(scans.ended(Ok(()), Mono(5_001)).0, whole(false, true));
+        scans.begin_if_due(Mono(10_000));
+        assert!(said(&mut scans, 10_001), "it is another fault");
     }
 }

@@ -240,6 +240,16 @@ impl Tree {
         folder.moving.insert(path.name().into(), file);
     }
 
+    /// Whether a version is known that was delivered, and stays or stayed at `path`.
+    pub fn rests(&self, path: &Rel) -> bool {
+        self.folders.get(&path.parent()).is_some_and(|folder| {
+            let name = path.name();
+            folder.rested.contains_key(name)
+                || folder.away.contains_key(name)
+                || folder.rest.find(name).is_some()
+        })
+    }
+
     /// `path` is no longer in motion, and nothing is known of it.
     pub fn forget(&mut self, path: &Rel) {
         if let Some(folder) = self.folders.get_mut(&path.parent()) {
@@ -280,6 +290,20 @@ impl Tree {
             rest.push(name, stamp);
         }
         folder.rest = rest;
+    }
+
+    /// The number of `path`, if it is in motion.
+    pub fn moving(&self, path: &Rel) -> Option<FileNo> {
+        let folder = self.folders.get(&path.parent())?;
+        folder.moving.get(path.name()).copied()
+    }
+
+    /// How many files are in motion.
+    pub fn count_moving(&self) -> usize {
+        self.folders
+            .values()
+            .map(|folder| folder.moving.len())
+            .sum()
     }
 
     /// How many files are at rest.
@@ -421,10 +445,10 @@ mod tests {
             NOW,
             LONG_AGO,
         );
-        tree.set_moving(&path, 7);
+        tree.set_moving(&path, FileNo(7));
         assert_eq!(
             tree.merge(&root, content(&[], &[]), 2, NOW, LONG_AGO),
-            [Event::Missing { file: 7 }]
+            [Event::Missing { file: FileNo(7) }]
         );
         tree.forget(&path);
         tree.merge(&root, content(&[], &[]), 3, NOW, LONG_AGO);
@@ -439,9 +463,9 @@ mod tests {
             tree.merge(&root, content(&[("a", 1)], &[]), 1, NOW, LONG_AGO),
             [new("a", 1)]
         );
-        tree.set_moving(&Rel::new(b"a"), 7);
+        tree.set_moving(&Rel::new(b"a"), FileNo(7));
         let seen = Event::Seen {
-            file: 7,
+            file: FileNo(7),
             look: look(2),
             marker: None,
         };
@@ -451,7 +475,7 @@ mod tests {
         );
         assert_eq!(
             tree.merge(&root, content(&[], &[]), 3, NOW, LONG_AGO),
-            [Event::Missing { file: 7 }]
+            [Event::Missing { file: FileNo(7) }]
         );
     }
 
@@ -487,7 +511,7 @@ mod tests {
             tree.merge(&root, content(&[("a", 2)], &[]), 6, NOW, LONG_AGO),
             [new("a", 2), away(1)]
         );
-        tree.set_moving(&path, 1);
+        tree.set_moving(&path, FileNo(1));
         tree.set_resting(&path, look(2).stamp);
         assert_eq!(
             tree.merge(&root, content(&[("a", 2)], &[]), 7, NOW, LONG_AGO),
@@ -572,7 +596,7 @@ mod tests {
             NOW,
             LONG_AGO,
         );
-        tree.set_moving(&Rel::new(b"moving"), 7);
+        tree.set_moving(&Rel::new(b"moving"), FileNo(7));
         tree.set_resting(&Rel::new(b"rested"), look(1).stamp);
         for scan in 2..5 {
             let mut listed = content(&[("new", 1)], &[]);
@@ -594,7 +618,7 @@ mod tests {
         assert_eq!(
             events,
             [Event::Seen {
-                file: 7,
+                file: FileNo(7),
                 look: look(1),
                 marker: None
             }]
@@ -620,7 +644,7 @@ mod tests {
         let mut tree = Tree::default();
         let root = Rel::root();
         tree.merge(&root, content(&[("a", 1)], &[]), 1, NOW, LONG_AGO);
-        tree.set_moving(&Rel::new(b"a"), 7);
+        tree.set_moving(&Rel::new(b"a"), FileNo(7));
         tree.set_left(&Rel::new(b"a"), Some(2));
         assert_eq!(
             tree.merge(&root, content(&[("a", 1)], &[]), 2, NOW, LONG_AGO),
@@ -638,12 +662,15 @@ mod tests {
         tree.merge(&Rel::root(), content(&[], &["d", "d-e"]), 1, NOW, LONG_AGO);
         tree.merge(&Rel::new(b"d"), content(&[], &["x"]), 1, NOW, LONG_AGO);
         for (file, path) in [(1, "d/x/f"), (2, "d/f"), (3, "d-e/f")] {
-            tree.set_moving(&Rel::new(path.as_bytes()), file);
+            tree.set_moving(&Rel::new(path.as_bytes()), FileNo(file));
         }
         let events = tree.merge(&Rel::root(), content(&[], &["d-e"]), 2, NOW, LONG_AGO);
         assert_eq!(
             events,
-            [Event::Missing { file: 1 }, Event::Missing { file: 2 }]
+            [
+                Event::Missing { file: FileNo(1) },
+                Event::Missing { file: FileNo(2) }
+            ]
         );
     }
 

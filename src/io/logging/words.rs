@@ -45,16 +45,38 @@ fn line(note: &Note) -> (Level, String) {
             why,
             attempts,
             again_in,
-        } => {
-            let again = again_in.map_or(String::new(), |wait| format!("; again in {}", span(wait)));
-            (
-                Warn,
-                format!("not delivered: {path}: {why} (attempt {attempts}){again}"),
-            )
-        }
+        } => (
+            Warn,
+            format!(
+                "not delivered: {path}: {why} (attempt {attempts}); again in {}",
+                span(*again_in)
+            ),
+        ),
         Note::Changed { path } => (
             Info,
             format!("changed after it had settled: {path}; it settles again"),
+        ),
+        Note::Suspicious { path } => (
+            Debug,
+            format!(
+                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime stand still; \
+                 it settles again, for five settle times in all at most"
+            ),
+        ),
+        Note::Partial { path } => (
+            Warn,
+            format!(
+                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; \
+                 it is sent when rsync has finished it (if it is whole: touch it)"
+            ),
+        ),
+        Note::Timeless { path } => (
+            Info,
+            format!(
+                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of \
+                 an unfinished file there",
+                folder(path)
+            ),
         ),
         Note::Unfinished {
             path,
@@ -153,9 +175,13 @@ fn line(note: &Note) -> (Level, String) {
                 "{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"
             ),
         ),
-        Note::BrakeReleased { by } => (
-            Info,
-            format!("{by} accepts again: files that it rejects are condemned as usual"),
+        Note::BrakeReleased { by, condemned } => (
+            Warn,
+            format!(
+                "{by} accepts again: {} went to dead-letter while it rejected everything; send them again with \
+                 `dirpost dead-letter retry --all`, or one by one",
+                files(*condemned)
+            ),
         ),
         Note::ShareAway { why } => (
             Error,
@@ -177,6 +203,23 @@ fn line(note: &Note) -> (Level, String) {
             Info,
             format!(
                 "the machine was suspended for {}: looking whether the lock is still ours",
+                span(*time)
+            ),
+        ),
+        Note::ClockSet { by_ms } => {
+            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
+            let where_to = if *by_ms < 0 { "back" } else { "forward" };
+            (
+                Info,
+                format!(
+                    "the clock was set {where_to} by {by}: looking whether the lock is still ours"
+                ),
+            )
+        }
+        Note::Starved { time } => (
+            Warn,
+            format!(
+                "this process did not get to run for {}: looking whether the lock is still ours",
                 span(*time)
             ),
         ),
@@ -224,6 +267,13 @@ fn line(note: &Note) -> (Level, String) {
         Note::JournalDown { why } => (
             Error,
             format!("journal: {why}; nothing is sent until it can be written again"),
+        ),
+        Note::JournalStillDown { why, since } => (
+            Error,
+            format!(
+                "journal: for {} now: {why}; nothing is sent until it can be written again",
+                span(*since)
+            ),
         ),
         Note::JournalBack { since } => (
             Info,
@@ -274,8 +324,19 @@ fn folder(path: &crate::flow::file::Rel) -> String {
     }
 }
 
-fn files(count: usize) -> String {
-    if count == 1 {
+/// Who holds the lock, for people. `holder` is what stands in the lock's `holder` file: a token, the
+/// host and the process, unless somebody else has written there.
+pub fn holder(holder: &str) -> String {
+    match holder.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, host, pid] => format!("pid {pid} on {host}"),
+        [] => "it has not written down who it is".into(),
+        _ => format!("its holder file says: {holder}"),
+    }
+}
+
+/// A number of files for people.
+pub fn files<N: std::fmt::Display + PartialEq + From<u8>>(count: N) -> String {
+    if count == N::from(1) {
         "1 file".into()
     } else {
         format!("{count} files")
@@ -335,6 +396,13 @@ mod tests {
                 "delivered in/a%0Ab.csv (1.5 KiB, 7 ms, status 201)".into()
             )
         );
+    }
+
+    #[test]
+    fn the_holder_of_the_lock_is_named_by_process_and_host() {
+        assert_eq!(holder("b40e vm 17152"), "pid 17152 on vm");
+        assert_eq!(holder(""), "it has not written down who it is");
+        assert_eq!(holder("forged"), "its holder file says: forged");
     }
 
     #[test]

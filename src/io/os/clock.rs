@@ -1,18 +1,19 @@
 //! The clocks: read here, and nowhere in the core.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::flow::memory::Clocks;
 use crate::flow::time::{Mono, Now, Wall};
 
-/// Both clocks.
+/// All clocks.
 pub fn now() -> Now {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
     Now {
         mono: Mono(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
         wall: wall(),
+        up: up(),
     }
 }
 
@@ -24,14 +25,14 @@ pub fn wall() -> Wall {
     Wall(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// These, and the boot clock.
+/// All clocks, and which boot it is.
 pub fn all() -> Clocks {
-    let Now { mono, wall } = now();
+    let Now { mono, wall, up } = now();
     Clocks {
         mono,
         wall,
         boot: boot(),
-        up: up(),
+        up,
     }
 }
 
@@ -67,30 +68,9 @@ fn up() -> Option<i64> {
     None
 }
 
-/// Notices that the machine was suspended: then the boot clock goes on, and the monotonic one,
-/// as [`now`] reads it, does not.
-#[derive(Debug)]
-pub struct Sleep {
-    lead: Option<i64>,
-}
-
-/// Readings of two clocks are never at the very same moment.
-const GAP: Duration = Duration::from_secs(1);
-
-impl Sleep {
-    pub fn new(now: Now) -> Sleep {
-        Sleep {
-            lead: up().map(|up| up - now.mono.0),
-        }
-    }
-
-    /// For how long the machine slept since the last call, if it did.
-    pub fn observe(&mut self, now: Now) -> Option<Duration> {
-        let lead = up()? - now.mono.0;
-        let slept = lead.saturating_sub(self.lead.replace(lead)?);
-        let slept = Duration::from_millis(u64::try_from(slept).unwrap_or(0));
-        (slept >= GAP).then_some(slept)
-    }
+/// A monotonic clock that goes on while the machine is suspended, where the system has one.
+pub fn with_sleep() -> Mono {
+    up().map_or_else(|| now().mono, Mono)
 }
 
 #[cfg(test)]
@@ -98,16 +78,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_between_the_clocks_is_noticed_once() {
-        if up().is_none() {
-            return;
-        }
-        let mut sleep = Sleep::new(now());
-        assert_eq!(sleep.observe(now()), None);
-        // As after 5 s of sleep: the boot clock has gone on.
-        sleep.lead = sleep.lead.map(|lead| lead - 5_000);
-        let slept = sleep.observe(now()).expect("a gap");
-        assert!(slept >= Duration::from_secs(4), "{slept:?}");
-        assert_eq!(sleep.observe(now()), None);
+    fn while_the_machine_is_awake_the_boot_clock_runs_with_the_monotonic_one() {
+        let (first, second) = (now(), now());
+        let leads = first.up_lead().zip(second.up_lead());
+        assert!(leads.is_none_or(|(first, second)| (second - first).abs() < 500));
+        assert_eq!(first.up.is_some(), cfg!(unix));
     }
 }

@@ -68,5 +68,6 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
 
 fn leave() {
     log::warn!(target: "dirpost", "second signal: leaving at once; what was in flight is sent again, under the same key");
+    log::logger().flush();
     std::process::exit(KILLED);
 }

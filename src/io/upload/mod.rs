@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
-use crate::flow::journal::Acceptance;
-use crate::flow::journal::Record;
+use crate::flow::filing::Acceptance;
+use crate::flow::journal::{Entry, Event};
 use crate::flow::messages::{Delivered, Delivery, Miss};
+use crate::io::Gone;
 use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
-use crate::io::journal::Journal;
-use crate::io::os::clock::wall;
+use crate::io::journal::{Appended, Journal};
 use crate::io::share::Share;
 use crate::io::upload::body::{OpenError, UploadBody};
 
@@ -42,14 +42,17 @@ pub struct UploadContext {
 /// A file up to this size is read at once: its digest costs no second read.
 const SMALL: u64 = 128 * 1024;
 
-/// Opens the file, sends it, writes an acceptance down, and reports; gives what `report` says.
-/// Only then is the file closed, for on a share that hangs that hangs as well.
+/// Opens the file, sends it, writes an acceptance down, and reports. Only then is the file closed,
+/// for on a share that hangs that hangs as well.
+///
+/// # Errors
+/// What `report` gives: nobody listens any more.
 pub fn deliver(
     office: &UploadContext,
     client: &mut Client,
     job: &Delivery,
-    report: impl FnOnce(Delivered) -> bool,
-) -> bool {
+    report: impl FnOnce(Delivered) -> Result<(), Gone>,
+) -> Result<(), Gone> {
     let began = Instant::now();
     match UploadBody::open(office.share.folder(), &job.path, &job.look) {
         Ok(body) => {
@@ -68,6 +71,8 @@ fn send(
     body: &mut UploadBody,
     began: Instant,
 ) -> Delivered {
+    // Not until the file is closed: on a share that hangs there is nothing more to be looked at.
+    let _at_work = office.share.at_work();
     // With no bytes there is no last one before which it would be looked at.
     if job.look.stamp.size == 0
         && let Err(err) = body.confirm()
@@ -105,6 +110,8 @@ fn send(
         reply,
         took: started.elapsed(),
         journaled,
+        sha256,
+        look: job.look,
     }
 }
 
@@ -141,16 +148,17 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
     let acceptance = Acceptance {
         key: job.key.clone(),
         status,
-        marker: job.marker,
     };
-    let line = Record::line(
-        &job.path,
-        job.look.stamp,
-        wall(),
-        Record::accepted(&acceptance, office.keep),
-    );
-    let first = office.journal.append(&line).map_err(|err| explain(&err))?;
-    if first {
+    let entry = Entry {
+        path: job.path.clone(),
+        stamp: job.look.stamp,
+        event: Event::accepted(&acceptance, job.marker, office.keep),
+    };
+    let appended = office
+        .journal
+        .append([entry])
+        .map_err(|err| explain(&err))?;
+    if appended == Appended::SyncDue {
         (office.written)();
     }
     Ok(())

@@ -1,0 +1,289 @@
+//! `dirpost dead-letter`: what lies there, why, and what becomes of it. Also while the daemon runs.
+//!
+//! `folder` reads what lies there, `names` finds what a PATH names, `put_back` returns a file to its
+//! place, `presence` tells a folder that is empty from one that is not there.
+
+mod folder;
+mod names;
+mod presence;
+mod put_back;
+
+use std::ffi::OsString;
+use std::io;
+
+use self::folder::{DeadFile, Reason, with_reason};
+use self::names::{Folders, Found};
+use super::exit::Exit;
+use super::output::{Output, PrintError, Printed, complain};
+use super::shell_words::quote;
+use crate::config::Config;
+use crate::flow::file::Rel;
+use crate::flow::filing::reason::ReasonFile;
+use crate::io::dir::{Dir, below, bytes_of, name_of};
+use crate::io::fault::explain;
+use crate::io::logging::words::bytes;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// One line for each file.
+    List,
+    /// All that is known of it.
+    Show,
+    /// Back to its place, to be sent again under a new key.
+    Retry,
+    /// Deleted.
+    Discard,
+}
+
+impl Action {
+    /// Whether files are touched.
+    pub fn changes(self) -> bool {
+        matches!(self, Action::Retry | Action::Discard)
+    }
+}
+
+/// What is asked for, of which files.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where the folders are.
+    pub config: &'a Config,
+    /// What is to be done.
+    pub action: Action,
+    /// The PATHs of the command line.
+    pub names: &'a [OsString],
+    /// All files; also meant by [`Action::List`] without names.
+    pub all: bool,
+}
+
+/// Why nothing can be done, or nothing more.
+enum Stop {
+    Print(PrintError),
+    /// A sentence.
+    Fault(String),
+}
+
+impl From<PrintError> for Stop {
+    fn from(err: PrintError) -> Stop {
+        Stop::Print(err)
+    }
+}
+
+/// Does what is asked for, file by file: one that fails does not keep the others.
+pub fn dead_letter(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
+    match answer(request, out) {
+        Ok(0) => Exit::Success,
+        Ok(_) => Exit::Failed,
+        Err(Stop::Print(err)) => err.exit(if request.action.changes() {
+            // What follows was not done.
+            Exit::Failed
+        } else {
+            Exit::Success
+        }),
+        Err(Stop::Fault(why)) => {
+            complain(&why);
+            Exit::Failed
+        }
+    }
+}
+
+/// How many things it failed for.
+fn answer(request: &Request<'_>, out: &mut Output<'_>) -> Result<usize, Stop> {
+    let config = request.config;
+    let dir = config.dead_letter.dir.display();
+    let nothing = format!("nothing lies in {dir}");
+    let Some(folder) = presence::open_dead_letter(config).map_err(Stop::Fault)? else {
+        if request.names.is_empty() {
+            out.line(&nothing)?;
+            return Ok(0);
+        }
+        return Err(Stop::Fault(nothing));
+    };
+    if request.action == Action::Retry {
+        presence::see_share(config).map_err(Stop::Fault)?;
+    }
+    let marker = config.ready.marker.as_deref().map(str::as_bytes);
+    let listing = folder::read(&folder, marker)
+        .map_err(|err| Stop::Fault(format!("{dir}: {}", explain(&err))))?;
+    for problem in &listing.problems {
+        complain(problem);
+    }
+    let (chosen, unknown) = choose(request, &listing.files);
+    let mut failed = unknown + listing.problems.len();
+    if chosen.is_empty() && failed == 0 {
+        out.line(&nothing)?;
+    }
+    for file in chosen {
+        let done = match request.action {
+            Action::List => {
+                list(file, out)?;
+                continue;
+            }
+            Action::Show => {
+                show(config, file, out)?;
+                continue;
+            }
+            Action::Retry => put_back::put_back(config, &folder, file),
+            Action::Discard => discard(&folder, file, marker),
+        };
+        match done {
+            Ok(text) => out.line(&text)?,
+            Err(err) => {
+                failed += 1;
+                complain(&format!("{}: {}", shown(&file.place), explain(&err)));
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// The files that are meant, each once, in the order in which they are named; and how many names
+/// name nothing, which has been said.
+fn choose<'a>(request: &Request<'_>, files: &'a [DeadFile]) -> (Vec<&'a DeadFile>, usize) {
+    if request.all || request.names.is_empty() {
+        return (files.iter().collect(), 0);
+    }
+    let config = request.config;
+    let folders = Folders {
+        watch: config.watch.dir.clone(),
+        dead_letter: config.dead_letter.dir.clone(),
+        current: std::env::current_dir().ok(),
+    };
+    let (mut chosen, mut unknown) = (Vec::new(), 0);
+    for name in request.names {
+        let why = match folders.find(name, request.action, files) {
+            Found::Files(found) => {
+                for file in found {
+                    if !chosen.contains(&file) {
+                        chosen.push(file);
+                    }
+                }
+                continue;
+            }
+            Found::Everything => "that is all that lies there: say --all if you mean it".into(),
+            Found::Nothing { perhaps } => {
+                let dir = config.dead_letter.dir.display();
+                let perhaps: Vec<String> = perhaps
+                    .iter()
+                    .take(5)
+                    .map(|file| shown(&file.place))
+                    .collect();
+                let hint = match perhaps.is_empty() {
+                    true => String::new(),
+                    false => format!("; by its name there: {}", perhaps.join(" or ")),
+                };
+                format!("no such file in {dir}{hint}")
+            }
+        };
+        unknown += 1;
+        complain(&format!("{}: {why}", quote(&bytes_of(name))));
+    }
+    (chosen, unknown)
+}
+
+/// A path as a shell reads it back.
+fn shown(path: &Rel) -> String {
+    quote(path.as_bytes())
+}
+
+fn list(file: &DeadFile, out: &mut Output<'_>) -> Printed {
+    let (dead_at, why) = match &file.reason {
+        Reason::Known(reason) => (reason.dead_at.as_str(), reason.reason.as_str()),
+        Reason::Missing => ("-", NO_REASON),
+        Reason::Unreadable => ("-", UNREADABLE_REASON),
+    };
+    // As wide as the times, so that the columns stay.
+    out.line(&format!(
+        "{dead_at:<24}  {}  {}  {why}",
+        shown(&file.place),
+        bytes(file.look.stamp.size),
+    ))
+}
+
+const NO_REASON: &str = "no reason file";
+const UNREADABLE_REASON: &str = "its reason file cannot be read";
+
+fn show(config: &Config, file: &DeadFile, out: &mut Output<'_>) -> Printed {
+    out.line(&shown(&file.place))?;
+    let whole = config.dead_letter.dir.join(name_of(file.place.as_bytes()));
+    let file_field = ("file", quote(&bytes_of(whole.as_os_str())));
+    let mut fields = vec![file_field];
+    match &file.reason {
+        Reason::Known(reason) => fields.extend(fields_of(reason)),
+        Reason::Missing => fields.push(("reason", NO_REASON.into())),
+        Reason::Unreadable => fields.push(("reason", UNREADABLE_REASON.into())),
+    }
+    for (name, text) in fields {
+        let mut lines = text.lines();
+        out.line(&format!("  {name}: {}", lines.next().unwrap_or_default()))?;
+        for line in lines {
+            out.line(&format!("    {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a reason says, field by field; what it does not know is left out.
+fn fields_of(reason: &ReasonFile) -> Vec<(&'static str, String)> {
+    let status = reason.status.map(|status| status.to_string());
+    [
+        ("path", quote(&reason.path_bytes())),
+        ("reason", reason.reason.clone()),
+        ("status", status.unwrap_or_default()),
+        ("body", reason.body.clone()),
+        ("attempts", reason.attempts.to_string()),
+        ("first_seen", reason.first_seen.clone()),
+        ("dead_at", reason.dead_at.clone()),
+        ("size", reason.size.to_string()),
+        ("mtime", reason.mtime.clone()),
+        ("key", reason.key.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, text)| !text.is_empty())
+    .collect()
+}
+
+/// Deletes the file, its reason, and the marker that vouched for it, which is good for nothing else.
+///
+/// # Errors
+/// Those of the calls. The file goes first: where it is gone and the call for its reason fails, what
+/// is left is a reason that belongs to nothing, and is not listed.
+fn discard(folder: &Dir, file: &DeadFile, marker: Option<&[u8]>) -> io::Result<String> {
+    let here = folder.folder(&file.place.parent())?;
+    let name = file.place.name();
+    here.remove(name)?;
+    let mut with_it = "";
+    if let Some(marker) = marker {
+        let marker = [name, marker].concat();
+        // One that was condemned itself is a dead letter of its own.
+        let is_own = is_there(&here, &with_reason(&marker));
+        if !is_own && is_there(&here, &marker) {
+            here.remove(&marker)?;
+            with_it = ", with its marker";
+        }
+    }
+    remove_reason(&here, name)?;
+    here.sync()?;
+    Ok(format!("{}: deleted{with_it}", shown(&file.place)))
+}
+
+/// Whether a regular file has this name.
+fn is_there(folder: &Dir, name: &[u8]) -> bool {
+    folder.look(name).is_ok_and(|look| look.is_some())
+}
+
+/// Removes the reason of `name`, if there is one.
+fn remove_reason(folder: &Dir, name: &[u8]) -> io::Result<()> {
+    match folder.remove(&with_reason(name)) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a folder of the configuration; below the watched one without following links.
+fn open(config: &Config, dir: &std::path::Path) -> io::Result<Dir> {
+    match below(&config.watch.dir, dir) {
+        Some(rel) => Dir::at(&config.watch.dir)?.folder(&rel),
+        None => Dir::at(dir),
+    }
+}

@@ -1,0 +1,238 @@
+//! `dead-letter retry`: a file goes back to its place, to be sent under a new key.
+
+use std::io;
+
+use super::folder::DeadFile;
+use super::{is_there, open, remove_reason, shown};
+use crate::config::Config;
+use crate::flow::file::{Look, Rel};
+use crate::io::dir::{Dir, Entry, Renamed, below, rename_is_unsupported};
+use crate::io::retries_file;
+use crate::io::share::state::{is_read_only, try_writing};
+
+/// What became of the marker of a file that was put back.
+enum Marker {
+    /// There is none.
+    None,
+    Back,
+    /// Another one is at its place by now.
+    Taken,
+}
+
+/// Puts a file back, and its marker with it. What is at its place is never replaced.
+///
+/// # Errors
+/// Those of the calls, and sentences of what is in the way. The file is at one of its two places, and
+/// the next try finds it there.
+pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Result<String> {
+    let origin = file.origin();
+    see_origin(config, &origin)?;
+    let root = Dir::at(&config.watch.dir)?;
+    let state = open(config, &config.state.dir)?;
+    let from = folder.folder(&file.place.parent())?;
+    let name = file.place.name();
+    let look = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+    if is_only_a_copy(&root, &origin, &look) {
+        // The daemon takes the file at its place for new once more.
+        retries_file::add(&state, &origin, look.stamp)?;
+        from.remove(name)?;
+        remove_reason(&from, name)?;
+        from.sync()?;
+        return Ok(format!(
+            "{}: to be sent from its place under a new key",
+            shown(&origin)
+        ));
+    }
+    let home = root.make(&origin.parent())?;
+    // Before the file is back: the daemon must not see it without its new key.
+    retries_file::add(&state, &origin, look.stamp)?;
+    if rename(&from, name, &home, origin.name())? == Renamed::Taken {
+        return Err(io::Error::other(format!(
+            "its old place is taken by another file: move {} away first",
+            shown(&origin)
+        )));
+    }
+    let marker = put_marker_back(config, &from, name, &home, origin.name())?;
+    home.sync()?;
+    remove_reason(&from, name)?;
+    from.sync()?;
+    Ok(format!(
+        "{}: back at its place, to be sent under a new key{}",
+        shown(&origin),
+        match marker {
+            Marker::None => "",
+            Marker::Back => ", with its marker",
+            Marker::Taken => "; its marker stays here, for there is another one",
+        }
+    ))
+}
+
+/// Nothing goes back into dirpost's own folders, wherever one lies that somebody has made in
+/// dead-letter by hand.
+fn see_origin(config: &Config, origin: &Rel) -> io::Result<()> {
+    let own = [
+        &config.state.dir,
+        &config.delivered.dir,
+        &config.dead_letter.dir,
+    ];
+    for own in own {
+        let is_own = below(&config.watch.dir, own).is_some_and(|own| {
+            let mut parts = origin.parts();
+            own.parts().all(|part| parts.next() == Some(part))
+        });
+        if is_own {
+            return Err(io::Error::other(format!(
+                "its old place would be in dirpost's own folder {}",
+                own.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file at `origin` was only copied to dead-letter, for dirpost may not write to its
+/// folder.
+fn is_only_a_copy(root: &Dir, origin: &Rel, copy: &Look) -> bool {
+    let Ok(home) = root.folder(&origin.parent()) else {
+        return false;
+    };
+    let equal = home
+        .look(origin.name())
+        .is_ok_and(|look| look.is_some_and(|look| look.stamp == copy.stamp));
+    equal && matches!(try_writing(&home), Err(err) if is_read_only(&err))
+}
+
+fn put_marker_back(
+    config: &Config,
+    from: &Dir,
+    name: &[u8],
+    home: &Dir,
+    to: &[u8],
+) -> io::Result<Marker> {
+    let Some(marker) = config.ready.marker.as_deref().map(str::as_bytes) else {
+        return Ok(Marker::None);
+    };
+    let name = [name, marker].concat();
+    if !is_there(from, &name) {
+        return Ok(Marker::None);
+    }
+    match rename(from, &name, home, &[to, marker].concat())? {
+        Renamed::Done => Ok(Marker::Back),
+        _ => Ok(Marker::Taken),
+    }
+}
+
+/// Renames and replaces nothing; where there is no such rename (NFS, the BSDs), by a link and an
+/// unlink.
+///
+/// # Errors
+/// Those of the calls, when a fresh look has shown that the file is still where it was, or has both
+/// names. Of two names the last is never removed.
+fn rename(from: &Dir, name: &[u8], home: &Dir, to: &[u8]) -> io::Result<Renamed> {
+    let Entry::File(look) = from.fresh_entry(name)? else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let renamed = match from.rename_no_replace(name, home, to) {
+        Err(err) if rename_is_unsupported(&err) => {
+            from.link(name, home, to).and_then(|()| from.remove(name))
+        }
+        other => other,
+    };
+    match renamed {
+        Ok(()) => Ok(Renamed::Done),
+        Err(err) if err.kind() == io::ErrorKind::CrossesDevices => Err(io::Error::other(
+            "dead_letter.dir is on another file system: copy it back by hand, under a temporary \
+             name, and rename it",
+        )),
+        Err(err) => after_error(err, (from, name), (home, to), &look),
+    }
+}
+
+/// What came of a rename that answered with an error, which it may have been done in spite of.
+fn after_error(
+    err: io::Error,
+    (from, name): (&Dir, &[u8]),
+    (home, to): (&Dir, &[u8]),
+    look: &Look,
+) -> io::Result<Renamed> {
+    match (from.fresh_entry(name)?, home.fresh_entry(to)?) {
+        // Inode numbers do not last on some file systems.
+        (Entry::Absent, Entry::File(there)) if there.stamp == look.stamp => Ok(Renamed::Done),
+        // One file by two names: an earlier try, or this one, has come so far.
+        (Entry::File(here), Entry::File(there))
+            if here.ino != 0 && (here.dev, here.ino) == (there.dev, there.ino) =>
+        {
+            from.remove(name)?;
+            Ok(Renamed::Done)
+        }
+        (_, Entry::Absent) => Err(err),
+        _ if err.kind() == io::ErrorKind::AlreadyExists => Ok(Renamed::Taken),
+        _ => Err(err),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::io::testing::TempDir;
+
+    /// A file `x` in one folder, what `arrange` makes of it and the other, and what is made of an error
+    /// then. Gives as well which of the two names are there.
+    fn after(
+        kind: io::ErrorKind,
+        arrange: impl FnOnce(&std::path::Path, &std::path::Path),
+    ) -> (Option<Renamed>, bool, bool) {
+        let dir = TempDir::new();
+        let (here, there) = (dir.path().join("dead"), dir.path().join("in"));
+        for folder in [&here, &there] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let (from, to) = (here.join("x"), there.join("x"));
+        std::fs::write(&from, "x").unwrap();
+        let (here, there) = (Dir::at(&here).unwrap(), Dir::at(&there).unwrap());
+        let look = here.look(b"x").unwrap().unwrap();
+        arrange(&from, &to);
+        let renamed = after_error(kind.into(), (&here, b"x"), (&there, b"x"), &look);
+        (renamed.ok(), from.exists(), to.exists())
+    }
+
+    #[test]
+    fn a_rename_that_was_done_and_answers_with_an_error_is_done() {
+        for kind in [
+            io::ErrorKind::NotFound,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::Other,
+        ] {
+            let done = after(kind, |from, to| std::fs::rename(from, to).unwrap());
+            assert_eq!(done, (Some(Renamed::Done), false, true));
+        }
+    }
+
+    #[test]
+    fn of_a_file_with_two_names_the_one_in_dead_letter_goes() {
+        for kind in [io::ErrorKind::AlreadyExists, io::ErrorKind::Other] {
+            let done = after(kind, |from, to| std::fs::hard_link(from, to).unwrap());
+            assert_eq!(done, (Some(Renamed::Done), false, true));
+        }
+    }
+
+    #[test]
+    fn what_was_not_done_is_an_error_and_another_file_at_the_place_stays() {
+        let failed = after(io::ErrorKind::Other, |_, _| {});
+        assert_eq!(failed, (None, true, false));
+        let taken = after(io::ErrorKind::AlreadyExists, |_, to| {
+            std::fs::write(to, "other").unwrap();
+        });
+        assert_eq!(taken, (Some(Renamed::Taken), true, true));
+        let gone = after(io::ErrorKind::NotFound, |from, _| {
+            std::fs::remove_file(from).unwrap()
+        });
+        assert_eq!(gone, (None, false, false));
+        // Somebody else's file of the same size: not taken for it.
+        let other = after(io::ErrorKind::NotFound, |from, to| {
+            std::fs::remove_file(from).unwrap();
+            std::fs::write(to, "longer").unwrap();
+        });
+        assert_eq!(other, (None, false, true));
+    }
+}

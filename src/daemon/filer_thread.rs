@@ -1,0 +1,302 @@
+//! The filing thread: files away, and writes the journal and the memory, in batches.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::inbox::Mailbox;
+use super::threads::spawn;
+use crate::flow::alarm::Alarm;
+use crate::flow::file::FileNo;
+use crate::flow::filing::{Filed, Filing};
+use crate::flow::journal::Entry;
+use crate::flow::memory::Memory;
+use crate::flow::messages::Input;
+use crate::io::Gone;
+use crate::io::dir::Dir;
+use crate::io::fault::explain;
+use crate::io::filing::Filer;
+use crate::io::journal::Journal;
+use crate::io::memory_file;
+use crate::io::os::clock;
+
+/// Upper bound on the files that are filed away as one batch.
+const BATCH_MAX: usize = 512;
+/// Interval between the beginnings of two batches: a few large ones cost less than many small ones.
+const BATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Upper bound on the time that a line of the journal waits for the disk.
+const SYNC_WITHIN: Duration = Duration::from_millis(500);
+/// Pause after an fsync that failed.
+const SYNC_RETRY: Duration = Duration::from_secs(5);
+
+/// What the filing thread is asked for.
+#[derive(Debug)]
+pub(super) enum FilerCommand {
+    File(Box<Filing>),
+    /// Events for the journal, about versions that it knows.
+    Write(Vec<Entry>),
+    Remember(Memory),
+    /// The journal has lines that wait for an fsync.
+    Sync,
+    /// All that was asked for before is to be on the disk; then the sender is told.
+    Flush(Sender<()>),
+}
+
+/// What the thread owns.
+pub(super) struct FilerThread {
+    pub(super) filer: Filer,
+    pub(super) journal: Arc<Journal>,
+    pub(super) state: Arc<Dir>,
+    pub(super) commands: Receiver<FilerCommand>,
+    pub(super) mailbox: Mailbox,
+}
+
+/// What is done at a time.
+#[derive(Debug, Default)]
+struct Batch {
+    filings: Vec<Filing>,
+    events: Vec<Entry>,
+    memory: Option<Memory>,
+    flushed: Option<Sender<()>>,
+}
+
+/// What came of a batch.
+struct Outcome {
+    filed: Vec<(FileNo, Filed)>,
+    /// Whether it is on the disk, and the journal with it; else why not.
+    synced: Result<(), String>,
+    flushed: Option<Sender<()>>,
+}
+
+/// What the thread remembers from batch to batch.
+#[derive(Debug, Default)]
+struct Health {
+    /// When the last batch began.
+    began: Option<Instant>,
+    /// Nothing gets onto the disk.
+    sync_alarm: Alarm,
+    /// The engine has been told that the journal's reserve is used up.
+    is_low: bool,
+}
+
+impl Batch {
+    fn take(&mut self, command: FilerCommand) {
+        match command {
+            FilerCommand::File(filing) => self.filings.push(*filing),
+            FilerCommand::Write(events) => self.events.extend(events),
+            FilerCommand::Remember(memory) => self.memory = Some(memory),
+            FilerCommand::Sync => {}
+            FilerCommand::Flush(done) => self.flushed = Some(done),
+        }
+    }
+}
+
+impl FilerThread {
+    /// Starts it. It lives until its session is over, or the other end of `commands` is dropped.
+    ///
+    /// # Errors
+    /// A sentence, if the system gives the process no more threads.
+    pub(super) fn start(mut self) -> Result<(), String> {
+        spawn("file", move || {
+            let mut health = Health::default();
+            while self.turn(&mut health).is_ok() {}
+        })
+    }
+
+    fn turn(&mut self, health: &mut Health) -> Result<(), Gone> {
+        if self.journal.is_low() {
+            self.restore_reserve(health)?;
+        }
+        let batch = self.next_batch(health)?;
+        let outcome = self.carry_out(batch);
+        self.report(outcome, health)
+    }
+
+    /// Waits for something to do, and takes what else has come meanwhile.
+    fn next_batch(&self, health: &mut Health) -> Result<Batch, Gone> {
+        // Only the first line after an fsync comes with a command. One that was written during an
+        // fsync, or by this thread, is waiting for the disk and nobody has said so.
+        let is_due = self.journal.is_pending() || health.is_low;
+        let bound = match health.sync_alarm.is_raised() {
+            _ if !is_due => None,
+            false => Some(SYNC_WITHIN),
+            true => Some(SYNC_RETRY),
+        };
+        let first = match bound {
+            None => self.commands.recv().map_err(|_| Gone)?,
+            Some(bound) => match self.commands.recv_timeout(bound) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => FilerCommand::Sync,
+                Err(RecvTimeoutError::Disconnected) => return Err(Gone),
+            },
+        };
+        let mut batch = Batch::default();
+        // What was accepted is filed at once; where nothing is filed (`keep`), all lines of half
+        // a second share one fsync.
+        let may_wait = matches!(first, FilerCommand::Sync);
+        batch.take(first);
+        if may_wait && let Ok(command) = self.commands.recv_timeout(SYNC_WITHIN) {
+            batch.take(command);
+        }
+        let until = health.began.map(|began| began + BATCH_INTERVAL);
+        while batch.filings.len() < BATCH_MAX && batch.flushed.is_none() {
+            let left = until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            let Ok(command) = self.commands.recv_timeout(left) else {
+                break;
+            };
+            batch.take(command);
+        }
+        health.began = Some(Instant::now());
+        Ok(batch)
+    }
+
+    fn carry_out(&mut self, batch: Batch) -> Outcome {
+        let Batch {
+            filings,
+            events,
+            memory,
+            flushed,
+        } = batch;
+        if !events.is_empty()
+            && let Err(err) = self.journal.append(events)
+        {
+            // They are only about kept files that are missing or back, which the next process
+            // finds out by itself.
+            log::warn!(
+                target: "dirpost",
+                "journal: what is missing could not be noted: {}",
+                explain(&err)
+            );
+        }
+        if let Some(memory) = memory
+            && let Err(err) = memory_file::write(&self.state, &memory)
+        {
+            log::warn!(
+                target: "dirpost",
+                "what was learned could not be kept for the next start: {}",
+                explain(&err)
+            );
+        }
+        let (filed, synced) = if filings.is_empty() {
+            let synced = self.journal.sync(clock::wall());
+            (Vec::new(), synced.map_err(|err| explain(&err)))
+        } else {
+            let (filed, synced) = self.filer.file(filings);
+            (filed, synced.map_err(|fault| fault.why))
+        };
+        Outcome {
+            filed,
+            synced,
+            flushed,
+        }
+    }
+
+    fn report(&self, outcome: Outcome, health: &mut Health) -> Result<(), Gone> {
+        for (file, filed) in outcome.filed {
+            self.mailbox.input(Input::Filed(file, filed))?;
+        }
+        let now = clock::now().mono;
+        match outcome.synced {
+            Ok(()) => drop(health.sync_alarm.clear(now)),
+            Err(why) => {
+                if health.sync_alarm.raise(&why, now).is_some() {
+                    log::warn!(
+                        target: "dirpost",
+                        "bringing the journal, or what was filed, onto the disk failed: {why}"
+                    );
+                }
+            }
+        }
+        if let Some(flushed) = outcome.flushed {
+            // What the filer has written behind its own sync.
+            let _ = self.journal.sync(clock::wall());
+            let _ = flushed.send(());
+        }
+        Ok(())
+    }
+
+    /// Tries to make the journal's reserve again. Tells the engine that it is used up, once, and
+    /// when it is there again.
+    fn restore_reserve(&self, health: &mut Health) -> Result<(), Gone> {
+        let restored = self.journal.restore_reserve();
+        let was_low = std::mem::replace(&mut health.is_low, restored.is_err());
+        match restored {
+            Ok(()) => self.mailbox.input(Input::Room(Ok(()))),
+            Err(_) if was_low => Ok(()),
+            Err(err) => self.mailbox.input(Input::Room(Err(explain(&err)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+    use crate::daemon::inbox::{Inbox, Message};
+    use crate::daemon::opening::{Opened, open_all};
+    use crate::flow::file::Rel;
+    use crate::flow::filing::{Fate, Progress, Reason};
+    use crate::flow::time::Wall;
+    use crate::io::testing::TempDir;
+
+    #[test]
+    fn what_was_filed_is_brought_onto_the_disk_with_no_further_command() {
+        let dir = TempDir::new();
+        let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
+        let Opened {
+            share,
+            journal,
+            state,
+            ..
+        } = *open_all(&config, &crate::io::share::Opening::default()).unwrap();
+        std::fs::write(dir.path().join("bad"), "x").unwrap();
+        let (share, journal) = (Arc::new(share), Arc::new(journal));
+        let look = share.folder().look(b"bad").unwrap().unwrap();
+        let reason = Reason {
+            reason: "bad".into(),
+            status: None,
+            body: Vec::new(),
+            attempts: 0,
+            first_seen: Wall(1),
+            dead_at: Wall(1),
+            key: "k".into(),
+        };
+        let filing = Filing {
+            file: FileNo(1),
+            path: Rel::new(b"bad"),
+            look,
+            sha256: None,
+            marker: None,
+            fate: Fate::Condemned(Box::new(reason)),
+            progress: Progress::Unwritten,
+        };
+        let (send, commands) = channel();
+        let inbox = Inbox::new();
+        let thread = FilerThread {
+            filer: Filer::new(&config, share, Arc::clone(&journal)),
+            journal: Arc::clone(&journal),
+            state: Arc::clone(&state.folder),
+            commands,
+            mailbox: inbox.next_epoch(),
+        };
+        thread.start().unwrap();
+        send.send(FilerCommand::File(Box::new(filing))).unwrap();
+        assert!(matches!(
+            inbox.receive(None),
+            Some(Message::Input(Input::Filed(FileNo(1), _)))
+        ));
+        assert!(journal.is_pending());
+        let started = clock::now().mono;
+        while journal.is_pending() {
+            assert!(
+                clock::now().mono.since(started) < 10 * SYNC_WITHIN,
+                "it is never brought onto the disk"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

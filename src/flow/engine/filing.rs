@@ -1,0 +1,338 @@
+//! FILE AWAY: what is to be filed, what came of it, and what earlier engines had to file. How it
+//! is filed is decided in [`crate::flow::filing`].
+
+use std::collections::BTreeMap;
+
+use super::files::{ActiveFile, Seat};
+use super::known::NameOf;
+use super::{Engine, FILE_AGAIN};
+use crate::flow::endpoint::reply::Answer;
+use crate::flow::events::Note;
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason};
+use crate::flow::journal::Live;
+use crate::flow::memory::Learned;
+use crate::flow::messages::Effect;
+use crate::flow::settle::Stability;
+use crate::flow::time::Now;
+
+impl Engine {
+    /// `file` is to be filed away.
+    pub(super) fn file_away(&mut self, file: FileNo, fate: Fate, progress: Progress, now: Now) {
+        let Some(motion) = self.files.get_mut(file) else {
+            return;
+        };
+        let filing = Filing {
+            file,
+            path: motion.path.clone(),
+            look: motion.still.look,
+            sha256: motion.sent.or(motion.checked.sha256()),
+            marker: motion.marker.filter(|_| self.policy.marker),
+            fate,
+            progress,
+        };
+        motion.filing = Some(Box::new(filing));
+        self.hand_out_filing(file, now);
+    }
+
+    pub(super) fn hand_out_filing(&mut self, file: FileNo, now: Now) {
+        if !self.may().file {
+            self.files
+                .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
+        } else if let Some(filing) = self
+            .files
+            .get(file)
+            .and_then(|motion| motion.filing.clone())
+        {
+            self.files.put(file, Seat::Filing);
+            self.out.effects.push(Effect::File(*filing));
+        }
+    }
+
+    /// `file` goes to dead-letter.
+    pub(super) fn condemn(
+        &mut self,
+        file: FileNo,
+        reason: String,
+        answer: Option<&Answer>,
+        now: Now,
+    ) {
+        let Some(motion) = self.files.get(file) else {
+            return;
+        };
+        let reason = Reason {
+            reason,
+            status: answer.map(|answer| answer.status),
+            body: answer.map(|answer| answer.body.clone()).unwrap_or_default(),
+            attempts: motion.learned.attempts,
+            first_seen: motion.learned.first_seen,
+            dead_at: now.wall,
+            key: self.key_of(&motion.path, motion.still.look.stamp),
+        };
+        self.file_away(
+            file,
+            Fate::Condemned(Box::new(reason)),
+            Progress::Unwritten,
+            now,
+        );
+    }
+
+    pub(super) fn on_filed(&mut self, file: FileNo, filed: Filed, now: Now) {
+        let Some(filing) = self
+            .files
+            .get(file)
+            .and_then(|motion| motion.filing.clone())
+        else {
+            return;
+        };
+        let took_lines = match &filed {
+            Filed::Failed { journal, .. } => !journal && filing.progress == Progress::Unwritten,
+            _ => true,
+        };
+        if took_lines {
+            self.journal_back(now);
+        }
+        if !matches!(filed, Filed::Failed { .. }) {
+            self.over(file, now);
+        }
+        match filed {
+            Filed::Away { to } => self.filed_away(file, &filing, to),
+            Filed::Copied { to } => self.copied_away(file, &filing, to),
+            Filed::NewVersion(look) => self.superseded(file, &filing, look, now),
+            Filed::Displaced { to } => {
+                self.note(Note::NewVersion {
+                    path: filing.path,
+                    displaced: Some(to),
+                });
+                self.leave(file);
+            }
+            Filed::Gone => {
+                self.note(Note::Filed {
+                    path: filing.path,
+                    to: None,
+                });
+                self.leave(file);
+            }
+            Filed::Failed {
+                why,
+                journal,
+                progress,
+                left,
+            } => {
+                if let Some(filing) = self
+                    .files
+                    .get_mut(file)
+                    .and_then(|motion| motion.filing.as_mut())
+                {
+                    filing.progress = progress;
+                }
+                if left {
+                    self.detach(file);
+                }
+                if journal {
+                    self.journal_down(why, now);
+                    self.files
+                        .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
+                } else {
+                    self.trouble(file, "file", why, now);
+                }
+            }
+        }
+    }
+
+    fn filed_away(&mut self, file: FileNo, filing: &Filing, to: Option<Place>) {
+        let path = filing.path.clone();
+        match (&filing.fate, to) {
+            (Fate::Accepted(_), None) if self.keeps() => {
+                self.drop_file(file);
+                self.rest(&path, filing.look.stamp, filing.marker_stamp());
+                return;
+            }
+            (Fate::Condemned(reason), Some(to)) => {
+                self.out.tally.condemned += 1;
+                self.note(Note::Condemned {
+                    path,
+                    reason: reason.reason.clone(),
+                    to,
+                });
+            }
+            (_, to) => self.note(Note::Filed { path, to }),
+        }
+        self.leave(file);
+    }
+
+    /// `file` cannot be moved away: dead-letter has a copy, and it is known from now on.
+    fn copied_away(&mut self, file: FileNo, filing: &Filing, to: Place) {
+        let Fate::Condemned(reason) = &filing.fate else {
+            return;
+        };
+        let (path, stamp) = (filing.path.clone(), filing.look.stamp);
+        self.out.tally.condemned += 1;
+        self.note(Note::Condemned {
+            path: path.clone(),
+            reason: reason.reason.clone(),
+            to,
+        });
+        self.drop_file(file);
+        self.rest(&path, stamp, filing.marker_stamp());
+        self.known.copied(path, stamp, reason.key.clone());
+    }
+
+    /// Another version lies at the place of `file`, and of the one that was to be filed nothing is
+    /// left to be done.
+    fn superseded(&mut self, file: FileNo, filing: &Filing, look: Option<Look>, now: Now) {
+        self.note(Note::NewVersion {
+            path: filing.path.clone(),
+            displaced: None,
+        });
+        let Some(motion) = self.files.get_mut(file) else {
+            return;
+        };
+        let look = look.filter(|_| !motion.detached && !self.known.is_name_shared(&filing.path));
+        let Some(look) = look else {
+            // What lies there has a record of its own, or gets one by the next listing.
+            return self.leave(file);
+        };
+        motion.learned.used_marker = filing.marker_stamp();
+        motion.still = Stability::new(look, now, &self.clock);
+        motion.forget_version(now.wall);
+        self.advance(file, now);
+    }
+
+    /// What is to be filed has left its place, and is not where it goes to yet: what is listed at
+    /// its name is another version, with a record of its own.
+    fn detach(&mut self, file: FileNo) {
+        let Some(motion) = self.files.get_mut(file) else {
+            return;
+        };
+        if !std::mem::replace(&mut motion.detached, true) {
+            let path = motion.path.clone();
+            self.release_name(file, &path);
+        }
+    }
+
+    /// `file` is not at its place any more.
+    fn leave(&mut self, file: FileNo) {
+        if let Some(motion) = self.drop_file(file)
+            && !motion.detached
+        {
+            self.release_name(file, &motion.path);
+        }
+    }
+
+    /// The name `path` is no longer that of `file`.
+    fn release_name(&mut self, file: FileNo, path: &Rel) {
+        match self.known.release_name(path, file) {
+            NameOf::Nobody => self.tree.set_left(path, self.scans.under_way()),
+            NameOf::Other(next) => self.tree.set_moving(path, next),
+            NameOf::AsBefore => {}
+        }
+    }
+
+    fn keeps(&self) -> bool {
+        self.policy.action == crate::config::Action::Keep
+    }
+
+    // ---- what earlier engines had to file -------------------------------------------
+
+    /// Goes on with what an earlier engine of the same process had to file away, and with what
+    /// the journal says.
+    pub(super) fn resume_filings(
+        &mut self,
+        filings: Vec<Filing>,
+        live: BTreeMap<(Rel, Stamp), Live>,
+        now: Now,
+    ) {
+        // The journal does not know the bytes that were sent.
+        let mut digests = BTreeMap::new();
+        for filing in filings {
+            let version = (filing.path.clone(), filing.look.stamp);
+            if live.contains_key(&version) {
+                digests.extend(filing.sha256.map(|sha256| (version, sha256)));
+            } else {
+                self.resume_filing(anywhere(filing), now);
+            }
+        }
+        // First what lies at its place and stays there: the name is its own.
+        let (resting, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            live.into_iter().partition(|(_, live)| live.rests);
+        for ((path, stamp), live) in resting {
+            self.resume_resting(&path, stamp, live);
+        }
+        for (version, live) in moving {
+            let sha256 = digests.remove(&version);
+            let filing = resumed(version, live, sha256);
+            self.resume_filing(filing, now);
+        }
+    }
+
+    fn resume_resting(&mut self, path: &Rel, stamp: Stamp, live: Live) {
+        if let Fate::Condemned(reason) = live.fate {
+            self.known.copied(path.clone(), stamp, reason.key);
+        }
+        match live.missing {
+            Some(since) => self.tree.set_away(path, stamp, since),
+            None => self.rest(path, stamp, live.marker),
+        }
+    }
+
+    fn resume_filing(&mut self, filing: Filing, now: Now) {
+        let still = Stability::new(filing.look, now, &self.clock);
+        let path = filing.path.clone();
+        let file = if self.tree.rests(&path) {
+            // What lies at its place came later, and stays.
+            let mut motion = ActiveFile::new(path, still, None, Learned::new(now.wall, None));
+            motion.detached = true;
+            self.files.add(motion)
+        } else {
+            let holder = self.tree.moving(&path);
+            let file = self.add(path.clone(), still, None, now);
+            if let Some(holder) = holder {
+                self.known.share_name(path, holder);
+            }
+            file
+        };
+        if let Some(motion) = self.files.get_mut(file) {
+            motion.filing = Some(Box::new(Filing { file, ..filing }));
+        }
+        self.hand_out_filing(file, now);
+    }
+
+    /// What is to be filed away, for an engine that goes on in the same process.
+    pub(super) fn filings(&self) -> Vec<Filing> {
+        self.files
+            .iter()
+            .filter_map(|(_, motion)| motion.filing.as_deref().cloned())
+            .collect()
+    }
+}
+
+/// What the journal says of a version that is still to be filed.
+fn resumed((path, stamp): (Rel, Stamp), live: Live, sha256: Option<[u8; 32]>) -> Filing {
+    let look = |stamp| Look {
+        stamp,
+        ..Look::default()
+    };
+    Filing {
+        file: FileNo::default(),
+        path,
+        look: look(stamp),
+        sha256,
+        marker: live.marker.map(look),
+        fate: live.fate,
+        progress: live.moving.map_or(Progress::Written, Progress::Moving),
+    }
+}
+
+/// Without what a share that was mounted again may show otherwise: inodes and devices.
+fn anywhere(filing: Filing) -> Filing {
+    let only = |look: Look| Look {
+        stamp: look.stamp,
+        ..Look::default()
+    };
+    Filing {
+        look: only(filing.look),
+        marker: filing.marker.map(only),
+        ..filing
+    }
+}

@@ -1,0 +1,281 @@
+//! What is known from before: of files that were not seen yet, of dead letters that had to stay, of
+//! markers that were used, of retries; and when all of it is written down again.
+//!
+//! Invariants:
+//! - What an earlier process knew of a file is used once, for the version that it is about.
+//! - What it knew of files in a folder is dropped when that folder was listed without them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::memory;
+use crate::flow::time::Mono;
+
+/// What was learned is written down so long after it was learned.
+const SAVE_AFTER: Duration = Duration::from_secs(30);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// What an earlier process knew of files that were not seen yet, by folder.
+    recalled: BTreeMap<Rel, BTreeMap<Rel, memory::File>>,
+    /// Condemned, copied to dead-letter, and still at their places; with the keys they had.
+    copied: BTreeMap<Rel, (Stamp, String)>,
+    /// With a marker and `keep`: the marker that vouched for what was delivered last.
+    used_markers: BTreeMap<Rel, Stamp>,
+    /// The numbers of the keys of what was taken out of dead-letter.
+    retries: BTreeMap<(Rel, Stamp), u32>,
+    /// Further versions that an earlier process had to file from a name that the tree knows as
+    /// another one's. Which of them lies there is known when their filings come back.
+    same_name: BTreeMap<Rel, Vec<FileNo>>,
+    save_at: Option<Mono>,
+    /// One file that waits after a failure of its own may go at once: somebody has started this.
+    pub hurried: bool,
+    /// It was said that there are folders whose files have no mtime.
+    pub timeless: bool,
+}
+
+/// Whose a name is that one version has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameOf {
+    /// What is listed there next is new.
+    Nobody,
+    /// This version is to be filed from there, too.
+    Other(FileNo),
+    /// It was never the tree's.
+    AsBefore,
+}
+
+impl Known {
+    // ---- what an earlier process knew -----------------------------------------------
+
+    /// Takes over what an earlier process knew.
+    pub fn recall(&mut self, files: impl IntoIterator<Item = memory::File>) {
+        for file in files {
+            let folder = self.recalled.entry(file.path.parent()).or_default();
+            folder.insert(file.path.clone(), file);
+        }
+    }
+
+    /// What it knew of `path`, which is seen for the first time.
+    pub fn take(&mut self, path: &Rel) -> Option<memory::File> {
+        if self.recalled.is_empty() {
+            return None;
+        }
+        self.recalled.get_mut(&path.parent())?.remove(path)
+    }
+
+    /// `folder` was listed: what was known of it and was not taken is not there.
+    pub fn listed(&mut self, folder: &Rel) {
+        self.recalled.remove(folder);
+    }
+
+    /// Everything was listed.
+    pub fn all_listed(&mut self) {
+        self.recalled.clear();
+    }
+
+    /// What was known and was not seen yet.
+    pub fn unseen(&self) -> impl Iterator<Item = &memory::File> {
+        self.recalled.values().flat_map(BTreeMap::values)
+    }
+
+    // ---- several versions of one name -----------------------------------------------
+
+    /// `file` is to be filed from `path`, which the tree knows as another version's.
+    pub fn share_name(&mut self, path: Rel, file: FileNo) {
+        self.same_name.entry(path).or_default().push(file);
+    }
+
+    /// Whether several versions are to be filed from `path`.
+    pub fn is_name_shared(&self, path: &Rel) -> bool {
+        self.same_name.contains_key(path)
+    }
+
+    /// Whether `file` is to be filed from `path`, though the tree knows that as another's.
+    pub fn shares_name(&self, path: &Rel, file: FileNo) -> bool {
+        self.same_name
+            .get(path)
+            .is_some_and(|files| files.contains(&file))
+    }
+
+    /// `file` is no longer to be filed from `path`. Gives whose the name is now.
+    pub fn release_name(&mut self, path: &Rel, file: FileNo) -> NameOf {
+        let Some(others) = self.same_name.get_mut(path) else {
+            return NameOf::Nobody;
+        };
+        let now = match others.iter().position(|&other| other == file) {
+            Some(at) => {
+                others.remove(at);
+                NameOf::AsBefore
+            }
+            None => others.pop().map_or(NameOf::Nobody, NameOf::Other),
+        };
+        if others.is_empty() {
+            self.same_name.remove(path);
+        }
+        now
+    }
+
+    // ---- what stays at its place ----------------------------------------------------
+
+    /// The marker that vouched for the version of `path` that was delivered last.
+    pub fn used_marker(&self, path: &Rel) -> Option<Stamp> {
+        self.used_markers.get(path).copied()
+    }
+
+    /// `stamp` of `path` is delivered or condemned, with `marker`, and stays where it is.
+    pub fn rests(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
+        // A retry of another version, which dead-letter has a copy of, is none of this one.
+        if self
+            .copied
+            .get(path)
+            .is_some_and(|(copied, _)| *copied != stamp)
+        {
+            self.copied.remove(path);
+        }
+        if let Some(marker) = marker {
+            self.used_markers.insert(path.clone(), marker);
+        }
+    }
+
+    /// Dead-letter has a copy of `stamp` of `path`, which was condemned under `key`.
+    pub fn copied(&mut self, path: Rel, stamp: Stamp, key: String) {
+        self.copied.insert(path, (stamp, key));
+    }
+
+    /// `path` has been missing for too long.
+    pub fn forget(&mut self, path: &Rel) {
+        self.copied.remove(path);
+        self.used_markers.remove(path);
+    }
+
+    // ---- retries from dead-letter ---------------------------------------------------
+
+    /// All versions that were ever taken out of dead-letter, with the numbers of their keys.
+    pub fn set_retries(&mut self, retries: Vec<(Rel, Stamp, u32)>) {
+        self.retries = retries
+            .into_iter()
+            .map(|(path, stamp, retry)| ((path, stamp), retry))
+            .collect();
+    }
+
+    /// The number of the key of this version; 0 for one that was never taken out of dead-letter.
+    pub fn retry(&self, path: &Rel, stamp: Stamp) -> u32 {
+        if self.retries.is_empty() {
+            return 0;
+        }
+        let retry = self.retries.get(&(path.clone(), stamp));
+        retry.copied().unwrap_or(0)
+    }
+
+    /// Takes out the copied files whose key is another one now: they were retried. `key_of` makes
+    /// the key of a version from the number of its retry.
+    pub fn take_retried(&mut self, key_of: impl Fn(&Rel, Stamp, u32) -> String) -> Vec<Rel> {
+        let is_retried = |path: &Rel, stamp: Stamp, old: &str| {
+            key_of(path, stamp, self.retry(path, stamp)) != old
+        };
+        let retried: Vec<Rel> = self
+            .copied
+            .iter()
+            .filter(|(path, (stamp, old))| is_retried(path, *stamp, old))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in &retried {
+            self.copied.remove(path);
+        }
+        retried
+    }
+
+    // ---- when it is written down ----------------------------------------------------
+
+    /// Something was learned that the next process should know.
+    pub fn learned(&mut self, now: Mono) {
+        self.save_at.get_or_insert(now + SAVE_AFTER);
+    }
+
+    /// It has been written down.
+    pub fn saved(&mut self) {
+        self.save_at = None;
+    }
+
+    /// It cannot be written down now, and is tried later.
+    pub fn postpone(&mut self, now: Mono) {
+        self.save_at = Some(now + SAVE_AFTER);
+    }
+
+    /// When it is written down.
+    pub fn save_at(&self) -> Option<Mono> {
+        self.save_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::memory::Learned;
+    use crate::flow::settle::StabilityMemory;
+    use crate::flow::time::Wall;
+
+    fn stamp(size: u64) -> Stamp {
+        Stamp {
+            size,
+            mtime: Wall(1),
+        }
+    }
+
+    fn file(path: &str) -> memory::File {
+        memory::File {
+            path: Rel::new(path.as_bytes()),
+            stamp: stamp(1),
+            still: StabilityMemory {
+                since: Mono(0),
+                suspicions: Default::default(),
+            },
+            learned: Learned::default(),
+            at_gate: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_was_known_is_taken_once_and_dropped_with_the_listing_of_its_folder() {
+        let mut known = Known::default();
+        known.recall(vec![file("a"), file("d/b"), file("d/c")]);
+        assert!(known.take(&Rel::new(b"d/b")).is_some());
+        assert!(known.take(&Rel::new(b"d/b")).is_none());
+        known.listed(&Rel::new(b"d"));
+        let unseen: Vec<String> = known.unseen().map(|file| file.path.to_string()).collect();
+        assert_eq!(unseen, ["a"]);
+        known.all_listed();
+        assert_eq!(known.unseen().count(), 0);
+    }
+
+    #[test]
+    fn a_copied_version_is_retried_once_and_not_for_another_one() {
+        let path = Rel::new(b"a");
+        let key_of = |_: &Rel, _: Stamp, retry: u32| retry.to_string();
+        let mut known = Known::default();
+        known.copied(path.clone(), stamp(1), "0".into());
+        assert!(known.take_retried(key_of).is_empty());
+        known.set_retries(vec![(path.clone(), stamp(1), 1)]);
+        assert_eq!(known.take_retried(key_of), std::slice::from_ref(&path));
+        assert!(known.take_retried(key_of).is_empty());
+        // The next version was delivered meanwhile.
+        known.copied(path.clone(), stamp(1), "0".into());
+        known.rests(&path, stamp(2), None);
+        assert!(known.take_retried(key_of).is_empty());
+    }
+
+    #[test]
+    fn it_is_written_down_a_while_after_the_first_thing_that_was_learned() {
+        let mut known = Known::default();
+        known.learned(Mono(0));
+        known.learned(Mono(9_000));
+        assert_eq!(known.save_at(), Some(Mono(30_000)));
+        known.postpone(Mono(30_000));
+        assert_eq!(known.save_at(), Some(Mono(60_000)));
+        known.saved();
+        assert_eq!(known.save_at(), None);
+    }
+}

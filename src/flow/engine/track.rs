@@ -1,0 +1,435 @@
+//! SCAN, TRACK and CHECK: what the engine makes of listings, and where a file waits next.
+
+use super::Engine;
+use super::files::{ActiveFile, At, Checked, Queue, Seat};
+use super::scans::Ended;
+use crate::config::Empty;
+use crate::flow::endpoint::idempotency_key::key;
+use crate::flow::events::Note;
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::journal::Event as Line;
+use crate::flow::memory::Learned;
+use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
+use crate::flow::scan::tree::Event;
+use crate::flow::settle::{Seen, Stability, settle_time};
+use crate::flow::time::{Now, Wall};
+
+impl Engine {
+    // ---- scans ----------------------------------------------------------------------
+
+    pub(super) fn on_listed(&mut self, folder: ListedFolder, now: Now) {
+        let ListedFolder { path, content } = folder;
+        let trouble = match &content {
+            Ok(content) => content.unseen_why.as_ref().map(|(name, why)| {
+                let (path, why) = (path.join(name), why.clone());
+                Note::NameTrouble { path, why }
+            }),
+            Err(why) => Some(Note::FolderTrouble {
+                path: path.clone(),
+                why: why.clone(),
+            }),
+        };
+        let note = self.scans.listed(&path, trouble, now.mono);
+        self.say(note);
+        if let Ok(content) = content {
+            self.on_content(&path, content, now);
+        }
+    }
+
+    fn on_content(&mut self, folder: &Rel, content: Content, now: Now) {
+        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
+        let horizon = Wall(now.wall.0.saturating_sub(remember));
+        let scan = self.scans.number();
+        let timeless = content.timeless;
+        if timeless && !std::mem::replace(&mut self.known.timeless, true) {
+            let path = folder.clone();
+            self.note(Note::Timeless { path });
+        }
+        let events = self.tree.merge(folder, content, scan, now.wall, horizon);
+        for event in events {
+            match event {
+                Event::New { name, look, marker } => {
+                    if self.takes_new() {
+                        let still = Stability::new(look, now, &self.clock);
+                        let file = self.add(folder.join(&name), still, marker, now);
+                        self.set_timeless(file, timeless);
+                        self.advance(file, now);
+                    }
+                }
+                Event::Seen { file, look, marker } => {
+                    let is_news = self.set_timeless(file, timeless);
+                    self.on_seen(file, look, marker, now);
+                    if is_news {
+                        self.advance_idle(file, now);
+                    }
+                }
+                Event::Missing { file } => self.on_missing(file),
+                Event::Away { path, stamp } => {
+                    let since = now.wall.0;
+                    self.out.lines.push((path, stamp, Line::Missing { since }));
+                }
+                Event::Back { path, stamp } => self.out.lines.push((path, stamp, Line::Back)),
+                Event::Forgotten { path, stamp } => {
+                    self.known.forget(&path);
+                    self.out.lines.push((path, stamp, Line::Forgotten));
+                }
+            }
+        }
+        self.known.listed(folder);
+    }
+
+    pub(super) fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
+        let (ended, note) = self.scans.ended(result, now.mono);
+        self.say(note);
+        let Ended::Complete { first, whole } = ended else {
+            return;
+        };
+        if first {
+            let note = Note::Looked {
+                files: self.files.len(),
+                waiting: self.files.count(At::Waiting),
+                at_rest: self.tree.resting(),
+            };
+            self.note(note);
+        }
+        self.known.hurried = false;
+        if whole {
+            // What was not seen by now is not there.
+            self.known.all_listed();
+        }
+    }
+
+    /// All is about to be opened again: what is under way ends, and nothing more begins.
+    pub(super) fn on_closing(&mut self, why: Closing, now: Now) {
+        self.phase.close();
+        let away = self.scans.close(now.mono);
+        match why {
+            Closing::ShareBack => self.say(away.map(|since| Note::ShareBack { since })),
+            Closing::MountedOver => self.note(Note::MountedOver),
+            Closing::LockLost(why) => self.note(Note::LockLost { why }),
+        }
+    }
+
+    /// All versions that were ever taken out of dead-letter. One that had only been copied there
+    /// lies at its place already, and becomes new again.
+    pub(super) fn on_retries(&mut self, retries: Vec<(Rel, Stamp, u32)>) {
+        self.known.set_retries(retries);
+        let scope = &self.policy.key_scope;
+        let key_of = |path: &Rel, stamp, retry| key(scope, path, stamp, retry);
+        for path in self.known.take_retried(key_of) {
+            self.tree.disturb(&path);
+        }
+    }
+
+    // ---- records --------------------------------------------------------------------
+
+    pub(super) fn add(
+        &mut self,
+        path: Rel,
+        still: Stability,
+        marker: Option<Look>,
+        now: Now,
+    ) -> FileNo {
+        let learned = Learned::new(now.wall, self.known.used_marker(&path));
+        let active = ActiveFile::new(path.clone(), still, marker, learned);
+        let file = self.files.add(active);
+        self.tree.set_moving(&path, file);
+        self.recall_file(file, now.mono);
+        file
+    }
+
+    /// `path` is delivered and stays where it is.
+    pub(super) fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
+        self.tree.set_resting(path, stamp);
+        self.known.rests(path, stamp, marker);
+    }
+
+    /// Takes `file` out of motion: nothing is known of it any more.
+    pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
+        let active = self.files.remove(file)?;
+        self.endpoint.untried(file);
+        Some(active)
+    }
+
+    // ---- looks ----------------------------------------------------------------------
+
+    /// Whether `file` lies where mtimes say nothing. Gives whether that is news.
+    fn set_timeless(&mut self, file: FileNo, timeless: bool) -> bool {
+        let Some(active) = self.files.get_mut(file) else {
+            return false;
+        };
+        std::mem::replace(&mut active.timeless, timeless) != timeless
+    }
+
+    fn advance_idle(&mut self, file: FileNo, now: Now) {
+        if self.files.get(file).is_some_and(|active| !active.is_busy()) {
+            self.advance(file, now);
+        }
+    }
+
+    fn on_seen(&mut self, file: FileNo, look: Look, marker: Option<Look>, now: Now) {
+        let settle = self.settle_time(&look);
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let stamp_of = |marker: Option<Look>| marker.map(|marker| marker.stamp);
+        let marker_changed = stamp_of(active.marker) != stamp_of(marker);
+        active.marker = marker;
+        let is_superseded = active
+            .filing
+            .as_ref()
+            .is_some_and(|filing| filing.look.stamp != look.stamp);
+        if is_superseded && active.at() == At::RetryFiling {
+            // Another version lies where this one could not be moved from: nothing is left to be
+            // filed of it then, and the new one need not wait for the next try.
+            return self.hand_out_filing(file, now);
+        }
+        // What is being sent is watched by its worker, more closely than from here.
+        if active.is_busy() {
+            return;
+        }
+        match active.still.observe(look, settle, &self.clock) {
+            Seen::Changed => self.new_version(file, now),
+            Seen::Suspicious => self.suspicious(file, now),
+            Seen::Still if marker_changed => self.advance(file, now),
+            Seen::Still => {}
+        }
+    }
+
+    /// What is seen of `file` is another version than before: nothing that was learned of that holds.
+    fn new_version(&mut self, file: FileNo, now: Now) {
+        if let Some(active) = self.files.get_mut(file) {
+            active.forget_version(now.wall);
+        }
+        self.endpoint.forget(file);
+        self.files.release_line(file);
+        self.advance(file, now);
+    }
+
+    /// `file`, for which no job is out, may have been written to with its size and mtime put back:
+    /// what was read of it does not hold.
+    fn suspicious(&mut self, file: FileNo, now: Now) {
+        let inspects = self.policy.inspects;
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let is_due = now.mono >= active.still.due(settle);
+        let was_checked = std::mem::replace(&mut active.checked, Checked::No) != Checked::No;
+        // It keeps its turn, and its pause, where nothing has to be done again.
+        let stays = match active.at() {
+            At::Ready => is_due && !(inspects && was_checked),
+            At::Pausing => active.troubles > 0,
+            _ => false,
+        };
+        let first = active.still.suspicions.count == 1;
+        let path = active.path.clone();
+        if !stays {
+            self.advance(file, now);
+        }
+        if first {
+            self.note(Note::Suspicious { path });
+        }
+    }
+
+    fn on_missing(&mut self, file: FileNo) {
+        let is_busy = self.files.get(file).is_none_or(ActiveFile::is_busy);
+        if !is_busy && let Some(active) = self.drop_file(file) {
+            self.tree.forget(&active.path);
+        }
+    }
+
+    /// A worker found that `file` is not as it was when it was looked at, while it was `doing`
+    /// something with it: how it is now, if that is to be seen.
+    pub(super) fn changed(
+        &mut self,
+        file: FileNo,
+        doing: &'static str,
+        look: Option<Look>,
+        now: Now,
+    ) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let seen = match look {
+            Some(look) => active.still.observe(look, settle, &self.clock),
+            None => {
+                active.still.restart(now.mono);
+                Seen::Changed
+            }
+        };
+        if seen == Seen::Changed {
+            let path = active.path.clone();
+            self.note(Note::Changed { path });
+            self.new_version(file, now);
+            return;
+        }
+        if seen == Seen::Still {
+            // What the worker saw moving has come to rest as it was.
+            active.still.suspect(settle, now.mono);
+        }
+        active.checked = Checked::No;
+        if active.still.is_beyond_suspicion(settle) && now.mono >= active.still.due(settle) {
+            let why = "its ctime, or its blocks, moved meanwhile, and do so again and again (chmod, \
+                       links, a virus scanner, a program that puts size and mtime back)";
+            self.trouble(file, doing, why.into(), now);
+        } else {
+            self.suspicious(file, now);
+        }
+    }
+
+    /// `file` could not be opened or read.
+    pub(super) fn missing(&mut self, file: FileNo, miss: Miss, now: Now) {
+        match miss {
+            Miss::Gone => {
+                if let Some(active) = self.drop_file(file) {
+                    self.tree.forget(&active.path);
+                }
+            }
+            Miss::Unreadable(why) => self.trouble(file, "read", why, now),
+        }
+    }
+
+    // ---- the way of one file --------------------------------------------------------
+
+    /// Decides where `file`, for which no job is out, waits next.
+    pub(super) fn advance(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
+        let still = active.still;
+        let stamp = still.look.stamp;
+        if !self.is_vouched_for(active) || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
+            self.files.put(file, Seat::Waiting);
+            return;
+        }
+        let is_partial = self.is_partial(active);
+        if is_partial && (!self.policy.sees_end || stamp.size == 0) {
+            self.await_rsync(file);
+            return;
+        }
+        if let Some(pause) = active.learned.not_before.filter(|&until| now.mono < until) {
+            self.files.put(file, Seat::Pausing(pause));
+            return;
+        }
+        let due = still.due(settle_time(self.policy.settle, still.look.fs));
+        if now.mono < due {
+            self.files.put(file, Seat::Settling(due));
+            return;
+        }
+        let queue = match (active.checked, active.learned.attempts) {
+            (Checked::No, _) if self.policy.inspects => Queue::Inspect,
+            (_, 0) => Queue::Fresh,
+            _ => Queue::Again,
+        };
+        if stamp.size == 0 && self.policy.empty == Empty::Reject {
+            self.condemn(file, "the file is empty".into(), None, now);
+        } else if let Some(max) = self.policy.max_size.filter(|&max| stamp.size > max) {
+            let why = format!("{} bytes are more than check.max_size ({max})", stamp.size);
+            self.condemn(file, why, None, now);
+        } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
+            let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
+            self.unfinished(file, why, now);
+        } else {
+            self.files.enqueue(file, queue);
+        }
+    }
+
+    /// Whether its marker is there, if there is to be one.
+    fn is_vouched_for(&self, active: &ActiveFile) -> bool {
+        let used = active.learned.used_marker;
+        let marker = active.marker.map(|marker| marker.stamp);
+        !self.policy.marker || marker.is_some() && marker != used
+    }
+
+    /// Whether it shows the mtime that rsync gives to what it has not finished, with no marker to say
+    /// otherwise (rsync(1), `--partial`: the mtime is set when a file is whole; until then it is 0).
+    fn is_partial(&self, active: &ActiveFile) -> bool {
+        active.still.look.stamp.mtime.0 == 0 && !active.timeless && !self.policy.marker
+    }
+
+    /// `file` waits for rsync to finish it, or for somebody to touch it.
+    fn await_rsync(&mut self, file: FileNo) {
+        self.files.put(file, Seat::Waiting);
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        if !std::mem::replace(&mut active.said_partial, true) {
+            let path = active.path.clone();
+            self.note(Note::Partial { path });
+        }
+    }
+
+    /// A check says that `file` may only be unfinished: it is looked at once more when the
+    /// grace is over, and sooner if it changes.
+    pub(super) fn unfinished(&mut self, file: FileNo, why: String, now: Now) {
+        if self
+            .files
+            .get(file)
+            .is_some_and(|active| self.is_partial(active))
+        {
+            self.await_rsync(file);
+            return;
+        }
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let first = active.learned.unfinished.is_none();
+        let since = *active.learned.unfinished.get_or_insert(now.mono);
+        let due = since + self.policy.grace;
+        let path = active.path.clone();
+        if now.mono >= due {
+            self.condemn(file, why, None, now);
+            return;
+        }
+        self.files.put(file, Seat::Pausing(due));
+        if first {
+            self.known.learned(now.mono);
+            self.note(Note::Unfinished {
+                path,
+                why,
+                again_in: self.policy.grace,
+            });
+        }
+    }
+
+    /// Something here, not at the endpoint, stands in the way of `file`.
+    pub(super) fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let pause = self.policy.backoff.draw(active.troubles, &mut self.rng);
+        active.troubles = active.troubles.saturating_add(1);
+        let is_said = active.trouble.raise(&why, now.mono).is_some();
+        let path = active.path.clone();
+        let until = now.mono + pause;
+        let seat = if active.filing.is_some() {
+            Seat::RetryFiling(until)
+        } else {
+            Seat::Pausing(until)
+        };
+        self.files.release_line(file);
+        self.files.put(file, seat);
+        if is_said {
+            self.note(Note::FileTrouble {
+                path,
+                doing,
+                why,
+                again_in: pause,
+            });
+        }
+    }
+
+    /// What stood in the way of `file` does so no longer.
+    pub(super) fn over(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        active.troubles = 0;
+        if active.trouble.clear(now.mono).is_some() {
+            let path = active.path.clone();
+            self.note(Note::FileTroubleOver { path });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Names for files that are filed away: free ones, and short enough.
+
+use sha2::{Digest as _, Sha256};
+
+use super::Place;
+use super::disk::Fault;
+use super::machine::Ops;
+use crate::flow::endpoint::idempotency_key::hex;
+use crate::flow::file::{Entry, Rel, Stamp};
+
+/// The longest name (bytes) that file systems take: `NAME_MAX` of Linux, macOS and the BSDs.
+const NAME_MAX: usize = 255;
+
+/// How the names of drafts begin: files that are not finished, in folders of dirpost's own.
+pub const DRAFT: &str = ".draft-";
+
+/// The name of the draft of a copy of `from`, a place as text.
+pub(super) fn draft_of(from: &str) -> Vec<u8> {
+    [DRAFT.as_bytes(), hex(&Sha256::digest(from)[..8]).as_bytes()].concat()
+}
+
+/// The name that a version has in the staging folder.
+pub(super) fn staging_name(path: &Rel, stamp: Stamp) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(path.as_bytes());
+    hash.update(stamp.size.to_le_bytes());
+    hash.update(stamp.mtime.0.to_le_bytes());
+    hex(&hash.finalize()[..8]).into_bytes()
+}
+
+/// A name in `folder` that nothing has and that is promised to no other file of the batch: `name`,
+/// or `name` with a number before its extension. With each of the suffixes `beside` behind it, it
+/// is free as well. All of these names are promised from now on.
+///
+/// # Errors
+/// A name could not be looked at.
+pub(super) async fn free(
+    ops: &Ops,
+    folder: &Place,
+    name: &[u8],
+    beside: &[&[u8]],
+) -> Result<Place, Fault> {
+    let longest = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
+    let search = Search {
+        ops,
+        folder,
+        name,
+        beside,
+        room: NAME_MAX.saturating_sub(longest),
+    };
+    let found = search.run().await?;
+    for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
+        ops.claim(found.beside(suffix));
+    }
+    Ok(found)
+}
+
+struct Search<'a> {
+    ops: &'a Ops,
+    folder: &'a Place,
+    name: &'a [u8],
+    beside: &'a [&'a [u8]],
+    /// Bytes that the name may have.
+    room: usize,
+}
+
+impl Search<'_> {
+    async fn run(&self) -> Result<Place, Fault> {
+        for number in 0..8 {
+            if let Some(place) = self.try_number(number).await? {
+                return Ok(place);
+            }
+        }
+        // A name that comes every day: the end of the numbers is looked for in growing strides,
+        // and then between the last that was taken and the first that was free.
+        let (mut taken, mut free) = (7, 16);
+        let mut found = loop {
+            match self.try_number(free).await? {
+                Some(place) => break place,
+                None => (taken, free) = (free, free * 2),
+            }
+        };
+        while free - taken > 1 {
+            let middle = taken + (free - taken) / 2;
+            match self.try_number(middle).await? {
+                Some(place) => (free, found) = (middle, place),
+                None => taken = middle,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The name with this number, if it is free.
+    async fn try_number(&self, number: u64) -> Result<Option<Place>, Fault> {
+        let place = self.folder.join(&numbered(self.name, number, self.room));
+        for suffix in std::iter::once(&b""[..]).chain(self.beside.iter().copied()) {
+            let name = place.beside(suffix);
+            if self.ops.is_claimed(&name) || self.ops.look(&name).await? != Entry::Absent {
+                return Ok(None);
+            }
+        }
+        Ok(Some(place))
+    }
+}
+
+/// `name` with `.number` before its extension (none for 0), cut to `room` bytes.
+fn numbered(name: &[u8], number: u64, room: usize) -> Vec<u8> {
+    if number == 0 && name.len() <= room {
+        return name.to_vec();
+    }
+    let dot = name
+        .iter()
+        .rposition(|&byte| byte == b'.')
+        .filter(|&at| at > 0 && name.len() - at < 32);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let number = if number == 0 {
+        String::new()
+    } else {
+        format!(".{number}")
+    };
+    let mut end = stem
+        .len()
+        .min(room.saturating_sub(extension.len() + number.len()));
+    // Not in the middle of a character of UTF-8.
+    while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    [&stem[..end], number.as_bytes(), extension].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_goes_before_the_extension() {
+        let text =
+            |name: &str, number| String::from_utf8(numbered(name.as_bytes(), number, 255)).unwrap();
+        assert_eq!(text("x.csv", 0), "x.csv");
+        assert_eq!(text("x.csv", 1), "x.1.csv");
+        assert_eq!(text("x.tar.gz", 12), "x.tar.12.gz");
+        assert_eq!(text("README", 1), "README.1");
+        assert_eq!(text(".env", 1), ".env.1");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_before_its_extension_and_between_characters() {
+        let long = format!("{}.csv", "ü".repeat(125));
+        let cut = numbered(long.as_bytes(), 3, 243);
+        assert!(cut.len() <= 243 && cut.ends_with(b".3.csv"));
+        std::str::from_utf8(&cut).unwrap();
+    }
+}
