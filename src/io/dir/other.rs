@@ -214,7 +214,7 @@ impl Dir {
         }
     }
 
-    /// Looks at `name` after something was renamed to it: what [`Dir::fresh_entry`] finds.
+    /// Looks at `name` where something may have been renamed to it: what [`Dir::fresh_entry`] finds.
     ///
     /// # Errors
     /// Those of [`Dir::fresh_entry`].

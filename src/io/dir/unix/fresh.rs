@@ -58,23 +58,28 @@ impl Dir {
         }
     }
 
-    /// Looks at `name`, in a folder of dirpost's own, after something was renamed to it: at what
-    /// the server has moved, which need not be what the client believes.
+    /// Looks at `name`, in a folder of dirpost's own, where dirpost itself may have renamed
+    /// something to it: at what the server has moved, which need not be what the client believes.
     ///
-    /// To see that, a folder of this name is made. As the name is taken, nothing is made, but Linux
-    /// looks it up as one that must be free (`LOOKUP_EXCL` in fs/namei.c), which NFS answers by
-    /// asking the server (nfs_do_lookup_revalidate in fs/nfs/dir.c). Should nothing have the name
-    /// any more, the folder is removed again.
+    /// To see that, a folder of the same name is made. As the name is taken, nothing is made, but
+    /// Linux looks it up as one that must be free (`LOOKUP_EXCL` in fs/namei.c), which NFS answers
+    /// by asking the server (nfs_do_lookup_revalidate in fs/nfs/dir.c). Should nothing have the
+    /// name any more, the folder is removed again.
     ///
     /// # Errors
-    /// Those of [`Dir::fresh_entry`].
+    /// Those of [`Dir::fresh_entry`], and whatever else than that the name is taken `mkdirat`
+    /// answers.
     pub fn moved_entry(&self, name: &[u8]) -> io::Result<Entry> {
-        if self.kind == FsKind::Share {
-            let as_name = OsStr::from_bytes(name);
-            if rustix::fs::mkdirat(&self.fd, as_name, Mode::RWXU).is_ok() {
-                // Only an empty folder is removed by that.
-                rustix::fs::unlinkat(&self.fd, as_name, AtFlags::REMOVEDIR)?;
-            }
+        let entry = self.fresh_entry(name)?;
+        if self.kind != FsKind::Share || entry == Entry::Absent {
+            return Ok(entry);
+        }
+        let as_name = OsStr::from_bytes(name);
+        match rustix::fs::mkdirat(&self.fd, as_name, Mode::RWXU) {
+            // Only an empty folder is removed by that.
+            Ok(()) => rustix::fs::unlinkat(&self.fd, as_name, AtFlags::REMOVEDIR)?,
+            Err(Errno::EXIST) => {}
+            Err(err) => return Err(err.into()),
         }
         self.fresh_entry(name)
     }
