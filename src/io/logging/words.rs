@@ -57,7 +57,7 @@ fn line(note: &Note) -> (Level, String) {
     }
 }
 
-/// A note without words of its own, for [`line`] has sent it to the wrong function: better said as it
+/// A note without words of its own, for [`line()`] has sent it to the wrong function: better said as it
 /// is than not at all.
 fn wordless(note: &Note) -> (Level, String) {
     (Warn, format!("{note:?}"))
