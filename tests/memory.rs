@@ -195,7 +195,7 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
     wait_until("both to be forgotten", BOUND, || {
         assert_eq!(once(&text("1ms"), &[]).status.code(), Some(0));
         assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));
-        journal().is_empty()
+        journal().lines().count() == 1 && journal().contains("\"event\":\"journal\"")
     });
     ["a.csv", "sub/b.csv"].iter().copied().for_each(bring_back);
     assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));

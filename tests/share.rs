@@ -235,23 +235,19 @@ fn an_upload_under_way_is_broken_off_before_its_end_when_the_lock_is_anothers() 
 
 #[test]
 fn what_cannot_be_opened_anew_is_waited_for_and_does_not_end_it() {
-    use std::os::unix::fs::PermissionsExt;
     let (dir, server) = (Dir::new(), Server::accepting());
     let mut daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
     daemon.wait_log("first look");
-    let mode = |mode: u32| {
-        std::fs::set_permissions(dir.join(".away"), std::fs::Permissions::from_mode(mode)).unwrap()
-    };
     std::fs::rename(dir.join(".dirpost"), dir.join(".away")).unwrap();
     daemon.wait_log("it has lost its mark");
     // Back, but not as it should be: as a share that answers with errors until it is whole again.
-    mode(0o777);
+    std::fs::rename(dir.join(".away/journal"), dir.join(".away/aside")).unwrap();
+    dir.write(".away/journal", "");
     std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();
-    daemon.wait_log("others may write to it");
+    daemon.wait_log("it is not a real folder");
     std::thread::sleep(std::time::Duration::from_millis(300));
-    std::fs::rename(dir.join(".dirpost"), dir.join(".away")).unwrap();
-    mode(0o755);
-    std::fs::rename(dir.join(".away"), dir.join(".dirpost")).unwrap();
+    std::fs::remove_file(dir.join(".dirpost/journal")).unwrap();
+    std::fs::rename(dir.join(".dirpost/aside"), dir.join(".dirpost/journal")).unwrap();
     dir.write("a.csv", "a");
     wait_until("it to be delivered", BOUND, || dir.done() == ["a.csv"]);
     daemon.kill();

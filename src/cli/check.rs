@@ -1,9 +1,10 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
 use std::io;
+use std::path::Path;
 
 use super::exit::Exit;
-use super::output::{Output, Printed};
+use super::output::{Output, PrintError, Printed};
 use crate::config::{Action, Config, Format, Settle};
 use crate::flow::file::{FsKind, Rel};
 use crate::flow::scan::filter::OWN_FOLDER;
@@ -13,6 +14,8 @@ use crate::io::dir::below;
 use crate::io::fault::explain;
 use crate::io::http::{Client, Shared};
 use crate::io::os::files::read_regular;
+use crate::io::os::users;
+use crate::io::share::access::{self, Guard};
 use crate::io::share::state;
 
 /// What was found, said line by line.
@@ -136,8 +139,18 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
     // What is missing is made at the first start; whether it can be is seen by making any file.
     let tried = match &own {
-        Ok(own) => try_writing(own, true),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => try_writing(folder, false),
+        Ok(own) => {
+            let tried = state::try_writing(own);
+            let read_only = elsewhere && config.delivered.action == Action::Keep;
+            match tried {
+                Err(err) if read_only && state::is_read_only(&err) => Err(explain(&err)),
+                _ if !guarded(own, &own_path, findings)? => return Ok(()),
+                tried => tried.map_err(|err| explain(&err)),
+            }
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            state::try_writing(folder).map_err(|err| explain(&err))
+        }
         Err(err) => Err(explain(err)),
     };
     match tried {
@@ -164,7 +177,8 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
 fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.state.dir.display();
     match Dir::at(&config.state.dir) {
-        Ok(state) => match try_writing(&state, true) {
+        Ok(state) if !guarded(&state, &config.state.dir, findings)? => Ok(()),
+        Ok(state) => match state::try_writing(&state).map_err(|err| explain(&err)) {
             Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
             Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
         },
@@ -175,11 +189,36 @@ fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
     }
 }
 
-fn try_writing(folder: &Dir, own: bool) -> Result<(), String> {
-    if own {
-        folder.is_private()?;
+/// Who else may write to a folder of dirpost's own. False if it is another user's: then nothing
+/// more is to be tried there.
+fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, PrintError> {
+    match access::look_at(folder, path) {
+        Ok(Guard::Private) => {}
+        Ok(Guard::Wide { mode }) => findings.warning(&format!(
+            "{}: others may write to it (mode {mode:04o}): dirpost takes that from them at its next \
+             start",
+            path.display()
+        ))?,
+        Ok(Guard::Unknown(shown)) => findings.warning(&format!(
+            "{} shows {shown}, whatever is set: whoever may write to the share can make dirpost \
+             skip, repeat or delete files, or stop; against that: state.dir on a local disk",
+            path.display()
+        ))?,
+        // A look at a service by its administrator.
+        Ok(Guard::Foreign(why)) if users::is_root() => {
+            findings.warning(&why)?;
+            return Ok(false);
+        }
+        Ok(Guard::Foreign(why)) => {
+            findings.wrong(&why)?;
+            return Ok(false);
+        }
+        Err(err) => {
+            findings.wrong(&err.to_string())?;
+            return Ok(false);
+        }
     }
-    state::try_writing(folder).map_err(|err| explain(&err))
+    Ok(true)
 }
 
 /// Upper bound on a file of credentials, in bytes, as for delivery.

@@ -114,6 +114,14 @@ impl Check {
     pub fn reads_content(&self) -> bool {
         self.format != Format::Any || self.command.is_some()
     }
+
+    /// Whether a file that lacks its end is told from a whole one.
+    pub fn sees_end(&self) -> bool {
+        match self.format {
+            Format::Json | Format::Xml | Format::Gzip | Format::Zip => true,
+            Format::Any | Format::Utf8 | Format::Jsonl | Format::Csv => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

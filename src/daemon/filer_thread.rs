@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::inbox::Mailbox;
 use super::threads::spawn;
 use crate::flow::alarm::Alarm;
-use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::file::FileNo;
 use crate::flow::filing::{Filed, Filing};
-use crate::flow::journal::{Event, Record};
+use crate::flow::journal::Entry;
 use crate::flow::memory::Memory;
 use crate::flow::messages::Input;
 use crate::io::Gone;
@@ -33,8 +33,8 @@ const SYNC_RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum FilerCommand {
     File(Box<Filing>),
-    /// Events for the journal, about versions that it knows.
-    Write(Vec<(Rel, Stamp, Event)>),
+    /// To be written to the journal, about versions that it knows.
+    Write(Vec<Entry>),
     Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
@@ -55,7 +55,7 @@ pub(super) struct FilerThread {
 #[derive(Debug, Default)]
 struct Batch {
     filings: Vec<Filing>,
-    events: Vec<(Rel, Stamp, Event)>,
+    entries: Vec<Entry>,
     memory: Option<Memory>,
     flushed: Option<Sender<()>>,
 }
@@ -83,7 +83,7 @@ impl Batch {
     fn take(&mut self, command: FilerCommand) {
         match command {
             FilerCommand::File(filing) => self.filings.push(*filing),
-            FilerCommand::Write(events) => self.events.extend(events),
+            FilerCommand::Write(entries) => self.entries.extend(entries),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
             FilerCommand::Flush(done) => self.flushed = Some(done),
@@ -155,12 +155,12 @@ impl FilerThread {
     fn carry_out(&mut self, batch: Batch) -> Outcome {
         let Batch {
             filings,
-            events,
+            entries,
             memory,
             flushed,
         } = batch;
-        if !events.is_empty()
-            && let Err(err) = self.journal.append(&journal_lines(events))
+        if !entries.is_empty()
+            && let Err(err) = self.journal.append(entries)
         {
             // They are only about kept files that are missing or back, which the next process
             // finds out by itself.
@@ -230,14 +230,6 @@ impl FilerThread {
     }
 }
 
-fn journal_lines(events: Vec<(Rel, Stamp, Event)>) -> Vec<u8> {
-    let at = clock::wall();
-    events
-        .into_iter()
-        .flat_map(|(path, stamp, event)| Record::line(&path, stamp, at, event))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
@@ -246,8 +238,10 @@ mod tests {
     use super::*;
     use crate::daemon::inbox::{Inbox, Message};
     use crate::daemon::opening::{Opened, open_all};
+    use crate::flow::file::Rel;
     use crate::flow::filing::{Fate, Progress, Reason};
     use crate::flow::time::Wall;
+    use crate::io::share::Opening as ShareOpening;
     use crate::io::testing::TempDir;
 
     #[test]
@@ -259,7 +253,7 @@ mod tests {
             journal,
             state,
             ..
-        } = *open_all(&config, false).unwrap();
+        } = *open_all(&config, &ShareOpening::default()).unwrap();
         std::fs::write(dir.path().join("bad"), "x").unwrap();
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let look = share.folder().look(b"bad").unwrap().unwrap();

@@ -28,6 +28,7 @@ use crate::flow::time::Mono;
 use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock;
 use crate::io::os::signal;
+use crate::io::share::Opening as ShareOpening;
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,20 +107,29 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
         started: clock::now().mono,
     };
     let mut opening = Opening {
-        adopt,
+        share: ShareOpening {
+            adopt,
+            ..ShareOpening::default()
+        },
         again: false,
     };
     let mut past: Option<Handover> = None;
     loop {
         match run_session(&process, opening, past, &inbox) {
             Ended::Left(exit) => return exit,
-            Ended::Reopen(known) => past = Some(*known),
+            Ended::Reopen(known, before) => {
+                past = Some(*known);
+                opening = Opening {
+                    share: ShareOpening {
+                        // It was said of the folder as it was at the start.
+                        adopt: false,
+                        before,
+                        make_lock: false,
+                    },
+                    again: true,
+                };
+            }
         }
-        opening = Opening {
-            // It was said of the folder as it was at the start.
-            adopt: false,
-            again: true,
-        };
     }
 }
 

@@ -10,13 +10,15 @@ use crate::config::Config;
 use crate::flow::alarm::Alarm;
 use crate::flow::engine::Handover;
 use crate::flow::messages::{Command, Input};
-use crate::io::fault::OpenError;
+use crate::flow::time::Mono;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
-use crate::io::share::Share;
-use crate::io::share::state::{self, StateDir};
+use crate::io::os::error::explain;
+use crate::io::retries_file;
+use crate::io::share::state::StateDir;
+use crate::io::share::{Before, LOCK_GONE_WAIT, OpenError, Opening as ShareOpening, Share};
 
 /// Interval between two looks of a standby whether the lock is free.
 const STANDBY: Duration = Duration::from_millis(500);
@@ -38,10 +40,10 @@ pub(super) struct Opened {
 pub(super) type OpenResult = Result<Box<Opened>, OpenError>;
 
 /// How everything is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Opening {
-    /// The state folder is to belong to this share, whatever it remembers.
-    pub(super) adopt: bool,
+    /// What is known of the share, and what is allowed.
+    pub(super) share: ShareOpening,
     /// It was open before.
     pub(super) again: bool,
 }
@@ -52,6 +54,8 @@ enum Obstacle {
     Away(String),
     /// Another dirpost has the lock.
     Locked(String),
+    /// The file of the lock is missing where dirpost has worked before.
+    LockGone(String),
 }
 
 /// One opening, with what it had to wait for so far.
@@ -63,6 +67,7 @@ pub(super) struct Opener<'a> {
     away: Alarm,
     /// Another dirpost had the lock meanwhile.
     stood_by: bool,
+    lock_wait: LockWait,
 }
 
 impl<'a> Opener<'a> {
@@ -79,6 +84,7 @@ impl<'a> Opener<'a> {
             mailbox,
             away: Alarm::default(),
             stood_by: false,
+            lock_wait: LockWait::default(),
         }
     }
 
@@ -90,7 +96,11 @@ impl<'a> Opener<'a> {
     pub(super) fn open(mut self) -> Result<(Box<Opened>, bool), Exit> {
         loop {
             self.start()?;
-            let obstacle = match self.wait_opened()? {
+            let result = self.wait_opened()?;
+            if !matches!(result, Err(OpenError::LockGone(_))) {
+                (self.lock_wait, self.opening.share.make_lock) = (LockWait::default(), false);
+            }
+            let obstacle = match result {
                 Ok(opened) => {
                     self.say_open();
                     return Ok((opened, self.stood_by));
@@ -101,6 +111,7 @@ impl<'a> Opener<'a> {
                 }
                 Err(OpenError::Away(why) | OpenError::Fault(why)) => Obstacle::Away(why),
                 Err(OpenError::Locked(holder)) => Obstacle::Locked(words::holder(&holder)),
+                Err(OpenError::LockGone(why)) => Obstacle::LockGone(why),
             };
             self.wait_behind(obstacle)?;
         }
@@ -113,10 +124,10 @@ impl<'a> Opener<'a> {
     /// Opens it in a thread of its own: on a hung share this may take as long as the share likes.
     fn start(&self) -> Result<(), Exit> {
         let (config, mailbox) = (self.process.config.clone(), self.mailbox.clone());
-        let adopt = self.opening.adopt;
+        let opening = self.opening.share.clone();
         spawn("open", move || {
             // Nobody waits for it only at the end of the process, which closes all.
-            let _ = mailbox.send(Message::Opened(open_all(&config, adopt)));
+            let _ = mailbox.send(Message::Opened(open_all(&config, &opening)));
         })
         .map_err(|why| super::fail(&why))
     }
@@ -182,10 +193,30 @@ impl<'a> Opener<'a> {
                     );
                 }
                 self.stood_by = true;
+                let before = &mut self.opening.share.before;
+                if *before == Before::Nothing {
+                    *before = Before::StoodBy;
+                }
                 STANDBY
             }
+            Obstacle::LockGone(why) => self.wait_for_lock(&why)?,
         };
         self.pause(pause)
+    }
+
+    /// How long to wait for a holder that may make its lock file again.
+    fn wait_for_lock(&mut self, why: &str) -> Result<Duration, Exit> {
+        let now = clock::now().mono;
+        let pause = self.lock_wait.pause(why, now);
+        self.opening.share.make_lock = self.lock_wait.is_over(now);
+        let Some(deadline) = self.process.deadline() else {
+            return Ok(pause);
+        };
+        if now >= deadline {
+            log::error!(target: "dirpost", "share: {why}, and the deadline is over");
+            return Err(Exit::Left);
+        }
+        Ok(pause.min(deadline.since(now)))
     }
 
     fn pause(&self, pause: Duration) -> Result<(), Exit> {
@@ -197,11 +228,42 @@ impl<'a> Opener<'a> {
     }
 }
 
+/// The time that a holder gets to make its lock file again: see [`OpenError::LockGone`].
+#[derive(Debug, Default)]
+struct LockWait {
+    /// The file has been missing at every attempt since then.
+    since: Option<Mono>,
+}
+
+impl LockWait {
+    /// How long to wait before the next attempt. Says `why`, once.
+    fn pause(&mut self, why: &str, now: Mono) -> Duration {
+        if self.since.is_none() {
+            let wait = LOCK_GONE_WAIT.as_secs();
+            log::warn!(
+                target: "dirpost",
+                "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again"
+            );
+        }
+        let since = *self.since.get_or_insert(now);
+        LOCK_GONE_WAIT.saturating_sub(now.since(since)).min(STANDBY)
+    }
+
+    /// Whether the lock file may be made.
+    fn is_over(&self, now: Mono) -> bool {
+        self.since
+            .is_some_and(|since| now.since(since) >= LOCK_GONE_WAIT)
+    }
+}
+
 /// Opens everything, once.
-pub(super) fn open_all(config: &Config, adopt: bool) -> OpenResult {
-    let (share, state) = Share::open(config, adopt)?;
-    let (journal, replay) = Journal::open(&state.folder, clock::wall())
-        .map_err(|err| state::fault(&config.state.dir.join("journal"), &err))?;
+pub(super) fn open_all(config: &Config, opening: &ShareOpening) -> OpenResult {
+    let (share, state) = Share::open_as(config, opening)?;
+    let (journal, replay) = Journal::open(state.journal(), clock::wall())
+        .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
+    if let Err(err) = retries_file::prune(&state.folder, &share.folder(), clock::wall()) {
+        log::debug!(target: "dirpost", "retries: {}", explain(&err));
+    }
     let past = Handover {
         live: replay.live,
         memory: memory_file::read(&state.folder),

@@ -8,21 +8,21 @@ use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
 use super::opening::Opened;
 use super::threads::{
-    ScanCommand, spawn, spawn_inspectors, spawn_scanner, spawn_workers, upload_context,
+    ScanCommand, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers, upload_context,
 };
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Engine, Handover, Policy};
-use crate::flow::messages::{Delivery, Effect, Finish, Input, Inspection};
+use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::logging::words;
 use crate::io::os::clock;
-use crate::io::os::lock;
-use crate::io::share::Share;
-use crate::io::share::state::{StateDir, random};
+use crate::io::os::{lock, random};
+use crate::io::share::state::StateDir;
+use crate::io::share::{Before, Share};
 
 /// How long what is under way may take, beyond the time that an endpoint has to answer, before all
 /// is opened again; what takes longer hangs with its share.
@@ -36,8 +36,8 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 pub(super) enum Ended {
     /// The process is at its end.
     Left(Exit),
-    /// All is to be opened again; what is known so far.
-    Reopen(Box<Handover>),
+    /// All is to be opened again; what is known so far, and of the share.
+    Reopen(Box<Handover>, Before),
 }
 
 /// The engine with its threads.
@@ -54,7 +54,9 @@ pub(super) struct Session {
     answer_timeout: Duration,
     share: Arc<Share>,
     /// Holds the lock.
-    _state: StateDir,
+    state: StateDir,
+    /// A share was mounted over the folder: what is known of this one says nothing of that.
+    is_mounted_over: bool,
 }
 
 /// Where the threads take their orders from, and what they have in hand.
@@ -92,8 +94,16 @@ impl Session {
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let policy = Policy::new(config, &state.id, process.ending());
         let (filer, commands) = channel();
-        let context = upload_context(config, &share, &journal, filer.clone());
+        let written = on_written(&journal, &filer, mailbox);
+        let context = upload_context(config, &share, &journal, written);
         let workers = spawn_workers(config, policy.workers, context, mailbox)?;
+        let scan_now = mailbox.clone();
+        share
+            .watch_over(&journal, move || {
+                // Where the session is over there is nothing to look at.
+                let _ = scan_now.input(Input::Command(Command::Scan));
+            })
+            .map_err(|err| format!("a thread cannot be started: {err}"))?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
             journal,
@@ -121,7 +131,8 @@ impl Session {
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
             share,
-            _state: state,
+            state,
+            is_mounted_over: false,
         };
         log::info!(
             target: "dirpost",
@@ -187,7 +198,8 @@ impl Session {
             Message::Opened(_) => return,
         };
         match &input {
-            Input::Closing(_) => {
+            Input::Closing(why) => {
+                self.is_mounted_over = matches!(why, Closing::MountedOver);
                 self.closing = Some(now.mono + self.answer_timeout + CLOSE_WITHIN);
             }
             Input::Filed(..) => self.threads.filing -= 1,
@@ -239,7 +251,12 @@ impl Session {
                 return Ended::Left(self.leave(finish));
             }
         }
-        Ended::Reopen(Box::new(self.engine.past(clock::now())))
+        let before = if self.is_mounted_over {
+            Before::Nothing
+        } else {
+            Before::Had(self.state.id.clone())
+        };
+        Ended::Reopen(Box::new(self.engine.past(clock::now())), before)
     }
 
     /// Closes everything. On a share that hangs a close hangs as well: at the end of the process
@@ -294,7 +311,10 @@ impl Threads {
                 let command = FilerCommand::File(Box::new(filing));
                 self.filer.send(command).expect(ALIVE);
             }
-            Effect::Write(events) => self.filer.send(FilerCommand::Write(events)).expect(ALIVE),
+            Effect::Write(lines) => {
+                let entries = lines.into_iter().map(Into::into).collect();
+                self.filer.send(FilerCommand::Write(entries)).expect(ALIVE);
+            }
             Effect::Remember(memory) => {
                 let command = FilerCommand::Remember(memory);
                 self.filer.send(command).expect(ALIVE);

@@ -15,6 +15,7 @@ use crate::flow::scan::filter::Filter;
 use crate::io::Gone;
 use crate::io::check::Inspector;
 use crate::io::dir::{Dir, below};
+use crate::io::fault::explain;
 use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::os::lock;
@@ -47,7 +48,7 @@ pub(super) fn upload_context(
     config: &Config,
     share: &Arc<Share>,
     journal: &Arc<Journal>,
-    filer: Sender<FilerCommand>,
+    written: Box<dyn Fn() + Send + Sync>,
 ) -> Arc<UploadContext> {
     Arc::new(UploadContext {
         share: Arc::clone(share),
@@ -56,7 +57,25 @@ pub(super) fn upload_context(
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
         keep: config.delivered.action == Action::Keep,
-        written: Box::new(move || drop(filer.send(FilerCommand::Sync))),
+        written,
+    })
+}
+
+/// What a worker does when the journal has lines that wait for an fsync.
+pub(super) fn on_written(
+    journal: &Arc<Journal>,
+    filer: &Sender<FilerCommand>,
+    mailbox: &Mailbox,
+) -> Box<dyn Fn() + Send + Sync> {
+    let (journal, filer, mailbox) = (Arc::clone(journal), filer.clone(), mailbox.clone());
+    Box::new(move || {
+        // At once: the filing thread may be busy for as long as it takes to use the reserve up.
+        if journal.is_low() {
+            let why = explain(&std::io::ErrorKind::StorageFull.into());
+            // The worker is told itself that its session is over.
+            let _ = mailbox.input(Input::Room(Err(why)));
+        }
+        drop(filer.send(FilerCommand::Sync));
     })
 }
 

@@ -32,7 +32,7 @@ pub struct ClockWatch {
     /// The latest moment at which the wall clock may have stepped.
     last_step: Option<Mono>,
     /// The last reading.
-    read: Mono,
+    now: Now,
     /// When the next turn was to come at the latest.
     awaited: Option<Mono>,
 }
@@ -55,9 +55,14 @@ impl ClockWatch {
             lead: now.lead(),
             up_lead: now.up_lead(),
             last_step: None,
-            read: now.mono,
+            now,
             awaited: None,
         }
+    }
+
+    /// The last reading.
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     /// The wall clock may have stepped at any moment up to now.
@@ -73,7 +78,7 @@ impl ClockWatch {
     /// The latest moment for the next turn while there is anything that the lock guards: one that comes
     /// late then shows that the process did not get to run, whatever it waited for.
     pub fn heartbeat(&self) -> Mono {
-        self.read + LOCK_RECHECK_AFTER
+        self.now.mono + LOCK_RECHECK_AFTER
     }
 
     /// The next turn is to come by then.
@@ -90,7 +95,7 @@ impl ClockWatch {
         };
         let late = self.awaited.map_or(Duration::ZERO, |by| now.mono.since(by));
         (self.lead, self.up_lead) = (now.lead(), now.up_lead());
-        self.read = now.mono;
+        self.now = now;
         if stepped.abs() > STEP_MS {
             self.last_step = Some(now.mono);
         }

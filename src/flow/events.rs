@@ -37,6 +37,18 @@ pub enum Note {
     Changed {
         path: Rel,
     },
+    /// Its size and mtime stand still, but something else of it moves.
+    Suspicious {
+        path: Rel,
+    },
+    /// It waits, for its mtime is 0: rsync has not finished it.
+    Partial {
+        path: Rel,
+    },
+    /// In this folder, and perhaps in others, an mtime of 0 says nothing: all files have it.
+    Timeless {
+        path: Rel,
+    },
     /// It may be unfinished: looked at once more before it is condemned.
     Unfinished {
         path: Rel,

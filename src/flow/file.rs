@@ -174,7 +174,49 @@ impl Stamp {
     };
 }
 
+/// How a look differs from an earlier one at the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not in anything that says something of the content.
+    None,
+    /// Size and mtime stand still, ctime, blocks or the inode's number do not: a chmod or a hard link
+    /// does that, and so does a program that puts size and mtime back after writing.
+    Suspicion,
+    /// It is another file, with the same size and mtime.
+    Replaced,
+    /// Size or mtime differ.
+    Version,
+}
+
 impl Look {
+    /// How this look differs from an `earlier` one at the same name.
+    ///
+    /// Another inode is another file. Numbers do not last everywhere, though (FAT, some SMB and
+    /// FUSE file systems make them up): where the ctime, which every way of putting another file
+    /// there sets or brings along, is the same, another number is only a suspicion.
+    pub fn difference(&self, earlier: &Look) -> Difference {
+        if self.stamp != earlier.stamp {
+            return Difference::Version;
+        }
+        let both = |ours: i64, theirs: i64| ours != 0 && theirs != 0;
+        let has_ctimes = both(self.ctime.0, earlier.ctime.0);
+        let has_inodes = self.ino != 0 && earlier.ino != 0;
+        let is_same_inode = (self.dev, self.ino) == (earlier.dev, earlier.ino);
+        let is_same_ctime = !has_ctimes || self.ctime == earlier.ctime;
+        if has_inodes && !is_same_inode {
+            return if has_ctimes && is_same_ctime {
+                Difference::Suspicion
+            } else {
+                Difference::Replaced
+            };
+        }
+        if is_same_ctime && self.blocks == earlier.blocks {
+            Difference::None
+        } else {
+            Difference::Suspicion
+        }
+    }
+
     /// Whether both are looks at one file under two names, or at two moments.
     pub fn is_same_file(&self, other: &Look) -> bool {
         self.ino != 0 && (self.dev, self.ino) == (other.dev, other.ino)
@@ -221,6 +263,97 @@ mod tests {
         assert_eq!(path.parent().join(path.name()), path);
         assert_eq!(Rel::root().join(b"x").parent(), Rel::root());
         assert_eq!(path.parts().count(), 3);
+    }
+
+    #[test]
+    fn what_moves_between_two_looks_says_whether_it_is_another_version_or_only_suspicious() {
+        let earlier = Look {
+            stamp: Stamp {
+                size: 10,
+                mtime: Wall(5),
+            },
+            ctime: Wall(5),
+            dev: 1,
+            ino: 7,
+            blocks: 8,
+            fs: FsKind::Share,
+        };
+        let stamp = |size, mtime| Stamp {
+            size,
+            mtime: Wall(mtime),
+        };
+        let (ctime, ino) = (Wall(6), 8);
+        let cases = [
+            (earlier, Difference::None),
+            // Smaller and older as well.
+            (
+                Look {
+                    stamp: stamp(9, 5),
+                    ..earlier
+                },
+                Difference::Version,
+            ),
+            (
+                Look {
+                    stamp: stamp(10, 4),
+                    ..earlier
+                },
+                Difference::Version,
+            ),
+            (Look { ctime, ..earlier }, Difference::Suspicion),
+            (
+                Look {
+                    blocks: 16,
+                    ..earlier
+                },
+                Difference::Suspicion,
+            ),
+            (Look { ino, ..earlier }, Difference::Suspicion),
+            (
+                Look {
+                    ino,
+                    ctime,
+                    ..earlier
+                },
+                Difference::Replaced,
+            ),
+            (
+                Look {
+                    dev: 2,
+                    ctime,
+                    ..earlier
+                },
+                Difference::Replaced,
+            ),
+            // Where there is no ctime, or no inode, it says nothing.
+            (
+                Look {
+                    ctime: Wall(0),
+                    ..earlier
+                },
+                Difference::None,
+            ),
+            (
+                Look {
+                    ctime: Wall(0),
+                    ino,
+                    ..earlier
+                },
+                Difference::Replaced,
+            ),
+            (
+                Look {
+                    dev: 0,
+                    ino: 0,
+                    ..earlier
+                },
+                Difference::None,
+            ),
+        ];
+        for (look, difference) in cases {
+            assert_eq!(look.difference(&earlier), difference, "{look:?}");
+            assert_eq!(earlier.difference(&look), difference, "{look:?}");
+        }
     }
 
     #[test]

@@ -9,11 +9,14 @@
 //!   rename and only for a target that was free, `filed` only when the move is on the disk.
 //! - What stays where it is (`keep`, or copied to dead-letter) is known until `forgotten` is
 //!   written; for how long it has been missing outlives a restart.
+//! - The first line of a file names the share ([`head`]), so that a journal tells whose it is
+//!   when the mark is gone.
+//! - The time of an acceptance or a condemnation outlives every rewriting of the journal.
 //! - [`Replay`] never trusts anything behind the last whole line, and skips a line that it
 //!   cannot read: each line stands for itself.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,66 @@ use crate::flow::time::Wall;
 
 /// The version of the format.
 const VERSION: u32 = 1;
+
+/// What is to be written down: something that has happened to one version of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the watched folder.
+    pub path: Rel,
+    /// The version.
+    pub stamp: Stamp,
+    /// What has happened to it.
+    pub event: Event,
+}
+
+impl Entry {
+    /// As a line of the journal that is written at `at`, with its newline.
+    pub fn line(self, at: Wall) -> Vec<u8> {
+        Record::line(&self.path, self.stamp, at, self.event)
+    }
+}
+
+impl From<(Rel, Stamp, Event)> for Entry {
+    fn from((path, stamp, event): (Rel, Stamp, Event)) -> Entry {
+        Entry { path, stamp, event }
+    }
+}
+
+/// The first line of a file: whose journal it is.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+    /// When the file was begun, for people: RFC 3339.
+    at: String,
+    event: HeadEvent,
+    /// The share: its id, and behind that whether it carries it as a mark.
+    share: String,
+}
+
+#[derive(Serialize, Deserialize)]
+enum HeadEvent {
+    #[serde(rename = "journal")]
+    Journal,
+}
+
+/// The first line of a file that is begun at `at`, with its newline.
+pub fn head(share: &str, at: Wall) -> Vec<u8> {
+    let head = Head {
+        v: VERSION,
+        at: rfc3339(at),
+        event: HeadEvent::Journal,
+        share: share.into(),
+    };
+    let mut line = serde_json::to_vec(&head).expect("plain data becomes JSON");
+    line.push(b'\n');
+    line
+}
+
+/// The share that a line names, if it is the first line of a file.
+pub fn share_of(line: &[u8]) -> Option<String> {
+    let head = serde_json::from_slice::<Head>(line).ok()?;
+    (head.v == VERSION).then_some(head.share)
+}
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,9 +208,20 @@ pub fn rfc3339(at: Wall) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// The reverse of [`rfc3339`]; `None` if that is no such time.
+pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    let since = time
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .ok()?;
+    i64::try_from(since.as_nanos()).ok().map(Wall)
+}
+
 /// What is still to be done, or known, of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
+    /// When it was accepted or condemned; `None` if the line does not tell.
+    pub at: Option<Wall>,
     /// Accepted or condemned.
     pub fate: Fate,
     /// The marker that vouched for it.
@@ -163,6 +237,8 @@ pub struct Live {
 /// A journal, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
+    /// The share that the last file names, if one does: files of old versions do not.
+    pub share: Option<String>,
     /// By path and version: while one version is still on its way to where it is filed, the next
     /// one under its name may have been accepted.
     pub live: BTreeMap<(Rel, Stamp), Live>,
@@ -183,7 +259,10 @@ impl Replay {
         {
             match serde_json::from_slice::<Record>(line) {
                 Ok(record) if record.v == VERSION => self.apply(record),
-                _ => self.unreadable += 1,
+                _ => match share_of(line) {
+                    Some(share) => self.share = Some(share),
+                    None => self.unreadable += 1,
+                },
             }
         }
     }
@@ -205,11 +284,17 @@ impl Replay {
             })
         };
         let live = |fate, marker, rests| Live {
+            at: None,
             fate,
             marker,
             moving: None,
             rests,
             missing: None,
+        };
+        let at = parse_rfc3339(&record.at);
+        let live = |fate, marker, rests| Live {
+            at,
+            ..live(fate, marker, rests)
         };
         match record.event {
             Event::Accepted {
@@ -259,7 +344,7 @@ impl Replay {
 
     /// What happened to a version that is known.
     fn amend(&mut self, path: Rel, stamp: Stamp, event: Event) {
-        let Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else {
+        let btree_map::Entry::Occupied(mut entry) = self.live.entry((path, stamp)) else {
             return;
         };
         let live = entry.get_mut();
@@ -273,17 +358,22 @@ impl Replay {
         }
     }
 
-    /// The same state as lines, for a new journal file.
-    pub fn lines(&self, at: Wall) -> Vec<u8> {
+    /// What is live as lines of a new journal file, which is begun at `now`. What was accepted or
+    /// condemned keeps its time.
+    pub fn lines(&self, now: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
-        for ((path, stamp), live) in &self.live {
-            let mut add = |event| lines.extend(Record::line(path, *stamp, at, event));
-            match &live.fate {
-                Fate::Accepted(acceptance) => {
-                    add(Event::accepted(acceptance, live.marker, live.rests));
-                }
-                Fate::Condemned(reason) => add(Event::condemned(reason, live.marker)),
-            }
+        // What stays at its place came after all that has left it under that name.
+        let (resting, moving): (Vec<_>, Vec<_>) =
+            self.live.iter().partition(|(_, live)| live.rests);
+        for ((path, stamp), live) in moving.into_iter().chain(resting) {
+            let fate = match &live.fate {
+                Fate::Accepted(acceptance) => Event::accepted(acceptance, live.marker, live.rests),
+                Fate::Condemned(reason) => Event::condemned(reason, live.marker),
+            };
+            let at = live.at.unwrap_or(now);
+            lines.extend(Record::line(path, *stamp, at, fate));
+
+            let mut add = |event| lines.extend(Record::line(path, *stamp, now, event));
             if let Some(moving) = &live.moving {
                 add(Event::moving(moving));
             }
@@ -490,6 +580,50 @@ mod tests {
         let mut again = Replay::default();
         again.add(&replay.lines(Wall(0)));
         assert_eq!(again, replay);
+    }
+
+    #[test]
+    fn the_time_of_an_acceptance_outlives_every_rewriting() {
+        let accepted_at = Wall(1_700_000_001_234_000_000);
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let path = Rel::new(b"kept.csv");
+        let event = Event::accepted(&acceptance, None, true);
+        let mut lines = Record::line(&path, stamp(5), accepted_at, event);
+        for days in 1..4 {
+            let mut replay = Replay::default();
+            replay.add(&lines);
+            assert_eq!(replay.live.values().next().unwrap().at, Some(accepted_at));
+            lines = replay.lines(Wall(accepted_at.0 + days * 86_400_000_000_000));
+        }
+        let text = String::from_utf8(lines).unwrap();
+        assert!(
+            text.contains("\"at\":\"2023-11-14T22:13:21.234Z\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_first_line_names_the_share_and_is_no_unreadable_one() {
+        let mut file = head("0a1b unmarked mount", Wall(1_700_000_000_000_000_000));
+        file.extend(journal());
+        let mut replay = Replay::default();
+        replay.add(&file);
+        assert_eq!(replay.share.as_deref(), Some("0a1b unmarked mount"));
+        assert_eq!((replay.unreadable, replay.live.len()), (0, 4));
+        let mut later = Replay::default();
+        later.add(b"{\"v\":2,\"at\":\"\",\"event\":\"journal\",\"share\":\"x\"}\n");
+        assert_eq!((later.unreadable, later.share), (1, None));
+    }
+
+    #[test]
+    fn the_bytes_of_a_journal_are_these() {
+        let mut written = head("0a1b2c", Wall(1_700_000_000_000_000_000));
+        written.extend(journal());
+        let golden = include_str!("../../tests/data/journal.jsonl");
+        assert_eq!(String::from_utf8(written).unwrap(), golden);
     }
 
     #[test]

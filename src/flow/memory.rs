@@ -18,6 +18,7 @@ use crate::flow::alarm::Alarm;
 use crate::flow::clock::STEP_MS;
 use crate::flow::endpoint::gate;
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::settle::StabilityMemory;
 use crate::flow::time::{Mono, Now, Wall};
 
 /// See the module.
@@ -50,7 +51,8 @@ pub struct File {
     #[serde(flatten)]
     pub stamp: Stamp,
     /// Since when it has been still.
-    pub since: Mono,
+    #[serde(flatten)]
+    pub still: StabilityMemory,
     /// What the work on it has shown.
     #[serde(flatten)]
     pub learned: Learned,
@@ -233,7 +235,7 @@ impl Memory {
             moved(&mut closed.next);
         }
         for file in &mut self.files {
-            moved(&mut file.since);
+            moved(&mut file.still.since);
             file.learned.unfinished.iter_mut().for_each(moved);
             file.learned.not_before.iter_mut().for_each(moved);
             file.learned.failing.shift(by);
@@ -244,6 +246,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::settle::Suspicions;
 
     const HOUR: i64 = 3_600_000;
 
@@ -346,7 +349,7 @@ mod tests {
         assert_eq!(memory.files[0].learned, learned);
         assert_eq!(memory.files[0].path, Rel::new(b"d/x\n"));
         assert_eq!(memory.files[1].learned, Learned::new(Wall(5), None));
-        assert_eq!(memory.files[1].since, Mono(20));
+        assert_eq!(memory.files[1].still.since, Mono(20));
     }
 
     #[test]
@@ -357,7 +360,13 @@ mod tests {
                 size: 3,
                 mtime: Wall(4),
             },
-            since: Mono(20_000),
+            still: StabilityMemory {
+                since: Mono(20_000),
+                suspicions: Suspicions {
+                    count: 2,
+                    put_off_ms: 9,
+                },
+            },
             learned: Learned {
                 first_seen: Wall(5),
                 attempts: 2,
@@ -423,7 +432,10 @@ mod tests {
             (3, gate::OpenTime(33))
         );
         let expected = File {
-            since: shift(20_000),
+            still: StabilityMemory {
+                since: shift(20_000),
+                ..file.still
+            },
             learned: Learned {
                 unfinished: Some(shift(21_000)),
                 not_before: Some(shift(90_000)),

@@ -10,7 +10,7 @@ use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::Reply;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
-use crate::flow::file::{Look, Rel, Stamp};
+use crate::flow::file::{Difference, Look, Rel, Stamp};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal;
 use crate::flow::memory::Memory;
@@ -130,6 +130,9 @@ pub struct Content {
     pub markers: Vec<(Vec<u8>, Look)>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
+    /// Every file in it has an mtime of exactly 0, and so has the folder itself: this file system keeps
+    /// none.
+    pub timeless: bool,
     /// Names that are there and could not be looked at, sorted: what is known of them stays.
     pub unseen: Vec<Vec<u8>>,
     /// One of them, and why.
@@ -139,9 +142,27 @@ pub struct Content {
 /// CHECK: open the file, see that it is the one that was looked at, and judge its content.
 #[derive(Clone, Debug)]
 pub struct Inspection {
+    /// Which file.
     pub file: FileNo,
+    /// Where it lies.
     pub path: Rel,
+    /// As it was looked at.
     pub look: Look,
+    /// Its ctime, or something else that is only suspicious, has moved for so long that it is checked
+    /// all the same: else one that moves all the time would never be.
+    pub beyond_suspicion: bool,
+}
+
+impl Inspection {
+    /// Whether a look shows that what is read of the file says nothing of the version that was looked
+    /// at.
+    pub fn is_changed(&self, now: &Look) -> bool {
+        match now.difference(&self.look) {
+            Difference::None => false,
+            Difference::Suspicion => !self.beyond_suspicion,
+            Difference::Replaced | Difference::Version => true,
+        }
+    }
 }
 
 /// What came of a check.

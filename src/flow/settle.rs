@@ -12,23 +12,74 @@
 //! The last look is the one that the worker makes when it opens the file to send it, so
 //! here one look is enough to make a file due; [`crate::flow::messages::Delivered::Changed`] sends
 //! it back.
+//!
+//! Invariants:
+//! - Another size or mtime starts the settling again, and so does another file in its place; the
+//!   latter no more than [`REPLACED`] times, for there are file systems whose inodes have no lasting
+//!   numbers.
+//! - Whatever else moves is a suspicion ([`Difference::Suspicion`]): it puts the settling off, by
+//!   [`PUT_OFF`] settle times in all for one version.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::flow::clock::ClockWatch;
-use crate::flow::file::{FsKind, Look};
+use crate::flow::file::{Difference, FsKind, Look};
 use crate::flow::time::{Mono, Now};
 
 /// Kernels stamp a change with the time of their last tick: up to 4 ms early at 250 Hz
 /// (`CONFIG_HZ`; from Linux 6.13 on no longer so where it matters).
 const TICK: Duration = Duration::from_millis(4);
 
+/// The settle times by which suspicions may put the settling of one version off, in all. It is also
+/// the least number of suspicions after which no more are heeded.
+const PUT_OFF: u32 = 5;
+/// How often another file with the same size and mtime counts as another version.
+const REPLACED: u32 = 5;
+
 /// A run of equal looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Stability {
+    /// The last look.
     pub look: Look,
-    /// Since when the file has been still.
+    /// Since when the file has been still, or counts as if it had been.
     pub since: Mono,
+    /// What suspicions have done to this version.
+    pub suspicions: Suspicions,
+    /// How often another file with this size and mtime took its place.
+    replaced: u32,
+}
+
+/// What suspicions have done to the settling of one version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicions {
+    /// How many there were.
+    pub count: u32,
+    /// By how much they have put it off in all (ms).
+    pub put_off_ms: i64,
+}
+
+/// What outlives the process: inodes and ctimes do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StabilityMemory {
+    /// Since when the version has been still.
+    pub since: Mono,
+    /// What suspicions have done to it.
+    #[serde(default, skip_serializing_if = "Suspicions::is_none")]
+    pub suspicions: Suspicions,
+}
+
+/// What another look shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The file is still.
+    Still,
+    /// It may have been written to: what was read of it does not count. Its settling was put off, if
+    /// that is still allowed.
+    Suspicious,
+    /// It is another version: its settling begins.
+    Changed,
 }
 
 impl Stability {
@@ -44,29 +95,113 @@ impl Stability {
             }
             _ => now.mono,
         };
-        Stability { look, since }
+        Stability {
+            look,
+            since,
+            suspicions: Suspicions::default(),
+            replaced: 0,
+        }
     }
 
-    /// Another look. True if the file has changed: the run begins anew.
-    pub fn observe(&mut self, look: Look, now: Now, clock: &ClockWatch) -> bool {
-        if look == self.look {
-            return false;
+    /// Another look at a file that is to be still for `settle`.
+    pub fn observe(&mut self, look: Look, settle: Duration, clock: &ClockWatch) -> Seen {
+        let now = clock.now();
+        let difference = look.difference(&self.look);
+        let fresh = Stability::new(look, now, clock);
+        match difference {
+            Difference::None => {
+                self.look = look;
+                Seen::Still
+            }
+            Difference::Version => {
+                *self = fresh;
+                Seen::Changed
+            }
+            Difference::Replaced if self.replaced < REPLACED => {
+                *self = Stability {
+                    suspicions: self.suspicions,
+                    replaced: self.replaced + 1,
+                    ..fresh
+                };
+                Seen::Changed
+            }
+            Difference::Replaced | Difference::Suspicion => {
+                self.look = look;
+                self.put_off(fresh.since, settle, now.mono);
+                Seen::Suspicious
+            }
         }
-        *self = Stability::new(look, now, clock);
-        true
+    }
+
+    /// A suspicion whose look shows nothing that differs: it may have been written to just now.
+    pub fn suspect(&mut self, settle: Duration, now: Mono) {
+        self.put_off(now, settle, now);
+    }
+
+    /// It changed, and how is not to be seen: its stillness begins.
+    pub fn restart(&mut self, now: Mono) {
+        self.since = now;
+        self.suspicions = Suspicions::default();
+        self.replaced = 0;
+    }
+
+    /// It may have been written to at `moved`: it is due a settle time after that, but not later than
+    /// what is left of the time that suspicions may take.
+    fn put_off(&mut self, moved: Mono, settle: Duration, now: Mono) {
+        self.suspicions.count = self.suspicions.count.saturating_add(1);
+        let was_due = self.due(settle).max(now);
+        let wanted = (moved + settle).since(was_due);
+        let left = PUT_OFF * settle - self.suspicions.put_off();
+        let granted = wanted.min(left);
+        if granted > Duration::ZERO {
+            let millis = i64::try_from(granted.as_millis()).unwrap_or(i64::MAX);
+            self.suspicions.put_off_ms = self.suspicions.put_off_ms.saturating_add(millis);
+            self.since = was_due + granted - settle;
+        }
+    }
+
+    /// Whether suspicions have had their time: from now on only another version is heeded.
+    pub fn is_beyond_suspicion(&self, settle: Duration) -> bool {
+        self.suspicions.count >= PUT_OFF && self.suspicions.put_off() >= PUT_OFF * settle
+    }
+
+    /// What the next process has to know.
+    pub fn memory(&self) -> StabilityMemory {
+        StabilityMemory {
+            since: self.since,
+            suspicions: self.suspicions,
+        }
     }
 
     /// An earlier process saw the same stamp, still since then. A ctime that can be believed says
     /// more: it shows changes that a stamp does not.
-    pub fn recall(&mut self, since: Mono, now: Mono) {
-        if self.since >= now {
-            self.since = since.min(now);
+    pub fn recall(&mut self, known: StabilityMemory, settle: Duration, now: Mono) {
+        let moved = std::mem::replace(&mut self.since, known.since.min(now));
+        self.suspicions = known.suspicions;
+        if moved >= now {
+            // It says nothing of the time before this look.
+            return;
+        }
+        if moved > self.since {
+            self.put_off(moved, settle, now);
+        } else {
+            self.since = moved;
         }
     }
 
     /// When the file will have been still for `settle`.
     pub fn due(&self, settle: Duration) -> Mono {
         self.since + settle
+    }
+}
+
+impl Suspicions {
+    fn is_none(&self) -> bool {
+        self.count == 0
+    }
+
+    fn put_off(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.put_off_ms).unwrap_or(0))
     }
 }
 
@@ -105,67 +240,166 @@ mod tests {
         }
     }
 
+    /// A look by a clock that was never set.
+    fn see_at(still: &mut Stability, look: Look, settle: Duration, now: Now) -> Seen {
+        still.observe(look, settle, &ClockWatch::new(now))
+    }
+
+    const SETTLE: Duration = Duration::from_secs(60);
+
     #[test]
     fn on_a_share_stillness_counts_from_the_first_equal_look_whatever_the_ctime_says() {
-        let steps = ClockWatch::new(at(0));
-        let mut still = Stability::new(look(1, 1, FsKind::Share), at(100), &steps);
-        assert!(!still.observe(look(1, 1, FsKind::Share), at(5_000), &steps));
-        assert_eq!(still.due(Duration::from_secs(60)), Mono(60_100));
-        assert!(still.observe(look(2, 1, FsKind::Share), at(6_000), &steps));
-        assert_eq!(still.due(Duration::from_secs(60)), Mono(66_000));
+        let clock = ClockWatch::new(at(0));
+        let mut still = Stability::new(look(1, 1, FsKind::Share), at(100), &clock);
+        let mut see = |size, now| see_at(&mut still, look(size, 1, FsKind::Share), SETTLE, at(now));
+        assert_eq!(see(1, 5_000), Seen::Still);
+        assert_eq!(see(2, 6_000), Seen::Changed);
+        assert_eq!(see(2, 60_100), Seen::Still);
+        assert_eq!(still.due(SETTLE), Mono(66_000));
     }
 
     #[test]
     fn on_a_local_disk_an_old_file_is_due_at_once_and_a_ctime_in_the_future_is_not_believed() {
-        let steps = ClockWatch::new(at(0));
-        let old = Stability::new(look(1, 1_000, FsKind::Local), at(100), &steps);
-        assert!(old.due(Duration::from_secs(5)) < Mono(0));
-        let future = Stability::new(look(1, 9_000_000, FsKind::Local), at(100), &steps);
-        assert_eq!(future.due(Duration::from_secs(5)), Mono(5_100));
-        let none = Stability::new(look(1, 0, FsKind::Local), at(100), &steps);
-        assert_eq!(none.due(Duration::from_secs(5)), Mono(5_100));
+        let clock = ClockWatch::new(at(0));
+        let due = |ctime| {
+            let still = Stability::new(look(1, ctime, FsKind::Local), at(100), &clock);
+            still.due(Duration::from_secs(5))
+        };
+        assert!(due(1_000) < Mono(0));
+        assert_eq!(due(9_000_000), Mono(5_100));
+        assert_eq!(due(0), Mono(5_100));
     }
 
     #[test]
     fn stillness_does_not_count_across_a_step_of_the_wall_clock() {
-        let mut steps = ClockWatch::new(at(0));
-        steps.observe(at(50));
+        let mut clock = ClockWatch::new(at(0));
+        clock.observe(at(50));
         let ahead = Now {
-            mono: Mono(1_000),
             wall: Wall(at(1_000).wall.0 + 3_600_000_000_000),
-            up: None,
+            ..at(1_000)
         };
-        steps.observe(ahead);
+        clock.observe(ahead);
         // Written just now, before the step; by the new clock it looks an hour old.
-        let still = Stability::new(look(1, 1_000_990, FsKind::Local), ahead, &steps);
+        let still = Stability::new(look(1, 1_000_990, FsKind::Local), ahead, &clock);
         assert_eq!(still.due(Duration::from_secs(5)), Mono(6_000));
     }
 
     #[test]
-    fn any_difference_starts_anew_older_and_smaller_as_well() {
-        let steps = ClockWatch::new(at(0));
-        let base = look(10, 0, FsKind::Share);
-        let others = [
-            look(9, 0, FsKind::Share),
-            Look {
-                stamp: Stamp {
-                    size: 10,
-                    mtime: Wall(4),
-                },
-                ..base
-            },
-            Look { ino: 7, ..base },
-            Look { blocks: 8, ..base },
-            Look {
-                ctime: Wall(1),
-                ..base
-            },
-        ];
-        for other in others {
-            assert!(
-                Stability::new(base, at(0), &steps).observe(other, at(10), &steps),
-                "{other:?}"
-            );
+    fn a_suspicion_puts_the_settling_off_by_a_settle_time_from_when_it_is_seen() {
+        let clock = ClockWatch::new(at(0));
+        let mut still = Stability::new(look(1, 1, FsKind::Share), at(0), &clock);
+        let mut see = |ctime, now| {
+            let seen = see_at(&mut still, look(1, ctime, FsKind::Share), SETTLE, at(now));
+            (seen, still.due(SETTLE))
+        };
+        assert_eq!(see(2, 40_000), (Seen::Suspicious, Mono(100_000)));
+        // Long after it was due, too: it may be in the middle of being written.
+        assert_eq!(see(3, 500_000), (Seen::Suspicious, Mono(560_000)));
+        assert_eq!(see(3, 600_000), (Seen::Still, Mono(560_000)));
+    }
+
+    #[test]
+    fn suspicions_put_one_version_off_by_five_settle_times_in_all() {
+        let clock = ClockWatch::new(at(0));
+        let mut still = Stability::new(look(1, 1, FsKind::Share), at(0), &clock);
+        let mut spent = 0;
+        for second in 1..1_000 {
+            let look = look(1, 1 + second, FsKind::Share);
+            let seen = see_at(&mut still, look, SETTLE, at(second * 1_000));
+            assert_eq!(seen, Seen::Suspicious);
+            spent += usize::from(!still.is_beyond_suspicion(SETTLE));
         }
+        assert_eq!(still.due(SETTLE), Mono(6 * 60_000));
+        assert_eq!(spent, 300 - 1, "seconds until they had had their time");
+        // The next version has its own.
+        see_at(&mut still, look(2, 1, FsKind::Share), SETTLE, at(1_000_000));
+        assert!(!still.is_beyond_suspicion(SETTLE));
+        assert_eq!(still.due(SETTLE), Mono(1_060_000));
+    }
+
+    #[test]
+    fn on_a_local_disk_the_time_of_a_suspicion_is_known() {
+        let clock = ClockWatch::new(at(0));
+        let settle = Duration::from_secs(5);
+        let mut still = Stability::new(look(1, 900_000, FsKind::Local), at(0), &clock);
+        assert!(still.due(settle) < Mono(0));
+        let mut see = |ctime: i64, now| {
+            let look = look(1, 1_000_000 + ctime, FsKind::Local);
+            see_at(&mut still, look, settle, at(now));
+            still.due(settle)
+        };
+        // At 30 s it shows that its ctime moved at 28 s.
+        assert_eq!(see(28_000, 30_000), Mono(33_004));
+        assert_eq!(see(28_000, 40_000), Mono(33_004));
+        assert_eq!(see(41_000, 90_000), Mono(33_004), "that was long ago");
+    }
+
+    #[test]
+    fn another_file_with_the_same_stamp_settles_again_but_not_for_ever() {
+        let clock = ClockWatch::new(at(0));
+        let mut still = Stability::new(look(1, 1, FsKind::Share), at(0), &clock);
+        let mut changes = 0;
+        for second in 1..10_000 {
+            let another = Look {
+                ino: second as u64,
+                ..look(1, second, FsKind::Share)
+            };
+            let seen = see_at(&mut still, another, SETTLE, at(second * 1_000));
+            changes += usize::from(seen == Seen::Changed);
+        }
+        // The first look had no number.
+        assert_eq!(changes, 5);
+        assert!(
+            still.due(SETTLE) <= Mono(12 * 60_000),
+            "{:?}",
+            still.due(SETTLE)
+        );
+    }
+
+    #[test]
+    fn with_no_settle_time_a_suspicion_delays_nothing_and_is_not_heeded_for_ever() {
+        let clock = ClockWatch::new(at(0));
+        let mut still = Stability::new(look(1, 1, FsKind::Share), at(0), &clock);
+        let heeded = (2..100).filter(|&now| {
+            see_at(
+                &mut still,
+                look(1, now, FsKind::Share),
+                Duration::ZERO,
+                at(now),
+            );
+            assert!(still.due(Duration::ZERO) <= Mono(now));
+            !still.is_beyond_suspicion(Duration::ZERO)
+        });
+        assert_eq!(heeded.count(), 4);
+    }
+
+    #[test]
+    fn what_suspicions_did_counts_in_the_next_process_as_well() {
+        let clock = ClockWatch::new(at(0));
+        let settle = Duration::from_secs(5);
+        // Each run lasts for a moment, and the ctime moves shortly before each.
+        let mut known = StabilityMemory {
+            since: Mono(0),
+            suspicions: Suspicions::default(),
+        };
+        let sent = (1..20).find(|run| {
+            let now = run * 7_000;
+            let look = look(1, 1_000_000 + now - 1_000, FsKind::Local);
+            let mut still = Stability::new(look, at(now), &clock);
+            still.recall(known, settle, Mono(now));
+            known = still.memory();
+            still.due(settle) <= Mono(now)
+        });
+        assert_eq!(known.suspicions.put_off_ms, 25_000);
+        assert_eq!(sent, Some(8));
+        // Nothing moved: the ctime may even say more.
+        let mut still = Stability::new(look(1, 900_000, FsKind::Local), at(1_000), &clock);
+        let known = StabilityMemory {
+            since: Mono(500),
+            suspicions: Suspicions::default(),
+        };
+        still.recall(known, settle, Mono(1_000));
+        assert!(still.since < Mono(0));
+        assert_eq!(still.suspicions.count, 0);
     }
 }

@@ -23,7 +23,7 @@ pub fn read(state: &Dir) -> Memory {
     }
 }
 
-/// Replaces it.
+/// Replaces it; with nothing to remember it is removed.
 ///
 /// # Errors
 /// Those of [`Dir::replace`], or of removing it where there is nothing to be remembered.

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
-use crate::flow::file::Rel;
+use crate::flow::file::{Look, Rel};
 use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::scan::filter::{Class, Filter};
 use crate::io::Gone;
@@ -106,7 +107,9 @@ fn list(
     if !Dir::at(share.path())?.folder(path)?.is(&folder) {
         return Err(io::Error::other("it was replaced while it was listed"));
     }
-    look_at(&folder, names, filter.marker(), goes_on)
+    let mut content = look_at(&folder, names, filter.marker(), goes_on)?;
+    content.timeless = is_timeless(&content, &share.path().join(name_of(path.as_bytes())));
+    Ok(content)
 }
 
 /// The names in a folder that are wanted, sorted, each of them once.
@@ -193,6 +196,16 @@ fn look_at(
     Ok(content)
 }
 
+/// Whether all that `place` holds has an mtime of exactly 0, and so has the folder itself: a file system
+/// without times. Its files alone do not say so, for unfinished ones may be all that is left.
+fn is_timeless(content: &Content, place: &Path) -> bool {
+    let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
+    let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
+    !content.looks.is_empty()
+        && content.looks.iter().all(is_zero)
+        && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
+}
+
 /// Notes that nothing is known of `file`, because its entry `name` cannot be looked at.
 ///
 /// # Errors
@@ -222,7 +235,6 @@ mod tests {
     use crate::io::fault::OpenError;
     use crate::io::testing::TempDir;
     use std::cell::RefCell;
-    use std::path::Path;
 
     fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();

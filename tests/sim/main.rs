@@ -38,6 +38,7 @@ fn policy(world: &World, in_order: bool) -> Policy {
         min_size: None,
         max_size: None,
         inspects: false,
+        sees_end: false,
         grace: Duration::from_secs(5),
         workers: if in_order { 1 } else { WORKERS },
         in_order,
@@ -77,6 +78,11 @@ fn plan(world: &mut World, crashes: bool) {
             version: 0,
         });
         world.at(start, Event::Write(number));
+        if world.rng.below(4) == 0 {
+            let times = 1 + world.rng.below(40) as u32;
+            let begin = start + world.rng.below(20_000);
+            world.at(begin, Event::Chmod(number, times));
+        }
     }
     // For a long time some files cannot be moved away, or `done` is full, while their writers go
     // on writing.
@@ -266,6 +272,10 @@ impl Run {
                 self.world.write(writer);
                 vec![]
             }
+            Event::Chmod(writer, times) => {
+                self.world.chmod(writer, times);
+                vec![]
+            }
             Event::List => self.world.list(),
             Event::Confirm => self.world.confirm(),
             Event::Suspend => {
@@ -273,6 +283,7 @@ impl Run {
                 self.world.suspended_at = self.world.time;
                 self.world.say(|| "the machine was suspended".into());
                 self.unsure = Some(self.looks);
+                self.world.woken = self.world.time;
                 vec![]
             }
             Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
@@ -294,6 +305,12 @@ impl Run {
             }
             Event::Sync => {
                 self.world.sync_journal();
+                vec![]
+            }
+            // A process that starts right after a sleep cannot know of it: a writer on the same machine
+            // that slept as well looks still for as long.
+            Event::Crash if self.world.time - self.world.woken < self.world.settle => {
+                self.world.at(2_000, Event::Crash);
                 vec![]
             }
             Event::Crash => {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
-use dirpost::flow::file::{FileNo, FsKind, Look, Rel, Stamp};
+use dirpost::flow::file::{Difference, FileNo, FsKind, Look, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{
     Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules,
@@ -32,6 +32,8 @@ pub type Version = u64;
 pub enum Event {
     /// A writer does its next step.
     Write(usize),
+    /// Somebody changes the mode of a writer's file, and does so again a number of times.
+    Chmod(usize, u32),
     /// The scan lists the folder, and is over.
     List,
     /// The scan sees that the lock is ours, and is over.
@@ -91,6 +93,8 @@ pub struct World {
     pub time: i64,
     /// How long the machine has been suspended in all (ms): the monotonic clock stood still.
     pub slept: i64,
+    /// When it last woke.
+    pub woken: i64,
     pub fs: FsKind,
     pub settle: i64,
     pub mood: Mood,
@@ -144,6 +148,14 @@ pub struct World {
     pub tick: Vec<String>,
 }
 
+/// Whether a worker breaks the upload off.
+fn is_changed(now: &Look, sent: &Look) -> bool {
+    match now.difference(sent) {
+        Difference::None | Difference::Suspicion => false,
+        Difference::Replaced | Difference::Version => true,
+    }
+}
+
 const START: i64 = 1_800_000_000_000;
 
 impl World {
@@ -159,6 +171,7 @@ impl World {
             rng,
             time: 0,
             slept: 0,
+            woken: -1_000_000,
             fs,
             settle: 1_000,
             mood: Mood::Well,
@@ -353,6 +366,19 @@ impl World {
         }
     }
 
+    /// The ctime of the file moves, and nothing else.
+    pub fn chmod(&mut self, writer: usize, times: u32) {
+        let wall = self.wall();
+        let place = watched(&self.writers[writer].name);
+        if let Some(node) = self.model.get_mut(&place) {
+            node.look.ctime = wall;
+        }
+        if times > 1 {
+            let pause = 1 + self.rng.below(1_500);
+            self.at(pause, Event::Chmod(writer, times - 1));
+        }
+    }
+
     /// Where the file is that this writer has open, if not at its place.
     fn moved_from_under(&self, writer: usize, step: Step) -> Option<Place> {
         if !matches!(step, Step::Append | Step::Finish) {
@@ -425,7 +451,7 @@ impl World {
         self.in_flight += 1;
         match self.find(&job.path) {
             None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
-            Some(node) if node.look != job.look => {
+            Some(node) if is_changed(&node.look, &job.look) => {
                 Some(self.back(job.file, Delivered::Changed(Some(node.look))))
             }
             Some(node) => {
@@ -461,7 +487,7 @@ impl World {
 
     pub fn send_end(&mut self, job: Delivery, version: Version) -> Option<Input> {
         match self.find(&job.path) {
-            Some(node) if node.look == job.look => {}
+            Some(node) if !is_changed(&node.look, &job.look) => {}
             other => {
                 return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look))));
             }
@@ -580,7 +606,12 @@ impl World {
         self.events.retain(|_, event| {
             matches!(
                 event,
-                Event::Write(_) | Event::Mood(_) | Event::Unstuck | Event::Suspend | Event::Crash
+                Event::Write(_)
+                    | Event::Chmod(..)
+                    | Event::Mood(_)
+                    | Event::Unstuck
+                    | Event::Suspend
+                    | Event::Crash
             )
         });
         let is_first = self.tail.is_none();

@@ -32,6 +32,17 @@ impl Mount {
         Mount::or_skip(&["-t", kind, "-o", "loop", image], path)
     }
 
+    /// What lies at `from`, with the modes and owners that `options` say (bindfs(1)). Calls that
+    /// change them succeed, and what is shown stays.
+    pub fn bindfs(from: &Path, path: &Path, options: &str) -> Option<Mount> {
+        let [from, to] = [from, path].map(|path| path.to_str().expect("a path that is text"));
+        if run("bindfs", &["-o", options, from, to]) {
+            return Some(Mount(path.to_path_buf()));
+        }
+        eprintln!("SKIPPED: there is no bindfs (the package bindfs), or no FUSE");
+        None
+    }
+
     fn or_skip(args: &[&str], path: &Path) -> Option<Mount> {
         let text = path.to_str().expect("a path that is text");
         if run("mount", &[args, &[text]].concat()) {

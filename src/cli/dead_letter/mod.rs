@@ -22,6 +22,7 @@ use crate::flow::shell_words::quote;
 use crate::io::dir::{Dir, below, bytes_of, name_of};
 use crate::io::fault::explain;
 use crate::io::logging::words::bytes;
+use crate::io::share::see_share;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ fn answer(request: &Request<'_>, out: &mut Output<'_>) -> Result<usize, Stop> {
         return Err(Stop::Fault(nothing));
     };
     if request.action == Action::Retry {
-        presence::see_share(config).map_err(Stop::Fault)?;
+        see_share(config).map_err(Stop::Fault)?;
     }
     let marker = config.ready.marker.as_deref().map(str::as_bytes);
     let listing = folder::read(&folder, marker)

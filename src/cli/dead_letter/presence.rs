@@ -5,11 +5,9 @@ use std::io;
 
 use super::open;
 use crate::config::Config;
-use crate::flow::file::Rel;
-use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, below};
 use crate::io::fault::explain;
-use crate::io::share::state::read_small;
+use crate::io::share::see_share;
 
 /// Opens the dead-letter folder; `None` if it is known that nothing was ever put there.
 ///
@@ -39,44 +37,4 @@ pub(super) fn open_dead_letter(config: &Config) -> Result<Option<Dir>, String> {
         )),
         Err(err) => Err(format!("{}: {}", state.display(), explain(&err))),
     }
-}
-
-/// Sees that the watched folder is there and is the share that the state belongs to, as far as that can
-/// be told without the lock.
-///
-/// # Errors
-/// A sentence that says what is missing.
-pub(super) fn see_share(config: &Config) -> Result<(), String> {
-    let watch = config.watch.dir.display();
-    let root = Dir::at(&config.watch.dir).map_err(|err| format!("{watch}: {}", explain(&err)))?;
-    let is_mount = Dir::at(&config.watch.dir.join("..")).is_ok_and(|parent| !parent.same_fs(&root));
-    if config.watch.require_mount && !is_mount {
-        return Err(format!(
-            "{watch}: it is not a mount point (watch.require_mount = true): the share is not mounted"
-        ));
-    }
-    if below(&config.watch.dir, &config.state.dir).is_some() {
-        return Ok(());
-    }
-    // The id of the share, and, where the share has no mark, that it has none and was a mount point.
-    let known = open(config, &config.state.dir).and_then(|state| read_small(&state, b"id"));
-    let known = known.unwrap_or_default();
-    let mut known = known.split(u8::is_ascii_whitespace);
-    let (id, word, mount) = (known.next(), known.next(), known.next());
-    let mark = root
-        .folder(&Rel::new(OWN_FOLDER.as_bytes()))
-        .and_then(|own| read_small(&own, b"id"))
-        .unwrap_or_default();
-    let is_the_share = match (id, word) {
-        (None | Some(b""), _) => true,
-        (Some(id), None | Some(b"")) => mark.trim_ascii() == id,
-        (Some(_), Some(_)) => mark.is_empty() && (mount != Some(b"mount") || is_mount),
-    };
-    if is_the_share {
-        return Ok(());
-    }
-    Err(format!(
-        "{watch}: it is not the share that the state in {} belongs to (.dirpost/id): is it mounted?",
-        config.state.dir.display()
-    ))
 }

@@ -26,6 +26,10 @@ pub(super) struct ActiveFile {
     pub marker: Option<Look>,
     /// Whether this version has passed `[check]`.
     pub checked: Checked,
+    /// It lies in a folder whose file system keeps no mtimes.
+    pub timeless: bool,
+    /// It was said that it waits because of its mtime.
+    pub said_partial: bool,
     /// What the work on this version has shown.
     pub learned: Learned,
     /// Troubles with opening, reading or filing it, in a row.
@@ -144,6 +148,8 @@ impl ActiveFile {
             seat: Seat::Waiting,
             marker,
             checked: Checked::No,
+            timeless: false,
+            said_partial: false,
             learned,
             troubles: 0,
             trouble: Alarm::default(),
@@ -170,6 +176,7 @@ impl ActiveFile {
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
         self.learned = Learned::new(first_seen, self.learned.used_marker);
         self.checked = Checked::No;
+        self.said_partial = false;
         self.troubles = 0;
         self.trouble = Alarm::default();
         self.filing = None;

@@ -98,7 +98,7 @@ impl Engine {
         match filed {
             Filed::Away { to } => self.filed_away(file, &filing, to),
             Filed::Copied { to } => self.copied_away(file, &filing, to),
-            Filed::NewVersion(look) => self.new_version(file, &filing, look, now),
+            Filed::NewVersion(look) => self.superseded(file, &filing, look, now),
             Filed::Displaced { to } => {
                 self.note(Note::NewVersion {
                     path: filing.path,
@@ -180,7 +180,7 @@ impl Engine {
 
     /// Another version lies at the place of `file`, and of the one that was to be filed nothing is
     /// left to be done.
-    fn new_version(&mut self, file: FileNo, filing: &Filing, look: Option<Look>, now: Now) {
+    fn superseded(&mut self, file: FileNo, filing: &Filing, look: Option<Look>, now: Now) {
         self.note(Note::NewVersion {
             path: filing.path.clone(),
             displaced: None,

@@ -30,6 +30,8 @@ pub(super) struct Known {
     /// another one's. Which of them lies there is known when their filings come back.
     same_name: BTreeMap<Rel, Vec<FileNo>>,
     save_at: Option<Mono>,
+    /// It was said that there are folders whose files have no mtime.
+    pub timeless: bool,
 }
 
 /// Whose a name is that one version has left.
@@ -211,6 +213,7 @@ impl Known {
 mod tests {
     use super::*;
     use crate::flow::memory::Learned;
+    use crate::flow::settle::StabilityMemory;
     use crate::flow::time::Wall;
 
     fn stamp(size: u64) -> Stamp {
@@ -224,7 +227,10 @@ mod tests {
         memory::File {
             path: Rel::new(path.as_bytes()),
             stamp: stamp(1),
-            since: Mono(0),
+            still: StabilityMemory {
+                since: Mono(0),
+                suspicions: Default::default(),
+            },
             learned: Learned::default(),
             at_gate: Default::default(),
         }

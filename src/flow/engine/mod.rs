@@ -47,11 +47,12 @@ use crate::flow::clock::{ClockWatch, Gap};
 use crate::flow::endpoint::brake::Brake;
 use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
-use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal;
 use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
+use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now};
 
 /// Upper bound on the files that wait to be filed: with so many no more are sent.
@@ -312,6 +313,10 @@ impl Engine {
         key(&self.policy.key_scope, path, stamp, retry)
     }
 
+    fn settle_time(&self, look: &Look) -> Duration {
+        settle_time(self.policy.settle, look.fs)
+    }
+
     // ---- handing out ----------------------------------------------------------------
 
     fn run_timers(&mut self, now: Now) {
@@ -356,10 +361,12 @@ impl Engine {
     fn hand_out_inspection(&mut self, file: FileNo) {
         self.files.put(file, Seat::Inspecting);
         if let Some(active) = self.files.get(file) {
+            let settle = self.settle_time(&active.still.look);
             let inspection = Inspection {
                 file,
                 path: active.path.clone(),
                 look: active.still.look,
+                beyond_suspicion: active.still.is_beyond_suspicion(settle),
             };
             self.out.effects.push(Effect::Inspect(inspection));
         }

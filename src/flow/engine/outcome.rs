@@ -44,7 +44,7 @@ impl Engine {
             Inspected::Bad(why) => self.condemn(file, why, None, now),
             Inspected::CommandRejects(why) => self.command_rejects(file, why, now),
             Inspected::Undecided(why) => self.trouble(file, "check", why, now),
-            Inspected::Changed(look) => self.changed(file, look, now),
+            Inspected::Changed(look) => self.changed(file, "check", look, now),
             Inspected::Missing(miss) => self.missing(file, miss, now),
         }
     }
@@ -101,7 +101,7 @@ impl Engine {
             }
             Delivered::Changed(look) => {
                 self.endpoint.untried(file);
-                self.changed(file, look, now);
+                self.changed(file, "send", look, now);
             }
             Delivered::Missing(miss) => {
                 self.endpoint.untried(file);

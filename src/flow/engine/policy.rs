@@ -18,6 +18,8 @@ pub struct Policy {
     pub max_size: Option<u64>,
     /// Whether a file's content is looked at before it is sent.
     pub inspects: bool,
+    /// Whether that shows an end: then it can vouch for a file that looks unfinished.
+    pub sees_end: bool,
     pub grace: Duration,
     pub workers: usize,
     pub in_order: bool,
@@ -44,6 +46,7 @@ impl Policy {
             min_size: config.check.min_size,
             max_size: config.check.max_size,
             inspects: config.check.reads_content(),
+            sees_end: config.check.sees_end(),
             grace: config.check.grace,
             workers: if config.send.in_order {
                 1

@@ -10,6 +10,7 @@ use crate::flow::filing::Filing;
 use crate::flow::journal::Live;
 use crate::flow::memory::{self, Memory};
 use crate::flow::messages::Effect;
+use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now};
 
 /// What there was before.
@@ -82,7 +83,8 @@ impl Engine {
         };
         let used_marker = active.learned.used_marker.or(known.learned.used_marker);
         if known.stamp == active.still.look.stamp {
-            active.still.recall(known.since, now);
+            let settle = settle_time(self.policy.settle, active.still.look.fs);
+            active.still.recall(known.still, settle, now);
             active.learned = known.learned;
             self.endpoint.recall_share(file, known.at_gate);
         }
@@ -143,7 +145,7 @@ impl Engine {
         memory::File {
             path: active.path.clone(),
             stamp: active.still.look.stamp,
-            since: active.still.since,
+            still: active.still.memory(),
             learned: active.learned.clone(),
             at_gate: self.endpoint.gate().share_of(file),
         }

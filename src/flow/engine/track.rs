@@ -11,7 +11,7 @@ use crate::flow::journal::Event as Line;
 use crate::flow::memory::Learned;
 use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::Event;
-use crate::flow::settle::{Stability, settle_time};
+use crate::flow::settle::{Seen, Stability, settle_time};
 use crate::flow::time::{Now, Wall};
 
 impl Engine {
@@ -40,6 +40,11 @@ impl Engine {
         let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
         let horizon = Wall(now.wall.0.saturating_sub(remember));
         let scan = self.scans.number();
+        let timeless = content.timeless;
+        if timeless && !std::mem::replace(&mut self.known.timeless, true) {
+            let path = folder.clone();
+            self.note(Note::Timeless { path });
+        }
         let events = self.tree.merge(folder, content, scan, now.wall, horizon);
         for event in events {
             match event {
@@ -47,10 +52,17 @@ impl Engine {
                     if self.takes_new() {
                         let still = Stability::new(look, now, &self.clock);
                         let file = self.add(folder.join(&name), still, marker, now);
+                        self.set_timeless(file, timeless);
                         self.advance(file, now);
                     }
                 }
-                Event::Seen { file, look, marker } => self.on_seen(file, look, marker, now),
+                Event::Seen { file, look, marker } => {
+                    let is_news = self.set_timeless(file, timeless);
+                    self.on_seen(file, look, marker, now);
+                    if is_news {
+                        self.advance_idle(file, now);
+                    }
+                }
                 Event::Missing { file } => self.on_missing(file),
                 Event::Away { path, stamp } => {
                     let since = now.wall.0;
@@ -140,25 +152,82 @@ impl Engine {
 
     // ---- looks ----------------------------------------------------------------------
 
+    /// Whether `file` lies where mtimes say nothing. Gives whether that is news.
+    fn set_timeless(&mut self, file: FileNo, timeless: bool) -> bool {
+        let Some(active) = self.files.get_mut(file) else {
+            return false;
+        };
+        std::mem::replace(&mut active.timeless, timeless) != timeless
+    }
+
+    fn advance_idle(&mut self, file: FileNo, now: Now) {
+        if self.files.get(file).is_some_and(|active| !active.is_busy()) {
+            self.advance(file, now);
+        }
+    }
+
     fn on_seen(&mut self, file: FileNo, look: Look, marker: Option<Look>, now: Now) {
+        let settle = self.settle_time(&look);
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
         let stamp_of = |marker: Option<Look>| marker.map(|marker| marker.stamp);
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
+        let is_superseded = active
+            .filing
+            .as_ref()
+            .is_some_and(|filing| filing.look.stamp != look.stamp);
+        if is_superseded && active.at() == At::RetryFiling {
+            // Another version lies where this one could not be moved from: nothing is left to be
+            // filed of it then, and the new one need not wait for the next try.
+            return self.hand_out_filing(file, now);
+        }
         // What is being sent is watched by its worker, more closely than from here.
         if active.is_busy() {
             return;
         }
-        let changed = active.still.observe(look, now, &self.clock);
-        if changed {
-            active.forget_version(now.wall);
-            self.endpoint.forget(file);
-            self.files.release_line(file);
+        match active.still.observe(look, settle, &self.clock) {
+            Seen::Changed => self.new_version(file, now),
+            Seen::Suspicious => self.suspicious(file, now),
+            Seen::Still if marker_changed => self.advance(file, now),
+            Seen::Still => {}
         }
-        if changed || marker_changed {
+    }
+
+    /// What is seen of `file` is another version than before: nothing that was learned of that holds.
+    fn new_version(&mut self, file: FileNo, now: Now) {
+        if let Some(active) = self.files.get_mut(file) {
+            active.forget_version(now.wall);
+        }
+        self.endpoint.forget(file);
+        self.files.release_line(file);
+        self.advance(file, now);
+    }
+
+    /// `file`, for which no job is out, may have been written to with its size and mtime put back:
+    /// what was read of it does not hold.
+    fn suspicious(&mut self, file: FileNo, now: Now) {
+        let inspects = self.policy.inspects;
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let is_due = now.mono >= active.still.due(settle);
+        let was_checked = std::mem::replace(&mut active.checked, Checked::No) != Checked::No;
+        // It keeps its turn, and its pause, where nothing has to be done again.
+        let stays = match active.at() {
+            At::Ready => is_due && !(inspects && was_checked),
+            At::Pausing => active.troubles > 0,
+            _ => false,
+        };
+        let first = active.still.suspicions.count == 1;
+        let path = active.path.clone();
+        if !stays {
             self.advance(file, now);
+        }
+        if first {
+            self.note(Note::Suspicious { path });
         }
     }
 
@@ -169,23 +238,44 @@ impl Engine {
         }
     }
 
-    /// `file` is not what it was taken for: it settles again.
-    pub(super) fn changed(&mut self, file: FileNo, look: Option<Look>, now: Now) {
+    /// A worker found that `file` is not as it was when it was looked at, while it was `doing`
+    /// something with it: how it is now, if that is to be seen.
+    pub(super) fn changed(
+        &mut self,
+        file: FileNo,
+        doing: &'static str,
+        look: Option<Look>,
+        now: Now,
+    ) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
-        let mut still = Stability::new(look.unwrap_or(active.still.look), now, &self.clock);
-        if look.is_none_or(|look| look == active.still.look) {
-            // How it changed is not to be seen, so its stillness starts now.
-            still.since = now.mono;
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let seen = match look {
+            Some(look) => active.still.observe(look, settle, &self.clock),
+            None => {
+                active.still.restart(now.mono);
+                Seen::Changed
+            }
+        };
+        if seen == Seen::Changed {
+            let path = active.path.clone();
+            self.note(Note::Changed { path });
+            self.new_version(file, now);
+            return;
         }
-        active.still = still;
-        active.forget_version(now.wall);
-        let path = active.path.clone();
-        self.endpoint.forget(file);
-        self.files.release_line(file);
-        self.note(Note::Changed { path });
-        self.advance(file, now);
+        if seen == Seen::Still {
+            // What the worker saw moving has come to rest as it was.
+            active.still.suspect(settle, now.mono);
+        }
+        active.checked = Checked::No;
+        if active.still.is_beyond_suspicion(settle) && now.mono >= active.still.due(settle) {
+            let why = "its ctime, or its blocks, moved meanwhile, and do so again and again (chmod, \
+                       links, a virus scanner, a program that puts size and mtime back)";
+            self.trouble(file, doing, why.into(), now);
+        } else {
+            self.suspicious(file, now);
+        }
     }
 
     /// `file` could not be opened or read.
@@ -211,6 +301,11 @@ impl Engine {
         let stamp = still.look.stamp;
         if !self.is_vouched_for(active) || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
             self.files.put(file, Seat::Waiting);
+            return;
+        }
+        let is_partial = self.is_partial(active);
+        if is_partial && (!self.policy.sees_end || stamp.size == 0) {
+            self.await_rsync(file);
             return;
         }
         if let Some(pause) = active.learned.not_before.filter(|&until| now.mono < until) {
@@ -247,9 +342,35 @@ impl Engine {
         !self.policy.marker || marker.is_some() && marker != used
     }
 
+    /// Whether it shows the mtime that rsync gives to what it has not finished, with no marker to say
+    /// otherwise (rsync(1), `--partial`: the mtime is set when a file is whole; until then it is 0).
+    fn is_partial(&self, active: &ActiveFile) -> bool {
+        active.still.look.stamp.mtime.0 == 0 && !active.timeless && !self.policy.marker
+    }
+
+    /// `file` waits for rsync to finish it, or for somebody to touch it.
+    fn await_rsync(&mut self, file: FileNo) {
+        self.files.put(file, Seat::Waiting);
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        if !std::mem::replace(&mut active.said_partial, true) {
+            let path = active.path.clone();
+            self.note(Note::Partial { path });
+        }
+    }
+
     /// A check says that `file` may only be unfinished: it is looked at once more when the
     /// grace is over, and sooner if it changes.
     pub(super) fn unfinished(&mut self, file: FileNo, why: String, now: Now) {
+        if self
+            .files
+            .get(file)
+            .is_some_and(|active| self.is_partial(active))
+        {
+            self.await_rsync(file);
+            return;
+        }
         let Some(active) = self.files.get_mut(file) else {
             return;
         };

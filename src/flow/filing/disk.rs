@@ -2,8 +2,7 @@
 
 use super::reason::DeadLetter;
 use super::{Move, Place};
-use crate::flow::file::{Entry, Look, Rel, Stamp};
-use crate::flow::journal::Event;
+use crate::flow::file::{Entry, Look};
 
 /// Why an operation was not done, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +44,7 @@ impl Fault {
 }
 
 /// One line for the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The file's place in the watched folder.
-    pub path: Rel,
-    /// Its version.
-    pub stamp: Stamp,
-    /// What happened to it.
-    pub event: Event,
-}
+pub use crate::flow::journal::Entry as Line;
 
 /// What a draft of a copy turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,8 @@ use crate::flow::file::{Entry, Look, Rel, Stamp};
 use crate::flow::journal::Event;
 use crate::flow::time::Wall;
 
+/// How often a file is read whose ctime goes on moving.
+const READINGS: u32 = 3;
 /// How often another name is chosen when the one that was free has been taken meanwhile.
 const NAMES_TRIED: u32 = 16;
 
@@ -879,11 +881,7 @@ impl Machine {
         }
         match self.job.sha256 {
             _ if look.is_unmoved(sent) => Ok(true),
-            Some(sha256) => {
-                let place = self.place();
-                let same = self.ops.digest(&place).await? == sha256;
-                Ok(same && self.is_as_it_was(look, &place).await?)
-            }
+            Some(sha256) => self.has_bytes(&self.place(), look, sha256).await,
             // After a restart nothing more is known of what was sent.
             None => Ok(may_be_same_inode(look, sent)),
         }
@@ -943,8 +941,26 @@ impl Machine {
         if from.area != Area::Watched || self.job.look.ino != 0 {
             return Ok(true);
         }
-        let same = self.ops.digest(to).await? == self.ops.digest(from).await?;
-        Ok(same && self.is_as_it_was(look, from).await?)
+        let copied = self.ops.digest(to).await?;
+        self.has_bytes(from, look, copied).await
+    }
+
+    /// Whether the bytes of the file at `at`, which was looked at just now, are those of `sha256`.
+    /// They are read again if it is touched meanwhile, three times at most: something that goes on
+    /// touching it without changing it must not keep it for ever.
+    async fn has_bytes(&self, at: &Place, look: &Look, sha256: [u8; 32]) -> Result<bool, Fault> {
+        let mut before = *look;
+        for _ in 0..READINGS {
+            if self.ops.digest(at).await? != sha256 {
+                return Ok(false);
+            }
+            match self.ops.look(at).await? {
+                Entry::File(now) if now.is_unmoved(&before) => return Ok(true),
+                Entry::File(now) if now.stamp == look.stamp => before = now,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a file that took its time to be read is still what it was before.

@@ -37,9 +37,9 @@ impl Inspector {
 
     fn try_inspect(&self, job: &Inspection) -> io::Result<Inspected> {
         let root = self.share.folder();
-        let (file, now) = root.open(&job.path)?;
-        if now != job.look {
-            return Ok(Inspected::Changed(Some(now)));
+        let (file, before) = root.open(&job.path)?;
+        if job.is_changed(&before) {
+            return Ok(Inspected::Changed(Some(before)));
         }
         let mut sha256 = None;
         if self.check.format != Format::Any {
@@ -54,9 +54,11 @@ impl Inspector {
             sha256 = reader.finish(job.look.stamp.size);
             // A finding on a file that changed meanwhile says nothing.
             let (_, now) = root.open(&job.path)?;
-            if now != job.look {
+            if job.is_changed(&now) {
                 return Ok(Inspected::Changed(Some(now)));
             }
+            // What moved since may have been a byte: the finding stands, the digest does not.
+            sha256 = sha256.filter(|_| now == job.look);
             let format = name(self.check.format);
             match finding {
                 Finding::Good => {}

@@ -30,9 +30,11 @@ use self::unix as system;
 pub use self::kept::{GroupRights, Lost, Made, Why, Wider};
 pub use self::own_file::{DRAFT, Durability, draft_name};
 pub use self::system::{
-    Dir, bytes_of, copy_attributes, copy_mode, file_look, link_is_unsupported, name_of,
-    rename_is_unsupported,
+    Dir, FileId, bytes_of, copy_attributes, copy_mode, file_look, is_unlinked, link_is_unsupported,
+    name_of, rename_is_unsupported,
 };
+#[cfg(unix)]
+pub use self::unix::Ownership;
 
 /// How a rename without replacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,36 @@ impl Dir {
             Err(err) => Err(err),
         }
     }
+
+    /// Opens the folder at `path`, and makes what is missing of it. Links in `path` are
+    /// followed: it is the user's.
+    ///
+    /// # Errors
+    /// Of opening the nearest folder that is there, of `mkdir`, and of syncing the folders in
+    /// which something was made: their new names are on the disk when this succeeds.
+    pub fn make_at(path: &Path) -> io::Result<Dir> {
+        let mut missing = Vec::new();
+        let mut there = path;
+        let found = loop {
+            match Dir::at(there) {
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                    let (Some(parent), Some(name)) = (there.parent(), there.file_name()) else {
+                        return Err(err);
+                    };
+                    missing.push(bytes_of(name));
+                    // The parent of a bare name is the present folder.
+                    there = if parent.as_os_str().is_empty() {
+                        Path::new(".")
+                    } else {
+                        parent
+                    };
+                }
+                other => break other?,
+            }
+        };
+        missing.reverse();
+        found.make(&Rel::new(&missing.join(&b'/')))
+    }
 }
 
 /// The relative path of `path` in `folder`, if it is below it.
@@ -90,7 +122,6 @@ pub fn below(folder: &Path, path: &Path) -> Option<Rel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    #[cfg(unix)]
     use crate::io::testing::TempDir;
 
     #[test]
@@ -123,6 +154,81 @@ mod tests {
         );
         assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_no_draft_is_left_not_even_after_an_error() {
+        let dir = TempDir::new();
+        let folder = Dir::at(dir.path()).unwrap();
+        for durability in [Durability::Durable, Durability::Cached] {
+            for content in ["one", "another"] {
+                folder
+                    .replace(b"x", content.as_bytes(), durability)
+                    .unwrap();
+                assert_eq!(
+                    std::fs::read(dir.path().join("x")).unwrap(),
+                    content.as_bytes()
+                );
+            }
+        }
+        std::fs::create_dir(dir.path().join("taken")).unwrap();
+        folder
+            .replace(b"taken", b"by a folder", Durability::Durable)
+            .unwrap_err();
+        let mut names = folder.names(&Rel::root()).unwrap();
+        names.sort();
+        assert_eq!(names, [b"taken".to_vec(), b"x".to_vec()]);
+    }
+
+    #[test]
+    fn folders_that_are_missing_are_made_along_a_path() {
+        let dir = TempDir::new();
+        let made = Dir::make_at(&dir.path().join("a/b/c")).unwrap();
+        assert!(made.is(&Dir::at(&dir.path().join("a/b/c")).unwrap()));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        Dir::make_at(&dir.path().join("file/x")).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_made_again_at_its_path_is_not_the_one_that_is_held() {
+        let dir = TempDir::new();
+        let path = dir.path().join("held");
+        let held = Dir::make_at(&path).unwrap();
+        assert!(held.is_still(&Dir::at(&path).unwrap()));
+        // Still held, so that its inode number is not given out again.
+        std::fs::remove_dir(&path).unwrap();
+        assert!(!held.is_still(&Dir::make_at(&path).unwrap()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_open_file_that_has_lost_its_name_is_told_from_one_that_has_not() {
+        let dir = TempDir::new();
+        let folder = Dir::at(dir.path()).unwrap();
+        let held = folder.append(b"x").unwrap();
+        assert!(!is_unlinked(&held));
+        folder.remove(b"x").unwrap();
+        assert!(is_unlinked(&held));
+        let other = folder.append(b"x").unwrap();
+        assert_ne!(FileId::of(&held).unwrap(), FileId::of(&other).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_touched_is_as_new() {
+        let dir = TempDir::new();
+        let folder = Dir::at(dir.path()).unwrap();
+        let file = folder.create(b"x").unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        folder.touch(b"x").unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        let age = std::time::SystemTime::now().duration_since(modified);
+        assert!(age.unwrap_or_default() < std::time::Duration::from_secs(3600));
+        assert_eq!(
+            folder.touch(b"y").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Dir {
     /// Whatever the system answers.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .open(self.path_of(name))
@@ -344,13 +345,46 @@ impl Dir {
         self.path.components().next() == other.path.components().next()
     }
 
-    /// Access lists are not looked at: always.
+    /// Removes the folder `name`, which must be empty.
     ///
     /// # Errors
-    /// None.
-    pub fn is_private(&self) -> Result<(), String> {
-        Ok(())
+    /// Of removing it.
+    pub fn remove_folder(&self, name: &[u8]) -> io::Result<()> {
+        std::fs::remove_dir(self.path_of(name))
     }
+
+    /// Whether `fresh` is at the same path: what lies there is not told apart.
+    pub fn is_still(&self, fresh: &Dir) -> bool {
+        self.is(fresh)
+    }
+
+    /// Sets the mtime of `name` to the present, so that a clean-up by age leaves it.
+    ///
+    /// # Errors
+    /// Of opening the file for writing, or of setting its time.
+    pub fn touch(&self, name: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path_of(name))?;
+        file.set_modified(SystemTime::now())
+    }
+}
+
+/// Which file it is: std cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId(());
+
+impl FileId {
+    /// Always `None`.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn of(_: &File) -> io::Result<Option<FileId>> {
+        Ok(None)
+    }
+}
+
+/// Whether an open file has lost its name: std cannot tell.
+pub fn is_unlinked(_: &File) -> bool {
+    false
 }
 
 /// A copy has the access list that its folder hands on, and nothing is taken over from its file.

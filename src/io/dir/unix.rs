@@ -8,8 +8,10 @@ mod access;
 mod acl;
 mod attributes;
 mod fs_kind;
+mod identity;
 mod mirror;
 mod names;
+mod ownership;
 mod xattr;
 
 use std::ffi::OsStr;
@@ -29,7 +31,9 @@ use crate::flow::file::{FsKind, Look, Rel, Stamp};
 use crate::flow::time::Wall;
 
 pub use self::attributes::{copy_attributes, copy_mode};
+pub use self::identity::{FileId, is_unlinked};
 pub use self::names::{link_is_unsupported, rename_is_unsupported};
+pub use self::ownership::Ownership;
 
 /// A folder held open. It stays the same one, whatever is renamed or mounted at its path.
 #[derive(Debug)]
@@ -245,12 +249,13 @@ impl Dir {
         }
     }
 
-    /// Opens `name` to append to it, made if it is missing; only this user may read it.
+    /// Opens `name` to append to it and to read it, made if it is missing; only this user may
+    /// read it.
     ///
     /// # Errors
     /// Whatever `openat` answers; `FilesystemLoop` if it is a link.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
-        self.open_or_make(name, OFlags::WRONLY | OFlags::APPEND)
+        self.open_or_make(name, OFlags::RDWR | OFlags::APPEND)
     }
 
     /// Opens `name` to lock it and to write to it, made if it is missing; only this user may read
@@ -311,28 +316,6 @@ impl Dir {
     /// other may be refused all the same, where these are two mounts of it.
     pub fn same_fs(&self, other: &Dir) -> bool {
         self.dev == other.dev
-    }
-
-    /// Whether nobody but this process's user may write to it, by owner and mode.
-    ///
-    /// # Errors
-    /// A sentence for a person, which says who can, or why that is not known.
-    pub fn is_private(&self) -> Result<(), String> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|err| err.to_string())?;
-        let user = rustix::process::geteuid().as_raw();
-        if stat.st_uid != user {
-            return Err(format!(
-                "it belongs to user {}, and dirpost runs as user {user}",
-                stat.st_uid
-            ));
-        }
-        let mode = stat.st_mode & 0o7777;
-        if mode & 0o022 != 0 {
-            return Err(format!(
-                "others may write to it (mode {mode:04o}): chmod go-w it"
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -10,7 +10,6 @@ use super::{Filer, OpenDirs, Roots};
 use crate::flow::file::{Entry, FsKind, Look};
 use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::{Area, Fault, FaultKind, Place};
-use crate::flow::journal::Record;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, file_look, link_is_unsupported, name_of, rename_is_unsupported};
 use crate::io::fault::explain;
@@ -249,12 +248,12 @@ impl Disk for RealDisk<'_> {
             // Each try would write the same lines again, and none would reach the disk.
             self.sync_journal()?;
         }
-        let appended = self.journal.append(&encode(lines)).map(drop);
+        let appended = self.journal.append(lines.iter().cloned()).map(drop);
         appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
     }
 
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
-        let appended = self.journal.append_or_owe(&encode(lines));
+        let appended = self.journal.append_or_owe(lines.iter().cloned());
         appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
     }
 
@@ -262,10 +261,4 @@ impl Disk for RealDisk<'_> {
         let synced = self.journal.sync(wall());
         synced.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
     }
-}
-
-fn encode(lines: &[Line]) -> Vec<u8> {
-    let at = wall();
-    let line = |line: &Line| Record::line(&line.path, line.stamp, at, line.event.clone());
-    lines.iter().flat_map(line).collect()
 }

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Each process that holds the lock writes a file of its own, numbered above all others,
 //!   so that a late write of a former holder is never in the middle of another's lines.
+//! - The first line of each file names the share.
 //! - An older file is removed only after its content stands in a newer one that is on the disk.
 //! - A line is handed to the kernel at once ([`Journal::append`]) and brought onto the disk
 //!   in groups ([`Journal::sync`]). Lines whose fsync failed are written again into a new
@@ -14,39 +15,76 @@
 //! - A file that has grown is rewritten without what is filed. What that costs is in
 //!   `docs/journal.md`; lines are appended meanwhile. Where it fails, the journal is only
 //!   longer than it needs to be.
+//! - A file that somebody removes under the running process is begun again with all that is live,
+//!   read through the handle that is still held. Only the holder of the lock may do so: the next
+//!   holder removes the files of the one before it, which must not bring them back.
 
+mod files;
+mod removed;
 mod reserve;
+mod rewrite;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use self::files::{begin, name, numbers, read};
+use self::removed::Guard;
 use self::reserve::Reserve;
+use self::rewrite::COMPACT_MIN;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::Rel;
-use crate::flow::journal::Replay;
+use crate::flow::journal::{self, Entry, Replay};
 use crate::flow::time::{Mono, Wall};
-use crate::io::dir::{DRAFT, Dir, draft_name};
-use crate::io::fault::explain;
+use crate::io::dir::{Dir, is_unlinked};
 use crate::io::os::clock;
 
-/// See the module.
+pub use self::files::share_of;
+
+/// Where a journal lies, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The state folder.
+    pub folder: Arc<Dir>,
+    /// Its path, for messages.
+    pub path: PathBuf,
+    /// The share, as the first line of each file names it.
+    pub share: String,
+}
+
+/// What is to be done after an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// Somebody has to be told: nothing else waited for an fsync, or the reserve was used.
+    SyncDue,
+    /// Lines before these wait for an fsync, which brings these onto the disk as well.
+    SyncAwaited,
+}
+
+/// The journal of the process that holds the lock, for all its threads.
 #[derive(Debug)]
 pub struct Journal {
-    folder: Dir,
+    home: Home,
     inner: Mutex<Inner>,
     reserve: Reserve,
     /// There was none.
     is_new: bool,
     /// Whether it can be rewritten, and when that is tried again where it could not.
     rewriting: Mutex<(Alarm, Mono)>,
+    guard: Guard,
 }
 
 #[derive(Debug)]
 struct Inner {
+    folder: Arc<Dir>,
     file: File,
     number: u64,
+    /// Files before this one whose lines stand nowhere else, the oldest first: an fsync of
+    /// them failed.
+    older: Vec<(u64, File)>,
+    /// The file system counts links: an open file without any was removed.
+    counts_links: bool,
     /// The last write stopped in the middle of a line.
     torn: bool,
     /// An fsync failed: another one of this file would lie.
@@ -63,17 +101,19 @@ struct Inner {
 
 impl Inner {
     /// A file that was begun with `size` bytes, all of them on the disk.
-    fn new(file: File, number: u64, size: u64) -> Inner {
-        let compact_at = COMPACT_MIN.max(4 * size);
+    fn new(folder: Arc<Dir>, file: File, number: u64, size: u64) -> Inner {
         Inner {
+            folder,
+            counts_links: !is_unlinked(&file),
             file,
             number,
+            older: Vec::new(),
             torn: false,
             suspect: false,
             unsynced: Vec::new(),
             owed: Vec::new(),
             size,
-            compact_at,
+            compact_at: COMPACT_MIN.max(4 * size),
         }
     }
 
@@ -91,78 +131,105 @@ impl Inner {
         Ok(())
     }
 
-    fn pay(&mut self) -> io::Result<()> {
+    /// Writes what is owed, and then `lines`.
+    fn write_in_order(&mut self, lines: &[u8]) -> io::Result<()> {
         if !self.owed.is_empty() {
             let owed = std::mem::take(&mut self.owed);
             self.write(&owed).inspect_err(|_| self.owed = owed)?;
         }
-        Ok(())
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.write(lines)
     }
 
-    /// Goes on in another file, which holds all of this one that counts.
-    fn replace(&mut self, new: Inner) {
-        let owed = std::mem::take(&mut self.owed);
-        *self = Inner { owed, ..new };
+    /// Goes on in another file, and gives what was before, without what is owed.
+    fn replace(&mut self, new: Inner) -> Inner {
+        let mut before = std::mem::replace(self, new);
+        self.owed = std::mem::take(&mut before.owed);
+        before
     }
 }
-
-/// The least size at which a journal is rewritten.
-const COMPACT_MIN: u64 = 4 << 20;
-/// A rewriting that failed is tried again after that.
-const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 
 impl Journal {
     /// Reads what is there and begins a new file with what is still live of it.
     ///
     /// # Errors
-    /// Of the calls.
-    pub fn open(state: &Dir, now: Wall) -> io::Result<(Journal, Replay)> {
-        let folder = state.make(&Rel::new(b"journal"))?;
+    /// Of making the folder, reading the old files, writing the new one, or removing the old
+    /// ones. What is live stands on the disk whatever fails.
+    pub fn open(home: Home, now: Wall) -> io::Result<(Journal, Replay)> {
+        let folder = Arc::new(home.folder.make(&Rel::new(files::FOLDER))?);
         let numbers = numbers(&folder)?;
         let replay = read(&folder, &numbers)?;
         let reserve = Reserve::new(&folder)?;
         let is_new = numbers.is_empty();
+
         let number = numbers.last().map_or(1, |last| last + 1);
-        let (file, size) = begin(&folder, number, &replay.lines(now))?;
+        let mut lines = journal::head(&home.share, now);
+        lines.extend(replay.lines(now));
+        let (file, size) = begin(&folder, number, &lines)?;
         for old in numbers {
             folder.remove(&name(old))?;
         }
-        // A former process may have been killed while it wrote one.
-        for draft in state
-            .names(&Rel::new(b"journal"))?
-            .iter()
-            .filter(|name| name.starts_with(DRAFT.as_bytes()))
-        {
-            let _ = folder.remove(draft);
-        }
-        let inner = Inner::new(file, number, size);
-        Ok((
-            Journal {
-                folder,
-                inner: Mutex::new(inner),
-                reserve,
-                is_new,
-                rewriting: Mutex::default(),
-            },
-            replay,
-        ))
+        files::clean(&folder)?;
+
+        let journal = Journal {
+            home,
+            inner: Mutex::new(Inner::new(folder, file, number, size)),
+            reserve,
+            is_new,
+            rewriting: Mutex::default(),
+            guard: Guard::default(),
+        };
+        Ok((journal, replay))
     }
 
-    /// Hands whole lines to the kernel. True if they are the first since the last fsync, or took
-    /// from the reserve.
+    /// Hands the lines of `entries` to the kernel, as of now.
     ///
     /// # Errors
-    /// Of `write`. Then none of the lines counts.
-    pub fn append(&self, lines: &[u8]) -> io::Result<bool> {
-        let mut inner = self.lock();
+    /// Of writing them, or of beginning a file again that was removed. Then none of them counts.
+    pub fn append(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<Appended> {
+        self.append_lines(&encode(entries))
+    }
+
+    /// Hands whole lines to the kernel.
+    ///
+    /// # Errors
+    /// Of writing them, or of beginning a file again that was removed. Then none of them counts.
+    pub fn append_lines(&self, lines: &[u8]) -> io::Result<Appended> {
+        let mut inner = self.lock_there()?;
         let first = inner.unsynced.is_empty();
-        match inner.pay().and_then(|()| inner.write(lines)) {
-            Ok(()) => Ok(first),
-            Err(err) if self.reserve.give_up(&self.folder, &err) => {
-                inner.pay().and_then(|()| inner.write(lines)).map(|()| true)
+        match inner.write_in_order(lines) {
+            Ok(()) if first => Ok(Appended::SyncDue),
+            Ok(()) => Ok(Appended::SyncAwaited),
+            Err(err) if self.reserve.give_up(&inner.folder, &err) => {
+                inner.write_in_order(lines).map(|()| Appended::SyncDue)
             }
             Err(err) => Err(err),
         }
+    }
+
+    /// Hands the lines of `entries` to the kernel, which must not be dropped: after an error they
+    /// are written before any other line, so that their order is kept; a later
+    /// [`Journal::sync`] tries as well. They are few, for while they are owed nothing else can be
+    /// written, and nothing filed.
+    ///
+    /// # Errors
+    /// Of writing them. They are owed then.
+    pub fn append_or_owe(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<()> {
+        self.append_lines_or_owe(&encode(entries))
+    }
+
+    /// Hands whole lines to the kernel, and owes them after an error: see
+    /// [`Journal::append_or_owe`].
+    ///
+    /// # Errors
+    /// Of writing them. They are owed then.
+    pub fn append_lines_or_owe(&self, lines: &[u8]) -> io::Result<()> {
+        let written = self
+            .lock_there()
+            .and_then(|mut inner| inner.write_in_order(lines));
+        written.inspect_err(|_| self.lock().owed.extend_from_slice(lines))
     }
 
     /// Whether there was none before: each process leaves one file at least.
@@ -178,21 +245,10 @@ impl Journal {
     /// Sets that room aside again.
     ///
     /// # Errors
-    /// Of the calls; as long as the disk is full.
+    /// Of making the file; as long as the disk is full.
     pub fn restore_reserve(&self) -> io::Result<()> {
-        self.reserve.restore(&self.folder)
-    }
-
-    /// The same, for lines that must not be dropped: after an error they are written before
-    /// any other line, so that their order is kept; a later [`Journal::sync`] tries as well.
-    /// They are few, for while they are owed nothing else can be written, and nothing filed.
-    ///
-    /// # Errors
-    /// Of `write`.
-    pub fn append_or_owe(&self, lines: &[u8]) -> io::Result<()> {
-        let mut inner = self.lock();
-        let written = inner.pay().and_then(|()| inner.write(lines));
-        written.inspect_err(|_| inner.owed.extend_from_slice(lines))
+        let folder = Arc::clone(&self.lock().folder);
+        self.reserve.restore(&folder)
     }
 
     /// Whether lines wait for an fsync, or to be written at all.
@@ -204,10 +260,12 @@ impl Journal {
     /// Brings all that was appended onto the disk. Deliveries do not wait for it.
     ///
     /// # Errors
-    /// Of the calls; the next call tries again with a new file.
+    /// Of the fsync, and of the new file that is then begun, or of writing what is owed. The next
+    /// call tries again, with a new file.
     pub fn sync(&self, now: Wall) -> io::Result<()> {
-        self.sync_lines()?;
-        self.lock().pay()?;
+        drop(self.lock_there()?);
+        self.sync_lines(now)?;
+        self.lock().write_in_order(&[])?;
         self.compact_if_due(now);
         Ok(())
     }
@@ -218,18 +276,20 @@ impl Journal {
         inner.suspect && !inner.unsynced.is_empty()
     }
 
+    /// Makes the next [`Journal::sync`] go on in a new file, as after an fsync that failed.
     #[cfg(test)]
     pub fn fail_next_sync(&self) {
         self.lock().suspect = true;
     }
 
-    fn sync_lines(&self) -> io::Result<()> {
-        let (file, pending, suspect) = {
+    fn sync_lines(&self, now: Wall) -> io::Result<()> {
+        let (file, number, pending, suspect) = {
             let inner = self.lock();
             if inner.unsynced.is_empty() {
                 return Ok(());
             }
-            (inner.file.try_clone()?, inner.unsynced.len(), inner.suspect)
+            let file = inner.file.try_clone()?;
+            (file, inner.number, inner.unsynced.len(), inner.suspect)
         };
         // Not under the lock: workers go on appending meanwhile.
         let synced = if suspect {
@@ -237,181 +297,58 @@ impl Journal {
         } else {
             file.sync_data()
         };
+        let mut inner = self.lock();
+        if inner.number != number {
+            // Another thread has begun the next file with all of it, on the disk.
+            return Ok(());
+        }
         match synced {
-            Ok(()) => drop(self.lock().unsynced.drain(..pending)),
+            Ok(()) => drop(inner.unsynced.drain(..pending)),
             Err(err) => {
-                self.lock().suspect = true;
-                self.move_on().map_err(|_| err)?;
+                inner.suspect = true;
+                self.move_on(&mut inner, now).map_err(|_| err)?;
             }
         }
         Ok(())
     }
 
     /// Begins the next file with all that is not known to be on the disk.
-    fn move_on(&self) -> io::Result<()> {
-        let mut inner = self.lock();
+    fn move_on(&self, inner: &mut Inner, now: Wall) -> io::Result<()> {
         let number = inner.number + 1;
-        let (file, size) = begin(&self.folder, number, &inner.unsynced).or_else(|err| {
-            if self.reserve.give_up(&self.folder, &err) {
-                begin(&self.folder, number, &inner.unsynced)
+        let mut lines = journal::head(&self.home.share, now);
+        lines.extend_from_slice(&inner.unsynced);
+        let (file, size) = self.begin(&inner.folder, number, &lines)?;
+
+        let folder = Arc::clone(&inner.folder);
+        let before = inner.replace(Inner::new(folder, file, number, size));
+        inner.compact_at = before.compact_at;
+        inner.older = before.older;
+        inner.older.push((before.number, before.file));
+        Ok(())
+    }
+
+    /// Begins the file `number` with `lines`, if need be with the room that is set aside.
+    fn begin(&self, folder: &Dir, number: u64, lines: &[u8]) -> io::Result<(File, u64)> {
+        begin(folder, number, lines).or_else(|err| {
+            if self.reserve.give_up(folder, &err) {
+                begin(folder, number, lines)
             } else {
                 Err(err)
             }
-        })?;
-        let compact_at = inner.compact_at;
-        inner.replace(Inner {
-            compact_at,
-            ..Inner::new(file, number, size)
-        });
-        Ok(())
-    }
-
-    /// The lines are on the disk whether this succeeds or not: it is no error of theirs.
-    fn compact_if_due(&self, now: Wall) {
-        let at = clock::now().mono;
-        let mut rewriting = self.rewriting.lock().expect("no thread panics with it");
-        let (alarm, again) = &mut *rewriting;
-        let is_grown = {
-            let inner = self.lock();
-            inner.size >= inner.compact_at
-        };
-        if !is_grown || alarm.is_raised() && at < *again {
-            return;
-        }
-        match self.compact(now) {
-            Ok(()) => {
-                if alarm.clear(at).is_some() {
-                    log::info!(target: "dirpost", "journal: it has been rewritten without what is filed");
-                }
-            }
-            Err(err) => {
-                *again = at + COMPACT_AGAIN;
-                let why = explain(&err);
-                if alarm.raise(&why, at).is_some() {
-                    log::warn!(
-                        target: "dirpost",
-                        "journal: rewriting it without what is filed failed: {why}; nothing is lost, it grows until \
-                         that succeeds (tried again every minute)"
-                    );
-                }
-            }
-        }
-    }
-
-    /// Writes what is live into a new file and removes the old ones.
-    fn compact(&self, now: Wall) -> io::Result<()> {
-        let (number, end) = {
-            let inner = self.lock();
-            (inner.number, inner.file.metadata()?.len())
-        };
-        let mut numbers = numbers(&self.folder)?;
-        // A file with a higher number is another holder's.
-        numbers.retain(|&old| old < number);
-        // Not under the lock: this takes as long as the journal is large.
-        let mut replay = read(&self.folder, &numbers)?;
-        let mut old = self.folder.file(&name(number))?;
-        let mut bytes = Vec::new();
-        Read::by_ref(&mut old).take(end).read_to_end(&mut bytes)?;
-        replay.add(&bytes);
-        drop(bytes);
-        self.replace_by(&replay.lines(now), number, (old, end))?;
-        numbers.push(number);
-        for old in numbers {
-            // One that stays says nothing that the new one does not say after it.
-            let _ = self.folder.remove(&name(old));
-        }
-        Ok(())
-    }
-
-    /// Goes on in a new file with `lines`, which add up to `old` until `end`.
-    fn replace_by(&self, lines: &[u8], number: u64, (old, end): (File, u64)) -> io::Result<()> {
-        let draft = draft_name();
-        let mut file = self.folder.create(&draft)?;
-        let replaced = file
-            .write_all(lines)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| self.switch(file, &draft, lines.len() as u64, number + 1, (old, end)));
-        replaced.inspect_err(|_| drop(self.folder.remove(&draft)))
-    }
-
-    /// Takes over what was appended to `old` since `end`, while nothing more can be.
-    fn switch(
-        &self,
-        mut new: File,
-        draft: &[u8],
-        size: u64,
-        number: u64,
-        (mut old, end): (File, u64),
-    ) -> io::Result<()> {
-        let mut inner = self.lock();
-        let mut since = Vec::new();
-        old.seek(SeekFrom::Start(end))?;
-        old.read_to_end(&mut since)?;
-        if !since.is_empty() {
-            new.write_all(&since)?;
-            new.sync_all()?;
-        }
-        self.folder.place(draft, &new, &name(number))?;
-        let file = begun(&self.folder, number)?;
-        let torn = inner.torn;
-        inner.replace(Inner {
-            torn,
-            ..Inner::new(file, number, size + since.len() as u64)
-        });
-        Ok(())
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no thread panics with it")
+        crate::io::os::lock(&self.inner)
     }
 }
 
-fn name(number: u64) -> Vec<u8> {
-    format!("{number:08}.jsonl").into_bytes()
-}
-
-/// The numbers of the files that are there, in order.
-fn numbers(folder: &Dir) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = folder
-        .names(&Rel::root())?
-        .iter()
-        .filter_map(|name| {
-            std::str::from_utf8(name)
-                .ok()?
-                .strip_suffix(".jsonl")?
-                .parse()
-                .ok()
-        })
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-fn read(folder: &Dir, numbers: &[u64]) -> io::Result<Replay> {
-    let mut replay = Replay::default();
-    for &number in numbers {
-        let mut bytes = Vec::new();
-        match folder.file(&name(number)) {
-            Ok(mut file) => file.read_to_end(&mut bytes)?,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
-            Err(err) => return Err(err),
-        };
-        replay.add(&bytes);
-    }
-    Ok(replay)
-}
-
-/// Makes the file `number` with `lines` in it, all of it on the disk.
-fn begin(folder: &Dir, number: u64, lines: &[u8]) -> io::Result<(File, u64)> {
-    folder.write_new(&name(number), lines)?;
-    Ok((begun(folder, number)?, lines.len() as u64))
-}
-
-/// Opens a file that has just got its name, and sees that the name is on the disk.
-fn begun(folder: &Dir, number: u64) -> io::Result<File> {
-    let begun = folder.sync().and_then(|()| folder.append(&name(number)));
-    // Left there it would be in the way of the next attempt, and read as newer than it is.
-    begun.inspect_err(|_| drop(folder.remove(&name(number))))
+fn encode(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
+    let at = clock::wall();
+    entries
+        .into_iter()
+        .flat_map(|entry| entry.line(at))
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::flow::rng::Rng;
 use crate::io::dir::Dir;
+use crate::io::os::error::is_full;
 
-const NAME: &[u8] = b"reserve";
+/// The name of the file, in the folder of the journal.
+pub(super) const NAME: &[u8] = b"reserve";
 /// Bytes: lines of the journal for far more files than can be in flight.
 const SIZE: usize = 64 * 1024;
 
@@ -17,6 +20,9 @@ pub(super) struct Reserve {
 
 impl Reserve {
     /// Sets the room aside, or finds it.
+    ///
+    /// # Errors
+    /// Of looking for the file or making it; as long as the disk is full.
     pub fn new(folder: &Dir) -> io::Result<Reserve> {
         make(folder)?;
         Ok(Reserve {
@@ -34,18 +40,20 @@ impl Reserve {
     }
 
     /// Sets it aside again.
+    ///
+    /// # Errors
+    /// Of looking for the file or making it. Then it counts as used up.
     pub fn restore(&self, folder: &Dir) -> io::Result<()> {
-        make(folder)?;
-        self.there.store(true, Ordering::Relaxed);
-        Ok(())
+        let made = make(folder);
+        self.there.store(made.is_ok(), Ordering::Relaxed);
+        made
     }
-}
 
-fn is_full(err: &io::Error) -> bool {
-    matches!(
-        err.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    /// Whether it should be in `folder`, and somebody has removed it.
+    pub fn is_gone(&self, folder: &Dir) -> bool {
+        let gone = |err: &io::Error| err.kind() == io::ErrorKind::NotFound;
+        self.is_there() && folder.look(NAME).as_ref().is_err_and(gone)
+    }
 }
 
 fn make(folder: &Dir) -> io::Result<()> {
@@ -55,15 +63,10 @@ fn make(folder: &Dir) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(err),
     }
-    // Bytes that no file system makes smaller (an xorshift, Marsaglia 2003).
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    // Bytes that no file system makes smaller.
+    let mut rng = Rng::new(SIZE as u64);
     let bytes: Vec<u8> = (0..SIZE / 8)
-        .flat_map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        })
+        .flat_map(|_| rng.draw().to_le_bytes())
         .collect();
     folder.write_new(NAME, &bytes)
 }

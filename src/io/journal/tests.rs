@@ -3,6 +3,7 @@ use crate::flow::file::Stamp;
 use crate::flow::filing::Acceptance;
 use crate::flow::journal::{Event, Record};
 use crate::io::testing::TempDir;
+use std::time::Duration;
 
 const NOW: Wall = Wall(1_700_000_000_000_000_000);
 
@@ -38,6 +39,14 @@ fn filed(name: &str) -> Vec<u8> {
     )
 }
 
+fn home(dir: &TempDir) -> Home {
+    Home {
+        folder: Arc::new(Dir::at(dir.path()).unwrap()),
+        path: dir.path().to_path_buf(),
+        share: "0a1b".into(),
+    }
+}
+
 /// How many files of lines there are, and drafts.
 fn files(dir: &TempDir) -> usize {
     let names = std::fs::read_dir(dir.path().join("journal"))
@@ -49,13 +58,15 @@ fn files(dir: &TempDir) -> usize {
 #[test]
 fn what_was_appended_is_there_after_a_restart_and_old_files_are_gone() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
+    let state = home(&dir);
     for round in 0..4 {
-        let (journal, replay) = Journal::open(&state, NOW).unwrap();
+        let (journal, replay) = Journal::open(state.clone(), NOW).unwrap();
         assert_eq!(replay.live.len(), round);
-        journal.append(&accepted(&format!("f{round}"))).unwrap();
-        journal.append(&accepted("gone")).unwrap();
-        journal.append(&filed("gone")).unwrap();
+        journal
+            .append_lines(&accepted(&format!("f{round}")))
+            .unwrap();
+        journal.append_lines(&accepted("gone")).unwrap();
+        journal.append_lines(&filed("gone")).unwrap();
         journal.sync(NOW).unwrap();
     }
     assert_eq!(files(&dir), 1);
@@ -64,48 +75,48 @@ fn what_was_appended_is_there_after_a_restart_and_old_files_are_gone() {
 #[test]
 fn a_former_holder_that_writes_late_spoils_nothing() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (former, _) = Journal::open(&state, NOW).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
-    journal.append(&accepted("a")).unwrap();
-    former.append(&accepted("late")).unwrap();
-    let (_, replay) = Journal::open(&state, NOW).unwrap();
+    let state = home(&dir);
+    let (former, _) = Journal::open(state.clone(), NOW).unwrap();
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    journal.append_lines(&accepted("a")).unwrap();
+    let _ = former.append_lines(&accepted("late"));
+    let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert!(is_live(&replay, b"a"));
 }
 
 #[test]
 fn a_journal_that_grows_is_rewritten_to_what_is_live() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
-    journal.append(&accepted("live")).unwrap();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    journal.append_lines(&accepted("live")).unwrap();
     let mut size = 0;
     while size < COMPACT_MIN as usize {
         let lines = [accepted("x"), filed("x")].concat();
         size += lines.len();
-        journal.append(&lines).unwrap();
+        journal.append_lines(&lines).unwrap();
     }
     journal.sync(NOW).unwrap();
     assert!(journal.lock().size < 1_000);
     assert_eq!(files(&dir), 1);
-    journal.append(&accepted("after")).unwrap();
-    let (_, replay) = Journal::open(&state, NOW).unwrap();
+    journal.append_lines(&accepted("after")).unwrap();
+    let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert_eq!(replay.live.len(), 2);
 }
 
 fn grow(journal: &Journal, size: u64) {
     let lines = [accepted("x"), filed("x")].concat().repeat(100);
     while journal.lock().size < size {
-        journal.append(&lines).unwrap();
+        journal.append_lines(&lines).unwrap();
     }
 }
 
 #[test]
 fn a_rewriting_that_fails_is_no_error_of_the_lines_leaves_no_draft_and_is_tried_again_later() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
-    journal.append(&accepted("live")).unwrap();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    journal.append_lines(&accepted("live")).unwrap();
     grow(&journal, COMPACT_MIN);
     // The name of the next one is taken.
     let next = dir.path().join("journal/00000002.jsonl");
@@ -114,64 +125,66 @@ fn a_rewriting_that_fails_is_no_error_of_the_lines_leaves_no_draft_and_is_tried_
     assert!(!journal.is_pending());
     assert_eq!(files(&dir), 2);
     std::fs::remove_file(&next).unwrap();
-    journal.append(&accepted("more")).unwrap();
+    journal.append_lines(&accepted("more")).unwrap();
     journal.sync(NOW).unwrap();
     assert!(
         journal.lock().size > COMPACT_MIN,
         "it is tried at every sync"
     );
     journal.rewriting.lock().unwrap().1 = Mono(0);
-    journal.append(&accepted("last")).unwrap();
+    journal.append_lines(&accepted("last")).unwrap();
     journal.sync(NOW).unwrap();
     assert!(journal.lock().size < 1_000);
     assert!(!journal.rewriting.lock().unwrap().0.is_raised());
-    let (_, replay) = Journal::open(&state, NOW).unwrap();
+    let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert_eq!(replay.live.len(), 3);
 }
 
 #[test]
 fn what_is_appended_while_the_journal_is_rewritten_is_in_the_new_file() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
     grow(&journal, COMPACT_MIN);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..2_000 {
-                journal.append(&accepted(&format!("f{number}"))).unwrap();
+                journal
+                    .append_lines(&accepted(&format!("f{number}")))
+                    .unwrap();
             }
         });
         for _ in 0..20 {
             journal.lock().compact_at = 0;
-            journal.append(&accepted("one more")).unwrap();
+            journal.append_lines(&accepted("one more")).unwrap();
             journal.sync(NOW).unwrap();
         }
     });
     assert!(journal.lock().number > 10);
-    let (_, replay) = Journal::open(&state, NOW).unwrap();
+    let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert_eq!((replay.live.len(), replay.unreadable), (2_001, 0));
 }
 
 #[test]
 fn what_is_owed_is_written_before_anything_else() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
-    journal.append(&accepted("x")).unwrap();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    journal.append_lines(&accepted("x")).unwrap();
     journal.sync(NOW).unwrap();
     // Nothing can be written to this one.
     let whole = std::mem::replace(
         &mut journal.lock().file,
-        state.file(b"journal/00000001.jsonl").unwrap(),
+        state.folder.file(b"journal/00000001.jsonl").unwrap(),
     );
-    journal.append_or_owe(&filed("x")).unwrap_err();
-    journal.append(&accepted("x")).unwrap_err();
+    journal.append_lines_or_owe(&filed("x")).unwrap_err();
+    journal.append_lines(&accepted("x")).unwrap_err();
     assert!(journal.is_pending());
     journal.sync(NOW).unwrap_err();
     journal.lock().file = whole;
-    journal.append(&accepted("x")).unwrap();
+    journal.append_lines(&accepted("x")).unwrap();
     journal.sync(NOW).unwrap();
-    let (_, replay) = Journal::open(&state, NOW).unwrap();
+    let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert!(is_live(&replay, b"x"), "a new drop was taken for filed");
 }
 
@@ -181,8 +194,8 @@ fn what_is_owed_is_written_before_anything_else() {
 fn what_a_rewriting_costs() {
     for size in [4_u64 << 20, 100 << 20] {
         let dir = TempDir::new();
-        let state = Dir::at(dir.path()).unwrap();
-        let (journal, _) = Journal::open(&state, NOW).unwrap();
+        let state = home(&dir);
+        let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
         journal.lock().compact_at = u64::MAX;
         // A quarter of it is live, as when it has just grown to what is rewritten.
         let mut number = 0;
@@ -197,7 +210,7 @@ fn what_a_rewriting_costs() {
                     }
                 })
                 .collect();
-            journal.append(&lines).unwrap();
+            journal.append_lines(&lines).unwrap();
             number += 100;
         }
         journal.sync(NOW).unwrap();
@@ -207,7 +220,7 @@ fn what_a_rewriting_costs() {
                 let mut longest = Duration::ZERO;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let started = std::time::Instant::now();
-                    journal.append(&accepted("meanwhile")).unwrap();
+                    journal.append_lines(&accepted("meanwhile")).unwrap();
                     longest = longest.max(started.elapsed());
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -231,21 +244,246 @@ fn what_a_rewriting_costs() {
 #[test]
 fn room_is_set_aside_and_given_up_once_when_the_disk_is_full() {
     let dir = TempDir::new();
-    let state = Dir::at(dir.path()).unwrap();
-    let (journal, _) = Journal::open(&state, NOW).unwrap();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
     let full = io::Error::from(io::ErrorKind::StorageFull);
     assert!(!journal.is_low() && dir.path().join("journal/reserve").exists());
+    assert!(!journal.reserve.give_up(
+        &state.folder.folder(&Rel::new(b"journal")).unwrap(),
+        &io::ErrorKind::PermissionDenied.into()
+    ));
+    assert!(
+        journal
+            .reserve
+            .give_up(&state.folder.folder(&Rel::new(b"journal")).unwrap(), &full)
+    );
+    assert!(journal.is_low() && !dir.path().join("journal/reserve").exists());
     assert!(
         !journal
             .reserve
-            .give_up(&journal.folder, &io::ErrorKind::PermissionDenied.into())
+            .give_up(&state.folder.folder(&Rel::new(b"journal")).unwrap(), &full)
     );
-    assert!(journal.reserve.give_up(&journal.folder, &full));
-    assert!(journal.is_low() && !dir.path().join("journal/reserve").exists());
-    assert!(!journal.reserve.give_up(&journal.folder, &full));
     journal.restore_reserve().unwrap();
     assert!(
         !journal.is_low()
             && dir.path().join("journal/reserve").metadata().unwrap().len() == 64 * 1024
+    );
+}
+
+/// What a file of the journal says, without the times at which its lines were written.
+fn without_times(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let (before, rest) = line.split_once("\"at\":\"").unwrap();
+        let (_, after) = rest.split_once('"').unwrap();
+        format!("{before}{after}\n")
+    });
+    lines.collect()
+}
+
+/// All files of lines that are there, the oldest first.
+fn text(dir: &TempDir) -> String {
+    let folder = Dir::at(&dir.path().join("journal")).unwrap();
+    numbers(&folder)
+        .unwrap()
+        .into_iter()
+        .map(|number| {
+            let name = String::from_utf8(name(number)).unwrap();
+            std::fs::read_to_string(dir.path().join("journal").join(name)).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn every_file_names_the_share_in_its_first_line() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let named = || {
+        let folder = Dir::at(&dir.path().join("journal")).unwrap();
+        for number in numbers(&folder).unwrap() {
+            let text = std::fs::read(dir.path().join(format!("journal/{number:08}.jsonl")));
+            let text = text.unwrap();
+            let first = text.split(|&byte| byte == b'\n').next().unwrap();
+            assert_eq!(
+                journal::share_of(first).as_deref(),
+                Some("0a1b"),
+                "{number}"
+            );
+        }
+    };
+    assert_eq!(share_of(&state.folder).unwrap(), None);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    named();
+    // In a file that is begun because an fsync of the one before has failed ...
+    journal.append_lines(&accepted("a")).unwrap();
+    journal.fail_next_sync();
+    journal.sync(NOW).unwrap();
+    assert_eq!(files(&dir), 2);
+    named();
+    // ... and in one that is rewritten.
+    journal.lock().compact_at = 0;
+    journal.append_lines(&accepted("b")).unwrap();
+    journal.sync(NOW).unwrap();
+    assert_eq!(files(&dir), 1);
+    named();
+    assert_eq!(share_of(&state.folder).unwrap().as_deref(), Some("0a1b"));
+    // A journal of an old version does not name it.
+    std::fs::write(dir.path().join("journal/00000009.jsonl"), accepted("c")).unwrap();
+    assert_eq!(share_of(&state.folder).unwrap().as_deref(), Some("0a1b"));
+}
+
+#[test]
+fn what_is_live_in_a_journal_that_somebody_removes_is_written_again() {
+    type Removal = fn(&std::path::Path);
+    let removals: [(&str, Removal); 5] = [
+        ("its file", |journal| {
+            std::fs::remove_file(journal.join("00000001.jsonl")).unwrap();
+        }),
+        ("all of it", |journal| {
+            std::fs::remove_dir_all(journal).unwrap()
+        }),
+        ("its file, renamed", |journal| {
+            std::fs::rename(journal.join("00000001.jsonl"), journal.join("x")).unwrap();
+        }),
+        ("its file, replaced", |journal| {
+            std::fs::write(journal.join("new"), "").unwrap();
+            std::fs::rename(journal.join("new"), journal.join("00000001.jsonl")).unwrap();
+        }),
+        ("its folder, replaced", |journal| {
+            std::fs::rename(journal, journal.with_file_name("old")).unwrap();
+            std::fs::create_dir(journal).unwrap();
+        }),
+    ];
+    for (what, remove) in removals {
+        let dir = TempDir::new();
+        let state = home(&dir);
+        let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+        for line in [accepted("a"), accepted("gone"), filed("gone")] {
+            journal.append_lines(&line).unwrap();
+        }
+        let before = text(&dir);
+        journal.look_after(&state.folder, NOW).unwrap();
+        assert_eq!(text(&dir), before, "{what}: nothing was removed");
+
+        remove(&dir.path().join("journal"));
+        journal.look_after(&state.folder, NOW).unwrap();
+        let wanted = [journal::head("0a1b", NOW), accepted("a")].concat();
+        assert_eq!(text(&dir).as_bytes(), wanted, "{what}");
+        assert!(dir.path().join("journal/reserve").exists(), "{what}");
+        journal.append_lines(&accepted("b")).unwrap();
+        journal.sync(NOW).unwrap();
+        let (_, replay) = Journal::open(state, NOW).unwrap();
+        assert_eq!(replay.live.len(), 2, "{what}");
+    }
+}
+
+#[test]
+fn lines_of_a_file_whose_fsync_failed_are_not_lost_when_any_of_the_files_is_removed() {
+    for removed in [&[1][..], &[2], &[1, 2]] {
+        let dir = TempDir::new();
+        let state = home(&dir);
+        let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+        journal.append_lines(&accepted("synced")).unwrap();
+        journal.sync(NOW).unwrap();
+        journal.append_lines(&accepted("unsynced")).unwrap();
+        journal.fail_next_sync();
+        journal.sync(NOW).unwrap();
+        for number in removed {
+            std::fs::remove_file(dir.path().join(format!("journal/{number:08}.jsonl"))).unwrap();
+        }
+        journal.look_after(&state.folder, NOW).unwrap();
+        let (_, replay) = Journal::open(state, NOW).unwrap();
+        assert_eq!(replay.live.len(), 2, "{removed:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_to_a_file_that_was_removed_before_the_lock_is_seen_to_be_ours() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let (former, _) = Journal::open(state.clone(), NOW).unwrap();
+    former.append_lines(&accepted("a")).unwrap();
+    // As the next holder does it.
+    let (next, _) = Journal::open(state.clone(), NOW).unwrap();
+    next.append_lines(&filed("a")).unwrap();
+    former.append_lines(&accepted("late")).unwrap_err();
+    former.guard_by(|| Err(io::Error::other("the lock is another's")));
+    former.append_lines(&accepted("late")).unwrap_err();
+    former.append_lines_or_owe(&accepted("late")).unwrap_err();
+    former.sync(NOW).unwrap_err();
+    assert_eq!(files(&dir), 1, "it was begun again");
+    let (_, replay) = Journal::open(state, NOW).unwrap();
+    assert!(
+        replay.live.is_empty(),
+        "what was filed would be taken for accepted"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_acceptance_is_written_into_a_file_that_is_there_however_soon_after_it_was_removed() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    let journal = Arc::new(journal);
+    let (looked_after, folder) = (Arc::downgrade(&journal), Arc::clone(&state.folder));
+    journal.guard_by(move || {
+        let journal = looked_after.upgrade().expect("it is in use");
+        journal.look_after(&folder, NOW)
+    });
+    journal.append_lines(&accepted("a")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    assert_eq!(
+        journal.append_lines(&accepted("b")).unwrap(),
+        Appended::SyncDue
+    );
+    let wanted = [journal::head("0a1b", NOW), accepted("a"), accepted("b")].concat();
+    assert_eq!(
+        without_times(&text(&dir)),
+        without_times(std::str::from_utf8(&wanted).unwrap())
+    );
+}
+
+#[test]
+fn a_reserve_that_somebody_removes_is_set_aside_again() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    let before = text(&dir);
+    std::fs::remove_file(dir.path().join("journal/reserve")).unwrap();
+    journal.look_after(&state.folder, NOW).unwrap();
+    assert!(!journal.is_low() && dir.path().join("journal/reserve").exists());
+    assert_eq!(text(&dir), before);
+    // What was given up to a full disk is no removal.
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    journal.reserve.give_up(&journal.lock().folder, &full);
+    journal.look_after(&state.folder, NOW).unwrap();
+    assert!(journal.is_low());
+}
+
+#[test]
+fn entries_are_written_as_lines_of_now() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    let entry = |event| Entry {
+        path: Rel::new(b"a"),
+        stamp: Stamp {
+            size: 1,
+            mtime: NOW,
+        },
+        event,
+    };
+    let acceptance = Acceptance {
+        key: "k".into(),
+        status: 200,
+    };
+    let appended = journal.append([entry(Event::accepted(&acceptance, None, false))]);
+    assert_eq!(appended.unwrap(), Appended::SyncDue);
+    journal.append_or_owe([entry(Event::Filed)]).unwrap();
+    let wanted = [journal::head("0a1b", NOW), accepted("a"), filed("a")].concat();
+    assert_eq!(
+        without_times(&text(&dir)),
+        without_times(std::str::from_utf8(&wanted).unwrap())
     );
 }

@@ -22,8 +22,11 @@ fn line(note: &Note) -> (Level, String) {
         Note::Delivered { .. }
         | Note::Failing { .. }
         | Note::Condemned { .. }
-        | Note::Changed { .. }
-        | Note::Unfinished { .. } => of_delivery(note),
+        | Note::Changed { .. } => of_delivery(note),
+        Note::Suspicious { .. }
+        | Note::Partial { .. }
+        | Note::Timeless { .. }
+        | Note::Unfinished { .. } => of_waiting(note),
         Note::Filed { .. }
         | Note::NewVersion { .. }
         | Note::FileTrouble { .. }
@@ -97,6 +100,35 @@ fn of_delivery(note: &Note) -> (Level, String) {
         Note::Changed { path } => (
             Info,
             format!("changed after it had settled: {path}; it settles again"),
+        ),
+        other => wordless(other),
+    }
+}
+
+/// Why a file is not sent yet.
+fn of_waiting(note: &Note) -> (Level, String) {
+    match note {
+        Note::Suspicious { path } => (
+            Debug,
+            format!(
+                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime \
+                 stand still; it settles again, for five settle times in all at most"
+            ),
+        ),
+        Note::Partial { path } => (
+            Warn,
+            format!(
+                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; \
+                 it is sent when rsync has finished it (if it is whole: touch it)"
+            ),
+        ),
+        Note::Timeless { path } => (
+            Info,
+            format!(
+                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of \
+                 an unfinished file there",
+                folder(path)
+            ),
         ),
         Note::Unfinished {
             path,
@@ -465,6 +497,21 @@ mod tests {
                 Note::Changed { path: path() },
                 Info,
                 "changed after it had settled: in/a%0Ab.csv; it settles again",
+            ),
+            (
+                Note::Suspicious { path: path() },
+                Debug,
+                "perhaps still written to: in/a%0Ab.csv: its ctime or its blocks move while size and mtime stand still; it settles again, for five settle times in all at most",
+            ),
+            (
+                Note::Partial { path: path() },
+                Warn,
+                "waiting: in/a%0Ab.csv has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; it is sent when rsync has finished it (if it is whole: touch it)",
+            ),
+            (
+                Note::Timeless { path: path() },
+                Info,
+                "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of an unfinished file there",
             ),
             (
                 Note::Unfinished {

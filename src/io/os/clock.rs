@@ -68,6 +68,11 @@ fn up() -> Option<i64> {
     None
 }
 
+/// A monotonic clock that goes on while the machine is suspended, where the system has one.
+pub fn with_sleep() -> Mono {
+    up().map_or_else(|| now().mono, Mono)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,213 +1,317 @@
-//! The watched folder: opened, and opened again by each scan.
+//! The watched folder: opened, and opened again by each scan; whose it is, and who works on it.
 //!
 //! Invariants:
 //! - The mark of the share is a random id in `.dirpost/id`. Once it is known, a watched
 //!   folder that shows another one, or none, is not the share: nothing is done with it. A share
 //!   that dirpost may not write to may have no mark; then a folder that has ceased to be a
 //!   mount point is not the share.
+//! - What somebody has removed of dirpost's own under the running process (mark, lock, journal) is
+//!   written again, but only where a fresh open shows the very folder whose handle is held.
+//! - A state folder elsewhere remembers the share that it belongs to. Where it does, no mark is
+//!   made on a folder that has none: it may be the empty folder below a mount point.
+//! - Who holds the lock works; everybody else waits. Lock and mark are in `.dirpost` in the
+//!   watched folder; where dirpost may not write to that, the lock is in the state folder.
 //! - A share that was away, one that was mounted over the folder, and a lock that is another's
-//!   by now have all be opened anew ([`Closing`]): the handles are of the share that was.
+//!   by now have all be opened again ([`Closing`]): the handles are of the share that was.
+//! - The state folder is a real folder of this user's own that nobody else may write to, where the
+//!   mount knows modes ([`access`]); it is opened without following links below the watched
+//!   folder, and used by its handle.
 
+pub mod access;
+mod keeper;
+mod lock;
+mod look;
+mod mark;
+mod presence;
+mod site;
 pub mod state;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::config::Config;
-use crate::flow::clock::LOCK_RECHECK_AFTER;
-use crate::flow::file::Rel;
+use crate::flow::alarm::Alarm;
 use crate::flow::messages::Closing;
-use crate::flow::scan::filter::OWN_FOLDER;
+use crate::flow::time::Mono;
 use crate::io::dir::Dir;
-use crate::io::fault::{OpenError, Unusable, explain};
-use crate::io::share::state::{Holder, StateDir};
+use crate::io::journal::Journal;
+use crate::io::os::clock;
+use crate::io::os::error::{explain, needs_a_person};
+use crate::io::os::lock as locked;
 
-/// The watched folder as it was last opened, for all threads. A scan opens it anew, so
+pub use crate::io::os::random;
+
+pub use self::keeper::AtWork;
+pub use self::lock::LOCK_GONE_WAIT;
+use self::lock::Lock;
+use self::mark::Misfit;
+pub use self::mark::{Identity, Mark};
+pub use self::presence::see_share;
+use self::site::{Kind, Paths, Site};
+use self::state::StateDir;
+
+/// Why the folders cannot be used; each is a sentence with the path.
+#[derive(Debug)]
+pub enum OpenError {
+    /// To be waited for: the watched folder is not there (yet), or is not the share, or answers
+    /// with an error that may be over by itself.
+    Away(String),
+    /// To be waited for as a standby: another process holds the lock; who, as far as is known.
+    Locked(String),
+    /// To be tried again, and to be made after [`LOCK_GONE_WAIT`] ([`Opening::make_lock`]): the
+    /// lock file is missing or another one, and the process that had locked it may be alive.
+    LockGone(String),
+    /// A person has to change something first.
+    Fault(String),
+}
+
+impl OpenError {
+    /// What it means that `path` cannot be used.
+    pub fn of(path: &Path, err: &io::Error) -> OpenError {
+        let why = said_of(path, err);
+        if needs_a_person(err) {
+            OpenError::Fault(why)
+        } else {
+            OpenError::Away(why)
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Away(why)
+            | OpenError::Locked(why)
+            | OpenError::LockGone(why)
+            | OpenError::Fault(why) => f.write_str(why),
+        }
+    }
+}
+
+/// How the folders are opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// This folder is meant, whatever share a state folder elsewhere remembers (`--adopt`).
+    pub adopt: bool,
+    /// What this process knows of it from before.
+    pub before: Before,
+    /// The lock file has been missing for [`LOCK_GONE_WAIT`]: it may be made.
+    pub make_lock: bool,
+}
+
+/// What a process knows of a share that it opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it starts, or the share was mounted over the folder that it had open.
+    #[default]
+    Nothing,
+    /// Another process was seen to hold the lock: there is a state, whatever is seen of it now.
+    StoodBy,
+    /// It has had the share with this id open: nothing is begun anew.
+    Had(String),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => f.write_str(why),
+            Unusable::Anew(Closing::ShareBack) => f.write_str("the share was away meanwhile"),
+            Unusable::Anew(Closing::MountedOver) => {
+                f.write_str("something has been mounted over the folder")
+            }
+        }
+    }
+}
+
+/// Why a scan cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// The share is not there; why, as a sentence with the path.
+    Away(String),
+    /// All has to be opened again.
+    Anew(Closing),
+}
+
+/// What may be done with what was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    InUse,
+    /// The share could not be used when it was last opened: when it is back, all is opened again.
+    Away,
+    /// Nothing more is sent or moved: the lock is another's, or all has been opened again.
+    Over,
+}
+
+/// The watched folder as it was last opened, for all threads. A scan opens it again, so
 /// that a share which was mounted again is seen.
 #[derive(Debug)]
 pub struct Share {
-    path: PathBuf,
+    paths: Paths,
     require_mount: bool,
-    current: Mutex<Arc<Dir>>,
     /// Something was mounted on the folder when it was opened first.
     mount_at_first: bool,
-    /// It could not be used when it was last opened.
-    away: AtomicBool,
-    /// Nothing more is sent or moved: the lock is another's, or all has been opened anew.
-    over: AtomicBool,
-    /// What `.dirpost/id` must say; `None` on a share without a mark.
-    mark: Option<String>,
-    /// dirpost may not write to it.
-    read_only: bool,
-    holder: Holder,
+    identity: Identity,
+    site: Site,
+    lock: Arc<Lock>,
+    root: Mutex<Arc<Dir>>,
+    standing: Mutex<Standing>,
+    /// Looked after once it is known: see [`Share::watch_over`].
+    journal: OnceLock<Arc<Journal>>,
+    /// When the lock was last seen to be this process's.
+    looked: Mutex<Mono>,
+    /// When the files that a clean-up by age must leave were last touched.
+    touched: Mutex<Mono>,
+    /// How many files are being sent.
+    at_work: AtomicUsize,
+    /// What was said to have been put right, so that it is not said again and again.
+    said: Mutex<BTreeMap<&'static str, Alarm>>,
 }
 
 impl Share {
-    /// Opens both folders, makes what is missing in the state folder, and takes the lock.
-    /// `adopt`: a state folder that belongs to another share is to belong to this one.
+    /// Opens both folders as at a start: see [`Share::open_as`]. `adopt`: a state folder that
+    /// belongs to another share is to belong to this one.
     ///
     /// # Errors
-    /// See [`OpenError`]; each is a sentence with the path.
+    /// As those of [`Share::open_as`].
     pub fn open(config: &Config, adopt: bool) -> Result<(Share, StateDir), OpenError> {
-        let path = config.watch.dir.clone();
-        let root = open_root(&path, config.watch.require_mount).map_err(OpenError::Away)?;
-        let is_mount = is_mount(&path, &root);
-        let (state, found) = state::open(config, &root, is_mount, adopt)?;
+        let opening = Opening {
+            adopt,
+            ..Opening::default()
+        };
+        Share::open_as(config, &opening)
+    }
+
+    /// Opens both folders, makes what is missing in the state folder, and takes the lock.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. What was made of folders stays; nothing is locked.
+    pub fn open_as(config: &Config, opening: &Opening) -> Result<(Share, StateDir), OpenError> {
+        let paths = Paths::of(config);
+        let root =
+            open_root(&paths.watched, config.watch.require_mount).map_err(OpenError::Away)?;
+        let is_mount = is_mount(&paths.watched, &root);
+        let (mut site, known) = Site::open(&paths, &root, opening)?;
+        let found = site.mark(&paths)?;
+        if let Some(known) = known
+            .as_ref()
+            .filter(|_| site.is_elsewhere() && !opening.adopt)
+        {
+            known
+                .fits(found.as_deref(), is_mount)
+                .map_err(|misfit| not_the_share(&paths, misfit))?;
+        }
+        if found.is_none() && known.is_none() && matches!(opening.before, Before::Had(_)) {
+            return Err(OpenError::Away(lost_mark(&paths)));
+        }
+        let is_new = found.is_none() && known.is_none();
+
+        // The lock comes before anything is written that another process may be at.
+        let (place, path) = site.for_lock(&paths);
+        let making = match opening {
+            Opening {
+                make_lock: true, ..
+            } => lock::Making::Waited,
+            _ if opening.before == Before::Nothing && state::is_blank(place) => lock::Making::New,
+            _ => lock::Making::NotYet,
+        };
+        let lock = Arc::new(Lock::take(place, path, making)?);
+        let identity = site.identify(&paths, known, is_mount)?;
+        site.guard_below(&paths)?;
+        state::clean(site.state());
+        site.say_open(&paths);
+
+        let state = StateDir {
+            folder: Arc::clone(site.state()),
+            path: paths.state.clone(),
+            share: identity.to_string(),
+            id: identity.id.clone(),
+            is_new,
+            lock: Arc::clone(&lock),
+        };
         let share = Share {
-            path,
+            paths,
             require_mount: config.watch.require_mount,
             mount_at_first: is_mount,
-            away: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            current: Mutex::new(Arc::new(root)),
-            mark: found.mark,
-            read_only: found.read_only,
-            holder: found.holder,
+            identity,
+            site,
+            lock,
+            root: Mutex::new(Arc::new(root)),
+            standing: Mutex::new(Standing::InUse),
+            journal: OnceLock::new(),
+            looked: Mutex::new(clock::with_sleep()),
+            touched: Mutex::new(clock::with_sleep()),
+            at_work: AtomicUsize::new(0),
+            said: Mutex::default(),
         };
+        share.touch();
         Ok((share, state))
     }
 
     /// The watched folder as it was last opened.
     pub fn folder(&self) -> Arc<Dir> {
-        Arc::clone(&self.current.lock().expect("no thread panics with it"))
+        Arc::clone(&locked(&self.root))
     }
 
+    /// The path of the watched folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.paths.watched
     }
 
     /// Whether dirpost may not write to it.
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        matches!(self.site.kind(), Kind::ReadOnly { .. })
     }
 
-    /// Opens the watched folder again, through no handle that was held, and sees that it is
-    /// still the share and the lock is still ours.
-    ///
-    /// # Errors
-    /// See [`Unusable`].
-    pub fn reopen(&self) -> Result<Arc<Dir>, Unusable> {
-        let root = match self.try_reopen() {
-            Ok(root) => root,
-            Err(Unusable::Away(why)) => return Err(self.lost(why)),
-            Err(anew) => {
-                if let Unusable::Anew(Closing::LockLost(_)) = anew {
-                    self.end();
-                }
-                return Err(anew);
-            }
-        };
-        if self.away.load(Ordering::Relaxed) {
-            return Err(Unusable::Anew(Closing::ShareBack));
-        }
-        let root = Arc::new(root);
-        *self.current.lock().expect("no thread panics with it") = Arc::clone(&root);
-        Ok(root)
-    }
-
-    /// The share is away: when it is back, all is opened anew.
+    /// The share is away: when it is back, all is opened again.
     pub fn lost(&self, why: String) -> Unusable {
-        self.away.store(true, Ordering::Relaxed);
+        let mut standing = locked(&self.standing);
+        if *standing == Standing::InUse {
+            *standing = Standing::Away;
+        }
         Unusable::Away(why)
     }
 
     /// From now on nothing more is sent to its end or moved by what was opened here.
     pub fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        *locked(&self.standing) = Standing::Over;
     }
 
+    /// Whether nothing more may be sent or moved.
     pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-
-    fn try_reopen(&self) -> Result<Dir, Unusable> {
-        let root = open_root(&self.path, self.require_mount).map_err(Unusable::Away)?;
-        let own = root.folder(&Rel::new(OWN_FOLDER.as_bytes()));
-        self.is_marked(own.as_ref()).map_err(|why| {
-            let over = !self.mount_at_first && is_mount(&self.path, &root);
-            if over {
-                Unusable::Anew(Closing::MountedOver)
-            } else {
-                Unusable::Away(why)
-            }
-        })?;
-        if self.mark.is_none() && is_mount(&self.path, &root) != self.mount_at_first {
-            return Err(if self.mount_at_first {
-                Unusable::Away(format!(
-                    "{}: nothing is mounted on it any more",
-                    self.path.display()
-                ))
-            } else {
-                Unusable::Anew(Closing::MountedOver)
-            });
-        }
-        self.holder.confirm(own)?;
-        if self.away.load(Ordering::Relaxed) {
-            // Before all is opened anew: whether it can be used at all.
-            let names = root.names(&Rel::root());
-            names.map_err(|err| {
-                Unusable::Away(format!("{}: {}", self.path.display(), explain(&err)))
-            })?;
-        }
-        Ok(root)
-    }
-
-    fn is_marked(&self, own: Result<&Dir, &io::Error>) -> Result<(), String> {
-        let Some(mark) = &self.mark else {
-            return Ok(());
-        };
-        let found = match own {
-            Ok(own) => state::read_small(own, b"id"),
-            Err(err) => Err(err.kind().into()),
-        };
-        match found {
-            Ok(found) if found.trim_ascii() == mark.as_bytes() => Ok(()),
-            Ok(_) => Err(format!(
-                "{}: it carries the mark of another share (.dirpost/id)",
-                self.path.display()
-            )),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Err(format!(
-                "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
-                 it: restart dirpost, with --adopt where state.dir is elsewhere)",
-                self.path.display()
-            )),
-            Err(err) => Err(format!(
-                "{}/.dirpost/id: {}",
-                self.path.display(),
-                explain(&err)
-            )),
-        }
-    }
-
-    /// To be called before anything is sent or moved, with the moment at which the work on it
-    /// began: after a hang another process may hold the lock.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub fn confirm_after(&self, began: Instant) -> io::Result<()> {
-        if self.is_over() {
-            return Err(io::Error::other("all is being opened anew"));
-        }
-        if began.elapsed() < LOCK_RECHECK_AFTER {
-            return Ok(());
-        }
-        self.reopen().map(drop).map_err(|unusable| {
-            io::Error::other(match unusable {
-                Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => why,
-                Unusable::Anew(_) => "the share was away meanwhile".into(),
-            })
-        })
+        *locked(&self.standing) == Standing::Over
     }
 }
 
+fn said_of(path: &Path, err: &io::Error) -> String {
+    format!("{}: {}", path.display(), explain(err))
+}
+
+fn lost_mark(paths: &Paths) -> String {
+    format!(
+        "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
+         it: restart dirpost, with --adopt where state.dir is elsewhere)",
+        paths.watched.display()
+    )
+}
+
+/// The watched folder is not the share that the state folder belongs to.
+fn not_the_share(paths: &Paths, misfit: Misfit) -> OpenError {
+    OpenError::Away(format!(
+        "{}: {misfit}, and the state in {} belongs to a share. Is it mounted? If this folder is meant, start once with --adopt",
+        paths.watched.display(),
+        paths.state.display()
+    ))
+}
+
 fn open_root(path: &Path, require_mount: bool) -> Result<Dir, String> {
-    let root = Dir::at(path).map_err(|err| format!("{}: {}", path.display(), explain(&err)))?;
+    let root = Dir::at(path).map_err(|err| said_of(path, &err))?;
     if require_mount {
-        let parent = Dir::at(&path.join(".."))
-            .map_err(|err| format!("{}/..: {}", path.display(), explain(&err)))?;
+        let parent = path.join("..");
+        let parent = Dir::at(&parent).map_err(|err| said_of(&parent, &err))?;
         if parent.same_fs(&root) && !parent.is(&root) {
             return Err(format!(
                 "{}: it is not a mount point (watch.require_mount = true)",
@@ -223,69 +327,12 @@ fn is_mount(path: &Path, root: &Dir) -> bool {
     Dir::at(&path.join("..")).is_ok_and(|parent| !parent.same_fs(root))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::io::testing::TempDir;
-
-    fn config(dir: &Path) -> Config {
-        crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").expect("a valid config")
-    }
-
-    fn away(share: &Share) -> String {
-        match share.reopen() {
-            Err(Unusable::Away(why)) => why,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_folder_without_its_mark_is_not_the_share_and_one_that_is_back_is_opened_anew() {
-        let dir = TempDir::new();
-        let (share, state) = Share::open(&config(dir.path()), false).unwrap();
-        assert_eq!(state.id.len(), 32);
-        share.reopen().unwrap();
-        let mark = dir.path().join(".dirpost/id");
-        std::fs::rename(&mark, dir.path().join("elsewhere")).unwrap();
-        assert!(away(&share).contains("lost its mark"));
-        std::fs::write(&mark, "0123").unwrap();
-        assert!(away(&share).contains("another share"));
-        std::fs::rename(dir.path().join("elsewhere"), &mark).unwrap();
-        assert_eq!(
-            share.reopen().unwrap_err(),
-            Unusable::Anew(Closing::ShareBack)
-        );
-    }
-
-    #[test]
-    fn a_lock_that_another_has_taken_meanwhile_is_noticed_through_a_fresh_open() {
-        let dir = TempDir::new();
-        let (share, _state) = Share::open(&config(dir.path()), false).unwrap();
-        share.reopen().unwrap();
-        // As an NFS server lets another client do that has forgotten this one's lock.
-        std::fs::write(dir.path().join(".dirpost/holder"), "0123 other 7\n").unwrap();
-        let Err(Unusable::Anew(Closing::LockLost(why))) = share.reopen() else {
-            panic!("not noticed")
-        };
-        assert!(why.contains("other 7"), "{why}");
-        std::fs::remove_file(dir.path().join(".dirpost/holder")).unwrap();
-        assert!(matches!(
-            share.reopen(),
-            Err(Unusable::Anew(Closing::LockLost(_)))
-        ));
-    }
-
-    #[test]
-    fn before_anything_is_sent_after_a_hang_the_lock_is_looked_at() {
-        let dir = TempDir::new();
-        let (share, _state) = Share::open(&config(dir.path()), false).unwrap();
-        std::fs::write(dir.path().join(".dirpost/holder"), "0123 other 7\n").unwrap();
-        share.confirm_after(Instant::now()).unwrap();
-        let Some(long_ago) = Instant::now().checked_sub(LOCK_RECHECK_AFTER) else {
-            return;
-        };
-        share.confirm_after(long_ago).unwrap_err();
-        // What is known once is known to all.
-        share.confirm_after(Instant::now()).unwrap_err();
-    }
+/// The start of a small file, through a fresh open.
+fn read_small(folder: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    folder.file(name)?.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

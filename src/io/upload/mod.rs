@@ -15,13 +15,12 @@ use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
 use crate::flow::filing::Acceptance;
-use crate::flow::journal::{Event, Record};
+use crate::flow::journal::{Entry, Event};
 use crate::flow::messages::{Delivered, Delivery, Miss};
 use crate::io::Gone;
 use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
-use crate::io::journal::Journal;
-use crate::io::os::clock::wall;
+use crate::io::journal::{Appended, Journal};
 use crate::io::share::Share;
 use crate::io::upload::body::{OpenError, UploadBody};
 
@@ -72,6 +71,8 @@ fn send(
     body: &mut UploadBody,
     began: Instant,
 ) -> Delivered {
+    // Not until the file is closed: on a share that hangs there is nothing more to be looked at.
+    let _at_work = office.share.at_work();
     // With no bytes there is no last one before which it would be looked at.
     if job.look.stamp.size == 0
         && let Err(err) = body.confirm()
@@ -148,14 +149,16 @@ fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(),
         key: job.key.clone(),
         status,
     };
-    let line = Record::line(
-        &job.path,
-        job.look.stamp,
-        wall(),
-        Event::accepted(&acceptance, job.marker, office.keep),
-    );
-    let first = office.journal.append(&line).map_err(|err| explain(&err))?;
-    if first {
+    let entry = Entry {
+        path: job.path.clone(),
+        stamp: job.look.stamp,
+        event: Event::accepted(&acceptance, job.marker, office.keep),
+    };
+    let appended = office
+        .journal
+        .append([entry])
+        .map_err(|err| explain(&err))?;
+    if appended == Appended::SyncDue {
         (office.written)();
     }
     Ok(())

@@ -1,0 +1,195 @@
+//! A journal that somebody removes under the running process, in part or as a whole.
+//!
+//! It is noticed at once where an open file shows that it has lost its name, else by
+//! [`Journal::look_after`]. What is live is read through the handles that are still held, and
+//! written into a new file before any other line.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, MutexGuard, OnceLock};
+
+use crate::flow::file::Rel;
+use crate::flow::journal::{self, Replay};
+use crate::flow::time::Wall;
+use crate::io::dir::{Dir, FileId, is_unlinked};
+use crate::io::os::error::explain;
+
+use super::files::{self, is_there, name, numbers, read_held};
+use super::reserve;
+use super::{Inner, Journal};
+
+/// What sees, through fresh opens, that the lock is still this process's and the state folder the
+/// very one that is held, and then calls [`Journal::look_after`].
+type Look = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// Asked before a journal that was removed is begun again outside of such a look.
+#[derive(Default)]
+pub(super) struct Guard(OnceLock<Look>);
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guard")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
+}
+
+impl Inner {
+    /// Whether a file that holds live lines has lost its name.
+    fn is_unlinked(&self) -> bool {
+        if !self.counts_links {
+            return false;
+        }
+        let older = self.older.iter().map(|(_, file)| file);
+        std::iter::once(&self.file).chain(older).any(is_unlinked)
+    }
+
+    /// The files that hold live lines.
+    fn held(&self) -> io::Result<Vec<(u64, Option<FileId>)>> {
+        let current = (self.number, FileId::of(&self.file)?);
+        let older = self
+            .older
+            .iter()
+            .map(|(number, file)| Ok((*number, FileId::of(file)?)));
+        older.chain(std::iter::once(Ok(current))).collect()
+    }
+}
+
+impl Journal {
+    /// From now on `look` is called when a file turns out to be removed. It is to see that the lock
+    /// is this process's, and to call [`Journal::look_after`].
+    pub fn guard_by(&self, look: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
+        // Only the first one counts: there is one share to a journal.
+        let _ = self.guard.0.set(Box::new(look));
+    }
+
+    /// Sees that the files and the reserve are in the state folder `state`, which was just opened
+    /// by its path and is the one that is held; begins again what somebody has removed. To
+    /// be called only with the lock seen to be this process's.
+    ///
+    /// # Errors
+    /// Of looking, reading or writing. What is live is then still held, and the next look tries
+    /// again.
+    pub fn look_after(&self, state: &Dir, now: Wall) -> io::Result<()> {
+        let (folder, number, held) = {
+            let inner = self.lock();
+            (Arc::clone(&inner.folder), inner.number, inner.held()?)
+        };
+        // Not under the lock: on a share that hangs this takes as long as it likes.
+        let fresh = match state.folder(&Rel::new(files::FOLDER)) {
+            Ok(fresh) => folder.is_still(&fresh).then_some(fresh),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(err) => return Err(err),
+        };
+        let mut whole = fresh.is_some();
+        if let Some(fresh) = &fresh {
+            for (number, held) in held {
+                whole &= is_there(fresh, number, held)?;
+            }
+        }
+        if !whole {
+            let mut inner = self.lock();
+            // Else another thread, or a rewriting, has begun the next one meanwhile.
+            if inner.number == number {
+                self.begin_again(&mut inner, now)?;
+            }
+        }
+        self.look_after_reserve()
+    }
+
+    /// Sets the mtimes of the files to the present, so that a clean-up by age leaves them.
+    pub fn touch(&self) {
+        let (folder, number) = {
+            let inner = self.lock();
+            (Arc::clone(&inner.folder), inner.number)
+        };
+        for name in [reserve::NAME.to_vec(), name(number)] {
+            if let Err(err) = folder.touch(&name)
+                && err.kind() != io::ErrorKind::NotFound
+            {
+                log::debug!(target: "dirpost", "journal: a file cannot be touched: {}", explain(&err));
+            }
+        }
+    }
+
+    /// The lock on a journal whose files are there, as far as their handles tell.
+    ///
+    /// # Errors
+    /// Of beginning it again.
+    pub(super) fn lock_there(&self) -> io::Result<MutexGuard<'_, Inner>> {
+        let inner = self.lock();
+        if !inner.is_unlinked() {
+            return Ok(inner);
+        }
+        // The look comes back to this journal.
+        drop(inner);
+        match self.guard.0.get() {
+            Some(look) => look()?,
+            None => return Err(io::Error::other("its file was removed")),
+        }
+        Ok(self.lock())
+    }
+
+    /// Begins the next file with all that is live.
+    fn begin_again(&self, inner: &mut Inner, now: Wall) -> io::Result<()> {
+        let mut replay = Replay::default();
+        let mut is_lost = false;
+        let older = inner.older.iter().map(|(_, file)| file);
+        for file in older.chain(std::iter::once(&inner.file)) {
+            match read_held(file) {
+                Ok(bytes) => replay.add(&bytes),
+                // NFSv3 knows no open files: what another client removes is gone.
+                Err(err) if err.kind() == io::ErrorKind::StaleNetworkFileHandle => is_lost = true,
+                Err(err) => return Err(err),
+            }
+        }
+        if is_lost {
+            replay.add(&inner.unsynced);
+        }
+
+        let folder = Arc::new(self.home.folder.make(&Rel::new(files::FOLDER))?);
+        let there = numbers(&folder)?;
+        let number = inner.number.max(there.last().copied().unwrap_or(0)) + 1;
+        let mut lines = journal::head(&self.home.share, now);
+        lines.extend(replay.lines(now));
+        let (file, size) = self.begin(&folder, number, &lines)?;
+        for old in there.into_iter().filter(|&old| old <= inner.number) {
+            // One that stays says nothing that the new one does not say after it.
+            let _ = folder.remove(&name(old));
+        }
+        inner.replace(Inner::new(folder, file, number, size));
+
+        let path = self.home.path.join("journal");
+        let path = path.display();
+        if is_lost {
+            log::error!(
+                target: "dirpost",
+                "journal: somebody has removed it from {path} on the file server, and it cannot be read any more: begun \
+                 again with what is in flight. What was accepted before and stays in the folder is sent again after the \
+                 next start, under the same key"
+            );
+        } else {
+            log::warn!(
+                target: "dirpost",
+                "journal: somebody has removed files from {path}: begun again with all that is still of interest \
+                 ({} files); nothing is lost",
+                replay.live.len()
+            );
+        }
+        Ok(())
+    }
+
+    fn look_after_reserve(&self) -> io::Result<()> {
+        let folder = Arc::clone(&self.lock().folder);
+        if !self.reserve.is_gone(&folder) {
+            return Ok(());
+        }
+        self.reserve.restore(&folder)?;
+        log::warn!(
+            target: "dirpost",
+            "journal: somebody has removed {}: room for the lines of what is in flight is set aside again",
+            self.home.path.join("journal/reserve").display()
+        );
+        Ok(())
+    }
+}
