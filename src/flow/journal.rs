@@ -355,10 +355,11 @@ impl Replay {
     /// condemned keeps its time.
     pub fn lines(&self, now: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
-        // What stays at its place came after all that has left it under that name.
-        let (resting, moving): (Vec<_>, Vec<_>) =
-            self.live.iter().partition(|(_, live)| live.rests);
-        for ((path, stamp), live) in moving.into_iter().chain(resting) {
+        // What is on its way comes before what has not begun to move, or stays: that came last under
+        // its name, and its line ends what is known of all before it that is on no way.
+        let (moving, last): (Vec<_>, Vec<_>) =
+            (self.live.iter()).partition(|(_, live)| live.moving.is_some() && !live.rests);
+        for ((path, stamp), live) in moving.into_iter().chain(last) {
             let fate = match &live.fate {
                 Fate::Accepted(acceptance) => Event::accepted(acceptance, live.marker, live.rests),
                 Fate::Condemned(reason) => Event::condemned(reason, live.marker),
@@ -617,6 +618,34 @@ mod tests {
         written.extend(journal());
         let golden = include_str!("../../tests/data/journal.jsonl");
         assert_eq!(String::from_utf8(written).unwrap(), golden);
+    }
+
+    #[test]
+    fn a_rewritten_journal_knows_the_last_version_beside_one_before_it_that_is_on_its_way() {
+        let (path, at) = (Rel::new(b"x"), Wall(1_700_000_000_000_000_000));
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let moving = Event::Moving {
+            to: "staging/d".parse().unwrap(),
+            from: None,
+        };
+        // Whichever of them sorts first, and whether the last one is to be moved or stays.
+        for (first, last, keep) in [(1, 2, false), (2, 1, false), (1, 2, true), (2, 1, true)] {
+            let mut replay = Replay::default();
+            for (version, event) in [
+                (first, Event::accepted(&acceptance, None, false)),
+                (first, moving.clone()),
+                (last, Event::accepted(&acceptance, None, keep)),
+            ] {
+                replay.add(&Record::line(&path, stamp(version), at, event));
+            }
+            assert_eq!(replay.live.len(), 2);
+            let mut again = Replay::default();
+            again.add(&replay.lines(at));
+            assert_eq!(again, replay, "{first}, then {last}");
+        }
     }
 
     #[test]

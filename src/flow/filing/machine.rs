@@ -828,10 +828,8 @@ impl Machine {
         if let Some(draft) = moving.draft() {
             self.ops.remove_own(&draft).await?;
         }
-        let (original, copy) = (
-            self.ops.look(&from).await?,
-            self.ops.look(&moving.to).await?,
-        );
+        let original = self.look_for_more_than_its_name(&from).await?;
+        let copy = self.ops.look(&moving.to).await?;
         match (original, copy) {
             (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
                 Ok(Stage::Copying(moving))
@@ -849,12 +847,31 @@ impl Machine {
             }
             // The name has gone to another file, and so has the reason beside it.
             (Entry::File(_), _) => self.plan_copy(from).await.map(Stage::Copying),
+            (_, Entry::File(copy)) if self.is_reservation(&copy, &moving.to).await? => {
+                self.take_reservation_back(&moving.to).await?;
+                Ok(Stage::InPlace)
+            }
             (_, Entry::File(_)) => self.resume_copied(moving).await,
             _ => {
                 self.take_reason_back(&moving.to).await?;
                 Ok(Stage::InPlace)
             }
         }
+    }
+
+    /// Looks at what a copy was to be made of. Where a power cut has kept the reservation of a name
+    /// in the staging folder and lost the rename onto it, nothing has come there.
+    async fn look_for_more_than_its_name(&mut self, from: &Place) -> Result<Entry, Fault> {
+        let found = self.ops.look(from).await?;
+        if let Entry::File(look) = found
+            && from.area == Area::Staging
+            && self.is_reservation(&look, from).await?
+        {
+            self.ops.remove_own(from).await?;
+            self.sources.insert(from.folder());
+            return Ok(Entry::Absent);
+        }
+        Ok(found)
     }
 
     async fn resume_copied(&mut self, moving: Move) -> Result<Stage, Fault> {
