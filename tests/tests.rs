@@ -2,6 +2,7 @@
 
 mod util;
 
+mod acted;
 mod away;
 mod checks;
 mod cli;
@@ -25,5 +26,7 @@ mod power;
 mod sending;
 mod settle;
 mod share;
+mod shown_modes;
 mod signals;
 mod suspicions;
+mod versions;

@@ -6,7 +6,6 @@ pub mod dead_letter;
 pub mod exit;
 pub mod output;
 pub mod progress;
-pub mod shell_words;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};

@@ -415,6 +415,18 @@ impl Filesystem for Tree {
         reply!(reply, self.call(Call::Unlink, act, |_| Ok(())), () => reply.ok());
     }
 
+    fn rmdir(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let removed = self.simply(|state| {
+            let ino = state.ino(name)?;
+            if state.node(INodeNo(ino))?.kind != FileType::Directory {
+                return Err(Errno::ENOTDIR);
+            }
+            state.names.remove(name);
+            Ok(())
+        });
+        reply!(reply, removed, () => reply.ok());
+    }
+
     fn rename(
         &self,
         _: &Request,

@@ -4,9 +4,10 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 
-use dirpost::flow::file::Rel;
+use dirpost::flow::file::{FsKind, Rel};
 use dirpost::io::dir::{Dir, Entry};
 
+use crate::flat::Flat;
 use crate::users::{NOBODY, OWNER, is_root, run_as};
 use crate::util;
 use crate::util::mount::Mount;
@@ -124,4 +125,38 @@ fn a_folder_is_the_same_only_over_the_same_mount() {
     let sub = bound.folder(&Rel::new(b"sub")).unwrap();
     assert_eq!(sub.mount_id(), bound.mount_id());
     assert!(bound.mount_id().is_some());
+}
+
+#[test]
+fn a_look_at_what_was_moved_makes_nothing_whether_it_is_there_or_not() {
+    let test = "a_look_at_what_was_moved_makes_nothing_whether_it_is_there_or_not";
+    let Some(flat) = Flat::mount(test) else {
+        return;
+    };
+    let folder = Dir::at(&flat.path()).unwrap();
+    assert_eq!(folder.kind(), FsKind::Share, "FUSE may be one");
+    folder.write_new(b"x", b"123").unwrap();
+    folder.rename_over(b"x", &folder, b"y").unwrap();
+    let look = folder.moved_entry(b"y").unwrap();
+    assert_eq!(look.file().expect("a file").stamp.size, 3);
+    assert_eq!(folder.moved_entry(b"x").unwrap(), Entry::Absent);
+    assert_eq!(flat.files(), [("y".into(), "123".into())]);
+}
+
+#[test]
+fn a_folder_whose_server_cannot_be_asked_is_an_error_and_not_an_absent_file() {
+    let test = "a_folder_whose_server_cannot_be_asked_is_an_error_and_not_an_absent_file";
+    let Some(share) = util::fuse::Share::mount() else {
+        eprintln!("SKIPPED: {test} needs FUSE");
+        return;
+    };
+    let folder = Dir::at(&share.path()).unwrap();
+    assert_eq!(folder.fresh_entry(b"x").unwrap(), Entry::Absent);
+    share.set(util::fuse::Faults {
+        all: Some(fuser::Errno::ESTALE),
+        ..Default::default()
+    });
+    folder.fresh_entry(b"x").unwrap_err();
+    folder.moved_entry(b"x").unwrap_err();
+    folder.open(&Rel::new(b"x")).unwrap_err();
 }

@@ -6,7 +6,7 @@ use super::folder::DeadFile;
 use super::{is_there, open, remove_reason, shown};
 use crate::config::Config;
 use crate::flow::file::{Look, Rel};
-use crate::io::dir::{Dir, Entry, Renamed, below, rename_is_unsupported};
+use crate::io::dir::{Dir, Entry, GroupRights, Renamed, below, rename_is_unsupported};
 use crate::io::retries_file;
 use crate::io::share::state::{is_read_only, try_writing};
 
@@ -43,7 +43,9 @@ pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Re
             shown(&origin)
         ));
     }
-    let home = root.make(&origin.parent())?;
+    // A folder that is gone is made again as its mirror is: no wider than it was.
+    let home = root.make_like(&origin.parent(), folder, GroupRights::Kept)?;
+    let home = home.folder;
     // Before the file is back: the daemon must not see it without its new key.
     retries_file::add(&state, &origin, look.stamp)?;
     if rename(&from, name, &home, origin.name())? == Renamed::Taken {

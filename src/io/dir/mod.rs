@@ -39,6 +39,7 @@ pub use self::unix::Ownership;
 /// How a rename without replacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
+    /// It has its new name.
     Done,
     /// There is something at the target.
     Taken,
@@ -54,7 +55,8 @@ impl Dir {
     /// reserving the name with an exclusive create, and renaming over that.
     ///
     /// # Errors
-    /// Of the calls. After an error `from` is still there.
+    /// Whatever the last of these calls answers. It may have been done all the same; what was
+    /// begun is undone without a look, so that nothing new should use this.
     pub fn rename(&self, from: &[u8], target: &Dir, to: &[u8], own: bool) -> io::Result<Renamed> {
         let by_rename = self.rename_no_replace(from, target, to);
         let by_link = match by_rename {

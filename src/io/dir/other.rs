@@ -214,6 +214,14 @@ impl Dir {
         }
     }
 
+    /// Looks at `name` where something may have been renamed to it: what [`Dir::fresh_entry`] finds.
+    ///
+    /// # Errors
+    /// Those of [`Dir::fresh_entry`].
+    pub fn moved_entry(&self, name: &[u8]) -> io::Result<Entry> {
+        self.fresh_entry(name)
+    }
+
     /// Opens `name` to append to it, made if it is missing.
     ///
     /// # Errors

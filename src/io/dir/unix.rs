@@ -7,10 +7,12 @@
 mod access;
 mod acl;
 mod attributes;
+mod fresh;
 mod fs_kind;
 mod identity;
 mod mirror;
 mod names;
+mod nfs4_acl;
 mod ownership;
 mod xattr;
 
@@ -24,6 +26,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use self::fresh::ask_server;
 use self::fs_kind::fs_kind;
 use self::names::fsync;
 use super::Entry;
@@ -118,14 +121,19 @@ impl Dir {
     }
 
     /// Opens the regular file at `path` for reading, and looks at it through its handle,
-    /// without following links and without blocking.
+    /// without following links and without blocking. It is the one that the server of a share has
+    /// by this name now, as with [`Dir::fresh_entry`].
     ///
     /// # Errors
     /// Whatever `openat` answers; `InvalidInput` if it is there but no regular file.
     pub fn open(&self, path: &Rel) -> io::Result<(File, Look)> {
         let count = path.parts().count();
         let parent = self.descend(path.parts().take(count.saturating_sub(1)))?;
-        let (fd, stat) = open_file(parent.as_ref().unwrap_or(&self.fd), path.name())?;
+        let parent = parent.as_ref().unwrap_or(&self.fd);
+        if self.kind == FsKind::Share {
+            ask_server(parent, OsStr::new(""))?;
+        }
+        let (fd, stat) = open_file(parent, path.name())?;
         // A folder on the way may be another file system's.
         let kind = self.kind_of(&stat, || fs_kind(&fd));
         Ok((File::from(fd), look_of(&stat, kind)))
@@ -204,31 +212,6 @@ impl Dir {
             Err(err) => Err(err.into()),
             // Another file system may be mounted over a file; then nothing is known of it.
             Ok(stat) => Ok(self.entry_of(&stat, || FsKind::Share)),
-        }
-    }
-
-    /// Looks at `name` through a handle that is opened for this look. NFS promises that an `open`
-    /// shows what the server has now (close-to-open consistency, nfs(5)); a plain look need not.
-    ///
-    /// A file that dirpost may not read cannot be opened; [`Dir::entry`] is asked instead.
-    ///
-    /// # Errors
-    /// Whatever `openat` and `fstat` answer, but for `ENOENT`, which is [`Entry::Absent`], and
-    /// for what they answer to something that is no regular file.
-    pub fn fresh_entry(&self, name: &[u8]) -> io::Result<Entry> {
-        match rustix::fs::openat(&self.fd, OsStr::from_bytes(name), FILE, Mode::empty()) {
-            Ok(fd) => {
-                let stat = rustix::fs::fstat(&fd)?;
-                Ok(self.entry_of(&stat, || fs_kind(&fd)))
-            }
-            Err(Errno::NOENT) => Ok(Entry::Absent),
-            Err(Errno::ACCESS | Errno::PERM) => self.entry(name),
-            // Links, sockets and devices are refused with an errno that differs from system to
-            // system; a look tells whether it is one of these.
-            Err(err) => match self.entry(name) {
-                Ok(Entry::NotAFile) => Ok(Entry::NotAFile),
-                _ => Err(err.into()),
-            },
         }
     }
 

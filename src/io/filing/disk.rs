@@ -146,6 +146,7 @@ impl Disk for RealDisk<'_> {
     fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
         let opened = self.open(&at.folder());
         let looked = opened.and_then(|dir| match dir.kind() {
+            FsKind::Share if at.area != Area::Watched => dir.moved_entry(at.path.name()),
             FsKind::Share => dir.fresh_entry(at.path.name()),
             FsKind::Local | FsKind::LocalNoCtime => dir.entry(at.path.name()),
         });

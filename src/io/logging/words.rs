@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use log::Level;
+use log::Level::{self, Debug, Error, Info, Warn};
 
 use crate::flow::events::Note;
+use crate::flow::file::Rel;
+use crate::flow::filing::{Area, Place};
+use crate::flow::shell_words::quote;
 
 /// Writes one line.
 pub fn write(note: &Note) {
@@ -15,7 +18,55 @@ pub fn write(note: &Note) {
 
 /// The level and the sentence of a note.
 fn line(note: &Note) -> (Level, String) {
-    use Level::{Debug, Error, Info, Warn};
+    match note {
+        Note::Delivered { .. }
+        | Note::Failing { .. }
+        | Note::Condemned { .. }
+        | Note::Changed { .. } => of_delivery(note),
+        Note::Suspicious { .. }
+        | Note::Partial { .. }
+        | Note::Timeless { .. }
+        | Note::Unfinished { .. } => of_waiting(note),
+        Note::Filed { .. }
+        | Note::NewVersion { .. }
+        | Note::FileTrouble { .. }
+        | Note::FileTroubleOver { .. } => of_filing(note),
+        Note::GateClosed { .. }
+        | Note::GateStillClosed { .. }
+        | Note::GateRemembered { .. }
+        | Note::GateOpened { .. }
+        | Note::BrakeHolds { .. }
+        | Note::BrakeReleased { .. } => of_endpoint(note),
+        Note::ShareAway { .. }
+        | Note::ShareStillAway { .. }
+        | Note::ShareBack { .. }
+        | Note::MountedOver
+        | Note::FolderTrouble { .. }
+        | Note::FolderTroubleOver { .. }
+        | Note::NameTrouble { .. }
+        | Note::ScanHangs { .. }
+        | Note::ScanBack { .. } => of_share(note),
+        Note::LockLost { .. }
+        | Note::Suspended { .. }
+        | Note::ClockSet { .. }
+        | Note::Starved { .. } => of_lock(note),
+        Note::JournalDown { .. } | Note::JournalStillDown { .. } | Note::JournalBack { .. } => {
+            of_journal(note)
+        }
+        Note::Looked { .. }
+        | Note::LeftForNext { .. }
+        | Note::Stopping { .. }
+        | Note::StoppedEarly { .. } => of_run(note),
+    }
+}
+
+/// A note without words of its own, for [`line()`] has sent it to the wrong function: better said as it
+/// is than not at all.
+fn wordless(note: &Note) -> (Level, String) {
+    (Warn, format!("{note:?}"))
+}
+
+fn of_delivery(note: &Note) -> (Level, String) {
     match note {
         Note::Delivered {
             path,
@@ -24,43 +75,44 @@ fn line(note: &Note) -> (Level, String) {
             took,
             attempts,
         } => {
-            let mut text = format!(
-                "delivered {path} ({}, {}, status {status}",
-                bytes(*size),
-                span(*took)
-            );
+            let (size, took) = (bytes(*size), span(*took));
+            let mut text = format!("delivered {path} ({size}, {took}, status {status}");
             if *attempts > 1 {
                 let _ = write!(text, ", attempt {attempts}");
             }
             (Info, text + ")")
         }
-        Note::Filed { path, to: Some(to) } => (Debug, format!("filed {path} as {to}")),
-        Note::Filed { path, to: None } => (Debug, format!("filed {path}: it is no longer there")),
-        Note::Condemned { path, reason, to } => (
-            Warn,
-            format!("dead letter: {path}: {reason}; it lies in {to}"),
-        ),
         Note::Failing {
             path,
             why,
             attempts,
             again_in,
-        } => (
-            Warn,
-            format!(
-                "not delivered: {path}: {why} (attempt {attempts}); again in {}",
-                span(*again_in)
-            ),
-        ),
+        } => {
+            let again = span(*again_in);
+            let text =
+                format!("not delivered: {path}: {why} (attempt {attempts}); again in {again}");
+            (Warn, text)
+        }
+        Note::Condemned { path, reason, to } => {
+            let see = see(to);
+            (Warn, format!("dead letter: {path}: {reason}; {see}"))
+        }
         Note::Changed { path } => (
             Info,
             format!("changed after it had settled: {path}; it settles again"),
         ),
+        other => wordless(other),
+    }
+}
+
+/// Why a file is not sent yet.
+fn of_waiting(note: &Note) -> (Level, String) {
+    match note {
         Note::Suspicious { path } => (
             Debug,
             format!(
-                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime stand still; \
-                 it settles again, for five settle times in all at most"
+                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime \
+                 stand still; it settles again, for five settle times in all at most"
             ),
         ),
         Note::Partial { path } => (
@@ -82,20 +134,38 @@ fn line(note: &Note) -> (Level, String) {
             path,
             why,
             again_in,
-        } => (
-            Info,
-            format!(
-                "perhaps unfinished: {path}: {why}; looked at again within {}",
-                span(*again_in)
-            ),
+        } => {
+            let again = span(*again_in);
+            let text = format!("perhaps unfinished: {path}: {why}; looked at again within {again}");
+            (Info, text)
+        }
+        other => wordless(other),
+    }
+}
+
+/// Where a dead letter lies, as the command that shows it.
+fn see(to: &Place) -> String {
+    match to.area {
+        Area::DeadLetter => format!(
+            "see: dirpost dead-letter show {}",
+            quote(to.path.as_bytes())
         ),
+        _ => format!("it lies in {to}"),
+    }
+}
+
+fn of_filing(note: &Note) -> (Level, String) {
+    match note {
+        Note::Filed { path, to: Some(to) } => (Debug, format!("filed {path} as {to}")),
+        Note::Filed { path, to: None } => (Debug, format!("filed {path}: it is no longer there")),
         Note::NewVersion {
             path,
             displaced: None,
         } => (
             Info,
             format!(
-                "changed while the answer was awaited: {path}; the new version is back at its place and settles"
+                "changed while the answer was awaited: {path}; the new version is back at its \
+                 place and settles"
             ),
         ),
         Note::NewVersion {
@@ -104,7 +174,9 @@ fn line(note: &Note) -> (Level, String) {
         } => (
             Warn,
             format!(
-                "changed while the answer was awaited, and its place is taken: {path}; the version between lies in {to}"
+                "changed while the answer was awaited, and its place is taken: {path}; the version \
+                 between was not sent: {}",
+                see(to)
             ),
         ),
         Note::FileTrouble {
@@ -112,38 +184,42 @@ fn line(note: &Note) -> (Level, String) {
             doing,
             why,
             again_in,
-        } => (
-            Warn,
-            format!(
-                "cannot {doing} {path}: {why}; it stays where it is, again in {}",
-                span(*again_in)
-            ),
-        ),
+        } => {
+            // What cannot be filed may have left its place, and it is settled what becomes of it.
+            let then = match *doing {
+                "file" => "it is not sent again",
+                _ => "it stays where it is",
+            };
+            let again = span(*again_in);
+            let text = format!("cannot {doing} {path}: {why}; {then}, next try in {again}");
+            (Warn, text)
+        }
         Note::FileTroubleOver { path } => (Info, format!("trouble over: {path}")),
+        other => wordless(other),
+    }
+}
+
+fn of_endpoint(note: &Note) -> (Level, String) {
+    match note {
         Note::GateClosed {
             why,
             waiting,
             again_in,
-        } => (
-            Error,
-            format!(
-                "endpoint: {why}; {} waiting, nothing is lost, next try in {}",
-                files(*waiting),
-                span(*again_in)
-            ),
-        ),
+        } => {
+            let (waiting, again) = (files(*waiting), span(*again_in));
+            let text =
+                format!("endpoint: {why}; {waiting} waiting, nothing is lost, next try in {again}");
+            (Error, text)
+        }
         Note::GateStillClosed {
             why,
             waiting,
             since,
-        } => (
-            Error,
-            format!(
-                "endpoint: for {} now: {why}; {} waiting",
-                span(*since),
-                files(*waiting)
-            ),
-        ),
+        } => {
+            let (waiting, since) = (files(*waiting), span(*since));
+            let text = format!("endpoint: for {since} now: {why}; {waiting} waiting");
+            (Error, text)
+        }
         Note::GateRemembered {
             why,
             since,
@@ -153,36 +229,36 @@ fn line(note: &Note) -> (Level, String) {
                 &Duration::ZERO => "trying it now".into(),
                 wait => format!("next try in {}", span(*wait)),
             };
-            (
-                Warn,
-                format!(
-                    "endpoint: for {} now, as an earlier run found: {why}; {next}",
-                    span(*since)
-                ),
-            )
+            let since = span(*since);
+            let text = format!("endpoint: for {since} now, as an earlier run found: {why}; {next}");
+            (Warn, text)
         }
-        Note::GateOpened { since, waiting } => (
-            Info,
-            format!(
-                "endpoint: accepts again after {}; {} waiting",
-                span(*since),
-                files(*waiting)
-            ),
-        ),
+        Note::GateOpened { since, waiting } => {
+            let (waiting, since) = (files(*waiting), span(*since));
+            let text = format!("endpoint: accepts again after {since}; {waiting} waiting");
+            (Info, text)
+        }
         Note::BrakeHolds { files, by, why } => (
             Error,
             format!(
-                "{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"
+                "{files} files in a row were rejected by {by} ({why}): this looks like a fault of \
+                 {by}; no more files go to dead-letter until it accepts one"
             ),
         ),
         Note::BrakeReleased { by, condemned } => (
             Warn,
             format!(
-                "{by} accepts again: {} went to dead-letter while it rejected everything; send them again with \
-                 `dirpost dead-letter retry --all`, or one by one",
+                "{by} accepts again: {} went to dead-letter while it rejected everything; send them \
+                 again with `dirpost dead-letter retry --all`, or one by one",
                 files(*condemned)
             ),
         ),
+        other => wordless(other),
+    }
+}
+
+fn of_share(note: &Note) -> (Level, String) {
+    match note {
         Note::ShareAway { why } => (
             Error,
             format!("share: {why}; waiting for it, nothing is forgotten"),
@@ -193,59 +269,79 @@ fn line(note: &Note) -> (Level, String) {
         Note::ShareBack { since } => (Info, format!("share: back after {}", span(*since))),
         Note::MountedOver => (
             Info,
-            "the share has been mounted on the folder: opening it anew".into(),
+            "the share has been mounted on the folder: opening it again".into(),
         ),
-        Note::LockLost { why } => (
-            Error,
-            format!("lock: {why}; nothing more is sent before it is ours again"),
-        ),
-        Note::Suspended { time } => (
-            Info,
-            format!(
-                "the machine was suspended for {}: looking whether the lock is still ours",
-                span(*time)
-            ),
-        ),
-        Note::ClockSet { by_ms } => {
-            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
-            let where_to = if *by_ms < 0 { "back" } else { "forward" };
-            (
-                Info,
-                format!(
-                    "the clock was set {where_to} by {by}: looking whether the lock is still ours"
-                ),
-            )
+        Note::FolderTrouble { path, why } => {
+            let folder = folder(path);
+            let text = format!("cannot list {folder}: {why}; what it holds is left as it was");
+            (Warn, text)
         }
-        Note::Starved { time } => (
-            Warn,
-            format!(
-                "this process did not get to run for {}: looking whether the lock is still ours",
-                span(*time)
-            ),
-        ),
-        Note::FolderTrouble { path, why } => (
-            Warn,
-            format!(
-                "cannot list {}: {why}; what it holds is left as it was",
-                folder(path)
-            ),
-        ),
+        Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
         Note::NameTrouble { path, why } => (
             Warn,
             format!("cannot look at {path}: {why}; it is left as it was, the others go on"),
         ),
-        Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
-        Note::ScanHangs { since } => (
-            Error,
-            format!(
-                "share: a look at it has been hanging for {}; uploads under way go on",
-                span(*since)
-            ),
-        ),
+        Note::ScanHangs { since } => {
+            let since = span(*since);
+            let text = format!(
+                "share: a look at it has been hanging for {since}; uploads under way go on"
+            );
+            (Error, text)
+        }
         Note::ScanBack { since } => (
             Info,
             format!("share: the look that hung is back after {}", span(*since)),
         ),
+        other => wordless(other),
+    }
+}
+
+/// What puts the lock in doubt.
+fn of_lock(note: &Note) -> (Level, String) {
+    let (level, what) = match note {
+        Note::LockLost { why } => {
+            let text = format!("lock: {why}; nothing more is sent before it is ours again");
+            return (Error, text);
+        }
+        Note::Suspended { time } => (
+            Info,
+            format!("the machine was suspended for {}", span(*time)),
+        ),
+        Note::ClockSet { by_ms } => {
+            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
+            let direction = if *by_ms < 0 { "back" } else { "forward" };
+            (Info, format!("the clock was set {direction} by {by}"))
+        }
+        Note::Starved { time } => (
+            Warn,
+            format!("this process did not get to run for {}", span(*time)),
+        ),
+        other => return wordless(other),
+    };
+    (
+        level,
+        format!("{what}: looking whether the lock is still ours"),
+    )
+}
+
+fn of_journal(note: &Note) -> (Level, String) {
+    const UNTIL: &str = "nothing is sent until it can be written again";
+    match note {
+        Note::JournalDown { why } => (Error, format!("journal: {why}; {UNTIL}")),
+        Note::JournalStillDown { why, since } => {
+            let since = span(*since);
+            (Error, format!("journal: for {since} now: {why}; {UNTIL}"))
+        }
+        Note::JournalBack { since } => (
+            Info,
+            format!("journal: can be written again after {}", span(*since)),
+        ),
+        other => wordless(other),
+    }
+}
+
+fn of_run(note: &Note) -> (Level, String) {
+    match note {
         Note::Looked {
             files: all,
             waiting,
@@ -253,51 +349,29 @@ fn line(note: &Note) -> (Level, String) {
         } => {
             let mut text = format!("first look: {} to deliver", files(all - waiting));
             if *waiting > 0 {
-                let _ = write!(
-                    text,
-                    ", {} waiting for a marker or content",
-                    files(*waiting)
-                );
+                let waiting = files(*waiting);
+                let _ = write!(text, ", {waiting} waiting for a marker or content");
             }
             if *at_rest > 0 {
                 let _ = write!(text, ", {} delivered before", files(*at_rest));
             }
             (Info, text)
         }
-        Note::JournalDown { why } => (
-            Error,
-            format!("journal: {why}; nothing is sent until it can be written again"),
-        ),
-        Note::JournalStillDown { why, since } => (
-            Error,
-            format!(
-                "journal: for {} now: {why}; nothing is sent until it can be written again",
-                span(*since)
-            ),
-        ),
-        Note::JournalBack { since } => (
-            Info,
-            format!("journal: can be written again after {}", span(*since)),
-        ),
-        Note::LeftForNext { settling, left: 0 } => (
-            Info,
-            format!(
-                "left for the next run: {} not still for long enough yet",
-                files(*settling)
-            ),
-        ),
-        Note::LeftForNext { settling: 0, left } => (
-            Warn,
-            format!("left for the next run: {} to be tried again", files(*left)),
-        ),
-        Note::LeftForNext { settling, left } => (
-            Warn,
-            format!(
-                "left for the next run: {} to be tried again, {} not still for long enough yet",
-                files(*left),
-                files(*settling)
-            ),
-        ),
+        Note::LeftForNext { settling, left } => {
+            let mut parts = Vec::new();
+            if *left > 0 {
+                parts.push(format!("{} to be tried again", files(*left)));
+            }
+            if *settling > 0 {
+                parts.push(format!("{} still settling", files(*settling)));
+            }
+            // That a file settles is no fault.
+            let level = if *left > 0 { Warn } else { Info };
+            (
+                level,
+                format!("left for the next run: {}", parts.join(", ")),
+            )
+        }
         Note::Stopping { in_flight: 0 } => (Info, "stopping".into()),
         Note::Stopping { in_flight } => (
             Info,
@@ -309,14 +383,17 @@ fn line(note: &Note) -> (Level, String) {
         Note::StoppedEarly { in_flight } => (
             Warn,
             format!(
-                "stopped with {} in flight: what the endpoint may have is sent again, under the same key",
+                "stopped with {} in flight: what the endpoint may have is sent again, under the same \
+                 key",
                 files(*in_flight)
             ),
         ),
+        other => wordless(other),
     }
 }
 
-fn folder(path: &crate::flow::file::Rel) -> String {
+/// A folder by its path; the watched one has none.
+fn folder(path: &Rel) -> String {
     if path.as_bytes().is_empty() {
         "the watched folder".into()
     } else {
@@ -378,24 +455,323 @@ pub fn span(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::file::Rel;
+
+    /// One of each, with what it says.
+    fn all() -> Vec<(Note, Level, &'static str)> {
+        let path = || Rel::new(b"in/a\nb.csv");
+        let why = || "no room".to_string();
+        let place = |area| Place::new(area, Rel::new(b"in/a\nb.1.csv"));
+        let time = Duration::from_secs(90);
+        vec![
+            (
+                Note::Delivered {
+                    path: path(),
+                    size: 1536,
+                    status: 201,
+                    took: Duration::from_millis(7),
+                    attempts: 2,
+                },
+                Info,
+                "delivered in/a%0Ab.csv (1.5 KiB, 7 ms, status 201, attempt 2)",
+            ),
+            (
+                Note::Failing {
+                    path: path(),
+                    why: why(),
+                    attempts: 2,
+                    again_in: time,
+                },
+                Warn,
+                "not delivered: in/a%0Ab.csv: no room (attempt 2); again in 90 s",
+            ),
+            (
+                Note::Condemned {
+                    path: path(),
+                    reason: why(),
+                    to: place(Area::DeadLetter),
+                },
+                Warn,
+                r"dead letter: in/a%0Ab.csv: no room; see: dirpost dead-letter show $'in/a\nb.1.csv'",
+            ),
+            (
+                Note::Changed { path: path() },
+                Info,
+                "changed after it had settled: in/a%0Ab.csv; it settles again",
+            ),
+            (
+                Note::Suspicious { path: path() },
+                Debug,
+                "perhaps still written to: in/a%0Ab.csv: its ctime or its blocks move while size and mtime stand still; it settles again, for five settle times in all at most",
+            ),
+            (
+                Note::Partial { path: path() },
+                Warn,
+                "waiting: in/a%0Ab.csv has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; it is sent when rsync has finished it (if it is whole: touch it)",
+            ),
+            (
+                Note::Timeless { path: path() },
+                Info,
+                "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of an unfinished file there",
+            ),
+            (
+                Note::Unfinished {
+                    path: path(),
+                    why: why(),
+                    again_in: time,
+                },
+                Info,
+                "perhaps unfinished: in/a%0Ab.csv: no room; looked at again within 90 s",
+            ),
+            (
+                Note::Filed {
+                    path: path(),
+                    to: Some(place(Area::Done)),
+                },
+                Debug,
+                "filed in/a%0Ab.csv as done/in/a%0Ab.1.csv",
+            ),
+            (
+                Note::Filed {
+                    path: path(),
+                    to: None,
+                },
+                Debug,
+                "filed in/a%0Ab.csv: it is no longer there",
+            ),
+            (
+                Note::NewVersion {
+                    path: path(),
+                    displaced: None,
+                },
+                Info,
+                "changed while the answer was awaited: in/a%0Ab.csv; the new version is back at its place and settles",
+            ),
+            (
+                Note::NewVersion {
+                    path: path(),
+                    displaced: Some(place(Area::DeadLetter)),
+                },
+                Warn,
+                r"changed while the answer was awaited, and its place is taken: in/a%0Ab.csv; the version between was not sent: see: dirpost dead-letter show $'in/a\nb.1.csv'",
+            ),
+            (
+                Note::FileTrouble {
+                    path: path(),
+                    doing: "file",
+                    why: why(),
+                    again_in: time,
+                },
+                Warn,
+                "cannot file in/a%0Ab.csv: no room; it is not sent again, next try in 90 s",
+            ),
+            (
+                Note::FileTrouble {
+                    path: path(),
+                    doing: "read",
+                    why: why(),
+                    again_in: time,
+                },
+                Warn,
+                "cannot read in/a%0Ab.csv: no room; it stays where it is, next try in 90 s",
+            ),
+            (
+                Note::FileTroubleOver { path: path() },
+                Info,
+                "trouble over: in/a%0Ab.csv",
+            ),
+            (
+                Note::GateClosed {
+                    why: why(),
+                    waiting: 1,
+                    again_in: time,
+                },
+                Error,
+                "endpoint: no room; 1 file waiting, nothing is lost, next try in 90 s",
+            ),
+            (
+                Note::GateStillClosed {
+                    why: why(),
+                    waiting: 2,
+                    since: time,
+                },
+                Error,
+                "endpoint: for 90 s now: no room; 2 files waiting",
+            ),
+            (
+                Note::GateRemembered {
+                    why: why(),
+                    since: time,
+                    again_in: Duration::ZERO,
+                },
+                Warn,
+                "endpoint: for 90 s now, as an earlier run found: no room; trying it now",
+            ),
+            (
+                Note::GateOpened {
+                    since: time,
+                    waiting: 2,
+                },
+                Info,
+                "endpoint: accepts again after 90 s; 2 files waiting",
+            ),
+            (
+                Note::BrakeHolds {
+                    files: 10,
+                    by: "the endpoint",
+                    why: "422: bad".into(),
+                },
+                Error,
+                "10 files in a row were rejected by the endpoint (422: bad): this looks like a fault of the endpoint; no more files go to dead-letter until it accepts one",
+            ),
+            (
+                Note::BrakeReleased {
+                    by: "the endpoint",
+                    condemned: 10,
+                },
+                Warn,
+                "the endpoint accepts again: 10 files went to dead-letter while it rejected everything; send them again with `dirpost dead-letter retry --all`, or one by one",
+            ),
+            (
+                Note::ShareAway { why: why() },
+                Error,
+                "share: no room; waiting for it, nothing is forgotten",
+            ),
+            (
+                Note::ShareStillAway {
+                    why: why(),
+                    since: time,
+                },
+                Error,
+                "share: for 90 s now: no room",
+            ),
+            (
+                Note::ShareBack { since: time },
+                Info,
+                "share: back after 90 s",
+            ),
+            (
+                Note::MountedOver,
+                Info,
+                "the share has been mounted on the folder: opening it again",
+            ),
+            (
+                Note::FolderTrouble {
+                    path: Rel::root(),
+                    why: why(),
+                },
+                Warn,
+                "cannot list the watched folder: no room; what it holds is left as it was",
+            ),
+            (
+                Note::FolderTroubleOver { path: path() },
+                Info,
+                "can list in/a%0Ab.csv again",
+            ),
+            (
+                Note::NameTrouble {
+                    path: path(),
+                    why: why(),
+                },
+                Warn,
+                "cannot look at in/a%0Ab.csv: no room; it is left as it was, the others go on",
+            ),
+            (
+                Note::ScanHangs { since: time },
+                Error,
+                "share: a look at it has been hanging for 90 s; uploads under way go on",
+            ),
+            (
+                Note::ScanBack { since: time },
+                Info,
+                "share: the look that hung is back after 90 s",
+            ),
+            (
+                Note::LockLost { why: why() },
+                Error,
+                "lock: no room; nothing more is sent before it is ours again",
+            ),
+            (
+                Note::Suspended { time },
+                Info,
+                "the machine was suspended for 90 s: looking whether the lock is still ours",
+            ),
+            (
+                Note::ClockSet { by_ms: -90_000 },
+                Info,
+                "the clock was set back by 90 s: looking whether the lock is still ours",
+            ),
+            (
+                Note::Starved { time },
+                Warn,
+                "this process did not get to run for 90 s: looking whether the lock is still ours",
+            ),
+            (
+                Note::JournalDown { why: why() },
+                Error,
+                "journal: no room; nothing is sent until it can be written again",
+            ),
+            (
+                Note::JournalStillDown {
+                    why: why(),
+                    since: time,
+                },
+                Error,
+                "journal: for 90 s now: no room; nothing is sent until it can be written again",
+            ),
+            (
+                Note::JournalBack { since: time },
+                Info,
+                "journal: can be written again after 90 s",
+            ),
+            (
+                Note::Looked {
+                    files: 5,
+                    waiting: 1,
+                    at_rest: 2,
+                },
+                Info,
+                "first look: 4 files to deliver, 1 file waiting for a marker or content, 2 files delivered before",
+            ),
+            (
+                Note::LeftForNext {
+                    settling: 1,
+                    left: 0,
+                },
+                Info,
+                "left for the next run: 1 file still settling",
+            ),
+            (
+                Note::LeftForNext {
+                    settling: 2,
+                    left: 1,
+                },
+                Warn,
+                "left for the next run: 1 file to be tried again, 2 files still settling",
+            ),
+            (Note::Stopping { in_flight: 0 }, Info, "stopping"),
+            (
+                Note::Stopping { in_flight: 1 },
+                Info,
+                "stopping: finishing 1 file first, up to 10 s; a second signal ends it at once",
+            ),
+            (
+                Note::StoppedEarly { in_flight: 2 },
+                Warn,
+                "stopped with 2 files in flight: what the endpoint may have is sent again, under the same key",
+            ),
+        ]
+    }
 
     #[test]
-    fn a_delivery_is_one_line_with_path_size_time_and_status() {
-        let note = Note::Delivered {
-            path: Rel::new(b"in/a\nb.csv"),
-            size: 1536,
-            status: 201,
-            took: Duration::from_millis(7),
-            attempts: 1,
-        };
-        assert_eq!(
-            line(&note),
-            (
-                Level::Info,
-                "delivered in/a%0Ab.csv (1.5 KiB, 7 ms, status 201)".into()
-            )
-        );
+    fn every_note_has_words_of_its_own() {
+        for (note, level, text) in all() {
+            assert_eq!(line(&note), (level, text.to_string()), "{note:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_that_no_function_knows_is_said_all_the_same() {
+        assert_eq!(of_run(&Note::MountedOver), (Warn, "MountedOver".into()));
     }
 
     #[test]

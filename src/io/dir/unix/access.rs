@@ -105,7 +105,7 @@ impl Access {
         }
     }
 
-    /// The same rights, but for executing the file.
+    /// These rights without the one to execute the file.
     pub fn without_execute(mut self) -> Access {
         let named = self.named.iter_mut().map(|entry| &mut entry.bits);
         named

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::access::{Access, Named, Who};
+use super::nfs4_acl;
 use super::xattr;
 
 const NAME: &str = "system.posix_acl_access";
@@ -29,11 +30,16 @@ const OTHER: u16 = 0x20;
 /// The rights that the mode and the access list of `fd` give.
 ///
 /// # Errors
-/// Whatever `fstat` and `fgetxattr` answer, but for what says that there is no list.
+/// Whatever `fstat` and `fgetxattr` answer, but for what says that there is no list;
+/// `InvalidData` if there is one that is not understood.
 pub(super) fn access_of(fd: impl AsFd) -> io::Result<Access> {
     let by_mode = by_mode(&fd)?;
     match xattr::get(&fd, NAME) {
         Ok(Some(list)) => decode(by_mode, &list),
+        Ok(None) if nfs4_acl::named(&fd) != nfs4_acl::Named::Nobody => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its access list is one of NFS 4",
+        )),
         Ok(None) => Ok(by_mode),
         Err(err) => Err(err.into()),
     }
@@ -53,13 +59,18 @@ pub(super) fn by_mode(fd: impl AsFd) -> io::Result<Access> {
     ))
 }
 
-/// The rights to what has an access list that cannot be read: what its mode shows for the group may
-/// be those of others than the group.
+/// The rights to what has an access list that is not understood: what its mode shows for the group
+/// may be those of others than the group, and somebody may have less than everybody.
 ///
 /// # Errors
 /// Whatever `fstat` answers.
 pub(super) fn without_known_list(fd: impl AsFd) -> io::Result<Access> {
-    let mut access = by_mode(fd)?;
+    let mut access = by_mode(&fd)?;
+    let is_given_only = matches!(xattr::get(&fd, NAME), Ok(None))
+        && nfs4_acl::named(&fd) != nfs4_acl::Named::Refused;
+    if !is_given_only {
+        access.other_bits = 0;
+    }
     access.group_bits &= access.other_bits;
     Ok(access)
 }
@@ -67,7 +78,8 @@ pub(super) fn without_known_list(fd: impl AsFd) -> io::Result<Access> {
 /// Takes the access list away that a new file or folder has inherited. The mode stays.
 pub(super) fn remove(fd: impl AsFd) {
     // Whether there is one left is for a look to tell.
-    let _ = xattr::remove(fd, NAME);
+    let _ = xattr::remove(&fd, NAME);
+    nfs4_acl::remove_named(&fd);
 }
 
 /// Gives `fd` the access list of `access`, and with it the mode.

@@ -16,15 +16,20 @@ use crate::io::dir::kept::Lost;
 /// labels (`security.*`, `trusted.*`) are not taken over. What cannot be kept is no error; it is
 /// returned.
 ///
-/// `to` must have been made with the mode 0600 ([`Dir::create_new`](super::Dir::create_new)). It is to be given its
-/// time before, for a file that belongs to another user may not be given one, and to be brought
-/// onto the disk after.
+/// `to` must have been made with the mode 0600 ([`Dir::create_new`](super::Dir::create_new)). It is
+/// to be given its time before, for a file that belongs to another user may not be given one, and
+/// to be brought onto the disk after.
 ///
 /// # Errors
 /// Whatever `fstat` answers for one of the two. The copy may have some of its attributes then; in
 /// no case is it wider than its file.
 pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
-    let source = rights_of(from)?;
+    let known = acl::access_of(from);
+    let has_known_list = known.is_ok();
+    let source = match known {
+        Ok(access) => access,
+        Err(_) => acl::without_known_list(from)?,
+    };
     let mut lost = Vec::new();
     // First, for who may not write to a file may not set them either, be it that the mode forbids
     // it or that the file belongs to another user by then. They open nothing to anybody.
@@ -44,7 +49,7 @@ pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
         Ok(access) => access,
         Err(_) => acl::by_mode(to)?,
     };
-    if given.named != source.named {
+    if !has_known_list || given.named != source.named {
         lost.push(Lost::AccessList);
     }
     if given.mode() != wanted.mode() && given.mode() != wanted.without_list().mode() {
@@ -63,7 +68,10 @@ pub fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<Lost>> {
 /// Whatever `fstat` answers for one of the two.
 pub fn copy_mode(from: &File, to: &File) -> io::Result<()> {
     let owner = rustix::fs::fstat(to)?.st_uid;
-    let source = rights_of(from)?;
+    let source = match acl::access_of(from) {
+        Ok(access) => access,
+        Err(_) => acl::without_known_list(from)?,
+    };
     let made = hand_over(
         to,
         &Access {
@@ -75,14 +83,6 @@ pub fn copy_mode(from: &File, to: &File) -> io::Result<()> {
     wanted.owner_bits = READ_AND_WRITE;
     give_rights(to, &wanted);
     Ok(())
-}
-
-/// The rights to a file that others are to be given.
-fn rights_of(file: &File) -> io::Result<Access> {
-    match acl::access_of(file) {
-        Ok(access) => Ok(access),
-        Err(_) => acl::without_known_list(file),
-    }
 }
 
 /// Gives `fd` the owner and the group of `source`, or one of the two, as far as that is allowed.

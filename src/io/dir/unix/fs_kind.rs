@@ -25,7 +25,11 @@ pub(super) fn fs_kind(fd: impl AsFd) -> FsKind {
         | 0x5265_4973   // reiserfs
         | 0x2405_1905   // ubifs
         => FsKind::Local,
-        0x4d44 | 0x2011_bab0 | 0x5346_544e | 0x7366_746e => FsKind::LocalNoCtime, // vfat, exfat, ntfs, ntfs3
+        0x4d44          // vfat
+        | 0x2011_bab0   // exfat
+        | 0x5346_544e   // ntfs
+        | 0x7366_746e   // ntfs3
+        => FsKind::LocalNoCtime,
         _ => FsKind::Share,
     }
 }

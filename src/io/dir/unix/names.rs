@@ -76,6 +76,9 @@ impl Dir {
     }
 
     /// Gives the file `from` a second name, `to` in `target`, replacing nothing: one system call.
+    /// Over NFS that is the file which a look has shown, by its handle, and not the one that has
+    /// the name `from` by now. So before `from` is removed a [`Dir::fresh_entry`] has to show that
+    /// both are one: what is removed is whichever file has the name.
     ///
     /// # Errors
     /// Whatever `linkat` answers: `AlreadyExists` if there is something at the target,

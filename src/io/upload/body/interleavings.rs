@@ -96,6 +96,9 @@ impl Model {
             Deed::Replace => {
                 let mut other = inode.clone();
                 other.content.fill(b'r');
+                // A rename sets the ctime, and no two of these files are named in one tick.
+                self.tick += 1;
+                other.ctime = self.tick;
                 self.inodes.push(other);
                 self.named = Some(self.inodes.len() - 1);
             }
@@ -121,7 +124,8 @@ impl Model {
                 mtime: found.mtime,
             },
             ctime: Wall(found.ctime),
-            ino: inode as u64,
+            // No file has the number 0.
+            ino: inode as u64 + 1,
             ..Look::default()
         }
     }
