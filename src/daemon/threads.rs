@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Action, Config, Digest};
+use crate::config::{Action, Config};
 use crate::flow::alarm::Alarm;
 use crate::flow::engine::{INSPECTORS, Policy};
 use crate::flow::file::{Rel, Stamp};
@@ -142,7 +142,8 @@ pub(super) fn spawn_inspectors(
         let inspector = Inspector {
             share: Arc::clone(share),
             check: config.check.clone(),
-            digest: config.send.digest != Digest::Never || Client::needs_sha256(&config.send),
+            // What is sent is held to it, whether a header shows it or not.
+            digest: true,
         };
         let (jobs, inbox) = (Arc::clone(&jobs), inbox.clone());
         let _ = spawn("check", move || {

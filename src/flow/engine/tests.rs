@@ -802,3 +802,24 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].key, sent[0].key);
 }
+
+#[test]
+fn what_a_worker_has_learned_of_a_version_goes_with_its_next_attempt() {
+    let mut engine = engine(|config| config.send.workers = 1);
+    engine.on(at(0), Input::Tick);
+    let sent = scan(&mut engine, at(1), &["a"]);
+    assert_eq!((sent[0].sha256, sent[0].suspicions_spent), (None, false));
+    // The ctime moved while it was sent, and the worker has read it again.
+    let seen = Look {
+        ctime: Wall(7),
+        ..sent[0].look
+    };
+    let mut replied = unreachable();
+    if let Delivered::Replied { sha256, look, .. } = &mut replied {
+        (*sha256, *look) = (Some([9; 32]), seen);
+    }
+    engine.on(at(2), Input::Delivered(sent[0].file, replied));
+    let probe = engine.wake_at().unwrap();
+    let again = deliveries(engine.on(at(probe.0), Input::Tick));
+    assert_eq!((again[0].sha256, again[0].look), (Some([9; 32]), seen));
+}
