@@ -242,7 +242,8 @@ impl LockWait {
             let wait = LOCK_GONE_WAIT.as_secs();
             log::warn!(
                 target: "dirpost",
-                "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it again"
+                "share: {why}; waiting {wait} s for a dirpost that may hold the lock to make it \
+                 again"
             );
         }
         let since = *self.since.get_or_insert(now);
