@@ -15,6 +15,7 @@ mod faults;
 mod faulty;
 mod full;
 mod memory;
+mod mended;
 mod modes;
 mod mounts;
 mod nginx;
