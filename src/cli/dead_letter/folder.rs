@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use crate::flow::file::{Look, Rel};
 use crate::flow::filing::reason::{REASON, ReasonFile};
 use crate::io::dir::{DRAFT, Dir};
-use crate::io::fault::explain;
+use crate::io::os::error::explain;
 
 /// Upper bound on what is read of a reason file, in bytes; they hold a few KiB.
 const REASON_MAX: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, below};
-use crate::io::fault::explain;
+use crate::io::os::error::explain;
 use crate::io::share::read_small;
 
 /// Opens the dead-letter folder; `None` if it is known that nothing was ever put there.

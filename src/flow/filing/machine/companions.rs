@@ -5,8 +5,8 @@ use super::super::moving::Moved;
 use super::super::names::free;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
+use super::Machine;
 use crate::flow::file::Entry;
-use super::{Machine};
 
 impl Machine {
     /// The reason is there before its file.
@@ -25,7 +25,12 @@ impl Machine {
         self.ask_reason(to, letter, like).await
     }
 
-    pub(super) async fn ask_reason(&self, to: &Place, letter: DeadLetter, like: &Place) -> Result<(), Fault> {
+    pub(super) async fn ask_reason(
+        &self,
+        to: &Place,
+        letter: DeadLetter,
+        like: &Place,
+    ) -> Result<(), Fault> {
         let (at, like) = (to.beside(REASON), like.clone());
         let operation = Operation::WriteReason {
             at,

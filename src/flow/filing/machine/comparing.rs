@@ -3,8 +3,8 @@
 use super::super::disk::{Copied, Fault};
 use super::super::ops::may_be_same_inode;
 use super::super::{Area, Move, Place};
-use crate::flow::file::{Entry, Look};
 use super::{Machine, READINGS};
+use crate::flow::file::{Entry, Look};
 
 impl Machine {
     /// Whether a look shows the version of this filing, as far as looks can tell.
@@ -61,7 +61,12 @@ impl Machine {
     /// Whether what has the name of the copy is the copy. Its stamp may differ where the file
     /// system keeps coarser times, and what was copied may be a new version; then the bytes
     /// decide.
-    pub(super) async fn is_copy(&self, copy: &Look, original: &Look, moving: &Move) -> Result<bool, Fault> {
+    pub(super) async fn is_copy(
+        &self,
+        copy: &Look,
+        original: &Look,
+        moving: &Move,
+    ) -> Result<bool, Fault> {
         if copy.stamp == self.job.look.stamp {
             return Ok(true);
         }
@@ -74,7 +79,12 @@ impl Machine {
 
     /// Whether what is to be removed is still what was copied. After a restart what lies at its
     /// place under an equal stamp may be a new file: the bytes decide.
-    pub(super) async fn is_original_of(&self, look: &Look, from: &Place, to: &Place) -> Result<bool, Fault> {
+    pub(super) async fn is_original_of(
+        &self,
+        look: &Look,
+        from: &Place,
+        to: &Place,
+    ) -> Result<bool, Fault> {
         if !self.is_sent_original(look, from).await? {
             return Ok(false);
         }
@@ -88,7 +98,12 @@ impl Machine {
     /// Whether the bytes of the file at `at`, which was looked at just now, are those of `sha256`.
     /// They are read again if it is touched meanwhile, three times at most: something that goes on
     /// touching it without changing it must not keep it for ever.
-    pub(super) async fn has_bytes(&self, at: &Place, look: &Look, sha256: [u8; 32]) -> Result<bool, Fault> {
+    pub(super) async fn has_bytes(
+        &self,
+        at: &Place,
+        look: &Look,
+        sha256: [u8; 32],
+    ) -> Result<bool, Fault> {
         let mut before = *look;
         for _ in 0..READINGS {
             if self.ops.digest(at).await? != sha256 {

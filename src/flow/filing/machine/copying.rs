@@ -4,8 +4,8 @@
 use super::super::disk::{Fault, FaultKind, Operation, Side};
 use super::super::moving::Moved;
 use super::super::{Area, Fate, Filed, Move, Place};
-use crate::flow::file::{Entry, Look};
 use super::{Machine, Stage};
+use crate::flow::file::{Entry, Look};
 
 impl Machine {
     /// Chooses where the copy of `from` goes.
@@ -81,7 +81,11 @@ impl Machine {
 
     /// The name of the copy is on the disk, or is taken back: a second fsync may report success
     /// for what the first one lost, so the copy is made again.
-    pub(super) async fn bring_copy_onto_disk(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+    pub(super) async fn bring_copy_onto_disk(
+        &mut self,
+        from: &Place,
+        to: &Place,
+    ) -> Result<(), Fault> {
         let Err(fault) = self
             .ops
             .ask(Operation::SyncFolder(Side::Target, to.folder()))
@@ -139,7 +143,11 @@ impl Machine {
     }
 
     /// What was to be copied, or removed, is a new version.
-    pub(super) async fn original_changed(&mut self, from: Place, look: Look) -> Result<Stage, Fault> {
+    pub(super) async fn original_changed(
+        &mut self,
+        from: Place,
+        look: Look,
+    ) -> Result<Stage, Fault> {
         if from.area == Area::Watched {
             return Ok(Stage::Over(Filed::NewVersion(Some(look))));
         }

@@ -5,8 +5,8 @@ use super::super::moving::{Moved, Relocation, Target, relocate};
 use super::super::names::free;
 use super::super::reason::{DeadLetter, REASON, Reason};
 use super::super::{Area, Filed, Move, Place};
-use crate::flow::file::{Entry, Look};
 use super::{Machine, NAMES_TRIED, Stage};
+use crate::flow::file::{Entry, Look};
 
 impl Machine {
     /// What lies at `from` is a new version, which was never sent: it goes back to its place,
@@ -74,7 +74,11 @@ impl Machine {
         ))
     }
 
-    pub(super) async fn displace_across(&mut self, moving: Move, look: &Look) -> Result<Moved, Fault> {
+    pub(super) async fn displace_across(
+        &mut self,
+        moving: Move,
+        look: &Look,
+    ) -> Result<Moved, Fault> {
         let (Some(from), Some(draft)) = (&moving.copy_of, moving.draft()) else {
             return Ok(Moved::Gone);
         };

@@ -4,8 +4,8 @@ use super::super::disk::{Fault, FaultKind, Operation, Side};
 use super::super::moving::{Moved, remove_first_name};
 use super::super::reason::REASON;
 use super::super::{Area, Move, Place};
-use crate::flow::file::{Entry, Look};
 use super::{Machine, Stage};
+use crate::flow::file::{Entry, Look};
 
 impl Machine {
     /// How far a move that stands in the journal has come.
@@ -129,7 +129,10 @@ impl Machine {
 
     /// Looks at what a copy was to be made of. Where a power cut has kept the reservation of a name
     /// in the staging folder and lost the rename onto it, nothing has come there.
-    pub(super) async fn look_for_more_than_its_name(&mut self, from: &Place) -> Result<Entry, Fault> {
+    pub(super) async fn look_for_more_than_its_name(
+        &mut self,
+        from: &Place,
+    ) -> Result<Entry, Fault> {
         let found = self.ops.look(from).await?;
         if let Entry::File(look) = found
             && from.area == Area::Staging
