@@ -224,7 +224,7 @@ pub enum Note {
     Looked {
         /// How many files are in motion: still to settle, to be sent or to be filed.
         files: usize,
-        /// How many of them wait to be sent.
+        /// How many of them wait for a marker or for content, which only their writer can give.
         waiting: usize,
         /// How many files are known and stay where they are, with nothing left to be done.
         at_rest: usize,

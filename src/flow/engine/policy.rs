@@ -95,7 +95,7 @@ pub enum Ending {
     /// When all that was there at the first look is dealt with, or at this moment: `once`.
     /// With `no_wait` as soon as nothing is left to be done but to wait.
     Once {
-        /// When the run ends at the latest, whatever is left.
+        /// From this moment nothing new is started; what is on its way may still end.
         deadline: Mono,
         /// Whether it ends without waiting for files that settle or are to be tried again.
         no_wait: bool,
