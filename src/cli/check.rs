@@ -169,8 +169,26 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
             own_path.display()
         )),
     }?;
+    wider_targets(config, folder, findings)?;
     if elsewhere {
         state_elsewhere(config, findings)?;
+    }
+    Ok(())
+}
+
+/// Which folders that files go to are there already, and open to more users than the watched one.
+fn wider_targets(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
+    for target in [&config.delivered.dir, &config.dead_letter.dir] {
+        // One that is missing is made no wider; one that cannot be opened is told of when a file
+        // goes there.
+        let Ok(dir) = Dir::at(target) else { continue };
+        if dir.is_wider_than(folder).unwrap_or(false) {
+            findings.warning(&format!(
+                "{}: it is open to more users than {}: what is filed there can be read by others",
+                target.display(),
+                config.watch.dir.display()
+            ))?;
+        }
     }
     Ok(())
 }

@@ -86,6 +86,7 @@ impl Machine {
 
     /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
     pub(super) async fn moved_before(&mut self, to: Place) -> Result<Stage, Fault> {
+        self.left = true;
         self.write_reason(&to, &to).await?;
         Ok(self.moved(to))
     }
@@ -96,6 +97,7 @@ impl Machine {
         }
         let original = self.look_for_more_than_its_name(&from).await?;
         let copy = self.ops.look(&moving.to).await?;
+        self.left |= from.area == Area::Staging && original.file().is_some();
         match (original, copy) {
             (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
                 Ok(Stage::Copying(moving))
@@ -117,7 +119,10 @@ impl Machine {
                 self.take_reservation_back(&moving.to).await?;
                 Ok(Stage::InPlace)
             }
-            (_, Entry::File(_)) => self.resume_copied(moving).await,
+            (_, Entry::File(_)) => {
+                self.left = true;
+                self.resume_copied(moving).await
+            }
             _ => {
                 self.take_reason_back(&moving.to).await?;
                 Ok(Stage::InPlace)
