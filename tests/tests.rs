@@ -21,6 +21,7 @@ mod modes;
 mod mounts;
 mod nginx;
 mod power;
+mod rsync;
 mod sending;
 mod settle;
 mod share;
