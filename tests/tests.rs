@@ -26,4 +26,5 @@ mod sending;
 mod settle;
 mod share;
 mod signals;
+mod takeover;
 mod versions;
