@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::util::{BOUND, Daemon, Dir, Gate, Reaction, Server, config, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Gate, Reaction, Server, config, once, skip, wait_until};
 
 /// What a writer does to a file whose answer is still awaited.
 #[derive(Clone, Copy, Debug)]
@@ -218,7 +218,7 @@ fn across_file_systems_a_file_is_copied_whole_and_keeps_its_time() {
     let shm = Path::new("/dev/shm");
     let dir = Dir::new();
     if !shm.is_dir() || !other_device(shm, dir.path()) {
-        eprintln!("skipped: there is no second file system here (/dev/shm)");
+        skip("there is no second file system here (/dev/shm)");
         return;
     }
     let (target, server) = (Dir::within(shm), Server::accepting());

@@ -314,3 +314,18 @@ fn who_uses_no_configuration_names_the_folder() {
         "{said}"
     );
 }
+
+#[test]
+fn a_folder_that_is_made_again_is_no_wider_than_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, place) = (Dir::new(), Dir::new());
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    let private = dir.mkdir("patients");
+    std::fs::set_permissions(&private, mode(0o700)).unwrap();
+    let (_server, file) = condemned(&dir, &place, &[b"patients/a.csv"], "");
+    std::fs::remove_dir(&private).unwrap();
+    let (code, said) = ask(&file, &["retry", "--all"]);
+    assert_eq!(code, Some(0), "{said}");
+    let made = private.metadata().unwrap().permissions().mode();
+    assert_eq!(made & 0o777, 0o700);
+}

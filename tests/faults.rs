@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::util::{BOUND, Daemon, Dir, Reaction, Rng, Server, config, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Rng, Server, config, skip, wait_until};
 
 /// Answers with this status until the test changes it.
 fn switchable(status: u16) -> (Server, Arc<AtomicU16>) {
@@ -273,7 +273,7 @@ fn a_kill_in_the_middle_of_filing_to_another_file_system_leaves_one_copy_and_not
     const COUNT: usize = 200;
     const KILLS: u64 = 60;
     if !std::path::Path::new("/dev/shm").is_dir() {
-        eprintln!("SKIPPED: there is no /dev/shm for a second file system");
+        skip("there is no /dev/shm for a second file system");
         return;
     }
     let (dir, elsewhere, server) = (

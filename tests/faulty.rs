@@ -23,6 +23,7 @@ const NONE: Faults = Faults {
     listing: None,
     look: None,
     empty: None,
+    acted: None,
 };
 /// A fault of a disk, of NFS, and one that nobody expects.
 const ERRORS: [Errno; 3] = [Errno::EIO, Errno::ESTALE, Errno::EREMOTE];

@@ -101,6 +101,12 @@ fn no_room_for_the_state(kill: bool) {
     more.iter()
         .for_each(|name| drop(world.dir.write(format!("in/{name}"), "late")));
     if kill {
+        // What is in flight at the moment of a kill may be sent again.
+        wait_until("what was in flight to be written down", BOUND, || {
+            let log = daemon.log();
+            let delivered = log.iter().filter(|line| line.contains(" delivered "));
+            delivered.count() == server.accepted_count()
+        });
         daemon.kill();
     }
     let again = kill.then(|| Daemon::start(&text));

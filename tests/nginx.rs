@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 
-use crate::util::{BOUND, Daemon, Dir, Rng, config, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Rng, config, skip, wait_until};
 
 /// nginx in the foreground, ended with the test.
 struct Nginx(Child);
@@ -85,7 +85,7 @@ fn rustix_is_root() -> bool {
 fn what_nginx_has_on_its_disk_is_byte_for_byte_what_was_dropped() {
     let (dir, place) = (Dir::new(), Dir::new());
     let Some((_nginx, port)) = start(&place) else {
-        eprintln!("skipped: nginx with its DAV module is not installed");
+        skip("nginx with its DAV module is not installed");
         return;
     };
     let mut rng = Rng::new(5);

@@ -309,7 +309,8 @@ fn a_stalled_server_is_given_up_within_stall_timeout() {
     let took = tries.lock().unwrap()[0].elapsed();
     println!("given up after {took:?}");
     assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(5),
+        // Nothing else ends it before send.response_timeout (2 m).
+        took >= Duration::from_secs(1) && took < Duration::from_secs(30),
         "{took:?}"
     );
     wait_until("another try", BOUND, || tries.lock().unwrap().len() >= 2);

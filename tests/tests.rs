@@ -2,8 +2,10 @@
 
 mod util;
 
+mod acted;
 mod away;
 mod checks;
+mod chmod;
 mod cli;
 mod copies;
 mod dead;
@@ -25,4 +27,7 @@ mod power;
 mod sending;
 mod settle;
 mod share;
+mod shown_modes;
 mod signals;
+mod suspicions;
+mod versions;

@@ -75,6 +75,8 @@ fn summary(tally: Tally) -> String {
 struct Bar {
     bar: ProgressBar,
     tally: Arc<Mutex<Tally>>,
+    /// Before the first look there is nothing to show: 0 of 0 would be a full bar.
+    is_shown: bool,
 }
 
 impl Bar {
@@ -87,6 +89,7 @@ impl Bar {
         Bar {
             bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),
             tally,
+            is_shown: false,
         }
     }
 }
@@ -95,10 +98,10 @@ impl Footer for Bar {
     fn draw(&mut self) {
         let tally = *lock(&self.tally);
         let all = tally.delivered + tally.left;
-        // Before the first look there is nothing to show: 0 of 0 would be a full bar.
         if all == 0 {
             return;
         }
+        self.is_shown = true;
         self.bar
             .set_length(tally.delivered_bytes + tally.left_bytes);
         self.bar
@@ -107,7 +110,11 @@ impl Footer for Bar {
     }
 
     fn aside(&mut self, write: &mut dyn FnMut()) {
-        self.bar.suspend(write);
+        if self.is_shown {
+            self.bar.suspend(write);
+        } else {
+            write();
+        }
     }
 
     fn clear(&mut self) {

@@ -11,6 +11,7 @@ mod pending;
 mod places;
 mod read;
 mod resolve;
+mod secret;
 mod send;
 mod suggest;
 mod units;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use error::Error;
 pub use resolve::{from_dir_and_url, load, parse};
+pub use secret::{Argv, Hidden, Url};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,7 +106,7 @@ pub struct Check {
     pub max_size: Option<u64>,
     pub format: Format,
     /// argv; `{file}` stands for the absolute path.
-    pub command: Option<Vec<String>>,
+    pub command: Option<Argv>,
     pub command_timeout: Duration,
     pub grace: Duration,
 }
@@ -140,13 +142,13 @@ pub enum Format {
 #[derive(Clone, Debug)]
 pub struct Send {
     /// With `{path}` and `{name}` still in it; the rest is a valid http(s) URL.
-    pub url: String,
+    pub url: Url,
     pub method: Method,
     pub body: BodyKind,
     /// `None` = by the file's extension.
     pub content_type: Option<String>,
     /// Names are valid field names; values may hold `{path} {name} {size} {mtime} {key} {sha256}`.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Hidden)>,
     pub workers: usize,
     pub connect_timeout: Duration,
     pub stall_timeout: Duration,

@@ -257,7 +257,7 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
             if argv.first().is_none_or(|program| program.trim().is_empty()) {
                 return Err(item.wrong(format!("names no program; write {want}")));
             }
-            Ok(argv)
+            Ok(argv.into())
         }),
         command_timeout: table.duration("command_timeout", MINUTE),
         grace: table.or("grace", MINUTE, |item| item.duration(true)),

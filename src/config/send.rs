@@ -2,7 +2,7 @@
 
 use super::error::Problem;
 use super::read::{Item, Section, Source};
-use super::{Auth, BodyKind, Compress, Digest, Method, Proxy, Roots, Send, Statuses, Tls};
+use super::{Auth, BodyKind, Compress, Digest, Hidden, Method, Proxy, Roots, Send, Statuses, Tls};
 use super::{units, values};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     check_overlap(&accept, &reject, source);
     let auth = auth(&table.table("auth"), source);
     let send = Send {
-        url: String::new(),
+        url: String::new().into(),
         method: table.or("method", Method::Post, |item| {
             item.choice(&[("POST", Method::Post), ("PUT", Method::Put)])
         }),
@@ -72,7 +72,10 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         proxy: table.or("proxy", Proxy::Environment, proxy),
     };
     check_headers(&send, source);
-    given.or(url).map(|url| Send { url, ..send })
+    given.or(url).map(|url| Send {
+        url: url.into(),
+        ..send
+    })
 }
 
 fn checked(
@@ -116,8 +119,8 @@ fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
     checked(item, text, values::media_type).map(Some)
 }
 
-fn headers(item: &Item<'_>) -> Result<Vec<(String, String)>, Problem> {
-    let mut headers: Vec<(String, String)> = Vec::new();
+fn headers(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
+    let mut headers: Vec<(String, Hidden)> = Vec::new();
     for (name, value) in item.entries("a table, such as { X-Source = \"plant-7\" }")? {
         values::header_name(&name).map_err(|text| value.wrong(text))?;
         if headers
@@ -127,7 +130,8 @@ fn headers(item: &Item<'_>) -> Result<Vec<(String, String)>, Problem> {
             return Err(value.wrong("is there twice (case does not matter); leave one out"));
         }
         let text = value.text("a string")?;
-        headers.push((name, checked(&value, text, values::header_value)?));
+        let text = checked(&value, text, values::header_value)?;
+        headers.push((name, text.into()));
     }
     Ok(headers)
 }

@@ -47,7 +47,7 @@ fn defaults() {
     assert_eq!(config.watch.dir, Path::new("/srv/outbox"));
     assert_eq!(config.watch.interval, Duration::from_secs(5));
     assert_eq!(config.ready.settle, Settle::Auto);
-    assert_eq!(config.send.url, "https://example.org/in/{path}");
+    assert_eq!(&*config.send.url, "https://example.org/in/{path}");
     assert_eq!(config.send.body, BodyKind::Raw);
     assert_eq!(config.send.proxy, Proxy::Environment);
     assert!(config.send.accept.contains(204) && !config.send.accept.contains(300));
@@ -76,7 +76,7 @@ fn from_the_command_line() {
         std::env::current_dir().unwrap().join("in")
     );
     assert_eq!(config.state.dir, config.watch.dir.join(".dirpost"));
-    assert_eq!(config.send.url, "http://localhost:8080/");
+    assert_eq!(&*config.send.url, "http://localhost:8080/");
     let error = from_dir_and_url(Path::new("~/in"), "localhost")
         .unwrap_err()
         .to_string();
@@ -120,14 +120,14 @@ fn all_kinds_of_values() {
     assert_eq!(config.check.max_size, Some(3 << 29));
     assert_eq!(config.check.min_size, Some(1000));
     let command = config.check.command.unwrap();
-    assert_eq!(command, ["check", "--token=s3cret", "{file}", "${X}"]);
+    assert_eq!(*command, ["check", "--token=s3cret", "{file}", "${X}"]);
     assert_eq!(config.send.body, BodyKind::Multipart("file".to_owned()));
     // In the order of the file.
     assert_eq!(
         config.send.headers[0],
-        ("X-B".to_owned(), "Bearer s3cret".to_owned())
+        ("X-B".to_owned(), "Bearer s3cret".into())
     );
-    assert_eq!(config.send.headers[1].1, "{path} {sha256} {\"a\":1}");
+    assert_eq!(&*config.send.headers[1].1, "{path} {sha256} {\"a\":1}");
     assert_eq!(config.send.accept, Statuses(vec![(200, 200), (202, 204)]));
     assert_eq!(config.send.reject, Statuses(vec![]));
     let password_file = PathBuf::from("/etc/dirpost/secret");
@@ -147,6 +147,27 @@ fn all_kinds_of_values() {
         Proxy::Url("socks5://user:s3cret@proxy:1080".to_owned())
     );
     assert_eq!(config.delivered.dir, Path::new("/var/lib/dirpost/done"));
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let config = with(
+        r#"
+        check.command = ["check", "--token=${TOKEN}", "{file}"]
+        send.headers = { X-Token = "Bearer ${TOKEN}" }
+        send.proxy = "http://user:${TOKEN}@proxy:3128"
+        "#,
+    )
+    .unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for rest in ["X-Token", "\"check\"", "https://example.org/in/{path}"] {
+        assert!(shown.contains(rest), "no {rest} in {shown}");
+    }
+    let presigned = from_dir_and_url(Path::new("in"), "https://h/in?sig=s3cret").unwrap();
+    let shown = format!("{presigned:?}");
+    assert!(shown.contains("\"https://h/in?***\"") && !shown.contains("s3cret"));
+    assert_eq!(presigned.send.url.shown(), "https://h/in");
 }
 
 #[test]

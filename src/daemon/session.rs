@@ -66,7 +66,8 @@ struct Threads {
     scans: Sender<ScanCommand>,
     inspections: Sender<Inspection>,
     workers: Vec<Sender<Delivery>>,
-    /// The workers without a file. The last one to come free goes first: its connection is the warmest.
+    /// The workers without a file. The last one to come free goes first: its connection is the
+    /// warmest.
     free: Vec<usize>,
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
@@ -147,8 +148,7 @@ impl Session {
             "dirpost {}: {} to {}",
             env!("CARGO_PKG_VERSION"),
             config.watch.dir.display(),
-            // A query may hold a secret, as in a presigned URL.
-            config.send.url.split('?').next().unwrap_or_default()
+            config.send.url.shown()
         );
         let effects = session.engine.resume(past, now);
         session.carry_out(effects);
@@ -359,8 +359,8 @@ fn say_of_journal(config: &Config, opened: &Opened) {
     if opened.journal.is_new() && !opened.state.is_new {
         log::warn!(
             target: "dirpost",
-            "journal: it is gone from {}: what was accepted before and is still in the folder is sent \
-             again, under the same key",
+            "journal: it is gone from {}: what was accepted before and is still in the folder is \
+             sent again, under the same key",
             config.state.dir.display()
         );
     }

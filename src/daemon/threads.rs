@@ -7,7 +7,7 @@ use std::thread;
 
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
-use crate::config::{Action, Config, Digest};
+use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection};
@@ -57,6 +57,8 @@ pub(super) fn upload_context(
         answers: classify::Policy::new(&config.send),
         digest: config.send.digest,
         needs_sha256: Client::needs_sha256(&config.send),
+        checks_content: config.check.reads_content(),
+        stall_timeout: config.send.stall_timeout,
         keep: config.delivered.action == Action::Keep,
         written,
     })
@@ -166,7 +168,8 @@ pub(super) fn spawn_inspectors(
         let inspector = Inspector {
             share: Arc::clone(share),
             check: config.check.clone(),
-            digest: config.send.digest != Digest::Never || Client::needs_sha256(&config.send),
+            // What is sent is held to it, whether a header shows it or not.
+            digest: true,
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
         spawn("check", move || {
@@ -199,7 +202,7 @@ pub(super) fn spawn_workers(
         let (send, jobs) = channel();
         let mut worker = Worker {
             number,
-            client: Client::new(&config.send, &shared).map_err(|err| err.to_string())?,
+            client: Client::new(&config.send, &shared),
             context: Arc::clone(&context),
             jobs,
             mailbox: mailbox.clone(),
@@ -230,7 +233,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Err(Gone),
             };
         }
-        self.client.rest();
+        self.client.close_idle();
         Ok(())
     }
 

@@ -88,6 +88,11 @@ impl Rel {
     }
 }
 
+/// What follows the last `/` of a path.
+pub fn last_part(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
 /// For people: bytes that are not UTF-8 and control characters are percent-encoded,
 /// so that a name cannot forge a line of the log.
 impl fmt::Display for Rel {
@@ -186,6 +191,13 @@ pub enum Difference {
     Replaced,
     /// Size or mtime differ.
     Version,
+}
+
+impl Difference {
+    /// Whether it is another version, or another file.
+    pub fn is_change(self) -> bool {
+        matches!(self, Difference::Replaced | Difference::Version)
+    }
 }
 
 impl Look {

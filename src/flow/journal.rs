@@ -73,7 +73,7 @@ enum HeadEvent {
 pub fn head(share: &str, at: Wall) -> Vec<u8> {
     let head = Head {
         v: VERSION,
-        at: rfc3339(at),
+        at: at.rfc3339_millis(),
         event: HeadEvent::Journal,
         share: share.into(),
     };
@@ -155,7 +155,7 @@ impl Record {
     pub fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
         let record = Record {
             v: VERSION,
-            at: rfc3339(at),
+            at: at.rfc3339_millis(),
             path: escape(path.as_bytes()),
             size: stamp.size,
             mtime: stamp.mtime.0,
@@ -201,14 +201,7 @@ impl Event {
     }
 }
 
-/// RFC 3339 in UTC, to the millisecond.
-pub fn rfc3339(at: Wall) -> String {
-    let nanos = u64::try_from(at.0).unwrap_or(0);
-    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
-/// The reverse of [`rfc3339`]; `None` if that is no such time.
+/// The reverse of [`Wall::rfc3339_millis`]; `None` if that is no such time.
 pub fn parse_rfc3339(text: &str) -> Option<Wall> {
     let time = humantime::parse_rfc3339(text).ok()?;
     let since = time
@@ -362,10 +355,11 @@ impl Replay {
     /// condemned keeps its time.
     pub fn lines(&self, now: Wall) -> Vec<u8> {
         let mut lines = Vec::new();
-        // What stays at its place came after all that has left it under that name.
-        let (resting, moving): (Vec<_>, Vec<_>) =
-            self.live.iter().partition(|(_, live)| live.rests);
-        for ((path, stamp), live) in moving.into_iter().chain(resting) {
+        // What is on its way comes before what has not begun to move, or stays: that came last under
+        // its name, and its line ends what is known of all before it that is on no way.
+        let (moving, last): (Vec<_>, Vec<_>) =
+            (self.live.iter()).partition(|(_, live)| live.moving.is_some() && !live.rests);
+        for ((path, stamp), live) in moving.into_iter().chain(last) {
             let fate = match &live.fate {
                 Fate::Accepted(acceptance) => Event::accepted(acceptance, live.marker, live.rests),
                 Fate::Condemned(reason) => Event::condemned(reason, live.marker),
@@ -624,6 +618,34 @@ mod tests {
         written.extend(journal());
         let golden = include_str!("../../tests/data/journal.jsonl");
         assert_eq!(String::from_utf8(written).unwrap(), golden);
+    }
+
+    #[test]
+    fn a_rewritten_journal_knows_the_last_version_beside_one_before_it_that_is_on_its_way() {
+        let (path, at) = (Rel::new(b"x"), Wall(1_700_000_000_000_000_000));
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let moving = Event::Moving {
+            to: "staging/d".parse().unwrap(),
+            from: None,
+        };
+        // Whichever of them sorts first, and whether the last one is to be moved or stays.
+        for (first, last, keep) in [(1, 2, false), (2, 1, false), (1, 2, true), (2, 1, true)] {
+            let mut replay = Replay::default();
+            for (version, event) in [
+                (first, Event::accepted(&acceptance, None, false)),
+                (first, moving.clone()),
+                (last, Event::accepted(&acceptance, None, keep)),
+            ] {
+                replay.add(&Record::line(&path, stamp(version), at, event));
+            }
+            assert_eq!(replay.live.len(), 2);
+            let mut again = Replay::default();
+            again.add(&replay.lines(at));
+            assert_eq!(again, replay, "{first}, then {last}");
+        }
     }
 
     #[test]

@@ -196,9 +196,16 @@ pub struct Delivery {
     pub path: Rel,
     pub look: Look,
     pub key: String,
+    /// The digest of what a check, or an earlier attempt, has read of this version. A file that
+    /// turns out to have another one is broken off before its last byte.
     pub sha256: Option<[u8; 32]>,
     /// The marker that vouches for it.
     pub marker: Option<Stamp>,
+    /// Its ctime moves again and again, and has put its settling off for as long as that may be:
+    /// it is opened although ctime or blocks are no longer those of `look`. It is not where a
+    /// check has read the file and left no digest, for then nothing could show that what would
+    /// be sent is what was checked.
+    pub beyond_suspicion: bool,
 }
 
 /// What came of an attempt to deliver.
@@ -210,9 +217,12 @@ pub enum Delivered {
         took: Duration,
         /// For an acceptance: whether it is in the journal.
         journaled: Result<(), String>,
-        /// The digest of the bytes that were sent, where they were read for it.
+        /// The digest of the file's own bytes; `None` where not all of them were read, as when
+        /// the endpoint answered before it had them.
         sha256: Option<[u8; 32]>,
-        /// The last look that was made before the last byte went out.
+        /// The last look at which the file was known to hold what was sent. Its ctime may be
+        /// later than that of the look that the job came with: then what had been read was read
+        /// again behind it, and was the same.
         look: Look,
     },
     /// It is not as it was when it was looked at, or changed while it was sent; how it is

@@ -28,4 +28,5 @@ pub mod clock;
 pub mod escape;
 pub mod file;
 pub mod rng;
+pub mod shell_words;
 pub mod time;

@@ -87,9 +87,131 @@ impl Now {
     }
 }
 
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+impl Wall {
+    /// RFC 3339 in UTC, with as many digits of a second as it needs: `2023-11-14T22:13:20.12Z`.
+    pub fn rfc3339(self) -> String {
+        let (mut text, nanos) = self.split();
+        if nanos > 0 {
+            let digits = format!("{nanos:09}");
+            text.push('.');
+            text.push_str(digits.trim_end_matches('0'));
+        }
+        text + "Z"
+    }
+
+    /// RFC 3339 in UTC, cut to the millisecond: `2023-11-14T22:13:20.120Z`.
+    pub fn rfc3339_millis(self) -> String {
+        let (text, nanos) = self.split();
+        format!("{text}.{:03}Z", nanos / NANOS_PER_MILLI)
+    }
+
+    /// Date and time to the second, and the nanoseconds beyond it.
+    fn split(self) -> (String, i64) {
+        let seconds = self.0.div_euclid(NANOS_PER_SECOND);
+        (date_time(seconds), self.0.rem_euclid(NANOS_PER_SECOND))
+    }
+}
+
+/// The date and time in UTC of a moment in seconds since 1970, as RFC 3339 writes them:
+/// `2023-11-14T22:13:20`. What is before the year 0 or after 9999 is cut to what can be written.
+pub fn date_time(seconds: i64) -> String {
+    const FIRST: i64 = -62_167_219_200;
+    const LAST: i64 = 253_402_300_799;
+    let seconds = seconds.clamp(FIRST, LAST);
+    let (days, time) = (
+        seconds.div_euclid(SECONDS_PER_DAY),
+        seconds.rem_euclid(SECONDS_PER_DAY),
+    );
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
+}
+
+/// Year, month and day, in the Gregorian calendar, of a day counted from 1970-01-01. Years are
+/// taken to begin in March, so that a leap day is the last of one; 146,097 days are 400 years.
+fn civil(days: i64) -> (i64, i64, i64) {
+    /// From 0000-03-01 to 1970-01-01.
+    const BEFORE_1970: i64 = 719_468;
+    let days = days + BEFORE_1970;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_with_the_digits_they_need_also_before_1970() {
+        let cases = [
+            (0, "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"),
+            (
+                -1,
+                "1969-12-31T23:59:59.999999999Z",
+                "1969-12-31T23:59:59.999Z",
+            ),
+            (
+                951_782_400_000_000_000,
+                "2000-02-29T00:00:00Z",
+                "2000-02-29T00:00:00.000Z",
+            ),
+            (
+                1_709_251_199_500_000_000,
+                "2024-02-29T23:59:59.5Z",
+                "2024-02-29T23:59:59.500Z",
+            ),
+            (
+                1_709_251_200_000_000_100,
+                "2024-03-01T00:00:00.0000001Z",
+                "2024-03-01T00:00:00.000Z",
+            ),
+            (
+                -2_203_891_200_000_000_000,
+                "1900-03-01T00:00:00Z",
+                "1900-03-01T00:00:00.000Z",
+            ),
+            (
+                i64::MIN,
+                "1677-09-21T00:12:43.145224192Z",
+                "1677-09-21T00:12:43.145Z",
+            ),
+            (
+                i64::MAX,
+                "2262-04-11T23:47:16.854775807Z",
+                "2262-04-11T23:47:16.854Z",
+            ),
+        ];
+        for (nanos, needed, millis) in cases {
+            assert_eq!(Wall(nanos).rfc3339(), needed);
+            assert_eq!(Wall(nanos).rfc3339_millis(), millis);
+        }
+    }
+
+    #[test]
+    fn dates_beyond_four_digits_are_cut_to_what_can_be_written() {
+        assert_eq!(date_time(4_107_542_400), "2100-03-01T00:00:00");
+        assert_eq!(date_time(i64::MAX), "9999-12-31T23:59:59");
+        assert_eq!(date_time(i64::MIN), "0000-01-01T00:00:00");
+    }
 
     #[test]
     fn a_moment_of_the_wall_clock_is_never_placed_too_early() {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::alarm::Alarm;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Look, Rel, Stamp};
-use crate::flow::journal::{parse_rfc3339, rfc3339};
+use crate::flow::journal::parse_rfc3339;
 use crate::flow::time::Wall;
 use crate::io::dir::{Dir, Durability, FileId};
 use crate::io::os::clock;
@@ -82,7 +82,7 @@ impl Retry {
             size: self.stamp.size,
             mtime: self.stamp.mtime.0,
             round: self.round,
-            at: self.at.map(rfc3339).unwrap_or_default(),
+            at: self.at.map(Wall::rfc3339_millis).unwrap_or_default(),
         };
         let mut line = serde_json::to_vec(&line).expect("plain data becomes JSON");
         line.push(b'\n');

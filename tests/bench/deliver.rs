@@ -5,6 +5,7 @@
 //!     deliver-bench serve                  only the receiver; prints its URL
 //!     deliver-bench send URL KIND N [SIZE] one kind (raw, ours, ureq), for strace
 //!     deliver-bench zeros URL SIZE         one large file that is nowhere, and the peak memory
+//!     deliver-bench hash SIZE              what SHA-256 alone takes for so many bytes
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,8 +13,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
+
 use dirpost::config;
 use dirpost::flow::endpoint::reply::Reply;
+use dirpost::flow::time::Wall;
 use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 const THREADS: usize = 4;
@@ -21,6 +25,8 @@ const THREADS: usize = 4;
 struct Bytes(Arc<Vec<u8>>, usize);
 
 impl Body for Bytes {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let amount = buf.len().min(self.0.len() - self.1);
         buf[..amount].copy_from_slice(&self.0[self.1..self.1 + amount]);
@@ -64,6 +70,7 @@ fn main() {
             println!("{kind}: {took:?}");
         }
         ["zeros", url, size] => zeros(url, size.parse().expect("a size")),
+        ["hash", size] => hash(size.parse().expect("a size")),
         _ => eprintln!("see the top of this file"),
     }
 }
@@ -86,12 +93,12 @@ fn run(url: &str, kind: &str, count: usize, size: usize) -> Duration {
 }
 
 fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count: usize) {
-    let mut client = Client::new(config, shared).expect("a client");
+    let mut client = Client::new(config, shared);
     for _ in 0..count {
         let letter = FileMeta {
             path: b"in/some-file.csv",
             size: data.len() as u64,
-            mtime_ns: 1_700_000_000_123_456_700,
+            mtime: Wall(1_700_000_000_123_456_700),
             key: "0123456789abcdef0123456789abcdef",
             sha256: None,
         };
@@ -103,6 +110,8 @@ fn ours(config: &config::Send, shared: &Arc<Shared>, data: &Arc<Vec<u8>>, count:
 struct Zeros(u64);
 
 impl Body for Zeros {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let amount = buf.len().min(usize::try_from(self.0).unwrap_or(usize::MAX));
         buf[..amount].fill(0);
@@ -118,11 +127,11 @@ impl Body for Zeros {
 fn zeros(url: &str, size: u64) {
     let config = config(url);
     let shared = Shared::new(&config).expect("a config");
-    let mut client = Client::new(&config, &shared).expect("a client");
+    let mut client = Client::new(&config, &shared);
     let letter = FileMeta {
         path: b"big",
         size,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "k",
         sha256: None,
     };
@@ -134,6 +143,25 @@ fn zeros(url: &str, size: u64) {
         .lines()
         .filter(|line| line.starts_with("VmHWM"))
         .for_each(|line| println!("{line}"));
+}
+
+/// In pieces as an upload reads them, from memory that the processor has at hand.
+fn hash(size: u64) {
+    let piece = vec![b'x'; 64 * 1024];
+    let begun = Instant::now();
+    let mut hash = Sha256::new();
+    let mut left = size;
+    while left > 0 {
+        let amount = left.min(piece.len() as u64) as usize;
+        hash.update(std::hint::black_box(&piece[..amount]));
+        left -= amount as u64;
+    }
+    std::hint::black_box(hash.finalize());
+    let took = begun.elapsed();
+    println!(
+        "{size} bytes in {took:?}: {:.0} MB/s",
+        size as f64 / took.as_secs_f64() / 1e6
+    );
 }
 
 fn bare(url: &str, data: &Arc<Vec<u8>>, count: usize) {

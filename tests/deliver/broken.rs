@@ -285,7 +285,7 @@ fn a_404_to_a_probe_is_asked_about_again() {
 #[test]
 fn an_address_of_version_6_is_reached() {
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        eprintln!("SKIPPED: no IPv6 here");
+        crate::skip::skip("there is no IPv6 here");
         return;
     };
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -316,6 +316,6 @@ fn a_client_at_rest_keeps_no_connection() {
     });
     let mut client = client(&config(&url));
     answer(send(&mut client, "a", &mut Bytes::new("x")));
-    client.rest();
+    client.close_idle();
     assert_eq!(server.join().unwrap(), 0);
 }

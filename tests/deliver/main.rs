@@ -6,5 +6,7 @@ mod broken;
 mod nginx;
 mod proxies;
 mod requests;
+#[path = "../util/skip.rs"]
+mod skip;
 mod tls;
 mod util;

@@ -25,7 +25,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .status()
         else {
-            eprintln!("SKIPPED: there is no nginx here");
+            crate::skip::skip("there is no nginx here");
             return None;
         };
         let pki = Pki::new(name)?;

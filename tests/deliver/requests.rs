@@ -1,6 +1,7 @@
 //! What requests look like: heads, headers, templates, credentials.
 
 use dirpost::config::{Auth, Digest, Method};
+use dirpost::flow::time::Wall;
 use dirpost::io::http::{Client, FileMeta, Outcome, Shared};
 
 use crate::util::*;
@@ -13,7 +14,7 @@ fn one_head(
     let (url, server) = answering(vec![OK.into()]);
     let mut send = config(&url);
     change(&mut send);
-    send.url = send.url.replace("http://X/", &url);
+    send.url = send.url.replace("http://X/", &url).into();
     let mut client = client(&send);
     assert_eq!(
         answer(client.send(letter, &mut Bytes::new(body))).status,
@@ -28,7 +29,7 @@ fn a_request_says_what_the_contract_says() {
     let letter = FileMeta {
         path: b"in/a b.csv",
         size: 5,
-        mtime_ns: 1_700_000_000_120_000_000,
+        mtime: Wall(1_700_000_000_120_000_000),
         key: "k-1",
         sha256: Some([0; 32]),
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dirpost::config;
 use dirpost::flow::endpoint::reply::{Answer, Failure, Reply};
+use dirpost::flow::time::Wall;
 use dirpost::io::http::{Body, Client, FileMeta, Outcome, Shared};
 
 /// Long enough for any machine, short enough to end a hung test.
@@ -42,14 +43,14 @@ pub fn config(url: &str) -> config::Send {
 }
 
 pub fn client(send: &config::Send) -> Client {
-    Client::new(send, &Shared::new(send).unwrap()).unwrap()
+    Client::new(send, &Shared::new(send).unwrap())
 }
 
 pub fn letter(path: &str, size: u64) -> FileMeta<'_> {
     FileMeta {
         path: path.as_bytes(),
         size,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "the-key",
         sha256: None,
     }
@@ -83,6 +84,8 @@ impl Bytes {
 }
 
 impl Body for Bytes {
+    type Broken = io::Error;
+
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.breaks_at.is_some_and(|at| self.at >= at) {
             return Err(io::Error::other("it has changed"));
@@ -222,12 +225,12 @@ pub fn answering(answers: Vec<String>) -> (String, JoinHandle<Vec<Request>>) {
     })
 }
 
-pub fn send(client: &mut Client, path: &str, body: &mut Bytes) -> Outcome {
+pub fn send(client: &mut Client, path: &str, body: &mut Bytes) -> Outcome<io::Error> {
     client.send(&letter(path, body.len()), body)
 }
 
 #[track_caller]
-pub fn answer(outcome: Outcome) -> Answer {
+pub fn answer(outcome: Outcome<io::Error>) -> Answer {
     match outcome {
         Outcome::Reply(Reply::Answer(answer)) => answer,
         other => panic!("no answer: {other:?}"),
@@ -235,7 +238,7 @@ pub fn answer(outcome: Outcome) -> Answer {
 }
 
 #[track_caller]
-pub fn failure(outcome: Outcome) -> Failure {
+pub fn failure(outcome: Outcome<io::Error>) -> Failure {
     match outcome {
         Outcome::Reply(Reply::Failed(failure)) => failure,
         other => panic!("no failure: {other:?}"),

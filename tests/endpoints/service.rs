@@ -1,19 +1,13 @@
 //! A server program in the foreground, ended with the test.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::util::{BOUND, Dir, wait_until};
-
-/// Says why a test does nothing; not by a macro, whose output the test harness swallows.
-pub fn skip(program: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not installed");
-}
+use crate::util::{BOUND, Dir, skip, wait_until};
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -25,7 +19,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
     let all = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     let found = all.map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        skip(program);
+        skip(format!("{program} is not installed"));
     }
     found
 }
@@ -126,7 +120,7 @@ impl Nginx {
         let nginx = find("nginx")?;
         let version = Command::new(nginx).arg("-V").output().ok()?;
         if !String::from_utf8_lossy(&version.stderr).contains("http_dav_module") {
-            skip("nginx with its DAV module");
+            skip("nginx with its DAV module is not installed");
             return None;
         }
         certificates(&place, &["localhost", "other.example", "me"])?;

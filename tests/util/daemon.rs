@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{BOUND, Dir, wait_until};
+use super::{BOUND, Dir, skip, wait_until};
 
 /// A configuration with short times; `extra` are lines such as `send.workers = 2`.
 pub fn config(dir: &Path, url: &str, extra: &str) -> String {
@@ -25,33 +25,82 @@ pub fn config(dir: &Path, url: &str, extra: &str) -> String {
     text + extra + "\n"
 }
 
+/// Who runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Whoever runs the tests.
+    Same,
+    /// One without rights: nobody (65534 on Linux), and no group but its own.
+    Nobody,
+}
+
+/// The user and the group of [`User::Nobody`].
+pub const NOBODY: u32 = 65534;
+
+impl User {
+    /// [`User::Nobody`]; `None`, and a line that says why, where the tests cannot become that.
+    #[cfg(unix)]
+    pub fn nobody() -> Option<User> {
+        if !rustix::process::geteuid().is_root() {
+            skip("to run dirpost as nobody the tests must be run by root");
+            return None;
+        }
+        let version = User::Nobody.command().arg("--version").output();
+        if version.is_ok_and(|output| output.status.success()) {
+            return Some(User::Nobody);
+        }
+        skip(format!("nobody may not run {PROGRAM}"));
+        None
+    }
+
+    /// The program, run by this user.
+    fn command(self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env_remove("RUST_LOG");
+        #[cfg(unix)]
+        if self == User::Nobody {
+            use std::os::unix::process::CommandExt as _;
+            // Without a list of groups the user keeps none of root's.
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dirpost");
+
 /// One run of the program to its end.
 pub fn dirpost(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dirpost"))
-        .args(args)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("it starts")
+    dirpost_as(User::Same, args)
+}
+
+/// The same, by another user.
+fn dirpost_as(user: User, args: &[&str]) -> Output {
+    user.command().args(args).output().expect("it starts")
 }
 
 /// `once`, with a configuration. It says what it does (`-v`), as on a terminal.
 pub fn once(config: &str, args: &[&str]) -> Output {
+    once_as(User::Same, config, args)
+}
+
+/// The same, by another user.
+pub fn once_as(user: User, config: &str, args: &[&str]) -> Output {
     let dir = Dir::new();
     let file = dir.write("dirpost.toml", config);
     let file = file.to_str().expect("a path that is text").to_string();
-    dirpost(&[&["once", "-v", "--config", &file], args].concat())
+    dirpost_as(user, &[&["once", "-v", "--config", &file], args].concat())
 }
 
 /// What `check` says is wrong, with variables in its environment.
 pub fn check(config: &str, env: &[(&str, &str)]) -> Vec<String> {
     let dir = Dir::new();
     let file = dir.write("dirpost.toml", config);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dirpost"));
+    let mut command = User::Same.command();
     command
         .arg("check")
         .arg("--config")
         .arg(file)
-        .env_remove("RUST_LOG")
         .envs(env.iter().copied());
     let said = String::from_utf8(command.output().expect("it starts").stdout).expect("text");
     assert!(said.contains("the configuration is valid"), "{said}");
@@ -70,12 +119,17 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(config: &str) -> Daemon {
+        Daemon::start_as(User::Same, config)
+    }
+
+    /// `run` by another user.
+    pub fn start_as(user: User, config: &str) -> Daemon {
         let dir = Dir::new();
         let file = dir.write("dirpost.toml", config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dirpost"))
+        let mut child = user
+            .command()
             .arg("--config")
             .arg(file)
-            .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()

@@ -8,13 +8,15 @@ pub mod fuse;
 #[cfg(target_os = "linux")]
 pub mod mount;
 mod server;
+mod skip;
 
 use std::time::{Duration, Instant};
 
-pub use daemon::{Daemon, check, config, dirpost, once};
+pub use daemon::{Daemon, NOBODY, User, check, config, dirpost, once, once_as};
 pub use dir::{Dir, draw_bytes};
 pub use dirpost::flow::rng::Rng;
 pub use server::{Gate, Reaction, Received, Server};
+pub use skip::skip;
 
 /// How long a condition may take before a test fails: generous, for a busy machine.
 pub const BOUND: Duration = Duration::from_secs(60);

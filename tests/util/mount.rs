@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{BOUND, Dir, wait_until};
+use super::{BOUND, Dir, skip, wait_until};
 
 /// Something mounted on a folder; unmounted at the end.
 pub struct Mount(PathBuf);
@@ -48,10 +48,10 @@ impl Mount {
         if run("mount", &[args, &[text]].concat()) {
             return Some(Mount(path.to_path_buf()));
         }
-        eprintln!(
-            "SKIPPED: mounting a file system (mount {}) needs root, and for a loop device its driver",
+        skip(format!(
+            "mounting a file system (mount {}) needs root, and for a loop device its driver",
             args.join(" ")
-        );
+        ));
         None
     }
 
@@ -123,7 +123,7 @@ impl Disk {
             .arg(images.join("disk"))
             .output();
         if !made.is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: there is no mkfs.ext4 (e2fsprogs)");
+            skip("there is no mkfs.ext4 (e2fsprogs)");
             return None;
         }
         let mut disk = Disk {

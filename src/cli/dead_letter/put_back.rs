@@ -6,7 +6,7 @@ use super::folder::DeadFile;
 use super::{is_there, open, remove_reason, shown};
 use crate::config::Config;
 use crate::flow::file::{Look, Rel};
-use crate::io::dir::{Dir, Entry, Renamed, below, rename_is_unsupported};
+use crate::io::dir::{Dir, Entry, GroupRights, Renamed, below, rename_is_unsupported};
 use crate::io::retries_file;
 use crate::io::share::state::{is_read_only, try_writing};
 
@@ -22,8 +22,8 @@ enum Marker {
 /// Puts a file back, and its marker with it. What is at its place is never replaced.
 ///
 /// # Errors
-/// Those of the calls, and sentences of what is in the way. The file is at one of its two places, and
-/// the next try finds it there.
+/// Those of the calls, and sentences of what is in the way. The file is at one of its two places,
+/// and the next try finds it there.
 pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Result<String> {
     let origin = file.origin();
     see_origin(config, &origin)?;
@@ -43,7 +43,9 @@ pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Re
             shown(&origin)
         ));
     }
-    let home = root.make(&origin.parent())?;
+    // A folder that is gone is made again as its mirror is: no wider than it was.
+    let home = root.make_like(&origin.parent(), folder, GroupRights::Kept)?;
+    let home = home.folder;
     // Before the file is back: the daemon must not see it without its new key.
     retries_file::add(&state, &origin, look.stamp)?;
     if rename(&from, name, &home, origin.name())? == Renamed::Taken {
@@ -176,8 +178,8 @@ mod tests {
     use super::*;
     use crate::io::testing::TempDir;
 
-    /// A file `x` in one folder, what `arrange` makes of it and the other, and what is made of an error
-    /// then. Gives as well which of the two names are there.
+    /// A file `x` in one folder, what `arrange` makes of it and the other, and what is made of an
+    /// error then. Gives as well which of the two names are there.
     fn after(
         kind: io::ErrorKind,
         arrange: impl FnOnce(&std::path::Path, &std::path::Path),

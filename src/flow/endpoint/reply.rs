@@ -15,10 +15,13 @@ pub struct Answer {
     pub status: u16,
     /// The field `Retry-After` as it stands, unparsed.
     pub retry_after: Option<String>,
-    /// The field `Location`, for the log.
+    /// The field `Location`, for the log: without control characters, and without its query,
+    /// which may repeat a secret of `send.url`.
     pub location: Option<String>,
+    /// The field `Content-Type`, without control characters.
     pub content_type: Option<String>,
-    /// The start of the body, at most [`BODY_START`] bytes.
+    /// The start of the body, at most [`BODY_START`] bytes, as they came: to be escaped by whoever
+    /// shows them.
     pub body: Vec<u8>,
     /// `send.accept_body` was looked for in the whole body (up to a bound) and found.
     /// True where that is not set.
@@ -35,6 +38,7 @@ pub const BODY_START: usize = 4096;
 pub struct Failure {
     pub kind: FailureKind,
     /// One sentence for a person: what was tried, what went wrong, what to do where that is known.
+    /// Without control characters, whatever the peer's certificate or a proxy has said.
     pub detail: String,
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::flow::alarm::Alarm;
 use crate::flow::endpoint::gate::Gate;
-use crate::flow::file::{FileNo, Look, Rel};
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::Filing;
 use crate::flow::memory::Learned;
 use crate::flow::settle::Stability;
@@ -172,6 +172,15 @@ impl ActiveFile {
         )
     }
 
+    /// The version that is being filed, or that lies at its place.
+    fn version(&self) -> (Rel, Stamp) {
+        let look = self
+            .filing
+            .as_ref()
+            .map_or(self.still.look, |filing| filing.look);
+        (self.path.clone(), look.stamp)
+    }
+
     /// What was learned of the last version does not hold for a new one.
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
         self.learned = Learned::new(first_seen, self.learned.used_marker);
@@ -180,7 +189,6 @@ impl ActiveFile {
         self.troubles = 0;
         self.trouble = Alarm::default();
         self.filing = None;
-        self.detached = false;
         self.sent = None;
     }
 }
@@ -197,6 +205,8 @@ pub(super) struct ActiveFiles {
     arrivals: i64,
     /// How many are at each place, by [`At`]'s order.
     counts: [usize; PLACES],
+    /// The versions that have left their places, and are not filed yet.
+    departed: BTreeMap<(Rel, Stamp), FileNo>,
     /// `send.in_order`.
     in_order: bool,
     /// With `send.in_order`: the file that holds the line.
@@ -217,6 +227,7 @@ impl ActiveFiles {
             again: BTreeSet::new(),
             arrivals: 0,
             counts: [0; PLACES],
+            departed: BTreeMap::new(),
             in_order,
             head: None,
             retry_turn: false,
@@ -254,7 +265,26 @@ impl ActiveFiles {
         self.put(file, Seat::Waiting);
         let active = self.files.remove(&file)?;
         self.counts[active.at() as usize] -= 1;
+        if active.detached {
+            self.departed.remove(&active.version());
+        }
         Some(active)
+    }
+
+    /// `file`, which is to be filed, has left its place. Gives whether that is news.
+    pub fn detach(&mut self, file: FileNo) -> bool {
+        let Some(active) = self.files.get_mut(&file).filter(|active| !active.detached) else {
+            return false;
+        };
+        active.detached = true;
+        self.departed.insert(active.version(), file);
+        true
+    }
+
+    /// Whether an equal version has left this place and is not filed yet: as long as it is not, the
+    /// journal would take one for the other.
+    pub fn has_departed(&self, path: &Rel, stamp: Stamp) -> bool {
+        !self.departed.is_empty() && self.departed.contains_key(&(path.clone(), stamp))
     }
 
     /// Puts `file` there, and takes it out of where it was.
@@ -413,6 +443,13 @@ impl ActiveFiles {
             (&self.inspect, &self.fresh, &self.again),
             "each is in the queue of its seat"
         );
+        let departed = self.iter().filter(|(_, active)| active.detached);
+        let departed = departed.map(|(file, active)| (active.version(), file));
+        assert_eq!(
+            departed.collect::<BTreeMap<_, _>>(),
+            self.departed,
+            "what has departed is being filed"
+        );
         if let Some(head) = self.head {
             let at = self.get(head).map(ActiveFile::at);
             assert!(
@@ -434,7 +471,6 @@ mod tests {
     use crate::flow::endpoint::backoff::Backoff;
     use crate::flow::endpoint::classify::Verdict;
     use crate::flow::endpoint::gate::Failure;
-    use crate::flow::file::Stamp;
     use crate::flow::rng::Rng;
     use crate::flow::time::{Now, Wall};
     use std::time::Duration;

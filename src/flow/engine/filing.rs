@@ -202,11 +202,9 @@ impl Engine {
     /// What is to be filed has left its place, and is not where it goes to yet: what is listed at
     /// its name is another version, with a record of its own.
     fn detach(&mut self, file: FileNo) {
-        let Some(motion) = self.files.get_mut(file) else {
-            return;
-        };
-        if !std::mem::replace(&mut motion.detached, true) {
-            let path = motion.path.clone();
+        if self.files.detach(file)
+            && let Some(path) = self.files.get(file).map(|motion| motion.path.clone())
+        {
             self.release_name(file, &path);
         }
     }
@@ -281,9 +279,10 @@ impl Engine {
         let path = filing.path.clone();
         let file = if self.tree.rests(&path) {
             // What lies at its place came later, and stays.
-            let mut motion = ActiveFile::new(path, still, None, Learned::new(now.wall, None));
-            motion.detached = true;
-            self.files.add(motion)
+            let learned = Learned::new(now.wall, None);
+            let file = self.files.add(ActiveFile::new(path, still, None, learned));
+            self.files.detach(file);
+            file
         } else {
             let holder = self.tree.moving(&path);
             let file = self.add(path.clone(), still, None, now);

@@ -36,7 +36,7 @@ mod tests;
 use std::time::Duration;
 
 use self::endpoint::{Endpoint, Scene};
-use self::files::{ActiveFile, ActiveFiles, At, Checked, Seat};
+use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
 use self::known::Known;
 use self::phase::Phase;
@@ -386,12 +386,11 @@ impl Engine {
             return;
         };
         let (path, look) = (active.path.clone(), active.still.look);
-        let sha256 = match active.checked {
-            Checked::Yes { sha256 } => sha256,
-            Checked::No => None,
-        };
+        let sha256 = active.checked.sha256();
         let marker = active.marker.filter(|_| self.policy.marker);
+        let settle = self.settle_time(&look);
         let delivery = Delivery {
+            beyond_suspicion: active.still.is_beyond_suspicion(settle),
             file,
             look,
             key: self.key_of(&path, look.stamp),

@@ -14,6 +14,7 @@ use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
 use crate::flow::messages::{Delivered, Inspected};
+use crate::flow::settle::{Seen, settle_time};
 use crate::flow::time::Now;
 
 /// Who rejects, in the log.
@@ -87,8 +88,12 @@ impl Engine {
                 active.learned.attempts += 1;
                 active.sent = sha256;
                 if look.stamp == active.still.look.stamp {
-                    // A ctime may have moved meanwhile.
-                    active.still.look = look;
+                    // A ctime may have moved while it was sent. The worker has seen to that; for what
+                    // comes next it is a suspicion.
+                    let settle = settle_time(self.policy.settle, look.fs);
+                    if active.still.observe(look, settle, &self.clock) != Seen::Still {
+                        active.checked = Checked::No;
+                    }
                 }
                 self.over(file, now);
                 match (verdict, reply) {
@@ -111,7 +116,7 @@ impl Engine {
                 let (endpoint, scene) = self.report(now.mono);
                 let note = endpoint.not_sent(file, why, scene);
                 self.say(note);
-                self.files.enqueue(file, Queue::Again);
+                self.try_again(file, now);
             }
         }
     }
@@ -184,7 +189,7 @@ impl Engine {
             let why = format!("the endpoint answered {}", answer.status);
             self.condemn(file, why, Some(answer), now);
         } else {
-            self.files.enqueue(file, Queue::Again);
+            self.try_again(file, now);
         }
     }
 
@@ -221,7 +226,21 @@ impl Engine {
         }
         match waits {
             Waits::Alone => self.pause(file, why, wait, now),
-            Waits::AtGate => self.files.enqueue(file, Queue::Again),
+            Waits::AtGate => self.try_again(file, now),
+        }
+    }
+
+    /// `file` waits for the endpoint, unless something was seen of it meanwhile that comes first.
+    fn try_again(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
+        let is_due = now.mono >= active.still.due(self.settle_time(&active.still.look));
+        let is_checked = !self.policy.inspects || active.checked != Checked::No;
+        if is_due && is_checked {
+            self.files.enqueue(file, Queue::Again);
+        } else {
+            self.advance(file, now);
         }
     }
 

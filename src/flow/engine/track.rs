@@ -148,6 +148,12 @@ impl Engine {
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         let active = self.files.remove(file)?;
         self.endpoint.untried(file);
+        if active.detached
+            && let Some(next) = self.tree.moving(&active.path)
+        {
+            // An equal version may have waited for that.
+            self.advance_idle(next, self.clock.now());
+        }
         Some(active)
     }
 
@@ -175,13 +181,11 @@ impl Engine {
         let stamp_of = |marker: Option<Look>| marker.map(|marker| marker.stamp);
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
-        let is_superseded = active
-            .filing
-            .as_ref()
-            .is_some_and(|filing| filing.look.stamp != look.stamp);
-        if is_superseded && active.at() == At::RetryFiling {
+        let is_news = active.still.look.stamp != look.stamp;
+        if is_news && active.at() == At::RetryFiling {
             // Another version lies where this one could not be moved from: nothing is left to be
             // filed of it then, and the new one need not wait for the next try.
+            active.still.look = look;
             return self.hand_out_filing(file, now);
         }
         // What is being sent is watched by its worker, more closely than from here.
@@ -300,7 +304,9 @@ impl Engine {
         };
         let still = active.still;
         let stamp = still.look.stamp;
-        if !self.is_vouched_for(active) || (stamp.size == 0 && self.policy.empty == Empty::Wait) {
+        let is_empty = stamp.size == 0 && self.policy.empty == Empty::Wait;
+        let is_taken = self.files.has_departed(&active.path, stamp);
+        if !self.is_vouched_for(active) || is_empty || is_taken {
             self.files.put(file, Seat::Waiting);
             return;
         }

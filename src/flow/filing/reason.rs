@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{Rel, Stamp};
-use crate::flow::journal::rfc3339;
 use crate::flow::time::Wall;
 
 /// A reason file is called after its file, with this behind the name.
@@ -88,10 +87,10 @@ impl DeadLetter {
             status: reason.status,
             body: String::from_utf8_lossy(&reason.body).into_owned(),
             attempts: reason.attempts,
-            first_seen: rfc3339(reason.first_seen),
-            dead_at: rfc3339(reason.dead_at),
+            first_seen: reason.first_seen.rfc3339_millis(),
+            dead_at: reason.dead_at.rfc3339_millis(),
             size: stamp.size,
-            mtime: rfc3339(stamp.mtime),
+            mtime: stamp.mtime.rfc3339_millis(),
             key: reason.key.clone(),
         };
         let mut text = serde_json::to_vec_pretty(&file).expect("plain data becomes JSON");

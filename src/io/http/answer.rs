@@ -19,14 +19,11 @@ const PIECE: usize = 16 * 1024;
 
 pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) -> Answer {
     let (parts, body) = response.into_parts();
-    let field = |name: HeaderName| {
-        let value = parts.headers.get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
+    let field = |name: HeaderName| Some(harmless(parts.headers.get(name)?.as_bytes()));
     let mut answer = Answer {
         status: parts.status.as_u16(),
         retry_after: field(header::RETRY_AFTER),
-        location: field(header::LOCATION),
+        location: field(header::LOCATION).as_deref().map(without_query),
         content_type: field(header::CONTENT_TYPE),
         body: Vec::new(),
         body_matches: wanted.is_none_or(str::is_empty),
@@ -59,6 +56,44 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
     answer
 }
 
+/// Text from outside, to be shown: what would begin another line of a log, move the cursor of a
+/// terminal or turn the direction of what follows is percent-encoded, and so is what is not UTF-8.
+pub(super) fn harmless(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            if char.is_control() || is_format(char) {
+                let mut utf8 = [0; 4];
+                push_percent(&mut text, char.encode_utf8(&mut utf8).as_bytes());
+            } else {
+                text.push(char);
+            }
+        }
+        push_percent(&mut text, chunk.invalid());
+    }
+    text
+}
+
+/// Unicode's line and paragraph separators, and its marks of direction (UAX #9).
+fn is_format(char: char) -> bool {
+    matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn push_percent(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!("%{byte:02X}"));
+    }
+}
+
+/// A redirect often repeats the query of `send.url`, which may hold a secret; others hold one of
+/// their own.
+fn without_query(address: &str) -> String {
+    match address.find(['?', '#']) {
+        Some(at) => format!("{}***", &address[..=at]),
+        None => address.into(),
+    }
+}
+
 /// Looks for bytes that may lie across two pieces.
 struct Search<'a> {
     wanted: &'a [u8],
@@ -81,6 +116,45 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(name: HeaderName, value: &[u8]) -> Answer {
+        let body = Body::builder().data("");
+        let response = Response::builder().header(name, value).body(body).unwrap();
+        read(response, None, false)
+    }
+
+    #[test]
+    fn no_field_of_an_answer_can_forge_a_line_or_steer_a_terminal() {
+        for (value, shown) in [
+            (&b"/a%20b"[..], "/a%20b"),
+            ("/gr\u{f6}\u{df}e".as_bytes(), "/gr\u{f6}\u{df}e"),
+            (b"/\ta", "/%09a"),
+            // NEL and CSI of ISO 6429, as UTF-8 and as a single byte.
+            ("/\u{85}\u{9b}31m".as_bytes(), "/%C2%85%C2%9B31m"),
+            (b"/\x9b31m", "/%9B31m"),
+            (
+                "/\u{2028}\u{202e}x\u{2066}".as_bytes(),
+                "/%E2%80%A8%E2%80%AEx%E2%81%A6",
+            ),
+        ] {
+            let answer = answer(header::LOCATION, value);
+            assert_eq!(answer.location.as_deref(), Some(shown));
+        }
+        let kind = answer(header::CONTENT_TYPE, "text/\u{85}csv".as_bytes());
+        assert_eq!(kind.content_type.as_deref(), Some("text/%C2%85csv"));
+    }
+
+    #[test]
+    fn where_a_redirect_leads_is_shown_without_what_may_be_secret() {
+        for (value, shown) in [
+            ("https://h/in?sig=s3cret&x=1", "https://h/in?***"),
+            ("https://h/in#access_token=s3cret", "https://h/in#***"),
+            ("https://h/in", "https://h/in"),
+        ] {
+            let answer = answer(header::LOCATION, value.as_bytes());
+            assert_eq!(answer.location.as_deref(), Some(shown));
+        }
+    }
 
     #[test]
     fn words_are_found_across_pieces() {

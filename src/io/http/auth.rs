@@ -15,22 +15,34 @@ use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::config::Auth;
 
-/// More than this is no credential.
+/// A file of more bytes than this is no credential.
 const MOST: u64 = 64 * 1024;
 
+/// `send.auth`, and what was read of its file last.
 pub(super) struct Credentials {
     auth: Auth,
-    known: Option<(Stamp, HeaderName, HeaderValue)>,
+    known: Option<(FileStamp, HeaderName, HeaderValue)>,
 }
 
-type Stamp = (u64, Option<SystemTime>, u64);
+/// What tells one version of the file from the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// 0 where there is none.
+    inode: u64,
+}
 
 impl Credentials {
+    /// Reads nothing yet.
     pub fn new(auth: Auth) -> Credentials {
         Credentials { auth, known: None }
     }
 
-    /// The header to send, or a sentence on why there is none.
+    /// The header to send.
+    ///
+    /// # Errors
+    /// A sentence: the file cannot be read, or what is in it cannot be in a header.
     pub fn header(&mut self) -> Result<(HeaderName, HeaderValue), String> {
         let (Auth::Bearer { file }
         | Auth::Basic {
@@ -47,7 +59,11 @@ impl Credentials {
             )
         };
         let meta = fs::metadata(file).map_err(unreadable)?;
-        let stamp = (meta.len(), meta.modified().ok(), inode(&meta));
+        let stamp = FileStamp {
+            size: meta.len(),
+            modified: meta.modified().ok(),
+            inode: inode(&meta),
+        };
         if let Some((known, name, value)) = &self.known
             && *known == stamp
         {

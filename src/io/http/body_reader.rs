@@ -1,10 +1,9 @@
 //! The body of a request, as ureq asks for it piece by piece.
 //!
-//! A [`BodyReader`] turns the file's bytes into what goes on the wire: as they are,
-//! between the parts of a form, or compressed. It keeps to the promised length
-//! whatever happens, because the length is what tells a server that it has it
-//! all: a file that ends too soon, or changes, is an error *before* the last
-//! byte is given, never a shorter body.
+//! A [`BodyReader`] turns the file's bytes into what goes on the wire: as they are, between the
+//! parts of a form, or compressed. It keeps to the promised length whatever happens, because the
+//! length is what tells a server that it has it all: a file that ends too soon, or changes, is an
+//! error *before* the last byte is given, never a shorter body.
 
 use std::io::{self, Read, Write};
 
@@ -12,59 +11,74 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::Body;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Phase};
 use super::rate::Rate;
 
-/// How much of a file is compressed at once.
+/// Bytes of a file that are compressed at once.
 const PIECE: usize = 32 * 1024;
 
-pub(super) struct BodyReader<'a> {
-    body: &'a mut dyn Body,
+/// What ureq reads the body of a request from.
+pub(super) struct BodyReader<'a, B: Body> {
+    body: &'a mut B,
     exchange: &'a Exchange,
+    /// `send.max_rate`.
     rate: Option<&'a Rate>,
+    /// Bytes of the file.
     size: u64,
     /// Bytes of the file still to come.
     left: u64,
+    /// What goes before the file's bytes, as far as it is still to come.
     before: &'a [u8],
+    /// What goes after them, as far as it is still to come.
     after: &'a [u8],
-    /// Bytes still to come in all, where that is known.
+    /// Bytes still to come in all; of no meaning with gzip, whose length nobody knows before.
     promised: u64,
     gzip: Option<GzEncoder<Vec<u8>>>,
+    /// Where the bytes to be compressed are read into.
     piece: Vec<u8>,
+    /// How much of what gzip has made has been given.
     given: usize,
     /// All of it has been given.
-    pub done: bool,
+    pub is_done: bool,
     /// Why the file cannot be sent.
-    pub broken: Option<io::Error>,
+    pub broken: Option<B::Broken>,
 }
 
-impl<'a> BodyReader<'a> {
-    pub fn new(
-        body: &'a mut dyn Body,
-        size: u64,
-        (before, after): (&'a [u8], &'a [u8]),
-        exchange: &'a Exchange,
-        rate: Option<&'a Rate>,
-    ) -> BodyReader<'a> {
+impl<'a, B: Body> BodyReader<'a, B> {
+    /// Gives the `size` bytes of `body` as they are.
+    pub fn new(body: &'a mut B, size: u64, exchange: &'a Exchange) -> BodyReader<'a, B> {
         BodyReader {
             body,
             exchange,
-            rate,
+            rate: None,
             size,
             left: size,
-            before,
-            after,
-            promised: size + before.len() as u64 + after.len() as u64,
+            before: &[],
+            after: &[],
+            promised: size,
             gzip: None,
             piece: Vec::new(),
             given: 0,
-            done: false,
+            is_done: false,
             broken: None,
         }
     }
 
+    /// Puts the file's bytes between the parts of a form.
+    pub fn within(mut self, before: &'a [u8], after: &'a [u8]) -> BodyReader<'a, B> {
+        (self.before, self.after) = (before, after);
+        self.promised = self.size + before.len() as u64 + after.len() as u64;
+        self
+    }
+
+    /// Keeps to a rate.
+    pub fn limited(mut self, rate: &'a Rate) -> BodyReader<'a, B> {
+        self.rate = Some(rate);
+        self
+    }
+
     /// Compresses; the length is then not known beforehand.
-    pub fn gzipped(mut self) -> BodyReader<'a> {
+    pub fn gzipped(mut self) -> BodyReader<'a, B> {
         self.gzip = Some(GzEncoder::new(
             Vec::with_capacity(PIECE),
             Compression::default(),
@@ -73,26 +87,19 @@ impl<'a> BodyReader<'a> {
         self
     }
 
-    fn file(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Reads from the file, no further than its size and no faster than the rate.
+    fn file(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(buf.len());
         let most = self.rate.map_or(most, |rate| rate.piece().min(most));
-        let amount = loop {
-            match self.body.read(&mut buf[..most]) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-                Ok(amount) => break amount,
-            }
-        };
+        let amount = self.body.read(&mut buf[..most])?;
         if amount == 0 && most > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!(
-                    "the file ends {} bytes before its size of {}",
-                    self.left, self.size
-                ),
-            ));
+            let why = format!(
+                "the file ends {} bytes before its size of {}",
+                self.left, self.size
+            );
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why).into());
         }
         self.left -= amount as u64;
         if let Some(rate) = self.rate {
@@ -101,7 +108,7 @@ impl<'a> BodyReader<'a> {
         Ok(amount)
     }
 
-    fn plain(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn plain(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         let mut filled = take(&mut self.before, buf);
         while self.left > 0 && filled < buf.len() && self.before.is_empty() {
             filled += self.file(&mut buf[filled..])?;
@@ -113,11 +120,11 @@ impl<'a> BodyReader<'a> {
             filled += take(&mut self.after, &mut buf[filled..]);
         }
         self.promised -= filled as u64;
-        self.done = self.promised == 0;
+        self.is_done = self.promised == 0;
         Ok(filled)
     }
 
-    fn compressed(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn compressed(&mut self, buf: &mut [u8]) -> Result<usize, B::Broken> {
         loop {
             let Some(gzip) = &mut self.gzip else {
                 return Ok(0);
@@ -131,12 +138,12 @@ impl<'a> BodyReader<'a> {
             }
             gzip.get_mut().clear();
             self.given = 0;
-            if self.done {
+            if self.is_done {
                 return Ok(0);
             }
             if self.left == 0 {
                 gzip.try_finish()?;
-                self.done = true;
+                self.is_done = true;
                 continue;
             }
             let mut piece = std::mem::take(&mut self.piece);
@@ -162,12 +169,12 @@ impl<'a> BodyReader<'a> {
     }
 }
 
-impl Read for BodyReader<'_> {
+impl<B: Body> Read for BodyReader<'_, B> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         {
             let mut state = self.exchange.state();
-            state.in_body = true;
-            if state.stopped {
+            state.advance(Phase::Body);
+            if state.phase == Phase::Stopped {
                 drop(state);
                 return Ok(self.filler(buf.len()));
             }
@@ -184,6 +191,7 @@ impl Read for BodyReader<'_> {
     }
 }
 
+/// Moves as much as there is room for.
 fn take(from: &mut &[u8], buf: &mut [u8]) -> usize {
     let amount = from.len().min(buf.len());
     let (now, later) = from.split_at(amount);

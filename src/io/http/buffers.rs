@@ -1,32 +1,49 @@
-//! The buffers of a [`Connection`](super::connection::Connection): what ureq writes into and reads from.
+//! The buffers of a connection: what ureq writes into and reads from.
 //!
 //! They cost memory only as far as they are used: a small file touches a few
 //! pages of the output, and the input grows with the answer's head.
 
+use std::fmt;
+
 use ureq::unversioned::transport::Buffers;
 
-/// The most that goes out in one write.
+/// Bytes that go out in one write at most.
 pub(super) const OUTPUT: usize = 128 * 1024;
 
-/// Less room than this behind a held head sends it on its own.
+/// With less room than so many bytes behind it, a held head is sent on its own.
 pub(super) const ROOM: usize = 64 * 1024;
 
-/// The buffer for input begins small and grows up to this, for a head of that size.
+/// Bytes that the buffer for input begins with.
 const INPUT: usize = 8 * 1024;
+
+/// Bytes that it grows to at most, for the head of an answer.
 const INPUT_MOST: usize = 128 * 1024;
 
 /// The buffers that ureq reads and writes, with a held head before the output.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ConnectionBuffers {
     pub output: Vec<u8>,
+    /// Bytes at the start of `output` that wait to leave with those that follow.
     pub held: usize,
-    pub chunked: bool,
+    /// The body is sent in chunks, for which ureq wants a buffer more.
+    pub is_chunked: bool,
     scratch: Vec<u8>,
     input: Vec<u8>,
+    /// What has come and is not consumed yet is `input[start..end]`.
     start: usize,
     end: usize,
     /// Whether the last look at the input used some of it.
-    progress: bool,
+    has_progress: bool,
+}
+
+/// The bytes themselves hold credentials.
+impl fmt::Debug for ConnectionBuffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionBuffers")
+            .field("held", &self.held)
+            .field("input", &(self.end - self.start))
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectionBuffers {
@@ -63,23 +80,23 @@ impl Buffers for ConnectionBuffers {
 
     fn input_appended(&mut self, amount: usize) {
         self.end += amount;
-        self.progress = true;
+        self.has_progress = true;
     }
 
     fn input_consume(&mut self, amount: usize) {
         self.start += amount;
-        self.progress = amount > 0;
+        self.has_progress = amount > 0;
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
         self.prepare();
-        if self.chunked && self.scratch.is_empty() {
+        if self.is_chunked && self.scratch.is_empty() {
             self.scratch = vec![0; ROOM];
         }
         (&mut self.scratch, &mut self.output[self.held..])
     }
 
     fn can_use_input(&self) -> bool {
-        self.start < self.end && self.progress
+        self.start < self.end && self.has_progress
     }
 }

@@ -1,8 +1,8 @@
-//! From a URL to a [`Connection`]: names, sockets, proxies and TLS in their order,
-//! all of it within one `send.connect_timeout`.
+//! From a URL to a [`Connection`]: names, sockets, proxies and TLS in their order, all of it
+//! within one `send.connect_timeout`.
 //!
-//! ureq's own connectors speak SOCKS and `CONNECT`; the sockets, the TLS and
-//! what is on top of them are ours.
+//! ureq's own connectors speak SOCKS and `CONNECT`; the sockets, the TLS and what is on top of
+//! them are ours.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -22,18 +22,21 @@ use super::connection::Connection;
 use super::exchange::Exchange;
 use super::stream::{ProxiedStream, Stream, Tcp};
 use super::tls;
+use super::tunnel::Tunnel;
 use crate::flow::endpoint::reply::FailureKind;
 
-/// Makes the lines of one client.
+/// Makes the connections of one client.
 #[derive(Debug)]
 pub(super) struct Dialer {
     pub exchange: Exchange,
+    /// For `https:` URLs.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// `send.stall_timeout`.
     pub stall: Duration,
     /// The target in the form a forwarding proxy wants; see [`Connection::forwarded`].
     pub absolute: Option<String>,
     /// ureq has a proxy to go through, so a call without one is for the way to it.
-    pub proxied: bool,
+    pub is_proxied: bool,
 }
 
 impl Connector<()> for Dialer {
@@ -45,19 +48,17 @@ impl Connector<()> for Dialer {
         _: Option<()>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let details = self.within_the_budget(details)?;
-        let tunnel = self.proxied && details.config.proxy().is_none();
-        let mut pipe = self.open(&details)?;
-        let tls = details.uri.scheme_str() == Some("https");
-        if tls {
-            pipe = self.secure(pipe, &details)?;
+        let mut stream = self.open(&details)?;
+        let is_tls = details.uri.scheme_str() == Some("https");
+        if is_tls {
+            stream = self.secure(stream, &details)?;
         }
-        let line = Connection::new(pipe, tls, self.exchange.clone(), self.stall);
-        let line = if tunnel {
-            line.tunnel()
-        } else {
-            line.forwarded(self.absolute.clone())
-        };
-        Ok(Some(Box::new(line)))
+        if self.is_proxied && details.config.proxy().is_none() {
+            return Ok(Some(Box::new(Tunnel::new(stream, is_tls, self.stall))));
+        }
+        let connection = Connection::new(stream, is_tls, self.exchange.clone(), self.stall)
+            .forwarded(self.absolute.clone());
+        Ok(Some(Box::new(connection)))
     }
 }
 
@@ -86,53 +87,54 @@ impl Dialer {
         })
     }
 
+    /// The bytes' way to the host of the URL, or to the proxy where that is asked for.
     fn open(&self, details: &ConnectionDetails) -> Result<Box<dyn Stream>, ureq::Error> {
         if details.config.proxy().is_some() {
-            let socks: Option<Box<dyn Transport>> =
-                Connector::<Connection>::connect(&SocksConnector::default(), details, None)?
-                    .map(|transport| Box::new(transport) as Box<dyn Transport>);
-            if let Some(transport) = socks {
+            if let Some(transport) = through(&SocksConnector::default(), details)? {
                 return Ok(Box::new(ProxiedStream::socket(transport, self.stall)));
             }
-            let tunnel: Option<Box<dyn Transport>> =
-                Connector::<Connection>::connect(&ConnectProxyConnector::default(), details, None)?
-                    .map(|transport| Box::new(transport) as Box<dyn Transport>);
-            if let Some(transport) = tunnel {
+            if let Some(transport) = through(&ConnectProxyConnector::default(), details)? {
                 return Ok(Box::new(ProxiedStream::tunnel(transport, self.stall)));
             }
         }
-        let stream = dial(&details.addrs, *details.timeout.after)?;
-        stream.set_nodelay(true)?;
-        Ok(Box::new(Tcp::new(stream)))
+        let socket = dial(&details.addrs, *details.timeout.after)?;
+        socket.set_nodelay(true)?;
+        Ok(Box::new(Tcp::new(socket)))
     }
 
     fn secure(
         &self,
-        pipe: Box<dyn Stream>,
+        stream: Box<dyn Stream>,
         details: &ConnectionDetails,
     ) -> Result<Box<dyn Stream>, ureq::Error> {
         let config = self.tls.clone().ok_or(ureq::Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default();
-        let deadline = self
-            .exchange
-            .state()
-            .connect_by
-            .unwrap_or_else(Instant::now);
-        tls::handshake(config, host, pipe, deadline)
-            .map(|pipe| Box::new(pipe) as _)
+        let deadline = self.exchange.state().plan.connect_by;
+        let deadline = deadline.unwrap_or_else(Instant::now);
+        tls::handshake(config, host, stream, deadline)
+            .map(|stream| Box::new(stream) as _)
             .map_err(|err| match err.kind() {
                 io::ErrorKind::TimedOut => ureq::Error::Timeout(ureq::Timeout::Connect),
                 _ => {
-                    self.exchange.fault(FailureKind::Tls);
+                    self.exchange.fails_with(FailureKind::Tls);
                     err.into()
                 }
             })
     }
 }
 
+/// A connection made by one of ureq's connectors; `None` if it is not for this kind of proxy.
+fn through<C: Connector<Connection>>(
+    connector: &C,
+    details: &ConnectionDetails,
+) -> Result<Option<Box<dyn Transport>>, ureq::Error> {
+    let transport = connector.connect(details, None)?;
+    Ok(transport.map(|transport| Box::new(transport) as Box<dyn Transport>))
+}
+
 /// What is left of the time to connect.
 fn budget(exchange: &Exchange, timeout: NextTimeout) -> Result<NextTimeout, ureq::Error> {
-    let Some(by) = exchange.state().connect_by else {
+    let Some(by) = exchange.state().plan.connect_by else {
         return Ok(timeout);
     };
     let left = by.saturating_duration_since(Instant::now());
@@ -153,16 +155,16 @@ fn dial(addrs: &[SocketAddr], budget: Duration) -> Result<TcpStream, ureq::Error
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for (index, addr) in addrs.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let share = if index + 1 < addrs.len() {
+        let wait = if index + 1 < addrs.len() {
             left / 2
         } else {
             left
         };
-        if share.is_zero() {
+        if wait.is_zero() {
             break;
         }
-        match TcpStream::connect_timeout(addr, share) {
-            Ok(stream) => return Ok(stream),
+        match TcpStream::connect_timeout(addr, wait) {
+            Ok(socket) => return Ok(socket),
             Err(err) => last = err,
         }
     }
@@ -203,12 +205,12 @@ impl Resolver for EndpointResolver {
         }
         let timeout = budget(&self.exchange, timeout)?;
         let found = look_up(host.to_owned(), port, *timeout.after)
-            .inspect_err(|_| self.exchange.fault(FailureKind::Resolve))?;
+            .inspect_err(|_| self.exchange.fails_with(FailureKind::Resolve))?;
         for addr in found.into_iter().take(16) {
             addrs.push(addr);
         }
         if addrs.is_empty() {
-            self.exchange.fault(FailureKind::Resolve);
+            self.exchange.fails_with(FailureKind::Resolve);
             return Err(ureq::Error::HostNotFound);
         }
         Ok(addrs)

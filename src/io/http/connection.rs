@@ -2,18 +2,17 @@
 //!
 //! What ureq's own connection does not do, and this one does:
 //!
-//! - *The head leaves with the body.* A request's head is held back until the
-//!   first piece of the body is there; both go out in one write.
-//! - *Early answers are heard.* Before every piece of the body after the first,
-//!   and whenever the endpoint takes nothing for [`SLICE`], it looks for input.
-//!   An answer ends the writing: what ureq hands over from then on is
-//!   swallowed, so that it comes to reading the answer, and the connection is
-//!   not used again.
-//! - *Interim answers are passed over*, those with fields of their own, too.
-//! - *A failed write is not the last word.* The answer that came before the
-//!   failure is read if there is one; only when there is none is it the failure.
-//! - *Stalled is not slow.* Only when no byte at all has gone out for the stall
-//!   timeout does writing fail.
+//! - *The head leaves with the body.* A request's head is held back until the first piece of the
+//!   body is there; both go out in one write.
+//! - *Early answers are heard.* Before every piece of the body after the first, and whenever the
+//!   endpoint takes nothing for [`POLL`], it looks for input. An answer ends the writing: what
+//!   ureq hands over from then on is swallowed, so that it comes to reading the answer, and the
+//!   connection is not used again.
+//! - *Interim answers are skipped*, those with fields of their own, too.
+//! - *A failed write is not the end.* The answer that came before the failure is read if there is
+//!   one; only when there is none is it the failure.
+//! - *Stalled is not slow.* Only when no byte at all has gone out for the stall timeout does
+//!   writing fail.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -22,159 +21,145 @@ use ureq::unversioned::transport::time::Duration as Span;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::{ConnectionBuffers, OUTPUT, ROOM};
-use super::exchange::Exchange;
-use super::stream::Stream;
+use super::exchange::{Exchange, Phase};
+use super::stream::{POLL, StallTimer, Stream, within};
 
-/// How long a write or a read waits before it looks at the clock and for input.
-const SLICE: Duration = Duration::from_millis(200);
+/// How long an answer is waited for after a write has failed, and the longest single wait for one.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for after a write has failed.
-const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// A connection is given up at this age, so that a name that has come to mean
-/// another host is followed even when files never cease.
+/// A connection is given up at this age, so that a name that has come to mean another host is
+/// followed even when files never cease.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// The connection that requests are written to and answers are read from.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pipe: Box<dyn Stream>,
-    tls: bool,
+    stream: Box<dyn Stream>,
+    is_tls: bool,
     exchange: Exchange,
+    /// `send.stall_timeout`: how long no byte at all may go out.
     stall: Duration,
     /// Goes into the request line before the path, for a proxy that forwards.
     absolute: Option<String>,
-    /// Carries only the bytes of a tunnel: the exchange is that of a line above.
-    tunnel: bool,
     born: Instant,
     buffers: ConnectionBuffers,
-
+    /// The number of the exchange that uses it, or used it last.
     number: u64,
+    /// How many exchanges have used it.
     exchanges: u64,
-    wrote: bool,
-    /// Whether input was the last thing that happened: then there is no need to probe.
-    just_read: bool,
-    deaf: bool,
-    failed: Option<ureq::Error>,
+    /// Something of this exchange's request has gone out.
+    has_written: bool,
+    /// Input was the last thing that happened: then there is no need to probe.
+    has_just_read: bool,
+    /// Nothing more is written, whatever ureq hands over.
+    is_write_closed: bool,
+    /// The write that failed, until it is known whether an answer had come before.
+    failed_write: Option<ureq::Error>,
 }
 
-/// What came of handing bytes to the pipe.
-enum Pushed {
+/// What came of handing bytes to the stream.
+enum Written {
     All,
-    Answer,
+    /// Not all of them, for an answer has come.
+    UntilAnswer,
     Failed(ureq::Error),
 }
 
 impl Connection {
     pub fn new(
-        pipe: Box<dyn Stream>,
-        tls: bool,
+        stream: Box<dyn Stream>,
+        is_tls: bool,
         exchange: Exchange,
         stall: Duration,
     ) -> Connection {
         Connection {
-            pipe,
-            tls,
+            stream,
+            is_tls,
             exchange,
             stall,
             absolute: None,
-            tunnel: false,
             born: Instant::now(),
             buffers: ConnectionBuffers::default(),
             number: 0,
             exchanges: 0,
-            wrote: false,
-            just_read: false,
-            deaf: false,
-            failed: None,
+            has_written: false,
+            has_just_read: false,
+            is_write_closed: false,
+            failed_write: None,
         }
     }
 
-    pub fn tunnel(mut self) -> Connection {
-        self.tunnel = true;
-        self
-    }
-
+    /// To a proxy that forwards: `absolute` is the scheme and authority of what it is asked for.
     pub fn forwarded(mut self, absolute: Option<String>) -> Connection {
         self.absolute = absolute;
         self
     }
 
-    /// Notes the first use of this connection in an exchange.
-    fn enter(&mut self) {
+    /// Notes the first use of this connection in an exchange. True if it was that.
+    fn enter(&mut self) -> bool {
         let mut state = self.exchange.state();
         if state.number == self.number {
-            return;
+            return false;
         }
         self.number = state.number;
-        state.reached = true;
-        state.reused = self.exchanges > 0;
-        self.buffers.chunked = state.chunked;
+        state.advance(Phase::Head);
+        state.is_reused = self.exchanges > 0;
+        self.buffers.is_chunked = state.plan.is_chunked;
         self.exchanges += 1;
-        self.wrote = false;
+        self.has_written = false;
+        true
     }
 
-    fn push(&mut self, total: usize) -> Pushed {
-        if self.wrote && !self.tunnel {
-            match self.hear() {
+    /// Writes the first `total` bytes of the output.
+    fn write_out(&mut self, total: usize) -> Written {
+        if self.has_written {
+            match self.poll_answer() {
                 Ok(false) => {}
-                Ok(true) => return Pushed::Answer,
-                Err(err) => return Pushed::Failed(err.into()),
+                Ok(true) => return Written::UntilAnswer,
+                Err(err) => return Written::Failed(err.into()),
             }
         }
-        self.wrote = true;
-        let wait = slice(SLICE, self.stall);
+        self.has_written = true;
+        let wait = within(POLL, self.stall);
+        let mut timer = StallTimer::new(&*self.stream, self.stall);
         let mut sent = 0;
-        let mut moved = self.pipe.moved();
-        let mut since: Option<Instant> = None;
         loop {
-            let result = if sent < total {
-                self.pipe.write(&self.buffers.output[sent..total], wait)
+            let step = if sent < total {
+                self.stream.write(&self.buffers.output[sent..total], wait)
             } else {
-                match self.pipe.flush(wait) {
-                    Ok(()) => return Pushed::All,
+                match self.stream.flush(wait) {
+                    Ok(()) => return Written::All,
                     Err(err) => Err(err),
                 }
             };
-            match result {
-                Ok(0) => return Pushed::Failed(io::Error::from(io::ErrorKind::WriteZero).into()),
+            let err = match step {
+                Ok(0) => return Written::Failed(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(amount) => {
                     sent += amount;
-                    since = None;
+                    timer.has_moved();
+                    continue;
                 }
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.tunnel {
-                        match self.hear() {
-                            Ok(false) => {}
-                            Ok(true) => return Pushed::Answer,
-                            Err(err) => return Pushed::Failed(err.into()),
-                        }
-                    }
-                    let now = Instant::now();
-                    if moved != self.pipe.moved() {
-                        moved = self.pipe.moved();
-                        since = Some(now);
-                    }
-                    // The first wait is over when it is first seen.
-                    let since = *since.get_or_insert(now.checked_sub(wait).unwrap_or(now));
-                    if now.duration_since(since) >= self.stall {
-                        return Pushed::Failed(ureq::Error::Timeout(ureq::Timeout::SendBody));
-                    }
+                Err(err) => err,
+            };
+            if err.kind() == io::ErrorKind::WouldBlock {
+                match self.poll_answer() {
+                    Ok(false) => {}
+                    Ok(true) => return Written::UntilAnswer,
+                    Err(err) => return Written::Failed(err.into()),
                 }
-                Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-                    return Pushed::Failed(ureq::Error::Timeout(ureq::Timeout::SendBody));
-                }
-                Err(err) => return Pushed::Failed(err.into()),
+            }
+            if let Err(failed) = timer.go_on_after(err, &*self.stream, wait) {
+                return Written::Failed(failed);
             }
         }
     }
 
-    /// Looks, without waiting, whether a final answer has begun. The end of the
-    /// input is an error: nobody is left to send to.
-    fn hear(&mut self) -> io::Result<bool> {
+    /// Looks, without waiting, whether a final answer has begun. The end of the input is an
+    /// error: nobody is left to send to.
+    fn poll_answer(&mut self) -> io::Result<bool> {
         loop {
             // The answer may have come together with an interim one.
-            self.pass_over();
+            self.skip_interim();
             if interim(self.buffers.input()) == Interim::No && !self.buffers.input().is_empty() {
                 return Ok(true);
             }
@@ -190,33 +175,35 @@ impl Connection {
 
     /// Takes the interim answers from the front of the input. True if one of them says to go
     /// on (100). ureq must not see them: it takes one with fields for the answer.
-    fn pass_over(&mut self) -> bool {
-        let mut go_on = false;
+    fn skip_interim(&mut self) -> bool {
+        let mut says_go_on = false;
         while let Interim::Whole(len) = interim(self.buffers.input()) {
-            go_on |= self.buffers.input()[9..].starts_with(b"100");
+            says_go_on |= self.buffers.input()[9..].starts_with(b"100");
             self.buffers.input_consume(len);
         }
-        go_on
+        says_go_on
     }
 
+    /// Reads what has come; `WouldBlock` when nothing came for `wait`.
     fn fill(&mut self, wait: Duration) -> io::Result<usize> {
         let room = self.buffers.input_append_buf();
-        let amount = self.pipe.read(room, wait)?;
+        let amount = self.stream.read(room, wait)?;
         self.buffers.input_appended(amount);
-        if amount > 0 && !self.tunnel {
-            self.exchange.state().heard = true;
-            self.just_read = true;
+        if amount > 0 {
+            self.exchange.state().has_answer = true;
+            self.has_just_read = true;
         }
         Ok(amount)
     }
 
-    /// Reads what the endpoint had said before writing to it failed.
-    fn last_word(&mut self, failed: ureq::Error) -> Result<bool, ureq::Error> {
+    /// Reads what the endpoint had said before writing to it failed. True if it had; an error
+    /// if it had not, or if the rest is broken off as well.
+    fn answer_after_failed_write(&mut self, failed: ureq::Error) -> Result<bool, ureq::Error> {
         let stalled = matches!(failed, ureq::Error::Timeout(_));
-        let wait = if stalled { Duration::ZERO } else { LAST_WORD };
+        let wait = if stalled { Duration::ZERO } else { ANSWER_WAIT };
         match self.fill(wait) {
             Ok(amount) if amount > 0 => {
-                self.failed = Some(failed);
+                self.failed_write = Some(failed);
                 Ok(true)
             }
             // The peer's alert says more than the broken connection after it.
@@ -227,7 +214,7 @@ impl Connection {
         }
     }
 
-    /// `POST /path` becomes `POST http://host/path`.
+    /// `POST /path` becomes `POST http://host/path`. Gives the new length of the output.
     fn make_absolute(&mut self, amount: usize) -> usize {
         let (Some(prefix), true) = (&self.absolute, self.buffers.held == 0) else {
             return amount;
@@ -244,9 +231,9 @@ impl Connection {
         amount + prefix.len()
     }
 
-    fn stop(&mut self) {
-        self.deaf = true;
-        self.exchange.state().stopped = true;
+    fn close_write(&mut self) {
+        self.is_write_closed = true;
+        self.exchange.state().advance(Phase::Stopped);
     }
 }
 
@@ -256,71 +243,51 @@ impl Transport for Connection {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        if self.tunnel {
-            return match self.push(amount) {
-                Pushed::Failed(err) => Err(err),
-                _ => Ok(()),
-            };
-        }
-        let first = self.number;
-        self.enter();
-        self.just_read = false;
-        if self.deaf {
+        let is_first = self.enter();
+        self.has_just_read = false;
+        if self.is_write_closed {
             return Ok(());
         }
-        let amount = if first == self.number {
-            amount
-        } else {
+        let amount = if is_first {
             self.make_absolute(amount)
+        } else {
+            amount
         };
         let total = self.buffers.held + amount;
-        let holding = {
+        let is_head_to_wait = {
             let state = self.exchange.state();
-            state.hold_head && !state.in_body
+            state.plan.holds_head && state.phase == Phase::Head
         };
-        if holding && total + ROOM <= OUTPUT {
+        if is_head_to_wait && total + ROOM <= OUTPUT {
             self.buffers.held = total;
             return Ok(());
         }
         self.buffers.held = 0;
-        match self.push(total) {
-            Pushed::All => {}
-            Pushed::Answer => self.stop(),
-            Pushed::Failed(err) => {
-                self.failed = Some(err);
-                self.stop();
+        match self.write_out(total) {
+            Written::All => {}
+            Written::UntilAnswer => self.close_write(),
+            Written::Failed(err) => {
+                self.failed_write = Some(err);
+                self.close_write();
             }
         }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        if let Some(failed) = self.failed.take() {
-            return self.last_word(failed);
+        if let Some(failed) = self.failed_write.take() {
+            return self.answer_after_failed_write(failed);
         }
-        if self.tunnel && *timeout.after <= Duration::from_millis(1) {
-            return match self.fill(Duration::ZERO) {
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    Err(ureq::Error::Timeout(timeout.reason))
-                }
-                result => Ok(result? > 0),
-            };
-        }
-        let deadline = match timeout.after {
-            Span::Exact(after) => Instant::now().checked_add(after),
-            Span::NotHappening => None,
-        };
-        let mut left = match timeout.after {
-            Span::Exact(after) => after,
-            Span::NotHappening => LAST_WORD,
+        let (deadline, mut left) = match timeout.after {
+            Span::Exact(after) => (Instant::now().checked_add(after), after),
+            Span::NotHappening => (None, ANSWER_WAIT),
         };
         loop {
             // One and the same wait for most reads, so that it is set only once.
-            match self.fill(slice(LAST_WORD, left)) {
+            match self.fill(within(ANSWER_WAIT, left)) {
                 Ok(0) => return Ok(false),
-                Ok(_) if self.tunnel => return Ok(true),
                 Ok(_) => {
-                    let go_on = self.pass_over() && timeout.reason == ureq::Timeout::Await100;
+                    let go_on = self.skip_interim() && timeout.reason == ureq::Timeout::Await100;
                     match interim(self.buffers.input()) {
                         Interim::No if !self.buffers.input().is_empty() => return Ok(true),
                         // To ureq the end of the wait is as good as the word to go on.
@@ -342,38 +309,29 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        if self.deaf || self.failed.is_some() || self.born.elapsed() >= MAX_AGE {
+        let is_old = self.born.elapsed() >= MAX_AGE;
+        if self.is_write_closed || self.failed_write.is_some() || is_old {
             return false;
         }
-        if std::mem::take(&mut self.just_read) {
+        if std::mem::take(&mut self.has_just_read) {
             return true;
         }
         // Nothing is due now: bytes are as bad as the end.
-        let quiet = self.pipe.read(&mut [0], Duration::ZERO);
+        let quiet = self.stream.read(&mut [0], Duration::ZERO);
         matches!(quiet, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn is_tls(&self) -> bool {
-        self.tls
+        self.is_tls
     }
 }
 
-/// How long to wait at once. On Windows a socket whose timeout was over is not to
-/// be relied on, so there one wait is all there is.
-fn slice(slice: Duration, whole: Duration) -> Duration {
-    if cfg!(windows) {
-        whole
-    } else {
-        slice.min(whole)
-    }
-}
-
-/// Whether input begins with an interim answer (1xx), which is not the answer. (Nobody asked
-/// for 101: where it comes, nothing follows.)
+/// Whether input begins with an interim answer (1xx), which is not the answer (RFC 9110, 15.2).
+/// (Nobody asked for 101: where it comes, nothing follows.)
 #[derive(Debug, PartialEq, Eq)]
 enum Interim {
     No,
-    /// As many bytes long.
+    /// It is whole, and so many bytes long.
     Whole(usize),
     /// It may become one.
     Perhaps,

@@ -4,8 +4,10 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
+use super::answer::harmless;
 use super::exchange::State;
 use crate::flow::endpoint::reply::{Failure, FailureKind};
+use crate::flow::time::date_time;
 
 /// Whom the sentences speak of.
 #[derive(Debug)]
@@ -29,7 +31,17 @@ impl PeerNames {
     }
 }
 
+/// What went wrong. It may quote what a certificate or a proxy says, so nothing in it can forge a
+/// line of the log.
 pub(super) fn failure(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
+    let Failure { kind, detail } = described(err, state, names);
+    Failure {
+        kind,
+        detail: harmless(detail.as_bytes()),
+    }
+}
+
+fn described(err: &ureq::Error, state: &State, names: &PeerNames) -> Failure {
     let fail = |kind, detail| Failure { kind, detail };
     if let Some(tls) = tls_error(err) {
         return fail(FailureKind::Tls, tls_sentence(tls, &names.endpoint));
@@ -37,7 +49,7 @@ pub(super) fn failure(err: &ureq::Error, state: &State, names: &PeerNames) -> Fa
     match err {
         ureq::Error::Timeout(reason) => timeout(*reason, state, names),
         ureq::Error::HostNotFound => fail(FailureKind::Resolve, unresolved(names, None)),
-        ureq::Error::Io(err) if !state.reached => connecting(err, state, names),
+        ureq::Error::Io(err) if !state.was_reached() => connecting(err, state, names),
         ureq::Error::Io(err) => fail(FailureKind::Broken, broken(err, state, names)),
         ureq::Error::ConnectProxyFailed(why) => fail(FailureKind::Connect, proxied(why, names)),
         ureq::Error::Protocol(err) => fail(
@@ -54,7 +66,7 @@ pub(super) fn failure(err: &ureq::Error, state: &State, names: &PeerNames) -> Fa
                 names.endpoint
             ),
         ),
-        err if !state.reached => fail(
+        err if !state.was_reached() => fail(
             FailureKind::Connect,
             format!("no connection to {}: {err}", names.peer()),
         ),
@@ -83,7 +95,7 @@ fn timeout(reason: ureq::Timeout, state: &State, names: &PeerNames) -> Failure {
                 names.endpoint, names.response
             ),
         ),
-        _ if !state.reached => (
+        _ if !state.was_reached() => (
             FailureKind::Connect,
             format!(
                 "no connection to {} within send.connect_timeout ({}): check host, port and \
@@ -152,7 +164,7 @@ fn unresolved(names: &PeerNames, err: Option<&io::Error>) -> String {
 
 fn broken(err: &io::Error, state: &State, names: &PeerNames) -> String {
     let endpoint = &names.endpoint;
-    match (err.kind(), state.heard) {
+    match (err.kind(), state.has_answer) {
         (io::ErrorKind::UnexpectedEof, true) => {
             format!("{endpoint} closed the connection in the middle of its answer")
         }
@@ -269,7 +281,8 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
         }
         C::NotValidForName => {
             format!(
-                "the certificate of {endpoint} is for another name: use a name it is for in send.url"
+                "the certificate of {endpoint} is for another name: use a name it is for in \
+                 send.url"
             )
         }
         C::ExpiredContext { not_after, .. } => format!(
@@ -299,6 +312,39 @@ fn plain_name(name: &str) -> &str {
 }
 
 fn day(seconds: u64) -> String {
-    let text = super::template::rfc3339(i128::from(seconds) * 1_000_000_000);
+    let text = date_time(i64::try_from(seconds).unwrap_or(i64::MAX));
     text.split('T').next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_peer_says_can_forge_a_line() {
+        let names = PeerNames {
+            endpoint: "h:443".into(),
+            proxy: None,
+            stall: "30s".into(),
+            connect: "10s".into(),
+            response: "2m".into(),
+        };
+        let said = "x\nERROR [dirpost] forged\u{9b}31m\u{85}";
+        for err in [
+            ureq::Error::ConnectProxyFailed(said.into()),
+            ureq::Error::Io(io::Error::other(said)),
+            ureq::Error::BadUri(said.into()),
+            ureq::Error::Rustls(rustls::Error::General(said.into())),
+            ureq::Error::Rustls(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForNameContext {
+                    expected: rustls::pki_types::ServerName::try_from("h").unwrap(),
+                    presented: vec![format!("DnsName(\"{said}\")")],
+                },
+            )),
+        ] {
+            let failure = failure(&err, &State::default(), &names);
+            assert!(failure.detail.contains("%0A"), "{failure:?}");
+            assert!(!failure.detail.contains(char::is_control), "{failure:?}");
+        }
+    }
 }

@@ -6,30 +6,37 @@
 //! are not; its `X-File-Path` says exactly what it was.
 
 use super::FileMeta;
-use super::template::last_part;
+use crate::flow::file::last_part;
 
 /// What goes before the file's bytes and after them.
 pub(super) struct Form {
     pub before: Vec<u8>,
     pub after: Vec<u8>,
+    /// Of the whole body, with the boundary.
     pub content_type: String,
 }
 
 impl Form {
-    pub fn new(field: &str, letter: &FileMeta, content_type: &str) -> Form {
-        let boundary = boundary(letter.key);
+    /// `field` is the form's field that the file is in, `content_type` that of the file.
+    pub fn new(field: &str, meta: &FileMeta, content_type: &str) -> Form {
+        let boundary = boundary(meta.key);
         let before = format!(
             "--{boundary}\r\n\
              Content-Disposition: form-data; name=\"{}\"; filename=\"{}\"\r\n\
              Content-Type: {content_type}\r\n\r\n",
             quote(field.as_bytes()),
-            quote(last_part(letter.path)),
+            quote(last_part(meta.path)),
         );
         Form {
             before: before.into_bytes(),
             after: format!("\r\n--{boundary}--\r\n").into_bytes(),
             content_type: format!("multipart/form-data; boundary={boundary}"),
         }
+    }
+
+    /// Bytes that it adds to those of the file.
+    pub fn len(&self) -> u64 {
+        (self.before.len() + self.after.len()) as u64
     }
 }
 

@@ -6,9 +6,13 @@
 //! servers know of no address in a question with `OPTIONS` (404): those are
 //! asked once more with `GET`, which changes nothing, either.
 
-use ureq::http::{Method, Uri};
+use std::sync::Arc;
 
-use super::{Client, FileMeta, Try, answer, failure_text, template};
+use ureq::http::{Method, StatusCode, Uri};
+
+use super::client::{Attempt, Client};
+use super::{FileMeta, answer, failure_text, template};
+use crate::flow::time::Wall;
 
 /// What the endpoint said to `dirpost check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,7 @@ pub struct Probe {
     pub sentence: String,
 }
 
+/// Asks, and puts what came of it into a sentence.
 pub(super) fn probe(client: &mut Client) -> Probe {
     let wrong = |sentence| Probe {
         fine: false,
@@ -27,54 +32,53 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
         return wrong(sentence);
     }
-    let letter = FileMeta {
+    let meta = FileMeta {
         path: b"dirpost-check",
         size: 0,
-        mtime_ns: 0,
+        mtime: Wall(0),
         key: "check",
         sha256: None,
     };
-    let url = template::fill(client.shared.style.url(), &letter);
+    let shared = Arc::clone(&client.shared);
+    let url = template::fill(shared.template.url(), &meta);
     let uri = match Uri::try_from(url) {
         Ok(uri) => uri,
         Err(err) => return wrong(format!("send.url is not a URL: {err}")),
     };
-    client.rest();
-    let mut result = client.ask(Method::OPTIONS, uri.clone());
-    let shared = client.shared.clone();
+    client.close_idle();
+    let mut attempt = client.ask(Method::OPTIONS, uri.clone());
     let endpoint = &shared.names.endpoint;
-    let unknown =
-        |result: &Try| matches!(result, Try::Answered(response, _) if response.status() == 404);
-    let again = unknown(&result);
-    if again {
-        if shared.style.names_file() {
+    let is_unknown = attempt.has_status(StatusCode::NOT_FOUND);
+    if is_unknown {
+        if shared.template.names_file() {
             return Probe {
                 fine: true,
                 sentence: not_there_yet(endpoint),
             };
         }
-        result = client.ask(Method::GET, uri);
+        attempt = client.ask(Method::GET, uri);
     }
-    match result {
-        Try::Answered(response, _) => {
+    match attempt {
+        Attempt::Answered { response, .. } => {
             let answer = answer::read(response, None, false);
             let (fine, sentence) = match answer.status {
-                200..=299 if again => (true, no_options(endpoint, 404)),
+                200..=299 if is_unknown => (true, no_options(endpoint, 404)),
                 400 => bad_request(endpoint, &answer.body),
                 status => meaning(endpoint, status, answer.location.as_deref()),
             };
             Probe { fine, sentence }
         }
-        Try::Failed(err) => {
+        Attempt::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
         }
-        Try::Broken(err) => wrong(err.to_string()),
+        Attempt::Broken(never) => match never {},
     }
 }
 
 fn no_options(endpoint: &str, status: u16) -> String {
     format!(
-        "{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of sending"
+        "{endpoint} answers; it does not take OPTIONS (status {status}), so nothing is known of \
+         sending"
     )
 }
 
@@ -91,8 +95,8 @@ fn bad_request(endpoint: &str, body: &[u8]) -> (bool, String) {
         return (
             false,
             format!(
-                "{endpoint} refuses the client certificate (status 400): it may have expired, or be from an \
-                 authority that the server does not trust"
+                "{endpoint} refuses the client certificate (status 400): it may have expired, or \
+                 be from an authority that the server does not trust"
             ),
         );
     }
@@ -110,8 +114,8 @@ fn bad_request(endpoint: &str, body: &[u8]) -> (bool, String) {
 
 fn not_there_yet(endpoint: &str) -> String {
     format!(
-        "{endpoint} answers; it has no file of the name that was asked for (status 404), so nothing is known of \
-         what it will say to a new one"
+        "{endpoint} answers; it has no file of the name that was asked for (status 404), so \
+         nothing is known of what it will say to a new one"
     )
 }
 
@@ -141,8 +145,8 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
         404 => (
             false,
             format!(
-                "{endpoint} knows no such address (status 404 to OPTIONS and GET): check the path of \
-                 send.url"
+                "{endpoint} knows no such address (status 404 to OPTIONS and GET): check the path \
+                 of send.url"
             ),
         ),
         407 => (

@@ -18,16 +18,18 @@ use ureq::http::header::HeaderValue;
 use super::Error;
 use crate::config::Proxy;
 
+/// How the endpoint is reached.
 #[derive(Clone, Debug)]
 pub(super) enum ProxyRoute {
+    /// Straight to the endpoint.
     Straight,
     /// The proxy gets the whole URL and, where it wants one, a password.
     Forward {
         proxy: Uri,
         authorization: Option<HeaderValue>,
     },
-    /// ureq speaks SOCKS or `CONNECT`.
-    ProxiedStream(ureq::Proxy),
+    /// ureq speaks SOCKS or `CONNECT` to it.
+    ByUreq(ureq::Proxy),
 }
 
 impl ProxyRoute {
@@ -40,12 +42,16 @@ impl ProxyRoute {
                 proxy.host()?,
                 proxy.port_u16().unwrap_or(80)
             )),
-            ProxyRoute::ProxiedStream(proxy) => Some(format!("{}:{}", proxy.host(), proxy.port())),
+            ProxyRoute::ByUreq(proxy) => Some(format!("{}:{}", proxy.host(), proxy.port())),
         }
     }
 }
 
-pub(super) fn way(config: &Proxy, endpoint: &Uri) -> Result<ProxyRoute, Error> {
+/// The way to `endpoint`.
+///
+/// # Errors
+/// The configuration or the environment names a proxy that cannot be used.
+pub(super) fn route(config: &Proxy, endpoint: &Uri) -> Result<ProxyRoute, Error> {
     let https = endpoint.scheme_str() == Some("https");
     match config {
         Proxy::None => Ok(ProxyRoute::Straight),
@@ -79,7 +85,7 @@ fn by_url(url: &str, https: bool, source: &str) -> Result<ProxyRoute, Error> {
         ))
     })?;
     if https || proxy.protocol() != ProxyProtocol::Http {
-        return Ok(ProxyRoute::ProxiedStream(proxy));
+        return Ok(ProxyRoute::ByUreq(proxy));
     }
     let authorization = (proxy.username().is_some() || proxy.password().is_some()).then(|| {
         let user = proxy.username().unwrap_or_default();
@@ -184,22 +190,22 @@ mod tests {
 
     #[test]
     fn plain_urls_are_forwarded_and_the_password_is_kept_apart() {
-        let way = by_url("http://me:se%40cret@proxy:3128", false, "send.proxy").unwrap();
+        let route = by_url("http://me:se%40cret@proxy:3128", false, "send.proxy").unwrap();
         let ProxyRoute::Forward {
             proxy,
             authorization,
-        } = &way
+        } = &route
         else {
-            panic!("{way:?}")
+            panic!("{route:?}")
         };
         assert_eq!(proxy.to_string(), "http://proxy:3128/");
         assert_eq!(authorization.as_ref().unwrap(), "Basic bWU6c2VAY3JldA==");
-        assert!(!format!("{way:?}").contains("cret"));
-        let way = by_url("http://me:secret@proxy:3128", true, "send.proxy").unwrap();
-        assert!(matches!(way, ProxyRoute::ProxiedStream(_)));
-        assert!(!format!("{way:?}").contains("secret"));
-        let way = by_url("socks5h://proxy", false, "send.proxy").unwrap();
-        assert!(matches!(way, ProxyRoute::ProxiedStream(_)));
+        assert!(!format!("{route:?}").contains("cret"));
+        let route = by_url("http://me:secret@proxy:3128", true, "send.proxy").unwrap();
+        assert!(matches!(route, ProxyRoute::ByUreq(_)));
+        assert!(!format!("{route:?}").contains("secret"));
+        let route = by_url("socks5h://proxy", false, "send.proxy").unwrap();
+        assert!(matches!(route, ProxyRoute::ByUreq(_)));
         let err = by_url("http://me:secret@:bad:", false, "send.proxy").unwrap_err();
         assert!(!err.to_string().contains("secret"));
     }

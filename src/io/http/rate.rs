@@ -4,14 +4,17 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The budget of all clients.
 #[derive(Debug)]
 pub(super) struct Rate {
+    /// Bytes.
     per_second: u64,
-    /// When the bytes that were given out are paid for.
+    /// When the bytes that were given out so far are paid for.
     paid: Mutex<Option<Instant>>,
 }
 
 impl Rate {
+    /// `per_second` is in bytes.
     pub fn new(per_second: u64) -> Rate {
         Rate {
             per_second: per_second.max(1),
@@ -19,7 +22,7 @@ impl Rate {
         }
     }
 
-    /// How much to take at once, so that nobody waits for long.
+    /// Bytes to take at once: those of a twentieth of a second, so that nobody waits for long.
     pub fn piece(&self) -> usize {
         usize::try_from(self.per_second / 20)
             .unwrap_or(usize::MAX)

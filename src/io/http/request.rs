@@ -13,8 +13,9 @@ use super::multipart::Form;
 use super::proxy::ProxyRoute;
 use super::{Error, FileMeta, media_types, template};
 use crate::config::{self, BodyKind, Compress, Digest};
+use crate::flow::file::last_part;
 
-/// Bodies beyond this ask first.
+/// Bodies of more bytes than this are sent only when the endpoint has said that it wants them.
 const EXPECT_BEYOND: u64 = 1024 * 1024;
 
 const USER_AGENT: &str = concat!("dirpost/", env!("CARGO_PKG_VERSION"));
@@ -23,11 +24,16 @@ const USER_AGENT: &str = concat!("dirpost/", env!("CARGO_PKG_VERSION"));
 pub(super) struct RequestTemplate {
     url: String,
     method: Method,
-    pub body: BodyKind,
+    body: BodyKind,
+    /// `None`: by the extension of each file.
     content_type: Option<String>,
+    /// `send.headers`, with their templates.
     headers: Vec<(HeaderName, String)>,
+    /// `Content-Digest` is sent where it is known.
     digest: bool,
+    /// The body is compressed.
     pub gzip: bool,
+    /// For a proxy that is asked to forward.
     proxy_authorization: Option<HeaderValue>,
 }
 
@@ -36,7 +42,9 @@ pub(super) struct Head {
     pub uri: Uri,
     pub method: Method,
     pub headers: HeaderMap,
+    /// What goes around the file's bytes.
     pub form: Option<Form>,
+    /// It asks whether the body is wanted.
     pub expects: bool,
 }
 
@@ -49,7 +57,9 @@ impl Head {
 }
 
 impl RequestTemplate {
-    pub fn new(send: &config::Send, way: &ProxyRoute) -> Result<RequestTemplate, Error> {
+    /// # Errors
+    /// A header that dirpost sets itself, or that has no valid name.
+    pub fn new(send: &config::Send, route: &ProxyRoute) -> Result<RequestTemplate, Error> {
         let mut headers = Vec::new();
         for (name, value) in &send.headers {
             let field = HeaderName::from_bytes(name.as_bytes())
@@ -65,10 +75,10 @@ impl RequestTemplate {
                     "send.headers: {name} is set by dirpost itself, take it out"
                 )));
             }
-            headers.push((field, value.clone()));
+            headers.push((field, value.to_string()));
         }
         Ok(RequestTemplate {
-            url: send.url.clone(),
+            url: send.url.to_string(),
             method: match send.method {
                 config::Method::Post => Method::POST,
                 config::Method::Put => Method::PUT,
@@ -78,14 +88,14 @@ impl RequestTemplate {
             headers,
             digest: send.digest != Digest::Never,
             gzip: send.compress == Compress::Gzip,
-            proxy_authorization: match way {
+            proxy_authorization: match route {
                 ProxyRoute::Forward { authorization, .. } => authorization.clone(),
                 _ => None,
             },
         })
     }
 
-    /// With its templates.
+    /// `send.url`, with its templates.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -100,65 +110,36 @@ impl RequestTemplate {
         self.proxy_authorization.as_ref()
     }
 
+    /// The head of the request for one file.
+    ///
+    /// # Errors
+    /// A sentence: the URL or a header cannot be made of the configuration and this file's name,
+    /// size, time or digest. (Names are percent-encoded, so that no name of a file can be why.)
     pub fn head(
         &self,
-        letter: &FileMeta,
+        meta: &FileMeta,
         credentials: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Head, String> {
-        let uri = template::fill(&self.url, letter);
-        let uri = Uri::try_from(uri)
+        let uri = Uri::try_from(template::fill(&self.url, meta))
             .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
-        let media = match &self.content_type {
+        let media_type = match &self.content_type {
             Some(fixed) => fixed.as_str(),
-            None => media_types::of(template::last_part(letter.path)),
+            None => media_types::of(last_part(meta.path)),
         };
         let form = match &self.body {
             BodyKind::Raw => None,
-            BodyKind::Multipart(field) => Some(Form::new(field, letter, media)),
+            BodyKind::Multipart(field) => Some(Form::new(field, meta, media_type)),
         };
-        let mut headers = HeaderMap::with_capacity(16);
-        let mut set = |name: HeaderName, value: &str| -> Result<(), String> {
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| format!("the value of the header {name} holds a control character"))?;
-            headers.insert(name, value);
-            Ok(())
-        };
-        set(
-            header::CONTENT_TYPE,
-            form.as_ref().map_or(media, |form| &form.content_type),
-        )?;
-        set(
-            HeaderName::from_static("idempotency-key"),
-            &format!("\"{}\"", letter.key),
-        )?;
-        let bare = form.is_none() && !self.gzip;
-        if let (Some(digest), true, true) = (&letter.sha256, self.digest, bare) {
-            let digest = BASE64_STANDARD.encode(digest);
-            set(
-                HeaderName::from_static("content-digest"),
-                &format!("sha-256=:{digest}:"),
-            )?;
-        }
-        set(
-            HeaderName::from_static("x-file-path"),
-            &template::path(letter),
-        )?;
-        set(
-            HeaderName::from_static("x-file-mtime"),
-            &template::rfc3339(letter.mtime_ns),
-        )?;
-        set(header::USER_AGENT, USER_AGENT)?;
+        let content_type = form.as_ref().map_or(media_type, |form| &form.content_type);
+        let mut headers = self.dirposts_headers(meta, content_type)?;
         if let Some((name, value)) = credentials {
             headers.insert(name, value);
         }
         if let Some(value) = &self.proxy_authorization {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());
         }
-        self.own_headers(letter, &mut headers)?;
-        let length = letter.size
-            + form
-                .as_ref()
-                .map_or(0, |form| (form.before.len() + form.after.len()) as u64);
+        self.add_configured_headers(meta, &mut headers)?;
+        let length = meta.size + form.as_ref().map_or(0, Form::len);
         if self.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             headers.insert(
@@ -181,10 +162,39 @@ impl RequestTemplate {
         })
     }
 
-    /// Those of `send.headers`: the first of a name takes the place of ours.
-    fn own_headers(&self, letter: &FileMeta, headers: &mut HeaderMap) -> Result<(), String> {
+    /// Those that say what the file is, whatever the configuration adds or replaces.
+    fn dirposts_headers(&self, meta: &FileMeta, content_type: &str) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::with_capacity(16);
+        let mut set = |name: HeaderName, value: &str| -> Result<(), String> {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("the value of the header {name} holds a control character"))?;
+            headers.insert(name, value);
+            Ok(())
+        };
+        set(header::CONTENT_TYPE, content_type)?;
+        let key = format!("\"{}\"", meta.key);
+        set(HeaderName::from_static("idempotency-key"), &key)?;
+        let is_bare = self.body == BodyKind::Raw && !self.gzip;
+        if let (Some(digest), true, true) = (&meta.sha256, self.digest, is_bare) {
+            let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(digest));
+            set(HeaderName::from_static("content-digest"), &digest)?;
+        }
+        let path = template::path(meta);
+        set(HeaderName::from_static("x-file-path"), &path)?;
+        let mtime = meta.mtime.rfc3339();
+        set(HeaderName::from_static("x-file-mtime"), &mtime)?;
+        set(header::USER_AGENT, USER_AGENT)?;
+        Ok(headers)
+    }
+
+    /// Those of `send.headers`: the first of a name takes the place of dirpost's.
+    fn add_configured_headers(
+        &self,
+        meta: &FileMeta,
+        headers: &mut HeaderMap,
+    ) -> Result<(), String> {
         for (index, (name, value)) in self.headers.iter().enumerate() {
-            let value = HeaderValue::from_str(&template::fill(value, letter)).map_err(|_| {
+            let value = HeaderValue::from_str(&template::fill(value, meta)).map_err(|_| {
                 format!("send.headers: the value of {name} holds a control character")
             })?;
             if self.headers[..index]

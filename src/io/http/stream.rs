@@ -1,12 +1,10 @@
-//! Where bytes go out and come in, a slice of time at once.
+//! Where bytes go out and come in, a short wait at a time.
 //!
-//! A [`Stream`] waits for at most as long as it is told and then says
-//! `WouldBlock`, having kept its place: what a write has not taken can be
-//! offered again. So whoever waits on a pipe can look at something else in
-//! between, which is how an early answer is heard while the endpoint does not
-//! read. [`Tcp`] is a socket of our own; [`ProxiedStream`] is a connection made by
-//! ureq (a proxy's), which waits for as long as it is set to and then says
-//! `TimedOut`.
+//! A [`Stream`] waits for at most as long as it is told and then says `WouldBlock`, having kept
+//! its place: what a write has not taken can be offered again. So whoever waits on a stream can
+//! look at something else in between, which is how an early answer is heard while the endpoint
+//! does not read. [`Tcp`] is a socket of our own; [`ProxiedStream`] is a connection made by ureq
+//! (a proxy's), which waits for as long as it is set to and then says `TimedOut`.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,6 +14,10 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::time::Duration as Span;
 use ureq::unversioned::transport::{NextTimeout, Transport};
 
+/// How long a write or a read waits before its caller looks at the clock and for input.
+pub(super) const POLL: Duration = Duration::from_millis(200);
+
+/// Bytes to and from a peer.
 pub(super) trait Stream: fmt::Debug + Send + Sync + 'static {
     /// Takes some of `bytes`; `WouldBlock` when it could not take any for `wait`.
     fn write(&mut self, bytes: &[u8], wait: Duration) -> io::Result<usize>;
@@ -32,18 +34,87 @@ pub(super) trait Stream: fmt::Debug + Send + Sync + 'static {
     fn moved(&self) -> u64;
 }
 
+/// One wait out of `whole`, of at most `piece`. On Windows a socket whose timeout was over is not
+/// to be relied on (its state is indeterminate then, says Microsoft of SO_SNDTIMEO), so there one
+/// wait is all there is.
+pub(super) fn within(piece: Duration, whole: Duration) -> Duration {
+    if cfg!(windows) {
+        whole
+    } else {
+        piece.min(whole)
+    }
+}
+
+/// Tells a peer that takes bytes slowly from one that takes none.
+#[derive(Debug)]
+pub(super) struct StallTimer {
+    /// How long no byte at all may go out.
+    limit: Duration,
+    /// What had gone out when a byte was last seen to.
+    moved: u64,
+    /// Since when no byte has gone out; `None` while the last write took some.
+    since: Option<Instant>,
+}
+
+impl StallTimer {
+    pub fn new(stream: &dyn Stream, limit: Duration) -> StallTimer {
+        StallTimer {
+            limit,
+            moved: stream.moved(),
+            since: None,
+        }
+    }
+
+    /// A write took something.
+    pub fn has_moved(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether writing may go on after a write that failed with `err` and had waited for `wait`.
+    /// If not, that is the failure.
+    pub fn go_on_after(
+        &mut self,
+        err: io::Error,
+        stream: &dyn Stream,
+        wait: Duration,
+    ) -> Result<(), ureq::Error> {
+        match err.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::WouldBlock => self.check(stream, wait),
+            io::ErrorKind::TimedOut => Err(ureq::Error::Timeout(ureq::Timeout::SendBody)),
+            _ => Err(err.into()),
+        }
+    }
+
+    fn check(&mut self, stream: &dyn Stream, wait: Duration) -> Result<(), ureq::Error> {
+        let now = Instant::now();
+        if self.moved != stream.moved() {
+            self.moved = stream.moved();
+            self.since = Some(now);
+        }
+        // The first wait is over when it is first seen.
+        let since = *self
+            .since
+            .get_or_insert(now.checked_sub(wait).unwrap_or(now));
+        if now.duration_since(since) >= self.limit {
+            return Err(ureq::Error::Timeout(ureq::Timeout::SendBody));
+        }
+        Ok(())
+    }
+}
+
 /// A plain socket. The socket's own timeouts are set only when they change.
 pub(super) struct Tcp {
-    stream: TcpStream,
+    socket: TcpStream,
     write_wait: Duration,
     read_wait: Duration,
     moved: u64,
 }
 
 impl Tcp {
-    pub fn new(stream: TcpStream) -> Tcp {
+    pub fn new(socket: TcpStream) -> Tcp {
         Tcp {
-            stream,
+            socket,
             write_wait: Duration::ZERO,
             read_wait: Duration::ZERO,
             moved: 0,
@@ -53,15 +124,15 @@ impl Tcp {
     #[cfg(unix)]
     fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         use rustix::net::{RecvFlags, recv};
-        let (amount, _) = recv(&self.stream, buf, RecvFlags::DONTWAIT)?;
+        let (amount, _) = recv(&self.socket, buf, RecvFlags::DONTWAIT)?;
         Ok(amount)
     }
 
     #[cfg(not(unix))]
     fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_nonblocking(true)?;
-        let result = self.stream.read(buf);
-        self.stream.set_nonblocking(false)?;
+        self.socket.set_nonblocking(true)?;
+        let result = self.socket.read(buf);
+        self.socket.set_nonblocking(false)?;
         result
     }
 }
@@ -69,10 +140,10 @@ impl Tcp {
 impl Stream for Tcp {
     fn write(&mut self, bytes: &[u8], wait: Duration) -> io::Result<usize> {
         if self.write_wait != wait {
-            tolerate(self.stream.set_write_timeout(Some(at_least_1ms(wait))))?;
+            tolerate(self.socket.set_write_timeout(Some(at_least_1ms(wait))))?;
             self.write_wait = wait;
         }
-        let amount = self.stream.write(bytes).map_err(would_block)?;
+        let amount = self.socket.write(bytes).map_err(would_block)?;
         self.moved += amount as u64;
         Ok(amount)
     }
@@ -82,10 +153,10 @@ impl Stream for Tcp {
             return self.read_now(buf).map_err(would_block);
         }
         if self.read_wait != wait {
-            tolerate(self.stream.set_read_timeout(Some(at_least_1ms(wait))))?;
+            tolerate(self.socket.set_read_timeout(Some(at_least_1ms(wait))))?;
             self.read_wait = wait;
         }
-        self.stream.read(buf).map_err(would_block)
+        self.socket.read(buf).map_err(would_block)
     }
 
     fn moved(&self) -> u64 {
@@ -96,7 +167,7 @@ impl Stream for Tcp {
 impl fmt::Debug for Tcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tcp")
-            .field(&self.stream.peer_addr().ok())
+            .field(&self.socket.peer_addr().ok())
             .finish()
     }
 }
@@ -137,11 +208,11 @@ pub(super) struct ProxiedStream {
     moved: u64,
 }
 
-/// A look at ureq's own sockets takes a few milliseconds, so there is one only so often.
+/// Interval between looks for input at ureq's own sockets: each takes a few milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl ProxiedStream {
-    /// Over a transport whose shortest wait is none: a [`Connection`](super::connection::Connection) as a tunnel.
+    /// Over a [`Tunnel`](super::tunnel::Tunnel), which can look for input without any wait.
     pub fn tunnel(transport: Box<dyn Transport>, stall: Duration) -> ProxiedStream {
         ProxiedStream {
             transport,

@@ -1,4 +1,4 @@
-//! TLS: whom to trust, who we are, and the pipe that encrypts.
+//! TLS: whom to trust, who we are, and the stream that encrypts.
 //!
 //! Trusted are the system's certificates (as found by `rustls-native-certs`,
 //! which also honours `SSL_CERT_FILE` and `SSL_CERT_DIR`) or the bundled ones,
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -20,9 +20,13 @@ use super::Error;
 use super::stream::Stream;
 use crate::config::{Roots, Tls};
 
-/// How many bytes are encrypted before they are passed on.
+/// Bytes that are encrypted before they are passed on.
 const PIECE: usize = 32 * 1024;
 
+/// What all connections have in common.
+///
+/// # Errors
+/// A certificate or a key cannot be read or used, or nobody is trusted.
 pub(super) fn configure(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -115,17 +119,18 @@ fn unreadable(key: &str, path: &Path, what: &str, err: impl Display + Into<PemEr
     Error(format!("{} ({key}) {why}", path.display()))
 }
 
-use rustls::pki_types::pem::Error as PemError;
-
-/// A pipe that encrypts what goes into another.
+/// A stream that encrypts what goes into another.
 #[derive(Debug)]
 pub(super) struct TlsStream {
     session: ClientConnection,
     below: Box<dyn Stream>,
 }
 
-/// Makes the session, or says `TimedOut`. Errors of TLS itself are
-/// [`rustls::Error`] within.
+/// Makes the session over `below`.
+///
+/// # Errors
+/// `TimedOut` if it is not made by `deadline`; errors of TLS itself have a [`rustls::Error`]
+/// within; else those of the stream below.
 pub(super) fn handshake(
     config: Arc<ClientConfig>,
     host: &str,
@@ -135,16 +140,16 @@ pub(super) fn handshake(
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|_| io::Error::other(rustls::Error::UnsupportedNameType))?;
     let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
-    let mut secure = TlsStream { session, below };
-    while secure.session.is_handshaking() || secure.session.wants_write() {
+    let mut stream = TlsStream { session, below };
+    while stream.session.is_handshaking() || stream.session.wants_write() {
         let wait = deadline.saturating_duration_since(Instant::now());
         if wait.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let step = if secure.session.wants_write() {
-            secure.flush(wait)
+        let step = if stream.session.wants_write() {
+            stream.flush(wait)
         } else {
-            secure.take_in(wait).and_then(|amount| match amount {
+            stream.take_in(wait).and_then(|amount| match amount {
                 0 => Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => Ok(()),
             })
@@ -155,14 +160,14 @@ pub(super) fn handshake(
             step => step?,
         }
     }
-    Ok(secure)
+    Ok(stream)
 }
 
 impl TlsStream {
     /// Reads from below and decrypts; 0 is the end.
     fn take_in(&mut self, wait: Duration) -> io::Result<usize> {
         let amount = self.session.read_tls(&mut Below {
-            pipe: &mut *self.below,
+            stream: &mut *self.below,
             wait,
         })?;
         if let Err(err) = self.session.process_new_packets() {
@@ -189,7 +194,7 @@ impl Stream for TlsStream {
     fn flush(&mut self, wait: Duration) -> io::Result<()> {
         while self.session.wants_write() {
             self.session.write_tls(&mut Below {
-                pipe: &mut *self.below,
+                stream: &mut *self.below,
                 wait,
             })?;
         }
@@ -211,20 +216,21 @@ impl Stream for TlsStream {
     }
 }
 
+/// The stream below, for as long as one wait lasts.
 struct Below<'a> {
-    pipe: &'a mut dyn Stream,
+    stream: &'a mut dyn Stream,
     wait: Duration,
 }
 
 impl Read for Below<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.pipe.read(buf, self.wait)
+        self.stream.read(buf, self.wait)
     }
 }
 
 impl Write for Below<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.pipe.write(buf, self.wait)
+        self.stream.write(buf, self.wait)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -45,13 +45,46 @@ impl Inner {
     }
 
     /// The files that hold live lines.
-    fn held(&self) -> io::Result<Vec<(u64, Option<FileId>)>> {
-        let current = (self.number, FileId::of(&self.file)?);
-        let older = self
-            .older
-            .iter()
-            .map(|(number, file)| Ok((*number, FileId::of(file)?)));
-        older.chain(std::iter::once(Ok(current))).collect()
+    pub(super) fn held(&self) -> io::Result<Held> {
+        let older = self.older.iter().map(|(number, file)| (*number, file));
+        let files = older.chain(std::iter::once((self.number, &self.file)));
+        Ok(Held {
+            folder: Arc::clone(&self.folder),
+            number: self.number,
+            files: files
+                .map(|(number, file)| Ok((number, FileId::of(file)?)))
+                .collect::<io::Result<_>>()?,
+        })
+    }
+}
+
+/// The files that held live lines at some moment.
+#[derive(Debug)]
+pub(super) struct Held {
+    folder: Arc<Dir>,
+    /// That of the present one.
+    number: u64,
+    files: Vec<(u64, Option<FileId>)>,
+}
+
+impl Held {
+    /// Whether all of them are in the state folder `state`, which was just opened by its path.
+    ///
+    /// # Errors
+    /// Of opening them, unless that says that they are not there.
+    pub(super) fn are_in(&self, state: &Dir) -> io::Result<bool> {
+        let fresh = match state.folder(&Rel::new(files::FOLDER)) {
+            Ok(fresh) if self.folder.is_still(&fresh) => fresh,
+            Ok(_) => return Ok(false),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        for (number, held) in &self.files {
+            if !is_there(&fresh, *number, *held)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -71,30 +104,22 @@ impl Journal {
     /// Of looking, reading or writing. What is live is then still held, and the next look tries
     /// again.
     pub fn look_after(&self, state: &Dir, now: Wall) -> io::Result<()> {
-        let (folder, number, held) = {
-            let inner = self.lock();
-            (Arc::clone(&inner.folder), inner.number, inner.held()?)
-        };
+        let held = self.lock().held()?;
         // Not under the lock: on a share that hangs this takes as long as it likes.
-        let fresh = match state.folder(&Rel::new(files::FOLDER)) {
-            Ok(fresh) => folder.is_still(&fresh).then_some(fresh),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-            Err(err) => return Err(err),
-        };
-        let mut whole = fresh.is_some();
-        if let Some(fresh) = &fresh {
-            for (number, held) in held {
-                whole &= is_there(fresh, number, held)?;
-            }
-        }
-        if !whole {
-            let mut inner = self.lock();
-            // Else another thread, or a rewriting, has begun the next one meanwhile.
-            if inner.number == number {
-                self.begin_again(&mut inner, now)?;
-            }
+        if !held.are_in(state)? {
+            self.begin_again_after(&held, now)?;
         }
         self.look_after_reserve()
+    }
+
+    /// Begins the next file, unless another thread, or a rewriting, has done so since `held` was the
+    /// present one.
+    pub(super) fn begin_again_after(&self, held: &Held, now: Wall) -> io::Result<()> {
+        let mut inner = self.lock();
+        if inner.number == held.number {
+            self.begin_again(&mut inner, now)?;
+        }
+        Ok(())
     }
 
     /// Sets the mtimes of the files to the present, so that a clean-up by age leaves them.

@@ -166,6 +166,21 @@ fn what_is_appended_while_the_journal_is_rewritten_is_in_the_new_file() {
 }
 
 #[test]
+fn a_file_that_a_rewriting_replaces_during_a_look_is_no_removed_one() {
+    let dir = TempDir::new();
+    let state = home(&dir);
+    let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
+    journal.append_lines(&accepted("a")).unwrap();
+    let held = journal.lock().held().unwrap();
+    journal.lock().compact_at = 0;
+    journal.sync(NOW).unwrap();
+    let before = text(&dir);
+    assert!(!held.are_in(&state.folder).unwrap());
+    journal.begin_again_after(&held, NOW).unwrap();
+    assert_eq!((text(&dir), journal.lock().number), (before, 2));
+}
+
+#[test]
 fn what_is_owed_is_written_before_anything_else() {
     let dir = TempDir::new();
     let state = home(&dir);

@@ -18,7 +18,6 @@ use simple_logger::SimpleLogger;
 
 use self::writer::LogWriter;
 use crate::flow::escape::printable;
-use crate::flow::journal::rfc3339;
 use crate::io::os::{clock, stderr};
 
 /// How long the end of the process waits for stderr to take what was said.
@@ -110,7 +109,7 @@ impl Style {
         let text = printable(text);
         match self {
             Style::Time => {
-                let now = rfc3339(clock::wall());
+                let now = clock::wall().rfc3339_millis();
                 format!("{now} {level:<5} [{target}] {text}\n")
             }
             Style::Priority => format!("<{}>{text}\n", priority(level)),

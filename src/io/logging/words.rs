@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use log::Level;
+use log::Level::{self, Debug, Error, Info, Warn};
 
 use crate::flow::events::Note;
+use crate::flow::file::Rel;
+use crate::flow::filing::{Area, Place};
+use crate::flow::shell_words::quote;
 
 /// Writes one line.
 pub fn write(note: &Note) {
@@ -15,7 +18,55 @@ pub fn write(note: &Note) {
 
 /// The level and the sentence of a note.
 fn line(note: &Note) -> (Level, String) {
-    use Level::{Debug, Error, Info, Warn};
+    match note {
+        Note::Delivered { .. }
+        | Note::Failing { .. }
+        | Note::Condemned { .. }
+        | Note::Changed { .. } => of_delivery(note),
+        Note::Suspicious { .. }
+        | Note::Partial { .. }
+        | Note::Timeless { .. }
+        | Note::Unfinished { .. } => of_waiting(note),
+        Note::Filed { .. }
+        | Note::NewVersion { .. }
+        | Note::FileTrouble { .. }
+        | Note::FileTroubleOver { .. } => of_filing(note),
+        Note::GateClosed { .. }
+        | Note::GateStillClosed { .. }
+        | Note::GateRemembered { .. }
+        | Note::GateOpened { .. }
+        | Note::BrakeHolds { .. }
+        | Note::BrakeReleased { .. } => of_endpoint(note),
+        Note::ShareAway { .. }
+        | Note::ShareStillAway { .. }
+        | Note::ShareBack { .. }
+        | Note::MountedOver
+        | Note::FolderTrouble { .. }
+        | Note::FolderTroubleOver { .. }
+        | Note::NameTrouble { .. }
+        | Note::ScanHangs { .. }
+        | Note::ScanBack { .. } => of_share(note),
+        Note::LockLost { .. }
+        | Note::Suspended { .. }
+        | Note::ClockSet { .. }
+        | Note::Starved { .. } => of_lock(note),
+        Note::JournalDown { .. } | Note::JournalStillDown { .. } | Note::JournalBack { .. } => {
+            of_journal(note)
+        }
+        Note::Looked { .. }
+        | Note::LeftForNext { .. }
+        | Note::Stopping { .. }
+        | Note::StoppedEarly { .. } => of_run(note),
+    }
+}
+
+/// A note without words of its own, for [`line()`] has sent it to the wrong function: better said
+/// as it is than not at all.
+fn wordless(note: &Note) -> (Level, String) {
+    (Warn, format!("{note:?}"))
+}
+
+fn of_delivery(note: &Note) -> (Level, String) {
     match note {
         Note::Delivered {
             path,
@@ -24,57 +75,58 @@ fn line(note: &Note) -> (Level, String) {
             took,
             attempts,
         } => {
-            let mut text = format!(
-                "delivered {path} ({}, {}, status {status}",
-                bytes(*size),
-                span(*took)
-            );
+            let (size, took) = (bytes(*size), span(*took));
+            let mut text = format!("delivered {path} ({size}, {took}, status {status}");
             if *attempts > 1 {
                 let _ = write!(text, ", attempt {attempts}");
             }
             (Info, text + ")")
         }
-        Note::Filed { path, to: Some(to) } => (Debug, format!("filed {path} as {to}")),
-        Note::Filed { path, to: None } => (Debug, format!("filed {path}: it is no longer there")),
-        Note::Condemned { path, reason, to } => (
-            Warn,
-            format!("dead letter: {path}: {reason}; it lies in {to}"),
-        ),
         Note::Failing {
             path,
             why,
             attempts,
             again_in,
-        } => (
-            Warn,
-            format!(
-                "not delivered: {path}: {why} (attempt {attempts}); again in {}",
-                span(*again_in)
-            ),
-        ),
+        } => {
+            let again = span(*again_in);
+            let text =
+                format!("not delivered: {path}: {why} (attempt {attempts}); again in {again}");
+            (Warn, text)
+        }
+        Note::Condemned { path, reason, to } => {
+            let see = see(to);
+            (Warn, format!("dead letter: {path}: {reason}; {see}"))
+        }
         Note::Changed { path } => (
             Info,
             format!("changed after it had settled: {path}; it settles again"),
         ),
+        other => wordless(other),
+    }
+}
+
+/// Why a file is not sent yet.
+fn of_waiting(note: &Note) -> (Level, String) {
+    match note {
         Note::Suspicious { path } => (
             Debug,
             format!(
-                "perhaps still written to: {path}: its ctime or its blocks move while size and mtime stand still; \
-                 it settles again, for five settle times in all at most"
+                "perhaps still written to: {path}: its ctime or its blocks move while size and \
+                 mtime stand still; it settles again, for five settle times in all at most"
             ),
         ),
         Note::Partial { path } => (
             Warn,
             format!(
-                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it has not finished; \
-                 it is sent when rsync has finished it (if it is whole: touch it)"
+                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it \
+                 has not finished; it is sent when rsync has finished it (if it is whole: touch it)"
             ),
         ),
         Note::Timeless { path } => (
             Info,
             format!(
-                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for rsync's mark of \
-                 an unfinished file there",
+                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for \
+                 rsync's mark of an unfinished file there",
                 folder(path)
             ),
         ),
@@ -82,20 +134,38 @@ fn line(note: &Note) -> (Level, String) {
             path,
             why,
             again_in,
-        } => (
-            Info,
-            format!(
-                "perhaps unfinished: {path}: {why}; looked at again within {}",
-                span(*again_in)
-            ),
+        } => {
+            let again = span(*again_in);
+            let text = format!("perhaps unfinished: {path}: {why}; looked at again within {again}");
+            (Info, text)
+        }
+        other => wordless(other),
+    }
+}
+
+/// Where a dead letter lies, as the command that shows it.
+fn see(to: &Place) -> String {
+    match to.area {
+        Area::DeadLetter => format!(
+            "see: dirpost dead-letter show {}",
+            quote(to.path.as_bytes())
         ),
+        _ => format!("it lies in {to}"),
+    }
+}
+
+fn of_filing(note: &Note) -> (Level, String) {
+    match note {
+        Note::Filed { path, to: Some(to) } => (Debug, format!("filed {path} as {to}")),
+        Note::Filed { path, to: None } => (Debug, format!("filed {path}: it is no longer there")),
         Note::NewVersion {
             path,
             displaced: None,
         } => (
             Info,
             format!(
-                "changed while the answer was awaited: {path}; the new version is back at its place and settles"
+                "changed while the answer was awaited: {path}; the new version is back at its \
+                 place and settles"
             ),
         ),
         Note::NewVersion {
@@ -104,7 +174,9 @@ fn line(note: &Note) -> (Level, String) {
         } => (
             Warn,
             format!(
-                "changed while the answer was awaited, and its place is taken: {path}; the version between lies in {to}"
+                "changed while the answer was awaited, and its place is taken: {path}; the version \
+                 between was not sent: {}",
+                see(to)
             ),
         ),
         Note::FileTrouble {
@@ -112,38 +184,42 @@ fn line(note: &Note) -> (Level, String) {
             doing,
             why,
             again_in,
-        } => (
-            Warn,
-            format!(
-                "cannot {doing} {path}: {why}; it stays where it is, again in {}",
-                span(*again_in)
-            ),
-        ),
+        } => {
+            // What cannot be filed may have left its place, and it is settled what becomes of it.
+            let then = match *doing {
+                "file" => "it is not sent again",
+                _ => "it stays where it is",
+            };
+            let again = span(*again_in);
+            let text = format!("cannot {doing} {path}: {why}; {then}, next try in {again}");
+            (Warn, text)
+        }
         Note::FileTroubleOver { path } => (Info, format!("trouble over: {path}")),
+        other => wordless(other),
+    }
+}
+
+fn of_endpoint(note: &Note) -> (Level, String) {
+    match note {
         Note::GateClosed {
             why,
             waiting,
             again_in,
-        } => (
-            Error,
-            format!(
-                "endpoint: {why}; {} waiting, nothing is lost, next try in {}",
-                files(*waiting),
-                span(*again_in)
-            ),
-        ),
+        } => {
+            let (waiting, again) = (files(*waiting), span(*again_in));
+            let text =
+                format!("endpoint: {why}; {waiting} waiting, nothing is lost, next try in {again}");
+            (Error, text)
+        }
         Note::GateStillClosed {
             why,
             waiting,
             since,
-        } => (
-            Error,
-            format!(
-                "endpoint: for {} now: {why}; {} waiting",
-                span(*since),
-                files(*waiting)
-            ),
-        ),
+        } => {
+            let (waiting, since) = (files(*waiting), span(*since));
+            let text = format!("endpoint: for {since} now: {why}; {waiting} waiting");
+            (Error, text)
+        }
         Note::GateRemembered {
             why,
             since,
@@ -153,36 +229,36 @@ fn line(note: &Note) -> (Level, String) {
                 &Duration::ZERO => "trying it now".into(),
                 wait => format!("next try in {}", span(*wait)),
             };
-            (
-                Warn,
-                format!(
-                    "endpoint: for {} now, as an earlier run found: {why}; {next}",
-                    span(*since)
-                ),
-            )
+            let since = span(*since);
+            let text = format!("endpoint: for {since} now, as an earlier run found: {why}; {next}");
+            (Warn, text)
         }
-        Note::GateOpened { since, waiting } => (
-            Info,
-            format!(
-                "endpoint: accepts again after {}; {} waiting",
-                span(*since),
-                files(*waiting)
-            ),
-        ),
+        Note::GateOpened { since, waiting } => {
+            let (waiting, since) = (files(*waiting), span(*since));
+            let text = format!("endpoint: accepts again after {since}; {waiting} waiting");
+            (Info, text)
+        }
         Note::BrakeHolds { files, by, why } => (
             Error,
             format!(
-                "{files} files in a row were rejected by {by} ({why}): it is the suspect, nothing more is condemned until it accepts one"
+                "{files} files in a row were rejected by {by} ({why}): this looks like a fault of \
+                 {by}; no more files go to dead-letter until it accepts one"
             ),
         ),
         Note::BrakeReleased { by, condemned } => (
             Warn,
             format!(
-                "{by} accepts again: {} went to dead-letter while it rejected everything; send them again with \
-                 `dirpost dead-letter retry --all`, or one by one",
+                "{by} accepts again: {} went to dead-letter while it rejected everything; send \
+                 them again with `dirpost dead-letter retry --all`, or one by one",
                 files(*condemned)
             ),
         ),
+        other => wordless(other),
+    }
+}
+
+fn of_share(note: &Note) -> (Level, String) {
+    match note {
         Note::ShareAway { why } => (
             Error,
             format!("share: {why}; waiting for it, nothing is forgotten"),
@@ -193,59 +269,79 @@ fn line(note: &Note) -> (Level, String) {
         Note::ShareBack { since } => (Info, format!("share: back after {}", span(*since))),
         Note::MountedOver => (
             Info,
-            "the share has been mounted on the folder: opening it anew".into(),
+            "the share has been mounted on the folder: opening it again".into(),
         ),
-        Note::LockLost { why } => (
-            Error,
-            format!("lock: {why}; nothing more is sent before it is ours again"),
-        ),
-        Note::Suspended { time } => (
-            Info,
-            format!(
-                "the machine was suspended for {}: looking whether the lock is still ours",
-                span(*time)
-            ),
-        ),
-        Note::ClockSet { by_ms } => {
-            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
-            let where_to = if *by_ms < 0 { "back" } else { "forward" };
-            (
-                Info,
-                format!(
-                    "the clock was set {where_to} by {by}: looking whether the lock is still ours"
-                ),
-            )
+        Note::FolderTrouble { path, why } => {
+            let folder = folder(path);
+            let text = format!("cannot list {folder}: {why}; what it holds is left as it was");
+            (Warn, text)
         }
-        Note::Starved { time } => (
-            Warn,
-            format!(
-                "this process did not get to run for {}: looking whether the lock is still ours",
-                span(*time)
-            ),
-        ),
-        Note::FolderTrouble { path, why } => (
-            Warn,
-            format!(
-                "cannot list {}: {why}; what it holds is left as it was",
-                folder(path)
-            ),
-        ),
+        Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
         Note::NameTrouble { path, why } => (
             Warn,
             format!("cannot look at {path}: {why}; it is left as it was, the others go on"),
         ),
-        Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
-        Note::ScanHangs { since } => (
-            Error,
-            format!(
-                "share: a look at it has been hanging for {}; uploads under way go on",
-                span(*since)
-            ),
-        ),
+        Note::ScanHangs { since } => {
+            let since = span(*since);
+            let text = format!(
+                "share: a look at it has been hanging for {since}; uploads under way go on"
+            );
+            (Error, text)
+        }
         Note::ScanBack { since } => (
             Info,
             format!("share: the look that hung is back after {}", span(*since)),
         ),
+        other => wordless(other),
+    }
+}
+
+/// What puts the lock in doubt.
+fn of_lock(note: &Note) -> (Level, String) {
+    let (level, what) = match note {
+        Note::LockLost { why } => {
+            let text = format!("lock: {why}; nothing more is sent before it is ours again");
+            return (Error, text);
+        }
+        Note::Suspended { time } => (
+            Info,
+            format!("the machine was suspended for {}", span(*time)),
+        ),
+        Note::ClockSet { by_ms } => {
+            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
+            let direction = if *by_ms < 0 { "back" } else { "forward" };
+            (Info, format!("the clock was set {direction} by {by}"))
+        }
+        Note::Starved { time } => (
+            Warn,
+            format!("this process did not get to run for {}", span(*time)),
+        ),
+        other => return wordless(other),
+    };
+    (
+        level,
+        format!("{what}: looking whether the lock is still ours"),
+    )
+}
+
+fn of_journal(note: &Note) -> (Level, String) {
+    const UNTIL: &str = "nothing is sent until it can be written again";
+    match note {
+        Note::JournalDown { why } => (Error, format!("journal: {why}; {UNTIL}")),
+        Note::JournalStillDown { why, since } => {
+            let since = span(*since);
+            (Error, format!("journal: for {since} now: {why}; {UNTIL}"))
+        }
+        Note::JournalBack { since } => (
+            Info,
+            format!("journal: can be written again after {}", span(*since)),
+        ),
+        other => wordless(other),
+    }
+}
+
+fn of_run(note: &Note) -> (Level, String) {
+    match note {
         Note::Looked {
             files: all,
             waiting,
@@ -253,51 +349,29 @@ fn line(note: &Note) -> (Level, String) {
         } => {
             let mut text = format!("first look: {} to deliver", files(all - waiting));
             if *waiting > 0 {
-                let _ = write!(
-                    text,
-                    ", {} waiting for a marker or content",
-                    files(*waiting)
-                );
+                let waiting = files(*waiting);
+                let _ = write!(text, ", {waiting} waiting for a marker or content");
             }
             if *at_rest > 0 {
                 let _ = write!(text, ", {} delivered before", files(*at_rest));
             }
             (Info, text)
         }
-        Note::JournalDown { why } => (
-            Error,
-            format!("journal: {why}; nothing is sent until it can be written again"),
-        ),
-        Note::JournalStillDown { why, since } => (
-            Error,
-            format!(
-                "journal: for {} now: {why}; nothing is sent until it can be written again",
-                span(*since)
-            ),
-        ),
-        Note::JournalBack { since } => (
-            Info,
-            format!("journal: can be written again after {}", span(*since)),
-        ),
-        Note::LeftForNext { settling, left: 0 } => (
-            Info,
-            format!(
-                "left for the next run: {} not still for long enough yet",
-                files(*settling)
-            ),
-        ),
-        Note::LeftForNext { settling: 0, left } => (
-            Warn,
-            format!("left for the next run: {} to be tried again", files(*left)),
-        ),
-        Note::LeftForNext { settling, left } => (
-            Warn,
-            format!(
-                "left for the next run: {} to be tried again, {} not still for long enough yet",
-                files(*left),
-                files(*settling)
-            ),
-        ),
+        Note::LeftForNext { settling, left } => {
+            let mut parts = Vec::new();
+            if *left > 0 {
+                parts.push(format!("{} to be tried again", files(*left)));
+            }
+            if *settling > 0 {
+                parts.push(format!("{} still settling", files(*settling)));
+            }
+            // That a file settles is no fault.
+            let level = if *left > 0 { Warn } else { Info };
+            (
+                level,
+                format!("left for the next run: {}", parts.join(", ")),
+            )
+        }
         Note::Stopping { in_flight: 0 } => (Info, "stopping".into()),
         Note::Stopping { in_flight } => (
             Info,
@@ -309,14 +383,17 @@ fn line(note: &Note) -> (Level, String) {
         Note::StoppedEarly { in_flight } => (
             Warn,
             format!(
-                "stopped with {} in flight: what the endpoint may have is sent again, under the same key",
+                "stopped with {} in flight: what the endpoint may have is sent again, under the \
+                 same key",
                 files(*in_flight)
             ),
         ),
+        other => wordless(other),
     }
 }
 
-fn folder(path: &crate::flow::file::Rel) -> String {
+/// A folder by its path; the watched one has none.
+fn folder(path: &Rel) -> String {
     if path.as_bytes().is_empty() {
         "the watched folder".into()
     } else {
@@ -324,8 +401,8 @@ fn folder(path: &crate::flow::file::Rel) -> String {
     }
 }
 
-/// Who holds the lock, for people. `holder` is what stands in the lock's `holder` file: a token, the
-/// host and the process, unless somebody else has written there.
+/// Who holds the lock, for people. `holder` is what stands in the lock's `holder` file: a token,
+/// the host and the process, unless somebody else has written there.
 pub fn holder(holder: &str) -> String {
     match holder.split_whitespace().collect::<Vec<_>>()[..] {
         [_, host, pid] => format!("pid {pid} on {host}"),
@@ -376,54 +453,4 @@ pub fn span(time: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flow::file::Rel;
-
-    #[test]
-    fn a_delivery_is_one_line_with_path_size_time_and_status() {
-        let note = Note::Delivered {
-            path: Rel::new(b"in/a\nb.csv"),
-            size: 1536,
-            status: 201,
-            took: Duration::from_millis(7),
-            attempts: 1,
-        };
-        assert_eq!(
-            line(&note),
-            (
-                Level::Info,
-                "delivered in/a%0Ab.csv (1.5 KiB, 7 ms, status 201)".into()
-            )
-        );
-    }
-
-    #[test]
-    fn the_holder_of_the_lock_is_named_by_process_and_host() {
-        assert_eq!(holder("b40e vm 17152"), "pid 17152 on vm");
-        assert_eq!(holder(""), "it has not written down who it is");
-        assert_eq!(holder("forged"), "its holder file says: forged");
-    }
-
-    #[test]
-    fn times_and_sizes_are_short() {
-        let secs = Duration::from_secs;
-        let spans = [
-            Duration::from_millis(250),
-            secs(2),
-            secs(75),
-            secs(600),
-            secs(9000),
-            secs(300_000),
-        ]
-        .map(span);
-        assert_eq!(
-            spans,
-            ["250 ms", "2.0 s", "75 s", "10 min", "2 h 30 min", "3 days"]
-        );
-        assert_eq!(
-            [0, 1023, 1024, 10 << 20, 3 << 30].map(bytes),
-            ["0 B", "1023 B", "1.0 KiB", "10 MiB", "3.0 GiB"]
-        );
-    }
-}
+mod tests;

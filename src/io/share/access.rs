@@ -110,7 +110,7 @@ fn narrow(folder: &Dir, path: &Path, mode: u32) -> Result<(), OpenError> {
         "share: others could write to {} (mode {mode:04o}, at the latest since {}): its mode is {:04o} now. Who wrote \
          there could make dirpost skip, repeat or delete files: see what lies in it if others were not meant to",
         path.display(),
-        crate::flow::journal::rfc3339(access.changed),
+        access.changed.rfc3339_millis(),
         now.mode
     );
     Ok(())

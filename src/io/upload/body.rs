@@ -1,262 +1,395 @@
 //! The content of a file on its way out, watched while it goes.
 //!
 //! Invariants:
-//! - The last byte is given out only after a look has shown that the file is still the one
-//!   that was looked at before: same size, mtime, ctime, inode and blocks.
+//! - The last byte is given out only after a look has shown that the file is still the version
+//!   that was looked at before: same size, mtime and inode.
+//! - What is given out to its end was, as a whole, the content of the file at one moment, and
+//!   has the digest that a check or an earlier attempt has found, or that a header promised.
+//!   As long as ctime and blocks stand still, the looks show that. After a suspicion
+//!   ([`Difference::Suspicion`]) a second reading that begins behind it shows it, if it finds
+//!   the same digest: either nothing has moved since that reading began, so that it is the
+//!   content as it is now; or it began when all had been read, so that each byte was the same
+//!   before and after one and the same moment.
 //! - Before the last byte, and after a hang before any more, the lock is seen to be still ours.
-//! - On a network file system each such look is a fresh open: a held handle may see nothing
-//!   of what another client does.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flow::file::{FsKind, Look, Rel};
-use crate::io::dir::{Dir, file_look};
+use sha2::{Digest as _, Sha256};
+
+use super::place::{InFolder, Place};
+use super::reread::Reread;
+use crate::flow::file::{Difference, Look};
 use crate::io::http::Body;
+use crate::io::os::error::explain;
 use crate::io::share::Share;
 
-/// An open file, as it was when it was looked at.
+/// Interval between looks at a file while it is sent.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a file is read again at most while it is sent. The last of these begins only when
+/// all that is to be sent has been read.
+const REREADS: u32 = 3;
+
+/// Bytes a second at which a second reading is taken to go where nothing is known of that: a
+/// busy disk, or a file server behind a slow network. Most are quicker.
+const REREAD_RATE: u64 = 32 * 1024 * 1024;
+
+/// What is to be sent, and what must hold of it.
 #[derive(Debug)]
-pub struct UploadBody {
-    root: Arc<Dir>,
-    path: Rel,
-    file: File,
-    look: Look,
+pub struct Source<P = InFolder> {
+    /// Where it lies.
+    pub place: P,
+    /// The look at which it was found to be ready.
+    pub look: Look,
+    /// What a check has made of it.
+    pub checked: Checked,
+    /// Whether it is opened although its ctime has moved since `look`
+    /// ([`crate::flow::messages::Delivery::beyond_suspicion`]).
+    pub beyond_suspicion: bool,
+    /// How long a second reading may take once all but the last bytes have been given out.
+    pub patience: Duration,
+}
+
+/// What a check knows of the content that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nothing: there is no check that reads it.
+    No,
+    /// A check, or an earlier attempt, has read it to its end, and this was its digest.
+    Digest([u8; 32]),
+    /// A check has passed it and left no digest. Only for as long as no look shows anything else
+    /// is it known to be what was checked, so here a suspicion is a change.
+    Undigested,
+}
+
+/// Why a file is not sent, or not to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// It is not the version any more that was looked at. How it is now, if that is known.
+    Changed(Option<Look>),
+    /// Another process may hold the lock, or everything is being opened again: a sentence.
+    LockLost(String),
+    /// It is gone, is no regular file any more, or cannot be read.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(err: io::Error) -> Broken {
+        Broken::Io(err)
+    }
+}
+
+/// An open file that is read once from its start to its end, and again after
+/// [`rewind`](Body::rewind).
+#[derive(Debug)]
+pub struct UploadBody<P: Place = InFolder> {
+    source: Source<P>,
+    file: P::File,
+    /// The last look at which the file was known to hold what is sent.
+    known: Look,
     /// Bytes that are still to be given out.
     left: u64,
     /// A small file, read whole: it is given out from here.
     held: Option<Vec<u8>>,
-    checked: Instant,
-    found: Option<Look>,
+    /// Of what has been read so far.
+    hash: Sha256,
+    /// What the digest of the whole must be.
+    promised: Option<[u8; 32]>,
+    /// The digest of the whole, once all of it has been given out.
+    sent: Option<[u8; 32]>,
+    /// When it was begun to be given out.
+    began: Instant,
+    /// When it was looked at last.
+    looked: Instant,
+    reread: Option<Reread>,
+    /// How many second readings have begun since `began`.
+    rereads: u32,
     /// Whose lock it is sent under.
     share: Option<Arc<Share>>,
-    /// It must not be sent any more.
-    is_over: bool,
 }
 
-/// Why a file was not opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// It is not the one that was looked at. How it is now.
-    Changed(Look),
-    Failed(io::Error),
-}
-
-/// While a long file is sent it is looked at so often.
-const EVERY: Duration = Duration::from_secs(1);
-
-impl UploadBody {
-    /// Opens `path` and sees that it is what `look` showed.
+impl<P: Place> UploadBody<P> {
+    /// Opens the file and sees that it is what the look showed.
     ///
     /// # Errors
-    /// See [`OpenError`].
-    pub fn open(root: Arc<Dir>, path: &Rel, look: &Look) -> Result<UploadBody, OpenError> {
-        let (file, now) = root.open(path).map_err(OpenError::Failed)?;
-        if now != *look {
-            return Err(OpenError::Changed(now));
+    /// [`Broken::Changed`] if it is not, [`Broken::Io`] if it cannot be opened.
+    pub fn open(source: Source<P>) -> Result<UploadBody<P>, Broken> {
+        let (mut file, mut known) = source.place.open()?;
+        let may_differ = source.beyond_suspicion && source.checked != Checked::Undigested;
+        match known.difference(&source.look) {
+            Difference::None => {}
+            Difference::Suspicion if may_differ => {
+                (file, known) = open_still(&source.place, known)?;
+                if known.difference(&source.look).is_change() {
+                    return Err(Broken::Changed(Some(known)));
+                }
+            }
+            Difference::Suspicion | Difference::Replaced | Difference::Version => {
+                return Err(Broken::Changed(Some(known)));
+            }
         }
+        known.fs = source.look.fs;
+        let promised = match source.checked {
+            Checked::Digest(digest) => Some(digest),
+            Checked::No | Checked::Undigested => None,
+        };
         Ok(UploadBody {
-            root,
-            path: path.clone(),
+            left: source.look.stamp.size,
+            source,
             file,
-            look: *look,
-            left: look.stamp.size,
+            known,
             held: None,
-            checked: Instant::now(),
-            found: None,
+            hash: Sha256::new(),
+            promised,
+            sent: None,
+            began: Instant::now(),
+            looked: Instant::now(),
+            reread: None,
+            rereads: 0,
             share: None,
-            is_over: false,
         })
     }
 
-    /// It is sent only for as long as the lock of `share` is ours.
+    /// From now on it is sent only for as long as the lock of `share` is ours.
     #[must_use]
-    pub fn under(self, share: Arc<Share>) -> UploadBody {
+    pub fn guarded_by(self, share: Arc<Share>) -> UploadBody<P> {
         UploadBody {
             share: Some(share),
             ..self
         }
     }
 
-    /// Whether it was broken off because it must not be sent any more.
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// Reads the whole of a small file into memory, for its digest; it is sent from there.
+    /// Reads the whole of a small file into memory and gives its digest; it is sent from there.
     ///
     /// # Errors
-    /// Of reading, and if the file has changed.
-    pub fn hold(&mut self) -> io::Result<&[u8]> {
-        let mut bytes = vec![0; usize::try_from(self.look.stamp.size).map_err(io::Error::other)?];
+    /// [`Broken::Changed`] if it ends before its size, [`Broken::Io`] if it cannot be read.
+    pub fn read_whole(&mut self) -> Result<[u8; 32], Broken> {
+        let size = usize::try_from(self.source.look.stamp.size).map_err(io::Error::other)?;
+        let mut bytes = vec![0; size];
         match self.file.read_exact(&mut bytes) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.changed(None));
+                return Err(Broken::Changed(None));
             }
-            Err(err) => return Err(err),
+            Err(err) => return Err(err.into()),
         }
-        Ok(self.held.insert(bytes))
+        self.hash.update(&bytes);
+        self.held = Some(bytes);
+        Ok(self.hash.clone().finalize().into())
     }
 
-    /// What the file was found to be when it turned out to have changed.
-    pub fn found(&self) -> Option<Look> {
-        self.found
+    /// The digest of the whole must be this one: a header has said so.
+    pub fn promise(&mut self, sha256: [u8; 32]) {
+        self.promised = Some(sha256);
     }
 
-    /// Sees that the file is still the same.
+    /// Sees that an empty file is still the same. It has no last byte before which that would
+    /// be done.
     ///
     /// # Errors
-    /// If it is not, or cannot be looked at.
-    pub fn confirm(&mut self) -> io::Result<()> {
-        let before = std::mem::replace(&mut self.checked, Instant::now());
-        let now = if self.look.fs == FsKind::Share {
-            self.root.open(&self.path)?.1
-        } else {
-            file_look(&self.file, self.look.fs)?
-        };
-        if now != self.look {
-            return Err(self.changed(Some(now)));
-        }
-        let ours = self
-            .share
-            .as_ref()
-            .map_or(Ok(()), |share| share.confirm_after(before));
-        ours.inspect_err(|_| self.is_over = true)
+    /// See [`Broken`].
+    pub fn confirm_empty(&mut self) -> Result<(), Broken> {
+        self.prove_whole()
     }
 
-    fn changed(&mut self, now: Option<Look>) -> io::Error {
-        self.found = now;
-        io::Error::other("the file changed while it was being sent")
+    /// The digest of what was given out; `None` unless that was all of it.
+    pub fn sent(&self) -> Option<[u8; 32]> {
+        self.sent
+    }
+
+    /// The last look at which the file was known to hold what is sent.
+    pub fn known(&self) -> Look {
+        self.known
+    }
+
+    /// Looks at the file; sees that it is still the version that is sent, and that the lock is
+    /// still ours.
+    fn look(&mut self) -> Result<Look, Broken> {
+        let before = std::mem::replace(&mut self.looked, Instant::now());
+        let now = self.source.place.look(&self.file, self.known.fs)?;
+        self.see_that_it_may_go(&now)?;
+        if let Some(share) = &self.share {
+            share
+                .confirm_after(before)
+                .map_err(|err| Broken::LockLost(explain(&err)))?;
+        }
+        Ok(now)
+    }
+
+    fn see_that_it_may_go(&self, now: &Look) -> Result<(), Broken> {
+        let is_changed = match now.difference(&self.known) {
+            Difference::None => false,
+            Difference::Suspicion => self.source.checked == Checked::Undigested,
+            Difference::Replaced | Difference::Version => true,
+        };
+        if is_changed {
+            return Err(Broken::Changed(Some(*now)));
+        }
+        Ok(())
+    }
+
+    /// A look in the middle. After a suspicion the second reading begins where it will be over
+    /// about when the sending is; what moves while it lasts makes it worth nothing.
+    fn watch(&mut self) -> Result<(), Broken> {
+        let now = self.look()?;
+        let is_known = |look: &Look| now.difference(&look) == Difference::None;
+        if is_known(&self.known) || self.reread.as_ref().is_some_and(|all| is_known(&all.look)) {
+            return Ok(());
+        }
+        self.reread = None;
+        if self.rereads + 1 < REREADS && self.ends_soon() {
+            self.reread = Some(self.read_again(now)?);
+        }
+        Ok(())
+    }
+
+    /// Whether what is left to be sent may take no longer than twice a second reading of it all.
+    fn ends_soon(&self) -> bool {
+        let size = self.source.look.stamp.size;
+        let sent = (size - self.left).max(1);
+        let left = self.began.elapsed().as_secs_f64() * self.left as f64 / sent as f64;
+        left <= 2.0 * size as f64 / REREAD_RATE as f64
+    }
+
+    fn read_again(&mut self, now: Look) -> Result<Reread, Broken> {
+        self.rereads += 1;
+        let (file, look) = open_still(&self.source.place, now)?;
+        self.see_that_it_may_go(&look)?;
+        Ok(Reread::begin(file, look)?)
+    }
+
+    /// All has been read, and its last bytes are about to be given out: sees that the file is
+    /// still the same version, and that what was read is its content.
+    fn prove_whole(&mut self) -> Result<(), Broken> {
+        let digest = self.hash.clone().finalize().into();
+        let until = Instant::now() + self.source.patience;
+        let mut is_proven = false;
+        loop {
+            let now = self.look()?;
+            if self.promised.is_some_and(|promised| promised != digest) {
+                return Err(self.rewritten(now));
+            }
+            if is_proven || now.difference(&self.known) == Difference::None {
+                self.sent = Some(digest);
+                return Ok(());
+            }
+            let valid = |reread: &Reread| now.difference(&reread.look) == Difference::None;
+            let reread = match self.reread.take().filter(valid) {
+                Some(reread) => reread,
+                None => self.read_again(now)?,
+            };
+            match reread.wait(until).transpose()? {
+                Some(again) if again == digest => {
+                    self.known = Look {
+                        fs: self.known.fs,
+                        ..reread.look
+                    };
+                }
+                Some(_) => return Err(self.rewritten(reread.look)),
+                None => return Err(self.late(now)),
+            }
+            is_proven = self.rereads == REREADS;
+        }
+    }
+
+    /// The content is another than it was, and nothing but the ctime shows it.
+    fn rewritten(&self, now: Look) -> Broken {
+        log::info!(
+            target: "dirpost",
+            "{}: its content changed while its size and mtime stood still: what was sent of it is \
+             broken off",
+            self.source.place
+        );
+        Broken::Changed(Some(now))
+    }
+
+    /// The second reading takes too long.
+    fn late(&self, now: Look) -> Broken {
+        log::info!(
+            target: "dirpost",
+            "{}: its ctime moved while it was sent, and it could not be read again within {} to \
+             see whether its content is still the same: what was sent of it is broken off",
+            self.source.place,
+            humantime::format_duration(self.source.patience)
+        );
+        Broken::Changed(Some(now))
+    }
+
+    /// Reads from the file, or from memory where it is held.
+    fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(held) = &self.held {
+            let start = held.len() - usize::try_from(self.left).unwrap_or(0);
+            buf.copy_from_slice(&held[start..start + buf.len()]);
+            return Ok(buf.len());
+        }
+        loop {
+            match self.file.read(buf) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Ok(got) => {
+                    self.hash.update(&buf[..got]);
+                    return Ok(got);
+                }
+                Err(err) => return Err(err),
+            }
+        }
     }
 }
 
-impl Body for UploadBody {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+/// Opens a file whose look was just `last`, so that a change from now on shows another ctime
+/// than the look that is given here: where its ctime stands still for a tick, one of before it.
+/// A file whose ctime does not even stand still for that long shows another one anyway.
+fn open_still<P: Place>(place: &P, mut last: Look) -> io::Result<(P::File, Look)> {
+    let mut tries = 3;
+    loop {
+        place.next_tick();
+        let (file, now) = place.open()?;
+        tries -= 1;
+        if tries == 0 || now.difference(&last) == Difference::None {
+            return Ok((file, now));
+        }
+        last = now;
+    }
+}
+
+impl<P: Place> Body for UploadBody<P> {
+    type Broken = Broken;
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Broken> {
         if self.left == 0 || buf.is_empty() {
             return Ok(0);
         }
         let want = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        let got = match &self.held {
-            Some(held) => {
-                let start = held.len() - usize::try_from(self.left).unwrap_or(0);
-                buf[..want].copy_from_slice(&held[start..start + want]);
-                want
-            }
-            None => self.file.read(&mut buf[..want])?,
-        };
+        let got = self.take(&mut buf[..want])?;
         if got == 0 {
-            return Err(self.changed(None));
+            return Err(Broken::Changed(None));
         }
         self.left -= got as u64;
-        if self.left == 0 || self.checked.elapsed() >= EVERY {
-            self.confirm()?;
+        if self.left == 0 {
+            self.prove_whole()?;
+        } else if self.looked.elapsed() >= LOOK_EVERY {
+            self.watch()?;
         }
         Ok(got)
     }
 
-    fn rewind(&mut self) -> io::Result<()> {
-        self.file.rewind()?;
-        self.left = self.look.stamp.size;
+    fn rewind(&mut self) -> Result<(), Broken> {
+        if self.held.is_none() {
+            self.file.rewind()?;
+            self.hash = Sha256::new();
+        }
+        self.left = self.source.look.stamp.size;
+        self.sent = None;
+        self.began = Instant::now();
+        self.rereads = 0;
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::io::testing::TempDir;
-
-    fn watched(dir: &TempDir, content: &[u8]) -> (UploadBody, std::path::PathBuf) {
-        let path = dir.path().join("f");
-        std::fs::write(&path, content).unwrap();
-        let root = Arc::new(Dir::at(dir.path()).unwrap());
-        let look = root.look(b"f").unwrap().unwrap();
-        (
-            UploadBody::open(root, &Rel::new(b"f"), &look).unwrap(),
-            path,
-        )
-    }
-
-    fn drain(body: &mut UploadBody, step: usize) -> (Vec<u8>, io::Result<()>) {
-        let mut all = Vec::new();
-        let mut buf = vec![0; step];
-        loop {
-            match body.read(&mut buf) {
-                Ok(0) => return (all, Ok(())),
-                Ok(got) => all.extend_from_slice(&buf[..got]),
-                Err(err) => return (all, Err(err)),
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_that_stays_is_given_out_whole_again_and_again() {
-        let dir = TempDir::new();
-        let (mut body, _) = watched(&dir, &[7; 1000]);
-        for step in [1, 64, 1000, 5000] {
-            let (all, end) = drain(&mut body, step);
-            end.unwrap();
-            assert_eq!(all, [7; 1000]);
-            body.rewind().unwrap();
-        }
-        body.hold().unwrap();
-        assert_eq!(drain(&mut body, 64).0, [7; 1000]);
-    }
-
-    #[test]
-    fn the_last_byte_of_a_file_that_changed_is_never_given_out() {
-        type Change = fn(&std::path::Path);
-        let changes: [(&str, Change); 4] = [
-            ("appended", |path| {
-                use std::io::Write;
-                std::fs::OpenOptions::new()
-                    .append(true)
-                    .open(path)
-                    .unwrap()
-                    .write_all(b"x")
-                    .unwrap();
-            }),
-            ("rewritten", |path| std::fs::write(path, [8; 1000]).unwrap()),
-            ("truncated", |path| std::fs::write(path, [7; 400]).unwrap()),
-            ("touched", |path| {
-                let file = std::fs::File::options().write(true).open(path).unwrap();
-                file.set_modified(std::time::SystemTime::UNIX_EPOCH)
-                    .unwrap();
-            }),
-        ];
-        for (what, change) in changes {
-            let dir = TempDir::new();
-            let (mut body, path) = watched(&dir, &[7; 1000]);
-            let mut buf = [0; 500];
-            assert_eq!(body.read(&mut buf).unwrap(), 500);
-            change(&path);
-            let (rest, end) = drain(&mut body, 500);
-            assert!(end.is_err() && rest.len() < 500, "{what}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_replaced_is_not_opened() {
-        let dir = TempDir::new();
-        let (body, path) = watched(&dir, b"one");
-        let mtime = std::fs::metadata(&path).unwrap().modified().unwrap();
-        std::fs::write(dir.path().join("g"), b"two").unwrap();
-        std::fs::File::options()
-            .write(true)
-            .open(dir.path().join("g"))
-            .unwrap()
-            .set_modified(mtime)
-            .unwrap();
-        std::fs::rename(dir.path().join("g"), &path).unwrap();
-        let reopened = UploadBody::open(Arc::clone(&body.root), &Rel::new(b"f"), &body.look);
-        #[cfg(unix)]
-        assert!(matches!(reopened, Err(OpenError::Changed(_))));
-        #[cfg(not(unix))]
-        drop(reopened);
-    }
-}
+mod interleavings;
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,12 @@
 //! after a kill only what was in flight at that moment can be sent again.
 
 pub mod body;
+pub mod place;
+mod reread;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
-
-use sha2::{Digest as _, Sha256};
+use std::time::{Duration, Instant};
 
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
@@ -17,160 +17,176 @@ use crate::flow::endpoint::reply::Reply;
 use crate::flow::filing::Acceptance;
 use crate::flow::journal::{Entry, Event};
 use crate::flow::messages::{Delivered, Delivery, Miss};
-use crate::io::Gone;
-use crate::io::fault::explain;
 use crate::io::http::{Body, Client, FileMeta, Outcome};
 use crate::io::journal::{Appended, Journal};
+use crate::io::os::error::explain;
 use crate::io::share::Share;
-use crate::io::upload::body::{OpenError, UploadBody};
+use crate::io::upload::body::{Broken, Checked, Source, UploadBody};
+use crate::io::upload::place::InFolder;
 
 /// What all workers share.
 #[allow(missing_debug_implementations)] // It holds a closure.
 pub struct UploadContext {
+    /// The watched folder, and the lock that is sent under.
     pub share: Arc<Share>,
+    /// Where acceptances are written down.
     pub journal: Arc<Journal>,
+    /// What the answers mean.
     pub answers: Policy,
+    /// `send.digest`.
     pub digest: Digest,
     /// A template asks for `{sha256}`: it is needed whatever `digest` says.
     pub needs_sha256: bool,
+    /// Whether `[check]` reads what is in a file before it comes here.
+    pub checks_content: bool,
+    /// `send.stall_timeout`. When all but the last bytes of a file are out, the connection stands
+    /// still for half of it at most.
+    pub stall_timeout: Duration,
     /// Delivered files stay where they are.
     pub keep: bool,
     /// To be called when the journal has lines that wait for an fsync.
     pub written: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A file up to this size is read at once: its digest costs no second read.
+/// A file of up to this many bytes is read at once: its digest costs no second reading.
 const SMALL: u64 = 128 * 1024;
 
-/// Opens the file, sends it, writes an acceptance down, and reports. Only then is the file closed,
-/// for on a share that hangs that hangs as well.
-///
-/// # Errors
-/// What `report` gives: nobody listens any more.
-pub fn deliver(
-    office: &UploadContext,
+/// Opens the file, sends it, writes an acceptance down, and reports; gives what `report` gives.
+/// Only then is the file closed, for on a share that hangs a close hangs as well.
+pub fn deliver<R>(
+    context: &UploadContext,
     client: &mut Client,
-    job: &Delivery,
-    report: impl FnOnce(Delivered) -> Result<(), Gone>,
-) -> Result<(), Gone> {
+    delivery: &Delivery,
+    report: impl FnOnce(Delivered) -> R,
+) -> R {
     let began = Instant::now();
-    match UploadBody::open(office.share.folder(), &job.path, &job.look) {
+    match UploadBody::open(source(context, delivery)) {
         Ok(body) => {
-            let mut body = body.under(Arc::clone(&office.share));
-            report(send(office, client, job, &mut body, began))
+            let mut body = body.guarded_by(Arc::clone(&context.share));
+            let sent = send(context, client, delivery, &mut body, began);
+            report(sent.unwrap_or_else(broken_off))
         }
-        Err(OpenError::Changed(look)) => report(Delivered::Changed(Some(look))),
-        Err(OpenError::Failed(err)) => report(Delivered::Missing(miss(&err))),
+        Err(broken) => report(broken_off(broken)),
+    }
+}
+
+fn source(context: &UploadContext, delivery: &Delivery) -> Source {
+    let checked = match delivery.sha256 {
+        Some(sha256) => Checked::Digest(sha256),
+        None if context.checks_content => Checked::Undigested,
+        None => Checked::No,
+    };
+    Source {
+        place: InFolder {
+            root: context.share.folder(),
+            path: delivery.path.clone(),
+        },
+        look: delivery.look,
+        checked,
+        beyond_suspicion: delivery.beyond_suspicion,
+        patience: context.stall_timeout / 2,
     }
 }
 
 fn send(
-    office: &UploadContext,
+    context: &UploadContext,
     client: &mut Client,
-    job: &Delivery,
+    delivery: &Delivery,
     body: &mut UploadBody,
     began: Instant,
-) -> Delivered {
+) -> Result<Delivered, Broken> {
     // Not until the file is closed: on a share that hangs there is nothing more to be looked at.
-    let _at_work = office.share.at_work();
-    // With no bytes there is no last one before which it would be looked at.
-    if job.look.stamp.size == 0
-        && let Err(err) = body.confirm()
-    {
-        return broken(body, &err);
+    let _at_work = context.share.at_work();
+    if delivery.look.stamp.size == 0 {
+        body.confirm_empty()?;
     }
-    let sha256 = match digest(office, job, body) {
-        Ok(sha256) => sha256,
-        Err(err) => return broken(body, &err),
-    };
-    if let Err(err) = office.share.confirm_after(began) {
-        return Delivered::Missing(Miss::Unreadable(explain(&err)));
+    let sha256 = digest(context, delivery, body)?;
+    if let Err(err) = context.share.confirm_after(began) {
+        return Err(Broken::LockLost(explain(&err)));
     }
-    let stamp = job.look.stamp;
-    let letter = FileMeta {
-        path: job.path.as_bytes(),
+    let stamp = delivery.look.stamp;
+    let meta = FileMeta {
+        path: delivery.path.as_bytes(),
         size: stamp.size,
-        mtime_ns: i128::from(stamp.mtime.0),
-        key: &job.key,
+        mtime: stamp.mtime,
+        key: &delivery.key,
         sha256,
     };
     let started = Instant::now();
-    let reply = match client.send(&letter, body) {
+    let reply = match client.send(&meta, body) {
         Outcome::Reply(reply) => reply,
-        Outcome::Broken(err) => return broken(body, &err),
-        Outcome::Local(why) => return Delivered::NotSent(why),
+        Outcome::Broken(broken) => return Err(broken),
+        Outcome::Local(why) => return Ok(Delivered::NotSent(why)),
     };
-    let verdict = office.answers.classify(&reply);
+    let verdict = context.answers.classify(&reply);
     let journaled = match (&reply, verdict) {
-        (Reply::Answer(answer), Verdict::Accepted) => write_down(office, job, answer.status),
+        (Reply::Answer(answer), Verdict::Accepted) => write_down(context, delivery, answer.status),
         _ => Ok(()),
     };
-    Delivered::Replied {
+    Ok(Delivered::Replied {
         verdict,
         reply,
         took: started.elapsed(),
         journaled,
-        sha256,
-        look: job.look,
-    }
+        sha256: body.sent(),
+        look: body.known(),
+    })
 }
 
+/// The digest for the header, as far as one is wanted and known before the body is sent.
 fn digest(
-    office: &UploadContext,
-    job: &Delivery,
+    context: &UploadContext,
+    delivery: &Delivery,
     body: &mut UploadBody,
-) -> io::Result<Option<[u8; 32]>> {
-    if office.digest == Digest::Never && !office.needs_sha256 {
+) -> Result<Option<[u8; 32]>, Broken> {
+    if context.digest == Digest::Never && !context.needs_sha256 {
         return Ok(None);
     }
-    if job.sha256.is_some() {
-        return Ok(job.sha256);
+    if delivery.sha256.is_some() {
+        return Ok(delivery.sha256);
     }
-    if job.look.stamp.size <= SMALL {
-        return Ok(Some(Sha256::digest(body.hold()?).into()));
+    if delivery.look.stamp.size <= SMALL {
+        return body.read_whole().map(Some);
     }
-    if office.digest == Digest::Auto && !office.needs_sha256 {
+    if context.digest == Digest::Auto && !context.needs_sha256 {
         return Ok(None);
     }
-    let mut hash = Sha256::new();
-    let mut buf = vec![0; 64 * 1024];
-    loop {
-        match body.read(&mut buf)? {
-            0 => break,
-            got => hash.update(&buf[..got]),
-        }
-    }
+    let mut piece = vec![0; 64 * 1024];
+    while body.read(&mut piece)? > 0 {}
+    let sha256 = body.sent();
     body.rewind()?;
-    Ok(Some(hash.finalize().into()))
+    if let Some(sha256) = sha256 {
+        body.promise(sha256);
+    }
+    Ok(sha256)
 }
 
-fn write_down(office: &UploadContext, job: &Delivery, status: u16) -> Result<(), String> {
+fn write_down(context: &UploadContext, delivery: &Delivery, status: u16) -> Result<(), String> {
     let acceptance = Acceptance {
-        key: job.key.clone(),
+        key: delivery.key.clone(),
         status,
     };
     let entry = Entry {
-        path: job.path.clone(),
-        stamp: job.look.stamp,
-        event: Event::accepted(&acceptance, job.marker, office.keep),
+        path: delivery.path.clone(),
+        stamp: delivery.look.stamp,
+        event: Event::accepted(&acceptance, delivery.marker, context.keep),
     };
-    let appended = office
+    let appended = context
         .journal
         .append([entry])
         .map_err(|err| explain(&err))?;
     if appended == Appended::SyncDue {
-        (office.written)();
+        (context.written)();
     }
     Ok(())
 }
 
-/// The request was broken off: the file changed, or could not be read.
-fn broken(body: &UploadBody, err: &io::Error) -> Delivered {
-    match body.found() {
-        _ if body.is_over() => Delivered::Missing(Miss::Unreadable(explain(err))),
-        Some(look) => Delivered::Changed(Some(look)),
-        None if err.raw_os_error().is_some() => Delivered::Missing(miss(err)),
-        None => Delivered::Changed(None),
+/// What a request that was broken off before its last byte means for its file.
+fn broken_off(broken: Broken) -> Delivered {
+    match broken {
+        Broken::Changed(look) => Delivered::Changed(look),
+        Broken::LockLost(why) => Delivered::Missing(Miss::Unreadable(why)),
+        Broken::Io(err) => Delivered::Missing(miss(&err)),
     }
 }
 

@@ -147,6 +147,33 @@ fn a_state_folder_of_another_user_is_refused_by_names_with_the_remedy() {
 }
 
 #[test]
+fn a_folder_whose_mode_only_the_umask_has_changed_is_not_taken_for_one_that_shows_what_nobody_set()
+{
+    let (dir, server) = (Dir::new(), Server::accepting());
+    if std::fs::metadata(dir.path()).unwrap().uid() != 0 {
+        eprintln!("SKIPPED: only root can work under such a umask");
+        return;
+    }
+    dir.mkdir("in/.dirpost");
+    set_mode(&dir.join("in/.dirpost"), 0o777);
+    let file = dir.write("dirpost.toml", config(&dir.join("in"), &server.url(), ""));
+    // A folder that is made for this user alone is made for nobody.
+    let run = std::process::Command::new("sh")
+        .args(["-c", "umask 777; exec \"$0\" once --config \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_dirpost"))
+        .arg(file)
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    assert!(
+        said(&run).contains("others could write to"),
+        "{}",
+        said(&run)
+    );
+    assert_eq!(mode(&dir.join("in/.dirpost")), 0o755);
+}
+
+#[test]
 fn a_folder_that_stays_open_to_others_is_refused_only_where_the_mount_knows_modes() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let (real, watched) = (dir.mkdir("real"), dir.mkdir("in"));

@@ -1,0 +1,303 @@
+//! The client: sends files, one at a time, over one connection.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
+use ureq::http::header::PROXY_AUTHORIZATION;
+use ureq::http::{Method, Request, Response, StatusCode, Uri};
+use ureq::{Agent, SendBody};
+
+use super::auth::Credentials;
+use super::body_reader::BodyReader;
+use super::connect::{Dialer, EndpointResolver};
+use super::exchange::{Exchange, Phase, Plan};
+use super::proxy::ProxyRoute;
+use super::request::Head;
+use super::shared::Shared;
+use super::{Body, FileMeta, Outcome, Probe, answer, failure_text, probe};
+use crate::config;
+use crate::flow::endpoint::reply::Reply;
+
+/// How long a connection may lie idle and still be used.
+pub const IDLE: Duration = Duration::from_secs(4);
+
+/// How long the endpoint is waited for to say that it wants the body.
+const AWAIT_CONTINUE: Duration = Duration::from_secs(1);
+
+/// Sends files, one at a time.
+pub struct Client {
+    pub(super) shared: Arc<Shared>,
+    agent: Agent,
+    pub(super) exchange: Exchange,
+    pub(super) credentials: Option<Credentials>,
+    timeouts: Timeouts,
+    /// `send.accept_body`.
+    accept_body: Option<String>,
+}
+
+/// `send.connect_timeout`, `send.stall_timeout` and `send.response_timeout`.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    connect: Duration,
+    stall: Duration,
+    response: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one attempt came to; the exchange's state says the rest.
+pub(super) enum Attempt<B> {
+    Answered {
+        response: Response<ureq::Body>,
+        /// It came before the request was all out.
+        is_early: bool,
+    },
+    Failed(ureq::Error),
+    Broken(B),
+}
+
+impl<B> Attempt<B> {
+    pub fn has_status(&self, status: StatusCode) -> bool {
+        matches!(self, Attempt::Answered { response, .. } if response.status() == status)
+    }
+}
+
+impl Client {
+    /// A client with no connection yet. `shared` is made of the same configuration.
+    pub fn new(send: &config::Send, shared: &Arc<Shared>) -> Client {
+        let exchange = Exchange::default();
+        let timeouts = Timeouts {
+            connect: send.connect_timeout,
+            stall: send.stall_timeout,
+            response: send.response_timeout,
+        };
+        Client {
+            agent: agent(shared, &exchange, timeouts),
+            shared: Arc::clone(shared),
+            exchange,
+            credentials: send.auth.clone().map(Credentials::new),
+            timeouts,
+            accept_body: send.accept_body.clone(),
+        }
+    }
+
+    /// Whether requests are to carry the file's digest, so that a [`FileMeta`] must have it even
+    /// where that costs a reading of its own.
+    pub fn needs_sha256(send: &config::Send) -> bool {
+        let is_bare = send.body == config::BodyKind::Raw && send.compress == config::Compress::None;
+        send.digest == config::Digest::Always && is_bare
+            || send.url.contains("{sha256}")
+            || send
+                .headers
+                .iter()
+                .any(|(_, value)| value.contains("{sha256}"))
+    }
+
+    /// Closes the connection that is kept for the next file. For a worker that has had nothing to
+    /// do for [`IDLE`]: the endpoint closes its side soon, too.
+    pub fn close_idle(&mut self) {
+        self.agent = agent(&self.shared, &self.exchange, self.timeouts);
+    }
+
+    /// Sends a file, and says what came of it.
+    pub fn send<B: Body>(&mut self, meta: &FileMeta, body: &mut B) -> Outcome<B::Broken> {
+        let credentials = self.credentials.as_mut().map(Credentials::header);
+        let head = credentials
+            .transpose()
+            .and_then(|credentials| self.shared.template.head(meta, credentials));
+        let mut head = match head {
+            Ok(head) => head,
+            Err(sentence) => return Outcome::Local(sentence),
+        };
+        let mut attempt = self.attempt_on_live(meta, &head, body);
+        if head.expects && attempt.has_status(StatusCode::EXPECTATION_FAILED) {
+            head.expect_nothing();
+            attempt = match body.rewind() {
+                Ok(()) => self.attempt_on_live(meta, &head, body),
+                Err(broken) => Attempt::Broken(broken),
+            };
+        }
+        match attempt {
+            Attempt::Broken(broken) => Outcome::Broken(broken),
+            Attempt::Failed(err) => Outcome::Reply(Reply::Failed(failure_text::failure(
+                &err,
+                &self.exchange.state(),
+                &self.shared.names,
+            ))),
+            Attempt::Answered { response, is_early } => {
+                let wanted = self.accept_body.as_deref();
+                Outcome::Reply(Reply::Answer(answer::read(response, wanted, is_early)))
+            }
+        }
+    }
+
+    /// An attempt, and another one where the connection was stale.
+    fn attempt_on_live<B: Body>(
+        &mut self,
+        meta: &FileMeta,
+        head: &Head,
+        body: &mut B,
+    ) -> Attempt<B::Broken> {
+        let attempt = self.attempt(meta, head, body);
+        if !matches!(attempt, Attempt::Failed(ref err) if self.was_stale(err)) {
+            return attempt;
+        }
+        log::debug!(
+            "a kept connection to {} was stale",
+            self.shared.names.endpoint
+        );
+        match body.rewind() {
+            Ok(()) => self.attempt(meta, head, body),
+            Err(broken) => Attempt::Broken(broken),
+        }
+    }
+
+    fn was_stale(&self, err: &ureq::Error) -> bool {
+        let state = self.exchange.state();
+        state.is_reused && !state.has_answer && !matches!(err, ureq::Error::Timeout(_))
+    }
+
+    fn attempt<B: Body>(
+        &mut self,
+        meta: &FileMeta,
+        head: &Head,
+        body: &mut B,
+    ) -> Attempt<B::Broken> {
+        let is_gzip = self.shared.template.gzip;
+        let is_empty = meta.size == 0 && head.form.is_none() && !is_gzip;
+        self.exchange.begin(Plan {
+            connect_by: Some(Instant::now() + self.timeouts.connect),
+            holds_head: !head.expects && !is_empty,
+            is_chunked: is_gzip,
+        });
+        let mut reader = BodyReader::new(body, meta.size, &self.exchange);
+        if let Some(form) = &head.form {
+            reader = reader.within(&form.before, &form.after);
+        }
+        if let Some(rate) = &self.shared.rate {
+            reader = reader.limited(rate);
+        }
+        if is_gzip {
+            reader = reader.gzipped();
+        }
+        let mut request = Request::new(SendBody::from_reader(&mut reader));
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
+        let result = self.agent.run(request);
+        let is_all_out = reader.is_done && self.exchange.state().phase != Phase::Stopped;
+        match (result, reader.broken) {
+            (Ok(response), _) => Attempt::Answered {
+                response,
+                is_early: !is_empty && !is_all_out,
+            },
+            (Err(_), Some(broken)) => Attempt::Broken(broken),
+            (Err(err), None) => Attempt::Failed(err),
+        }
+    }
+
+    /// Asks the endpoint how it is, sending no file: `dirpost check` does.
+    pub fn probe(&mut self) -> Probe {
+        probe::probe(self)
+    }
+
+    /// A request without a body.
+    pub(super) fn ask(&mut self, method: Method, uri: Uri) -> Attempt<Infallible> {
+        let credentials = self.credentials.as_mut().and_then(|all| all.header().ok());
+        self.exchange.begin(Plan {
+            connect_by: Some(Instant::now() + self.timeouts.connect),
+            holds_head: false,
+            is_chunked: false,
+        });
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        if let Some((name, value)) = credentials {
+            headers.insert(name, value);
+        }
+        if let Some(value) = self.shared.template.proxy_authorization() {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
+        match self.agent.run(request) {
+            Ok(response) => Attempt::Answered {
+                response,
+                is_early: false,
+            },
+            Err(err) => Attempt::Failed(err),
+        }
+    }
+}
+
+/// ureq, put together from our parts; it has no connection yet.
+fn agent(shared: &Shared, exchange: &Exchange, timeouts: Timeouts) -> Agent {
+    let dialer = Dialer {
+        exchange: exchange.clone(),
+        tls: shared.tls.clone(),
+        stall: timeouts.stall,
+        absolute: match &shared.route {
+            ProxyRoute::Forward { .. } => Some(format!("http://{}", shared.authority)),
+            _ => None,
+        },
+        is_proxied: matches!(shared.route, ProxyRoute::ByUreq(_)),
+    };
+    let resolver = EndpointResolver {
+        exchange: exchange.clone(),
+        instead: match &shared.route {
+            ProxyRoute::Forward { proxy, .. } => Some(proxy.clone()),
+            _ => None,
+        },
+    };
+    Agent::with_parts(options(shared, timeouts), dialer, resolver)
+}
+
+/// Every option of ureq. (TLS, sockets and buffers are ours: see `connect`.)
+fn options(shared: &Shared, timeouts: Timeouts) -> ureq::config::Config {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(false)
+        .ip_family(IpFamily::Any)
+        .proxy(match &shared.route {
+            ProxyRoute::ByUreq(proxy) => Some(proxy.clone()),
+            _ => None,
+        })
+        .no_delay(true)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
+        .save_redirect_history(false)
+        .user_agent(AutoHeaderValue::from(concat!(
+            "dirpost/",
+            env!("CARGO_PKG_VERSION")
+        )))
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .max_response_header_size(64 * 1024)
+        .input_buffer_size(16 * 1024)
+        .output_buffer_size(64 * 1024)
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(IDLE)
+        .allow_non_standard_methods(false)
+        .timeout_global(None)
+        .timeout_per_call(None)
+        .timeout_per_read(None)
+        .timeout_per_write(None)
+        .timeout_resolve(Some(timeouts.connect))
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_send_request(None)
+        .timeout_await_100(Some(AWAIT_CONTINUE))
+        .timeout_send_body(None)
+        .timeout_recv_response(Some(timeouts.response))
+        .timeout_recv_body(Some(timeouts.stall))
+        .build()
+}

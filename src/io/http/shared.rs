@@ -1,0 +1,87 @@
+//! What the clients of all workers have in common.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ureq::http::Uri;
+use ureq::http::uri::Authority;
+
+use super::failure_text::PeerNames;
+use super::proxy::{self, ProxyRoute};
+use super::rate::Rate;
+use super::request::RequestTemplate;
+use super::{Error, tls};
+use crate::config;
+
+/// What the workers have in common.
+pub struct Shared {
+    /// Host and port as they stand in the URL.
+    pub(super) authority: String,
+    pub(super) route: ProxyRoute,
+    /// For `https:` URLs.
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) template: RequestTemplate,
+    /// `send.max_rate`.
+    pub(super) rate: Option<Rate>,
+    pub(super) names: PeerNames,
+}
+
+/// URLs and headers may hold secrets.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Reads the certificates and settles the way to the endpoint; for all workers once.
+    ///
+    /// # Errors
+    /// The certificates or keys cannot be read or used, or the environment names a proxy that
+    /// cannot be used.
+    pub fn new(send: &config::Send) -> Result<Arc<Shared>, Error> {
+        // Only scheme and host matter here, and no template can be in those.
+        let url = send.url.replace(['{', '}'], "");
+        let endpoint: Uri = url
+            .parse()
+            .map_err(|err| Error(format!("send.url is not a URL: {err}")))?;
+        let https = match endpoint.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(Error("send.url must begin with http:// or https://".into())),
+        };
+        let host = endpoint
+            .host()
+            .ok_or_else(|| Error("send.url names no host".into()))?;
+        let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let route = proxy::route(&send.proxy, &endpoint)?;
+        let tls = if https {
+            Some(tls::configure(&send.tls)?)
+        } else {
+            None
+        };
+        let write = |time| humantime::format_duration(time).to_string();
+        let names = PeerNames {
+            endpoint: format!("{host}:{port}"),
+            proxy: route.host(),
+            stall: write(send.stall_timeout),
+            connect: write(send.connect_timeout),
+            response: write(send.response_timeout),
+        };
+        Ok(Arc::new(Shared {
+            template: RequestTemplate::new(send, &route)?,
+            names,
+            rate: send.max_rate.map(Rate::new),
+            authority: endpoint.authority().map_or("", without_user).to_owned(),
+            route,
+            tls,
+        }))
+    }
+}
+
+fn without_user(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
+}
