@@ -15,7 +15,7 @@ use super::access::Access;
 use super::acl;
 use super::attributes::{chmod, give_rights, hand_over};
 use super::names::fsync;
-use super::{Dir, FOLDER, bytes_of};
+use super::{Dir, FOLDER};
 use crate::flow::file::Rel;
 use crate::io::dir::kept::{GroupRights, Made, Why, Wider};
 
@@ -91,32 +91,29 @@ impl Dir {
     /// # Errors
     /// Those of [`Dir::make_like`].
     pub fn make_at_like(path: &Path, model: &Dir, group_rights: GroupRights) -> io::Result<Made> {
-        let mut missing = Vec::new();
-        let mut at = path;
-        let mut folder = loop {
-            match Dir::at(at) {
-                Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                    missing.push(bytes_of(at.file_name().ok_or(err)?));
-                    at = match at.parent() {
-                        Some(parent) if parent != Path::new("") => parent,
-                        _ => Path::new("."),
-                    };
-                }
-                other => break other?,
+        match Dir::at(path) {
+            Ok(folder) => {
+                let why = folder.is_wider_than(model)?.then_some(Why::WasThere);
+                let path = Rel::root();
+                Ok(Made {
+                    folder,
+                    wider: why.map(|why| Wider { path, why }).into_iter().collect(),
+                })
             }
-        };
-        let Some(last) = missing.first() else {
-            let why = folder.is_wider_than(model)?.then_some(Why::WasThere);
-            let path = Rel::root();
-            return Ok(Made {
-                folder,
-                wider: why.map(|why| Wider { path, why }).into_iter().collect(),
-            });
-        };
-        for name in missing[1..].iter().rev() {
-            folder = folder.make(&Rel::new(name))?;
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                    return Err(err);
+                };
+                // The parent of a bare name is the present folder.
+                let parent = if parent == Path::new("") {
+                    Path::new(".")
+                } else {
+                    parent
+                };
+                Dir::make_at(parent)?.make_as(name.as_bytes(), model, group_rights)
+            }
+            Err(err) => Err(err),
         }
-        folder.make_as(last, model, group_rights)
     }
 
     /// Whether this folder gives somebody more rights than `model` does: by mode, owner, group and
