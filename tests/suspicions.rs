@@ -246,7 +246,7 @@ fn content_that_changes_during_an_upload_with_size_and_mtime_put_back_is_never_a
             assert!(!bodies[0].whole, "a mixture was accepted");
             assert!(bodies[1].whole && bodies[1].bytes == new);
         }
-        daemon.wait_log("changed after it had settled: large.bin");
+        daemon.wait_log("large.bin: its content changed while its size and mtime stood still");
         let filed = std::fs::read(place.back().join(".dirpost/done/large.bin")).unwrap();
         assert!(filed == new);
     }

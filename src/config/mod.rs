@@ -31,21 +31,32 @@ use std::time::Duration;
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `[watch]`: which folder is read, and how often.
     pub watch: Watch,
+    /// `[ready]`: when a file is taken for complete.
     pub ready: Ready,
+    /// `[check]`: what a complete file must be before it is sent.
     pub check: Check,
+    /// `[send]`: where files go, and how a request is made.
     pub send: Send,
+    /// `[retry]`: the pauses between attempts, and when to give up.
     pub retry: Retry,
+    /// `[delivered]`: what is done with an accepted file.
     pub delivered: Delivered,
+    /// `[dead_letter]`: where rejected files are put.
     pub dead_letter: DeadLetter,
+    /// `[state]`: where the journal, the lock and the status are kept.
     pub state: State,
+    /// `[report]`: what is written for the monitoring.
     pub report: Report,
+    /// `[log]`: how much is logged.
     pub log: Log,
 }
 
 /// `[watch]`: the folder, and how it is looked at.
 #[derive(Clone, Debug)]
 pub struct Watch {
+    /// `watch.dir`, required: the folder whose files are sent, as an absolute path.
     pub dir: PathBuf,
     /// From the start of a scan to the start of the next.
     pub interval: Duration,
@@ -55,59 +66,90 @@ pub struct Watch {
     pub max_depth: Option<u32>,
     /// Globs on the relative path; empty = all.
     pub include: Vec<String>,
+    /// `watch.exclude`: globs of what is left alone even if it is included. Empty by default. A
+    /// folder that matches is not entered.
     pub exclude: Vec<String>,
+    /// `watch.ignore_temporary`, true by default: hidden and temporary names (`.*`, `*.tmp`,
+    /// `*.part` and their like) are left alone, as most programs name unfinished files so.
     pub ignore_temporary: bool,
+    /// `watch.require_mount`, false by default: the folder counts as the share only while something
+    /// is mounted there, so that an empty mount point is never taken for it.
     pub require_mount: bool,
+    /// `watch.threads`, 1 by default, 64 at most: how many files a scan looks at side by side. More
+    /// of them hide the round trips to a distant share.
     pub threads: usize,
+    /// `watch.rewrites`, "auto" by default: how soon a change to a file at rest must be noticed.
     pub rewrites: Rewrites,
+    /// `watch.shard`: the part of the files that this process sends, where several share a folder.
+    /// `None` by default: all of them.
     pub shard: Option<Shard>,
 }
 
+/// How often files that are at rest are looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewrites {
+    /// "auto": on every scan as long as that is cheap, else every few minutes.
     Auto,
+    /// At least once in this time, whatever it costs.
     Every(Duration),
 }
 
 /// `"2/8"`: part `index` (from 1) of `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
+    /// Which part this process sends, from 1 to `count`.
     pub index: u32,
+    /// How many parts the files are divided into, by a hash of their paths.
     pub count: u32,
 }
 
 /// `[ready]`: when a file counts as complete.
 #[derive(Clone, Debug)]
 pub struct Ready {
+    /// `ready.settle`, "auto" by default: how long a file must not have changed.
     pub settle: Settle,
     /// Appended to a file's name, gives the name of its marker: ".done".
     pub marker: Option<String>,
+    /// `ready.empty`, "wait" by default: what a file of zero bytes means.
     pub empty: Empty,
 }
 
+/// How long a file must stand still before it is taken for complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settle {
     /// 5 s on a file system known to be local, else 60 s.
     Auto,
+    /// This long on every file system.
     For(Duration),
 }
 
+/// What is done with a file of zero bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Empty {
+    /// "wait": it is about to be written, and is not sent before it has content.
     Wait,
+    /// "send": it is sent like any other file.
     Send,
+    /// "reject": it goes to dead-letter.
     Reject,
 }
 
 /// `[check]`: what a file must be to be sent.
 #[derive(Clone, Debug)]
 pub struct Check {
+    /// `check.min_size`, in bytes: a smaller file goes to dead-letter. `None` by default: no bound.
     pub min_size: Option<u64>,
+    /// `check.max_size`, in bytes: a larger file goes to dead-letter. `None` by default: no bound.
     pub max_size: Option<u64>,
+    /// `check.format`, "any" by default: what the content must be, from its start to its end.
     pub format: Format,
     /// argv; `{file}` stands for the absolute path.
     pub command: Option<Argv>,
+    /// `check.command_timeout`, 1 minute by default: the command is stopped after that, and the
+    /// file is tried again later.
     pub command_timeout: Duration,
+    /// `check.grace`, 1 minute by default: how long a file that fails a check may still turn out to
+    /// be unfinished before it is rejected.
     pub grace: Duration,
 }
 
@@ -126,15 +168,24 @@ impl Check {
     }
 }
 
+/// The format that the whole content of a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// "any": the content is not looked at.
     Any,
+    /// "utf8": text in valid UTF-8.
     Utf8,
+    /// "json": one JSON value. One that was cut off is told from a whole one.
     Json,
+    /// "jsonl": one JSON value on each line. A cut between two lines is not seen.
     Jsonl,
+    /// "xml": one well-formed document. One that was cut off is told from a whole one.
     Xml,
+    /// "csv": comma-separated values. A cut between two records is not seen.
     Csv,
+    /// "gzip": a gzip stream. One that was cut off is told from a whole one.
     Gzip,
+    /// "zip": an archive whose directory stands at its end, so that a cut shows.
     Zip,
 }
 
@@ -143,57 +194,92 @@ pub enum Format {
 pub struct Send {
     /// With `{path}` and `{name}` still in it; the rest is a valid http(s) URL.
     pub url: Url,
+    /// `send.method`, "POST" by default.
     pub method: Method,
+    /// `send.body`, "raw" by default, and with "multipart" the name in `send.field`.
     pub body: BodyKind,
     /// `None` = by the file's extension.
     pub content_type: Option<String>,
     /// Names are valid field names; values may hold `{path} {name} {size} {mtime} {key} {sha256}`.
     pub headers: Vec<(String, Hidden)>,
+    /// `send.workers`, 4 by default: how many files are sent side by side.
     pub workers: usize,
+    /// `send.connect_timeout`, 10 seconds by default: an attempt that has no connection by then has
+    /// failed.
     pub connect_timeout: Duration,
+    /// `send.stall_timeout`, 30 seconds by default: an attempt in which no byte moves for that long
+    /// has failed. The whole upload has no limit.
     pub stall_timeout: Duration,
+    /// `send.response_timeout`, 2 minutes by default: how long the answer may take once the request
+    /// has been sent.
     pub response_timeout: Duration,
+    /// `send.digest`, "auto" by default: when `Content-Digest` is sent.
     pub digest: Digest,
+    /// `send.compress`, "none" by default: the coding of the body.
     pub compress: Compress,
+    /// `send.accept`, 200-299 by default: the statuses that mean that the file was delivered.
     pub accept: Statuses,
+    /// `send.reject`, 400, 413, 414, 415 and 422 by default: the statuses that mean that the file
+    /// is bad. Any other means that it is tried again.
     pub reject: Statuses,
     /// 0 = off.
     pub brake: u32,
     /// `None` = the share's id.
     pub key_scope: Option<String>,
+    /// `send.accept_content_type`: the media type that an accepting answer must have, as a login
+    /// page with status 200 accepts nothing. `None` by default: any.
     pub accept_content_type: Option<String>,
+    /// `send.accept_body`: a text that the body of an accepting answer must contain. `None` by
+    /// default: nothing is looked for.
     pub accept_body: Option<String>,
+    /// `send.in_order`, false by default: files are sent one at a time, the oldest first, and one
+    /// that fails holds up the others.
     pub in_order: bool,
     /// Bytes per second, for all workers together.
     pub max_rate: Option<u64>,
+    /// `send.auth`: how requests are authenticated. `None` by default: they carry no credentials.
     pub auth: Option<Auth>,
+    /// `[send.tls]`: whom to trust, and how to prove who we are.
     pub tls: Tls,
+    /// `send.proxy`, "environment" by default: the proxy that requests go through.
     pub proxy: Proxy,
 }
 
+/// The method of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// "POST".
     Post,
+    /// "PUT".
     Put,
 }
 
+/// How a file is put into the body of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyKind {
+    /// "raw": the body is the file, byte for byte.
     Raw,
     /// The name of the form field.
     Multipart(String),
 }
 
+/// When a request says the SHA-256 of its content (RFC 9530).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
+    /// "auto": where it needs no second read of the file.
     Auto,
+    /// "always": even if the file must be read once more for it.
     Always,
+    /// "never": the field is left out.
     Never,
 }
 
+/// The `Content-Encoding` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compress {
+    /// "none": the file is sent as it is.
     None,
+    /// "gzip": for endpoints that understand it.
     Gzip,
 }
 
@@ -213,37 +299,57 @@ impl Statuses {
 /// Where the credentials come from; the files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
+    /// `Authorization: Bearer` with a token.
     Bearer {
+        /// `bearer_file`: the file with the token.
         file: PathBuf,
     },
+    /// `Authorization: Basic` with a user and a password.
     Basic {
+        /// `user`: the name, which is no secret and is written in the configuration.
         user: String,
+        /// `password_file`: the file with the password.
         password_file: PathBuf,
     },
+    /// A field of the user's choice, such as `X-Api-Key`.
     Header {
+        /// `header`: the name of the field.
         name: String,
+        /// `value_file`: the file with the value of the field.
         value_file: PathBuf,
     },
 }
 
+/// `[send.tls]`: the certificates of both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tls {
+    /// `send.tls.ca`: a PEM file with certificates to trust besides the roots. `None` by default.
     pub ca: Option<PathBuf>,
+    /// `send.tls.client_cert`: a PEM file with our own certificate. Set together with `client_key`
+    /// or not at all; `None` by default.
     pub client_cert: Option<PathBuf>,
+    /// `send.tls.client_key`: a PEM file with the private key of `client_cert`. `None` by default.
     pub client_key: Option<PathBuf>,
+    /// `send.tls.roots`, "system" by default: whose root certificates are trusted.
     pub roots: Roots,
 }
 
+/// Where the trusted root certificates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Roots {
+    /// "system": those that this machine trusts.
     #[default]
     System,
+    /// "bundled": those built into dirpost, for machines without any.
     Bundled,
 }
 
+/// Which proxy, if any, requests go through.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Proxy {
+    /// "environment": as `HTTPS_PROXY` and its like say.
     Environment,
+    /// "none": no proxy, whatever the environment says.
     None,
     /// May hold a password: masked in `Debug`.
     Url(String),
@@ -262,7 +368,10 @@ impl std::fmt::Debug for Proxy {
 /// `[retry]`: bounds of the backoff.
 #[derive(Clone, Debug)]
 pub struct Retry {
+    /// `retry.first`, 1 second by default: the bound of the pause after the first failure. It
+    /// doubles with each further one.
     pub first: Duration,
+    /// `retry.max`, 5 minutes by default: the bound that the pause grows up to.
     pub max: Duration,
     /// `None` = never.
     pub give_up_after: Option<Duration>,
@@ -271,35 +380,49 @@ pub struct Retry {
 /// `[delivered]`: what becomes of a file that was accepted.
 #[derive(Clone, Debug)]
 pub struct Delivered {
+    /// `delivered.action`, "move" by default.
     pub action: Action,
+    /// `delivered.dir`: where "move" puts files, as an absolute path. `done` in the state folder by
+    /// default.
     pub dir: PathBuf,
     /// `None` = for ever.
     pub keep_for: Option<Duration>,
+    /// `delivered.remember`, 30 days by default: how long a delivered file that is missing stays
+    /// known with "keep", so that it is not sent again when it reappears.
     pub remember: Duration,
 }
 
+/// What is done with a file once the endpoint has accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// "move": it goes to `delivered.dir`.
     Move,
+    /// "delete": it is removed.
     Delete,
+    /// "keep": it stays where it is, and the journal knows that it was sent.
     Keep,
 }
 
 /// `[dead_letter]`: where files go that cannot be sent.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
+    /// `dead_letter.dir`, as an absolute path. `dead-letter` in the state folder by default.
     pub dir: PathBuf,
 }
 
 /// `[state]`: journal, lock, status.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// `state.dir`, as an absolute path. By default `.dirpost` in the watched folder, or with
+    /// `watch.shard` a folder for each shard in it. It is never scanned.
     pub dir: PathBuf,
 }
 
 /// `[report]`.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// `report.metrics_file`: the file that metrics are written to in the Prometheus text format.
+    /// `None` by default: none are written.
     pub metrics_file: Option<PathBuf>,
 }
 

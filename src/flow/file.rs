@@ -49,6 +49,7 @@ impl Rel {
         Rel(Arc::from(bytes))
     }
 
+    /// The path as the file system spells it, which need not be UTF-8; parts are joined by `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -155,14 +156,17 @@ pub enum FsKind {
 /// One look at a file. Everything beside the stamp is for this process only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Look {
+    /// Size and mtime, which tell one version of a file from another.
     pub stamp: Stamp,
     /// Change time; 0 where there is none.
     pub ctime: Wall,
     /// Device and inode; 0 where there are none.
     pub dev: u64,
+    /// The inode on that device; 0 where there is none.
     pub ino: u64,
     /// Allocated blocks of 512 bytes; 0 where they are not known.
     pub blocks: u64,
+    /// What kind of file system it lies on, which says how far ctime can be trusted.
     pub fs: FsKind,
 }
 

@@ -91,14 +91,17 @@ pub fn share_of(line: &[u8]) -> Option<String> {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// The version of the format: 1. A line of another version is not understood.
     pub v: u32,
     /// When it was written, for people: RFC 3339.
     pub at: String,
     /// Escaped.
     pub path: String,
+    /// The size in bytes of the version that the line is about.
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
+    /// What happened, flattened into the same JSON object.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -109,32 +112,47 @@ pub struct Record {
 pub enum Event {
     /// The endpoint has all of it. `keep`: it stays where it is, and this is the last word.
     Accepted {
+        /// The idempotency key that it was sent with.
         key: String,
+        /// The HTTP status of the answer.
         status: u16,
+        /// Size and mtime (ns) of the marker that vouched for it, to be filed with it. `None` if
+        /// there was no marker.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<(u64, i64)>,
+        /// Whether it stays where it is: then no [`Event::Filed`] follows.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         keep: bool,
     },
     /// It is to go to dead-letter.
     Condemned {
+        /// The idempotency key that it was sent with, or would have been.
         key: String,
+        /// Why it is not sent, as one sentence for the reason file.
         reason: String,
+        /// The HTTP status that rejected it; `None` if the endpoint did not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
         /// Escaped.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         body: String,
+        /// How many attempts to deliver it were made.
         attempts: u32,
+        /// When this version was first seen (ns since the epoch).
         first_seen: i64,
+        /// When it was condemned (ns since the epoch).
         dead_at: i64,
+        /// Size and mtime (ns) of the marker that vouched for it, to be filed with it. `None` if
+        /// there was no marker.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<(u64, i64)>,
     },
     /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
     /// from where it lies now, which is on another file system.
     Moving {
+        /// Where it goes.
         to: Place,
+        /// What is copied, where the file cannot be renamed to `to`. `None` if it is renamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Place>,
     },
@@ -143,7 +161,10 @@ pub enum Event {
     /// Dead-letter has a copy: it cannot be moved away, and stays where it is.
     Copied,
     /// It was delivered or copied, stays where it was, and is not there: since then (ns).
-    Missing { since: i64 },
+    Missing {
+        /// When it was first missed (ns since the epoch).
+        since: i64,
+    },
     /// It is there again.
     Back,
     /// It has been missing for `delivered.remember`: as if it had never been seen.

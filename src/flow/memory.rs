@@ -24,7 +24,9 @@ use crate::flow::time::{Mono, Now, Wall};
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
+    /// What is known of the endpoint and of `check.command`.
     pub endpoint: Endpoint,
+    /// The files that have something worth knowing, one for each version in motion.
     pub files: Vec<File>,
     /// The wall clock was set since the memory was written down.
     pub stepped: bool,
@@ -33,6 +35,7 @@ pub struct Memory {
 /// What is known of the endpoint and of `check.command`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// How the gate stands, so that a restart does not hurry an endpoint that is down.
     pub gate: gate::GateMemory,
     /// Why the gate is closed.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -143,7 +146,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// All clocks of a machine, read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
+    /// The monotonic clock, which means nothing to another process by itself.
     pub mono: Mono,
+    /// The time of day, which may be set.
     pub wall: Wall,
     /// Which boot it is, where the system says so.
     #[serde(default)]
@@ -154,6 +159,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// The two clocks that the engine works with.
     pub fn now(&self) -> Now {
         Now {
             mono: self.mono,
@@ -200,6 +206,7 @@ struct Head {
 const VERSION: u32 = 1;
 
 impl Memory {
+    /// Whether the next process would learn nothing from it.
     pub fn is_empty(&self) -> bool {
         let Endpoint {
             gate,

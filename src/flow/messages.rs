@@ -30,9 +30,13 @@ pub enum Input {
     /// A scan is over. `Err`: the watched folder itself is not there, or is not the share. Then
     /// everything has to be opened again ([`Input::Closing`]) before a scan can succeed.
     Scanned(Result<(), String>),
+    /// A check of this file is over: the answer to [`Effect::Inspect`].
     Inspected(FileNo, Inspected),
+    /// An attempt to deliver this file is over: the answer to [`Effect::Deliver`].
     Delivered(FileNo, Delivered),
+    /// The filing of this file is over: the answer to [`Effect::File`].
     Filed(FileNo, Filed),
+    /// A person or the service manager wants something.
     Command(Command),
     /// A scan has found, as it began, that the lock is still this process's.
     Confirmed,
@@ -88,8 +92,11 @@ pub enum Effect {
     Scan,
     /// Look only whether the lock is still this process's. Answered as a scan that lists nothing.
     Confirm,
+    /// Check the content of a file. Answered by [`Input::Inspected`].
     Inspect(Inspection),
+    /// Send a file. Answered by [`Input::Delivered`].
     Deliver(Delivery),
+    /// Put a file where it belongs. Answered by [`Input::Filed`].
     File(Filing),
     /// To be written to the journal, about versions that it knows.
     Write(Vec<(Rel, Stamp, journal::Event)>),
@@ -118,6 +125,7 @@ impl Effect {
 /// One folder, listed.
 #[derive(Clone, Debug)]
 pub struct ListedFolder {
+    /// Where the folder lies; empty for the watched folder itself.
     pub path: Rel,
     /// `Err`: it could not be listed, or not to its end. What it holds is left as it was.
     pub content: Result<Content, String>,
@@ -126,6 +134,7 @@ pub struct ListedFolder {
 /// The files in a folder that are wanted, and the folders in it that are entered.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
+    /// The names of the files with their stamps, sorted.
     pub files: Listing,
     /// One for each of `files`.
     pub looks: Vec<Look>,
@@ -173,10 +182,12 @@ impl Inspection {
 pub enum Inspected {
     /// It passes. The digest of its content if it was read to its end for the check.
     Good {
+        /// The digest of the whole content; `None` if the check did not read all of it.
         sha256: Option<[u8; 32]>,
     },
     /// It may only be unfinished.
     Unfinished(String),
+    /// Its content is not what `check.format` asks for; the reason for a person.
     Bad(String),
     /// `check.command` says no.
     CommandRejects(String),
@@ -184,6 +195,7 @@ pub enum Inspected {
     Undecided(String),
     /// It is not as it was when it was looked at; how it is now, if that is known.
     Changed(Option<Look>),
+    /// It could not be opened or read.
     Missing(Miss),
 }
 
@@ -192,9 +204,13 @@ pub enum Inspected {
 /// An acceptance is written to the journal before it is reported.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    /// The number that the answer comes back with.
     pub file: FileNo,
+    /// Where the file lies, below the watched folder.
     pub path: Rel,
+    /// The file as it was last looked at: only this version is sent.
     pub look: Look,
+    /// The idempotency key, the same for every attempt with this version.
     pub key: String,
     /// The digest of what a check, or an earlier attempt, has read of this version. A file that
     /// turns out to have another one is broken off before its last byte.
@@ -211,9 +227,13 @@ pub struct Delivery {
 /// What came of an attempt to deliver.
 #[derive(Clone, Debug)]
 pub enum Delivered {
+    /// The attempt was made, and the endpoint answered or could not be reached.
     Replied {
+        /// What the reply means for this file and for the endpoint.
         verdict: Verdict,
+        /// The answer, or the failure.
         reply: Reply,
+        /// How long the attempt took.
         took: Duration,
         /// For an acceptance: whether it is in the journal.
         journaled: Result<(), String>,
@@ -228,6 +248,7 @@ pub enum Delivered {
     /// It is not as it was when it was looked at, or changed while it was sent; how it is
     /// now, if that is known. No server can have taken it for whole.
     Changed(Option<Look>),
+    /// The file could not be opened or read, so nothing whole was sent.
     Missing(Miss),
     /// Nothing was sent for a reason that lies here: credentials that cannot be read.
     NotSent(String),
@@ -236,6 +257,7 @@ pub enum Delivered {
 /// A file that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
+    /// Nothing has this name any more.
     Gone,
     /// It is there, but cannot be opened or read, or is not a regular file.
     Unreadable(String),

@@ -428,6 +428,8 @@ impl Disk for WorldDisk<'_> {
     fn rename(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
         // The kernel compares the mounts before it asks the file system (do_renameat2).
         if !self.world.model.traits.renames && self.may_cross(from, to).is_ok() {
+            // And whether the new name is free.
+            self.is_free(to)?;
             return Err(Fault::new(FaultKind::Unsupported, "EINVAL"));
         }
         self.carry("rename", &[from, to], |disk| {

@@ -11,7 +11,9 @@ use crate::flow::rng::Rng;
 /// `retry.first` and `retry.max`.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
+    /// The cap of the first wait; it doubles with each step.
     pub first: Duration,
+    /// The cap that no wait goes beyond.
     pub max: Duration,
 }
 

@@ -36,13 +36,18 @@ pub enum Verdict {
     /// Later, this file.
     Later,
     /// No answer: the gate closes. `reached` is false where no file can be the cause.
-    Down { reached: bool },
+    Down {
+        /// Whether the endpoint was reached, so that the file may be the cause.
+        reached: bool,
+    },
 }
 
 /// The user's part of the table.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// `send.accept`: the statuses that mean that the file was delivered.
     pub accept: Statuses,
+    /// `send.reject`: the statuses that mean that the file is bad.
     pub reject: Statuses,
     /// `send.accept_content_type`: the media type an acceptance must have.
     pub accept_content_type: Option<String>,

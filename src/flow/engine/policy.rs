@@ -9,28 +9,43 @@ use crate::flow::time::Mono;
 /// The settings of a run; none of them changes while it lasts.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// `watch.interval`: the time from the start of a scan to the start of the next.
     pub interval: Duration,
+    /// `watch.max_share`: the part of the time that scanning may take, over 0 and up to 1.
     pub max_share: f64,
+    /// `ready.settle`: how long a file must not have changed before it is taken for complete.
     pub settle: Settle,
+    /// Whether `ready.marker` is set, so that a file waits for its marker.
     pub marker: bool,
+    /// `ready.empty`: what a file of zero bytes means.
     pub empty: Empty,
+    /// `check.min_size`, in bytes; `None` if there is no lower bound.
     pub min_size: Option<u64>,
+    /// `check.max_size`, in bytes; `None` if there is no upper bound.
     pub max_size: Option<u64>,
     /// Whether a file's content is looked at before it is sent.
     pub inspects: bool,
     /// Whether that shows an end: then it can vouch for a file that looks unfinished.
     pub sees_end: bool,
+    /// `check.grace`: how long a file that fails a check may still turn out to be unfinished.
     pub grace: Duration,
+    /// How many files are sent side by side: `send.workers`, but 1 with `send.in_order`.
     pub workers: usize,
+    /// `send.in_order`: the oldest file first, and one that fails holds up the others.
     pub in_order: bool,
+    /// `send.brake`: after how many rejected files in a row nothing more is condemned; 0 = never.
     pub brake: u32,
+    /// The bounds of the pause after a failed attempt.
     pub backoff: Backoff,
+    /// `retry.give_up_after`: when a file that keeps failing goes to dead-letter; `None` = never.
     pub give_up_after: Option<Duration>,
+    /// `delivered.action`: what is done with an accepted file.
     pub action: Action,
     /// `delivered.remember`.
     pub remember: Duration,
     /// What the keys are made of, beside the file.
     pub key_scope: String,
+    /// When the run ends by itself.
     pub ending: Ending,
 }
 
@@ -79,5 +94,10 @@ pub enum Ending {
     Never,
     /// When all that was there at the first look is dealt with, or at this moment: `once`.
     /// With `no_wait` as soon as nothing is left to be done but to wait.
-    Once { deadline: Mono, no_wait: bool },
+    Once {
+        /// From this moment nothing new is started; what is on its way may still end.
+        deadline: Mono,
+        /// Whether it ends without waiting for files that settle or are to be tried again.
+        no_wait: bool,
+    },
 }

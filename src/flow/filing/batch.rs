@@ -27,6 +27,8 @@ pub struct Batch {
     unsynced: BTreeSet<Place>,
     /// The first machine that may not be at a barrier yet.
     next: usize,
+    /// The fsync of the journal has been tried.
+    journal_synced: bool,
     synced: Result<(), Fault>,
 }
 
@@ -108,6 +110,7 @@ impl Batch {
             claims,
             unsynced,
             next: 0,
+            journal_synced: false,
             synced: Ok(()),
         }
     }
@@ -129,7 +132,9 @@ impl Batch {
         }
         self.next = 0;
         let waiting = self.machines.iter().filter_map(Running::barrier).min();
-        let Some(waiting) = waiting else { return false };
+        let Some(waiting) = waiting else {
+            return self.sync_journal_at_least_once(disk);
+        };
         match waiting {
             Barrier::Append => {
                 let lines = self.lines(&waiting);
@@ -137,6 +142,7 @@ impl Batch {
                 self.answer_all(&waiting, &result);
             }
             Barrier::SyncJournal => {
+                self.journal_synced = true;
                 let result = disk.sync_journal().map(|()| Answer::Done);
                 self.answer_all(&waiting, &result);
             }
@@ -148,6 +154,17 @@ impl Batch {
                 self.answer_all(&waiting, &result);
             }
         }
+        true
+    }
+
+    /// Where no file has come as far as its move, what was accepted is brought onto the disk all the
+    /// same: filing that fails for hours, one batch after another, leaves nobody else time for it.
+    fn sync_journal_at_least_once(&mut self, disk: &mut dyn Disk) -> bool {
+        if std::mem::replace(&mut self.journal_synced, true) {
+            return false;
+        }
+        let result = disk.sync_journal().map(|()| Answer::Done);
+        self.note(&result);
         true
     }
 

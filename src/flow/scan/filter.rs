@@ -23,6 +23,7 @@ pub enum Class {
     File,
     /// The marker of another file.
     Marker,
+    /// Left alone: excluded, not included, or named as hidden and temporary files are.
     Ignored,
 }
 

@@ -45,32 +45,48 @@ struct Folder {
 /// What a listing says of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A file, or a version of it, that is not known: neither in motion nor at rest.
     New {
+        /// Its name in the folder.
         name: Box<[u8]>,
+        /// How it looks now.
         look: Look,
+        /// Its marker, if there is one.
         marker: Option<Look>,
     },
+    /// A file in motion is there.
     Seen {
+        /// The number that it is known by.
         file: FileNo,
+        /// How it looks now; it may have become another version.
         look: Look,
+        /// Its marker, if there is one.
         marker: Option<Look>,
     },
+    /// A file in motion is not there.
     Missing {
+        /// The number that it is known by.
         file: FileNo,
     },
     /// It was at rest, and this version is missing.
     Away {
+        /// Where it was.
         path: Rel,
+        /// The version that is missing; another one may be in its place.
         stamp: Stamp,
     },
     /// It was away, and is at rest again.
     Back {
+        /// Where it is again.
         path: Rel,
+        /// The version that is back.
         stamp: Stamp,
     },
     /// It has been away for too long.
     Forgotten {
+        /// Where it was.
         path: Rel,
+        /// The version that is no longer known: it would be new if it reappeared.
         stamp: Stamp,
     },
 }

@@ -275,7 +275,7 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
             };
             format!(
                 "the certificate of {endpoint} is for {presented}, not for {}: use a name it is \
-                 for in send.url, or have it issued anew",
+                 for in send.url, or have it issued again",
                 expected.to_str()
             )
         }

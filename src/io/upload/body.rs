@@ -95,7 +95,7 @@ pub struct UploadBody<P: Place = InFolder> {
     held: Option<Vec<u8>>,
     /// Of what has been read so far.
     hash: Sha256,
-    /// What the digest of the whole must be.
+    /// What the digest of the whole must be: a check, a header or an earlier attempt says so.
     promised: Option<[u8; 32]>,
     /// The digest of the whole, once all of it has been given out.
     sent: Option<[u8; 32]>,
@@ -103,6 +103,7 @@ pub struct UploadBody<P: Place = InFolder> {
     began: Instant,
     /// When it was looked at last.
     looked: Instant,
+    /// A second reading beside the sending.
     reread: Option<Reread>,
     /// How many second readings have begun since `began`.
     rereads: u32,
@@ -178,11 +179,6 @@ impl<P: Place> UploadBody<P> {
         self.hash.update(&bytes);
         self.held = Some(bytes);
         Ok(self.hash.clone().finalize().into())
-    }
-
-    /// The digest of the whole must be this one: a header has said so.
-    pub fn promise(&mut self, sha256: [u8; 32]) {
-        self.promised = Some(sha256);
     }
 
     /// Sees that an empty file is still the same. It has no last byte before which that would
@@ -382,7 +378,9 @@ impl<P: Place> Body for UploadBody<P> {
             self.hash = Sha256::new();
         }
         self.left = self.source.look.stamp.size;
-        self.sent = None;
+        // A header may have said so by now, and an endpoint may have had all of it: it is the
+        // same the next time, or is not sent.
+        self.promised = self.sent.take().or(self.promised);
         self.began = Instant::now();
         self.rereads = 0;
         Ok(())

@@ -155,9 +155,6 @@ fn digest(
     while body.read(&mut piece)? > 0 {}
     let sha256 = body.sent();
     body.rewind()?;
-    if let Some(sha256) = sha256 {
-        body.promise(sha256);
-    }
     Ok(sha256)
 }
 

@@ -1,6 +1,6 @@
 //! After a crash or a fault: how far a move that stands in the journal has come.
 
-use super::super::disk::{Fault, FaultKind, Operation, Side};
+use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::{Moved, remove_first_name};
 use super::super::reason::REASON;
 use super::super::{Area, Move, Place};
@@ -58,26 +58,24 @@ impl Machine {
                 return Ok(Stage::InPlace);
             }
         }
-        if self.is_reservation(&there, &to).await? {
+        if self.is_reservation(&there) {
             self.take_reservation_back(&to).await?;
             return Ok(Stage::InPlace);
         }
         self.moved_before(to).await
     }
 
-    /// Whether an empty file is only there to reserve the name. A version that was truncated after
-    /// it was moved looks the same; but names are only reserved where no rename replaces nothing,
-    /// and that can be asked without doing anything: the name has no other place to go to.
-    pub(super) async fn is_reservation(&self, look: &Look, at: &Place) -> Result<bool, Fault> {
-        if look.stamp.size > 0 || self.job.look.stamp.size == 0 {
-            return Ok(false);
-        }
-        match self.ops.rename(at, at).await {
-            Err(fault) if fault.kind == FaultKind::Unsupported => Ok(true),
-            Err(fault) if fault.kind == FaultKind::Exists => Ok(false),
-            Ok(()) => Ok(false),
-            Err(fault) => Err(fault),
-        }
+    /// Whether an empty file is only there to reserve the name.
+    ///
+    /// A version that was truncated after it was moved looks the same but for its inode, which is
+    /// known until the next start. After that it is taken for a reservation: what was in it its
+    /// writer has thrown away. Whether the file system needs reservations at all cannot be asked
+    /// without making files, for Linux answers `EEXIST` before it asks the file system
+    /// (renameat2(2)).
+    pub(super) fn is_reservation(&self, look: &Look) -> bool {
+        let sent = &self.job.look;
+        let is_moved = sent.ino != 0 && look.ino == sent.ino;
+        look.stamp.size == 0 && sent.stamp.size > 0 && !is_moved
     }
 
     pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
@@ -103,7 +101,7 @@ impl Machine {
                 Ok(Stage::Copying(moving))
             }
             (Entry::File(_), Entry::File(copy))
-                if self.is_reservation(&copy, &moving.to).await? =>
+                if self.is_reservation(&copy) =>
             {
                 self.take_reservation_back(&moving.to).await?;
                 Ok(Stage::Copying(moving))
@@ -115,7 +113,7 @@ impl Machine {
             }
             // The name has gone to another file, and so has the reason beside it.
             (Entry::File(_), _) => self.plan_copy(from).await.map(Stage::Copying),
-            (_, Entry::File(copy)) if self.is_reservation(&copy, &moving.to).await? => {
+            (_, Entry::File(copy)) if self.is_reservation(&copy) => {
                 self.take_reservation_back(&moving.to).await?;
                 Ok(Stage::InPlace)
             }
@@ -136,7 +134,7 @@ impl Machine {
         let found = self.ops.look(from).await?;
         if let Entry::File(look) = found
             && from.area == Area::Staging
-            && self.is_reservation(&look, from).await?
+            && self.is_reservation(&look)
         {
             self.ops.remove_own(from).await?;
             self.sources.insert(from.folder());

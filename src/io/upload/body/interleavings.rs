@@ -304,7 +304,7 @@ fn upload(modelled: &Modelled, fs: FsKind, manner: Manner) -> Result<Vec<u8>, Br
         Manner::Twice => {
             read_all(&mut body, manner)?;
             promised = body.sent();
-            body.promise(promised.unwrap());
+            assert!(promised.is_some());
             body.rewind()?;
         }
         Manner::Streamed | Manner::Watched => {}
