@@ -73,10 +73,23 @@ struct Outcome {
 struct Health {
     /// When the last batch began.
     began: Option<Instant>,
+    /// Since when lines of the journal have been waiting for the disk, as far as was looked.
+    pending_since: Option<Instant>,
     /// Nothing gets onto the disk.
     sync_alarm: Alarm,
     /// The engine has been told that the journal's reserve is used up.
     is_low: bool,
+}
+
+impl Health {
+    /// How long lines wait for the disk.
+    fn sync_interval(&self) -> Duration {
+        if self.sync_alarm.is_raised() {
+            SYNC_RETRY
+        } else {
+            SYNC_WITHIN
+        }
+    }
 }
 
 impl Batch {
@@ -108,8 +121,32 @@ impl FilerThread {
             self.restore_reserve(health)?;
         }
         let batch = self.next_batch(health)?;
-        let outcome = self.carry_out(batch);
+        let mut outcome = self.carry_out(batch);
+        if self.is_sync_due(health) {
+            outcome.synced = outcome.synced.and_then(|()| self.sync());
+        }
         self.report(outcome, health)
+    }
+
+    /// Whether lines have been waiting for the disk for too long. Files bring them there on their
+    /// way, but for those that cannot be moved: they come again and again, and may leave this
+    /// thread no time to be idle.
+    fn is_sync_due(&self, health: &mut Health) -> bool {
+        if !self.journal.is_pending() {
+            health.pending_since = None;
+            return false;
+        }
+        let since = *health.pending_since.get_or_insert_with(Instant::now);
+        let is_due = since.elapsed() >= health.sync_interval();
+        if is_due {
+            health.pending_since = None;
+        }
+        is_due
+    }
+
+    fn sync(&self) -> Result<(), String> {
+        let synced = self.journal.sync(clock::wall());
+        synced.map_err(|err| explain(&err))
     }
 
     /// Waits for something to do, and takes what else has come meanwhile.
@@ -117,11 +154,7 @@ impl FilerThread {
         // Only the first line after an fsync comes with a command. One that was written during an
         // fsync, or by this thread, is waiting for the disk and nobody has said so.
         let is_due = self.journal.is_pending() || health.is_low;
-        let bound = match health.sync_alarm.is_raised() {
-            _ if !is_due => None,
-            false => Some(SYNC_WITHIN),
-            true => Some(SYNC_RETRY),
-        };
+        let bound = is_due.then(|| health.sync_interval());
         let first = match bound {
             None => self.commands.recv().map_err(|_| Gone)?,
             Some(bound) => match self.commands.recv_timeout(bound) {
@@ -180,8 +213,7 @@ impl FilerThread {
             );
         }
         let (filed, synced) = if filings.is_empty() {
-            let synced = self.journal.sync(clock::wall());
-            (Vec::new(), synced.map_err(|err| explain(&err)))
+            (Vec::new(), self.sync())
         } else {
             let (filed, synced) = self.filer.file(filings);
             (filed, synced.map_err(|fault| fault.why))
@@ -232,30 +264,91 @@ impl FilerThread {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc::channel;
     use std::thread;
 
     use super::*;
+    use crate::config::Config;
     use crate::daemon::inbox::{Inbox, Message};
     use crate::daemon::opening::{Opened, open_all};
     use crate::flow::file::Rel;
-    use crate::flow::filing::{Fate, Progress, Reason};
+    use crate::flow::filing::{Acceptance, Fate, Progress, Reason};
+    use crate::flow::journal::Event;
     use crate::flow::time::Wall;
+    use crate::io::share::{Opening, Share};
     use crate::io::testing::TempDir;
 
-    #[test]
-    fn what_was_filed_is_brought_onto_the_disk_with_no_further_command() {
-        let dir = TempDir::new();
-        let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
+    /// A thread that files in `dir`.
+    struct Started {
+        commands: Sender<FilerCommand>,
+        inbox: Inbox,
+        journal: Arc<Journal>,
+        share: Arc<Share>,
+    }
+
+    fn config(dir: &Path) -> Config {
+        crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap()
+    }
+
+    fn start(config: &Config) -> Started {
+        let opened = open_all(config, &Opening::default()).unwrap();
         let Opened {
             share,
             journal,
             state,
             ..
-        } = *open_all(&config, &crate::io::share::Opening::default()).unwrap();
-        std::fs::write(dir.path().join("bad"), "x").unwrap();
+        } = *opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
-        let look = share.folder().look(b"bad").unwrap().unwrap();
+        let (commands, receiver) = channel();
+        let inbox = Inbox::new();
+        let thread = FilerThread {
+            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
+            journal: Arc::clone(&journal),
+            state: Arc::clone(&state.folder),
+            commands: receiver,
+            mailbox: inbox.next_epoch(),
+        };
+        thread.start().unwrap();
+        Started {
+            commands,
+            inbox,
+            journal,
+            share,
+        }
+    }
+
+    /// The file `x` with what has become of it.
+    fn filing(share: &Share, fate: Fate, progress: Progress) -> Filing {
+        Filing {
+            file: FileNo(1),
+            path: Rel::new(b"x"),
+            look: share.folder().look(b"x").unwrap().unwrap(),
+            sha256: None,
+            marker: None,
+            fate,
+            progress,
+        }
+    }
+
+    /// Waits until no line waits for the disk, and does something meanwhile.
+    fn wait_synced(journal: &Journal, mut meanwhile: impl FnMut()) {
+        let started = Instant::now();
+        while journal.is_pending() {
+            assert!(
+                started.elapsed() < 10 * SYNC_WITHIN,
+                "it is never brought onto the disk"
+            );
+            meanwhile();
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn what_was_filed_is_brought_onto_the_disk_with_no_further_command() {
+        let dir = TempDir::new();
+        std::fs::write(dir.path().join("x"), "x").unwrap();
+        let filer = start(&config(dir.path()));
         let reason = Reason {
             reason: "bad".into(),
             status: None,
@@ -265,38 +358,49 @@ mod tests {
             dead_at: Wall(1),
             key: "k".into(),
         };
-        let filing = Filing {
-            file: FileNo(1),
-            path: Rel::new(b"bad"),
-            look,
-            sha256: None,
-            marker: None,
-            fate: Fate::Condemned(Box::new(reason)),
-            progress: Progress::Unwritten,
-        };
-        let (send, commands) = channel();
-        let inbox = Inbox::new();
-        let thread = FilerThread {
-            filer: Filer::new(&config, share, Arc::clone(&journal)),
-            journal: Arc::clone(&journal),
-            state: Arc::clone(&state.folder),
-            commands,
-            mailbox: inbox.next_epoch(),
-        };
-        thread.start().unwrap();
-        send.send(FilerCommand::File(Box::new(filing))).unwrap();
+        let fate = Fate::Condemned(Box::new(reason));
+        let job = filing(&filer.share, fate, Progress::Unwritten);
+        filer
+            .commands
+            .send(FilerCommand::File(Box::new(job)))
+            .unwrap();
         assert!(matches!(
-            inbox.receive(None),
+            filer.inbox.receive(None),
             Some(Message::Input(Input::Filed(FileNo(1), _)))
         ));
-        assert!(journal.is_pending());
-        let started = clock::now().mono;
-        while journal.is_pending() {
-            assert!(
-                clock::now().mono.since(started) < 10 * SYNC_WITHIN,
-                "it is never brought onto the disk"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        assert!(filer.journal.is_pending());
+        wait_synced(&filer.journal, || {});
+    }
+
+    #[test]
+    fn lines_get_onto_the_disk_in_time_while_a_file_that_cannot_be_filed_comes_again_and_again() {
+        let dir = TempDir::new();
+        std::fs::write(dir.path().join("x"), "x").unwrap();
+        let blocked = TempDir::new();
+        std::fs::write(blocked.path().join("file"), "").unwrap();
+        let mut config = config(dir.path());
+        config.delivered.dir = blocked.path().join("file/done");
+        let filer = start(&config);
+        let acceptance = Acceptance {
+            key: "k".into(),
+            status: 200,
+        };
+        let job = filing(
+            &filer.share,
+            Fate::Accepted(acceptance.clone()),
+            Progress::Written,
+        );
+        // As a worker writes it.
+        let accepted = Entry {
+            path: job.path.clone(),
+            stamp: job.look.stamp,
+            event: Event::accepted(&acceptance, None, false),
+        };
+        filer.journal.append([accepted]).unwrap();
+        wait_synced(&filer.journal, || {
+            let again = FilerCommand::File(Box::new(job.clone()));
+            filer.commands.send(again).unwrap();
+            while filer.inbox.receive_now().is_some() {}
+        });
     }
 }

@@ -148,7 +148,7 @@ impl<'a> Opener<'a> {
                 None => {
                     log::error!(
                         target: "dirpost",
-                        "share: opening {} hangs, and the deadline is over",
+                        "share: {} is not open yet, and the deadline is over",
                         self.process.config.watch.dir.display()
                     );
                     return Err(Exit::Left);
