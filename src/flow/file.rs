@@ -49,6 +49,7 @@ impl Rel {
         Rel(Arc::from(bytes))
     }
 
+    /// The bytes, with `/` between the parts.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -155,14 +156,17 @@ pub enum FsKind {
 /// One look at a file. Everything beside the stamp is for this process only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Look {
+    /// What outlives the process.
     pub stamp: Stamp,
     /// Change time; 0 where there is none.
     pub ctime: Wall,
-    /// Device and inode; 0 where there are none.
+    /// The device; 0 where there is none.
     pub dev: u64,
+    /// The inode; 0 where there is none.
     pub ino: u64,
     /// Allocated blocks of 512 bytes; 0 where they are not known.
     pub blocks: u64,
+    /// On what kind of file system it lies.
     pub fs: FsKind,
 }
 

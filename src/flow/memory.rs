@@ -19,12 +19,14 @@ use crate::flow::clock::STEP_MS;
 use crate::flow::endpoint::gate;
 use crate::flow::file::{Rel, Stamp};
 use crate::flow::settle::StabilityMemory;
-use crate::flow::time::{Mono, Now, Wall};
+use crate::flow::time::{Mono, Wall};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
+    /// Of the endpoint, and of `check.command`.
     pub endpoint: Endpoint,
+    /// Of files that are neither delivered nor condemned.
     pub files: Vec<File>,
     /// The wall clock was set since the memory was written down.
     pub stepped: bool,
@@ -33,6 +35,7 @@ pub struct Memory {
 /// What is known of the endpoint and of `check.command`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// The state of the gate.
     pub gate: gate::GateMemory,
     /// Why the gate is closed.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -143,7 +146,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// All clocks of a machine, read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
+    /// The monotonic clock of the process.
     pub mono: Mono,
+    /// The wall clock.
     pub wall: Wall,
     /// Which boot it is, where the system says so.
     #[serde(default)]
@@ -154,14 +159,6 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    pub fn now(&self) -> Now {
-        Now {
-            mono: self.mono,
-            wall: self.wall,
-            up: self.up,
-        }
-    }
-
     /// How much time has passed since `then` for certain, and whether the wall clock was set
     /// meanwhile, as far as that can be seen. In the same boot that is the time on the boot clock; else
     /// it is what the wall clock says, but no more than the machine has been up, for a wall clock
@@ -200,6 +197,7 @@ struct Head {
 const VERSION: u32 = 1;
 
 impl Memory {
+    /// Whether nothing of it is worth writing down.
     pub fn is_empty(&self) -> bool {
         let Endpoint {
             gate,

@@ -30,16 +30,20 @@ pub enum Input {
     /// A scan is over. `Err`: the watched folder itself is not there, or is not the share. Then
     /// everything has to be opened again ([`Input::Closing`]) before a scan can succeed.
     Scanned(Result<(), String>),
+    /// A check is over.
     Inspected(FileNo, Inspected),
+    /// An attempt to deliver is over.
     Delivered(FileNo, Delivered),
+    /// A try to file a file away is over.
     Filed(FileNo, Filed),
+    /// Somebody wants something.
     Command(Command),
     /// A scan has found, as it began, that the lock is still this process's.
     Confirmed,
     /// Whether the journal has room for the lines of all that may be in flight. To be said when that
     /// changes.
     Room(Result<(), String>),
-    /// All is about to be opened anew.
+    /// Everything is about to be opened again: what is under way ends, and nothing more begins.
     Closing(Closing),
     /// A file of credentials has changed: what stands for `[send]` and the credentials now, without a
     /// secret.
@@ -60,7 +64,7 @@ impl Input {
     }
 }
 
-/// Why all is opened anew: the lock taken, the journal read.
+/// Why everything is opened again: the share, the lock, the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closing {
     /// The share was away, and is there again.
@@ -88,8 +92,11 @@ pub enum Effect {
     Scan,
     /// Look only whether the lock is still this process's. Answered as a scan that lists nothing.
     Confirm,
+    /// To be checked. Answered by [`Input::Inspected`].
     Inspect(Inspection),
+    /// To be sent. Answered by [`Input::Delivered`].
     Deliver(Delivery),
+    /// To be filed away. Answered by [`Input::Filed`].
     File(Filing),
     /// To be written to the journal, about versions that it knows.
     Write(Vec<(Rel, Stamp, journal::Event)>),
@@ -118,6 +125,7 @@ impl Effect {
 /// One folder, listed.
 #[derive(Clone, Debug)]
 pub struct ListedFolder {
+    /// Which one.
     pub path: Rel,
     /// `Err`: it could not be listed, or not to its end. What it holds is left as it was.
     pub content: Result<Content, String>,
@@ -126,6 +134,7 @@ pub struct ListedFolder {
 /// The files in a folder that are wanted, and the folders in it that are entered.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
+    /// The files, with their stamps.
     pub files: Listing,
     /// One for each of `files`.
     pub looks: Vec<Look>,
@@ -171,12 +180,15 @@ impl Inspection {
 /// What came of a check.
 #[derive(Clone, Debug)]
 pub enum Inspected {
-    /// It passes. The digest of its content if it was read to its end for the check.
+    /// It passes.
     Good {
+        /// The digest of its content, if that was read to its end for the check and nothing of the
+        /// file moved meanwhile.
         sha256: Option<[u8; 32]>,
     },
-    /// It may only be unfinished.
+    /// It may only be unfinished, for this reason.
     Unfinished(String),
+    /// It is bad, for this reason.
     Bad(String),
     /// `check.command` says no.
     CommandRejects(String),
@@ -184,6 +196,7 @@ pub enum Inspected {
     Undecided(String),
     /// It is not as it was when it was looked at; how it is now, if that is known.
     Changed(Option<Look>),
+    /// It could not be opened or read.
     Missing(Miss),
 }
 
@@ -192,9 +205,13 @@ pub enum Inspected {
 /// An acceptance is written to the journal before it is reported.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    /// Which file.
     pub file: FileNo,
+    /// Where it lies.
     pub path: Rel,
+    /// As it was looked at.
     pub look: Look,
+    /// The `Idempotency-Key`.
     pub key: String,
     /// The digest of what a check, or an earlier attempt, has read of this version. A file that
     /// turns out to have another one is broken off before its last byte.
@@ -211,9 +228,13 @@ pub struct Delivery {
 /// What came of an attempt to deliver.
 #[derive(Clone, Debug)]
 pub enum Delivered {
+    /// It was sent, or the endpoint could not be reached.
     Replied {
+        /// What the reply means.
         verdict: Verdict,
+        /// What came back.
         reply: Reply,
+        /// From the first byte to the reply.
         took: Duration,
         /// For an acceptance: whether it is in the journal.
         journaled: Result<(), String>,
@@ -228,6 +249,7 @@ pub enum Delivered {
     /// It is not as it was when it was looked at, or changed while it was sent; how it is
     /// now, if that is known. No server can have taken it for whole.
     Changed(Option<Look>),
+    /// It could not be opened or read.
     Missing(Miss),
     /// Nothing was sent for a reason that lies here: credentials that cannot be read.
     NotSent(String),
@@ -236,6 +258,7 @@ pub enum Delivered {
 /// A file that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
+    /// Nothing is there.
     Gone,
     /// It is there, but cannot be opened or read, or is not a regular file.
     Unreadable(String),

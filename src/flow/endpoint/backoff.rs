@@ -11,7 +11,9 @@ use crate::flow::rng::Rng;
 /// `retry.first` and `retry.max`.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
+    /// The cap of the first step.
     pub first: Duration,
+    /// No step has a higher cap.
     pub max: Duration,
 }
 

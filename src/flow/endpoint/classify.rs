@@ -36,13 +36,18 @@ pub enum Verdict {
     /// Later, this file.
     Later,
     /// No answer: the gate closes. `reached` is false where no file can be the cause.
-    Down { reached: bool },
+    Down {
+        /// The endpoint was there.
+        reached: bool,
+    },
 }
 
 /// The user's part of the table.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// `send.accept`: the statuses that accept a file.
     pub accept: Statuses,
+    /// `send.reject`: the statuses that say that a file is bad.
     pub reject: Statuses,
     /// `send.accept_content_type`: the media type an acceptance must have.
     pub accept_content_type: Option<String>,

@@ -5,13 +5,16 @@
 /// One attempt, as the network showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
+    /// An answer came.
     Answer(Answer),
+    /// None came.
     Failed(Failure),
 }
 
 /// A final HTTP answer (never 1xx).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
+    /// The status code.
     pub status: u16,
     /// The field `Retry-After` as it stands, unparsed.
     pub retry_after: Option<String>,
@@ -36,12 +39,14 @@ pub const BODY_START: usize = 4096;
 /// No answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// What went wrong.
     pub kind: FailureKind,
     /// One sentence for a person: what was tried, what went wrong, what to do where that is known.
     /// Without control characters, whatever the peer's certificate or a proxy has said.
     pub detail: String,
 }
 
+/// What went wrong where no answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The name does not resolve.
