@@ -16,7 +16,7 @@
 //! module that knows both. [`config`] is what the user wants, [`cli`] how it is asked for.
 
 #![forbid(unsafe_code)]
-#![warn(missing_debug_implementations)]
+#![warn(missing_debug_implementations, missing_docs)]
 // Both panic where nobody reads: `cli::output` and the log are the ways to print.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

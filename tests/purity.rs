@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// What the core may use of std: data, text, integers, spans of time.
-const STD: [&str; 13] = [
+const STD: [&str; 18] = [
     "std::borrow",
     "std::collections",
     "std::fmt",
@@ -20,6 +20,12 @@ const STD: [&str; 13] = [
     "std::str",
     "std::array",
     "std::num",
+    // A filing is an async fn that is polled by hand, on one thread and without a runtime.
+    "std::cell",
+    "std::future",
+    "std::pin",
+    "std::rc",
+    "std::task",
 ];
 /// What it may use of other crates: parsers, encoders, a hash.
 const CRATES: [&str; 7] = [

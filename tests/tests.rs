@@ -5,6 +5,7 @@ mod util;
 mod acted;
 mod away;
 mod checks;
+mod chmod;
 mod cli;
 mod copies;
 mod dead;

@@ -45,7 +45,8 @@ pub(super) enum Command {
         #[command(flatten)]
         run: RunArgs,
         /// Leave after this time, whatever is left
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        #[arg(value_parser = humantime::parse_duration)]
         deadline: Duration,
         /// Wait for nothing: deliver what an earlier run saw unchanged, and leave
         #[arg(long)]
@@ -82,8 +83,8 @@ pub(super) struct DeadLetterArgs {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Files, or folders with all in them: as they are called in the dead-letter folder, or where they
-    /// came from. Without a configuration the first is DIR, the watched folder
+    /// Files, or folders with all in them: as they are called in the dead-letter folder, or where
+    /// they came from. Without a configuration the first is DIR, the watched folder
     #[arg(value_name = "PATH")]
     pub(super) paths: Vec<OsString>,
     /// Everything that lies there
@@ -179,9 +180,9 @@ impl Source {
         }
     }
 
-    /// Of `[DIR [URL]] [PATH ...]`, with the PATHs. Where a configuration is named all are PATHs. Where
-    /// there is a usual one (`has_usual`) the first is DIR only if dirpost's folder is in it, for
-    /// the name of a dead letter may be that of some folder here as well.
+    /// Of `[DIR [URL]] [PATH ...]`, with the PATHs. Where a configuration is named all are PATHs.
+    /// Where there is a usual one (`has_usual`) the first is DIR only if dirpost's folder is in it,
+    /// for the name of a dead letter may be that of some folder here as well.
     pub(super) fn of_paths(
         file: Option<PathBuf>,
         mut paths: Vec<OsString>,

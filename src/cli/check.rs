@@ -11,8 +11,8 @@ use crate::flow::scan::filter::OWN_FOLDER;
 use crate::flow::settle::settle_time;
 use crate::io::dir::Dir;
 use crate::io::dir::below;
-use crate::io::fault::explain;
 use crate::io::http::{Client, Shared};
+use crate::io::os::error::explain;
 use crate::io::os::files::read_regular;
 use crate::io::os::users;
 use crate::io::share::access::{self, Guard};
@@ -121,9 +121,9 @@ fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Print
         return Ok(());
     }
     findings.warning(
-        "a writer on another machine may hold a file open and show nothing of what it writes for up to a minute: \
-         let writers use temporary names or a marker (ready.marker), or set check.format to one whose end can be seen \
-         (json, xml, zip, gzip)",
+        "a writer on another machine may hold a file open and show nothing of what it writes for \
+         up to a minute: let writers use temporary names or a marker (ready.marker), or set \
+         check.format to one whose end can be seen (json, xml, zip, gzip)",
     )?;
     if matches!(config.ready.settle, Settle::For(time) if time.as_secs() < 60) {
         findings
@@ -135,16 +135,19 @@ fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Print
 /// Whether dirpost can make and change what it needs to.
 fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
     let elsewhere = below(&config.watch.dir, &config.state.dir).is_none();
+    let may_be_read_only = elsewhere && config.delivered.action == Action::Keep;
     let own_path = config.watch.dir.join(OWN_FOLDER);
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
     // What is missing is made at the first start; whether it can be is seen by making any file.
     let tried = match &own {
-        Ok(own) => match state::try_writing(own) {
-            // A share that may only be read: whose folder it is there does not matter.
-            Err(err) if elsewhere && state::is_read_only(&err) => Err(explain(&err)),
-            _ if !guarded(own, &own_path, findings)? => return Ok(()),
-            tried => tried.map_err(|err| explain(&err)),
-        },
+        Ok(own) => {
+            let tried = state::try_writing(own);
+            match tried {
+                Err(err) if may_be_read_only && state::is_read_only(&err) => Err(explain(&err)),
+                _ if !guarded(own, &own_path, findings)? => return Ok(()),
+                tried => tried.map_err(|err| explain(&err)),
+            }
+        }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             state::try_writing(folder).map_err(|err| explain(&err))
         }
@@ -156,12 +159,13 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
             Action::Delete => "dirpost can write to the folder; delivered files are deleted",
             Action::Keep => "dirpost can write to the folder; delivered files stay",
         }),
-        Err(why) if elsewhere && config.delivered.action == Action::Keep => findings.warning(&format!(
+        Err(why) if may_be_read_only => findings.warning(&format!(
             "{}: {why}; taken for a read-only share: it gets no mark, and dead letters are copies",
             own_path.display()
         )),
         Err(why) => findings.wrong(&format!(
-            "{}: {why} (a share that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)",
+            "{}: {why} (a share that dirpost may not write to needs delivered.action = \"keep\" \
+             and a state.dir elsewhere)",
             own_path.display()
         )),
     }?;
@@ -192,7 +196,8 @@ fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, P
     match access::look_at(folder, path) {
         Ok(Guard::Private) => {}
         Ok(Guard::Wide { mode }) => findings.warning(&format!(
-            "{}: others may write to it (mode {mode:04o}): dirpost takes that from them at its next start",
+            "{}: others may write to it (mode {mode:04o}): dirpost takes that from them at its \
+             next start",
             path.display()
         ))?,
         Ok(Guard::Unknown(shown)) => findings.warning(&format!(

@@ -104,8 +104,8 @@ fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, Stri
     Ok(exit)
 }
 
-/// What is said where nobody has said how much. cron mails what is printed: away from a terminal `once`
-/// says only what is wrong.
+/// What is said where nobody has said how much. cron mails what is printed: away from a terminal
+/// `once` says only what is wrong.
 fn usual_level(mode: Mode) -> LevelFilter {
     match mode {
         Mode::Once { .. } if !std::io::stderr().is_terminal() => LevelFilter::Warn,
@@ -170,8 +170,8 @@ fn load(source: &Source) -> Result<Config, String> {
         }
         Source::File(path) => {
             let path = path.clone().or_else(usual).ok_or(
-                "no configuration: name one with --config FILE, or the folder (and for run and once \
-                 the endpoint) as in `dirpost run DIR URL`",
+                "no configuration: name one with --config FILE, or the folder (and for run and \
+                 once the endpoint) as in `dirpost run DIR URL`",
             )?;
             load_file(&path)
         }

@@ -14,11 +14,11 @@ use crate::flow::memory::Memory;
 use crate::flow::messages::Input;
 use crate::io::Gone;
 use crate::io::dir::Dir;
-use crate::io::fault::explain;
 use crate::io::filing::Filer;
 use crate::io::journal::Journal;
 use crate::io::memory_file;
 use crate::io::os::clock;
+use crate::io::os::error::explain;
 
 /// Upper bound on the files that are filed away as one batch.
 const BATCH_MAX: usize = 512;

@@ -1,9 +1,9 @@
 //! The inbox: what signals and threads tell the loop.
 //!
 //! There is one for the whole process, so that no signal is ever put into one that nobody reads any
-//! more. What threads report belongs to the session that started them: each report carries the epoch of
-//! its session, and what comes from an earlier one is about handles and an engine that are gone, and
-//! is passed over.
+//! more. What threads report belongs to the session that started them: each report carries the
+//! epoch of its session, and what comes from an earlier one is about handles and an engine that are
+//! gone, and is passed over.
 //!
 //! Threads wait where the inbox is full. Signals never do: a command is a flag that stays up until
 //! it is read, for the thread that hears the first signal must be free to hear the second.

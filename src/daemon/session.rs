@@ -66,7 +66,8 @@ struct Threads {
     scans: Sender<ScanCommand>,
     inspections: Sender<Inspection>,
     workers: Vec<Sender<Delivery>>,
-    /// The workers without a file. The last one to come free goes first: its connection is the warmest.
+    /// The workers without a file. The last one to come free goes first: its connection is the
+    /// warmest.
     free: Vec<usize>,
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
@@ -358,8 +359,8 @@ fn say_of_journal(config: &Config, opened: &Opened) {
     if opened.journal.is_new() && !opened.state.is_new {
         log::warn!(
             target: "dirpost",
-            "journal: it is gone from {}: what was accepted before and is still in the folder is sent \
-             again, under the same key",
+            "journal: it is gone from {}: what was accepted before and is still in the folder is \
+             sent again, under the same key",
             config.state.dir.display()
         );
     }

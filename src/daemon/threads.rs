@@ -7,7 +7,7 @@ use std::thread;
 
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
-use crate::config::{Action, Config, Digest};
+use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection};
@@ -168,7 +168,8 @@ pub(super) fn spawn_inspectors(
         let inspector = Inspector {
             share: Arc::clone(share),
             check: config.check.clone(),
-            digest: config.send.digest != Digest::Never || Client::needs_sha256(&config.send),
+            // What is sent is held to it, whether a header shows it or not.
+            digest: true,
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
         spawn("check", move || {

@@ -18,7 +18,6 @@ pub mod memory_file;
 pub mod retries_file;
 // What they share
 pub mod dir;
-pub mod fault;
 pub mod share;
 // Towards people and the system
 pub mod logging;

@@ -17,8 +17,8 @@ use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::scan::filter::{Class, Filter};
 use crate::io::Gone;
 use crate::io::dir::{Dir, Entry, bytes_of, name_of};
-use crate::io::fault::{Unusable, explain};
-use crate::io::share::Share;
+use crate::io::os::error::explain;
+use crate::io::share::{Share, Unusable};
 
 /// How often a scan that takes long says that it goes on.
 const GOES_ON: Duration = Duration::from_secs(1);
@@ -232,7 +232,7 @@ fn into_io(err: walkdir::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::fault::OpenError;
+    use crate::io::share::OpenError;
     use crate::io::testing::TempDir;
     use std::cell::RefCell;
 

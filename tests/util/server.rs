@@ -90,6 +90,8 @@ struct Shared {
     refusing: AtomicBool,
     /// The body of the request on a connection has come.
     bodies: AtomicUsize,
+    /// Bytes of bodies that have come, whole or not.
+    bytes: AtomicUsize,
 }
 
 /// Listens on a free port of the loopback interface.
@@ -109,6 +111,7 @@ impl Server {
             connections: AtomicUsize::new(0),
             refusing: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -190,6 +193,11 @@ impl Server {
     /// How many bodies have come whole, answered or not.
     pub fn whole_bodies(&self) -> usize {
         self.shared.bodies.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes of bodies have come, whole or not.
+    pub fn body_bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::SeqCst)
     }
 
     /// How many connections were made, refused ones included.
@@ -310,7 +318,7 @@ fn exchange(
     } else {
         usize::MAX
     };
-    received.whole = read_body(&head, reader, &mut received.body, most)?;
+    received.whole = read_body(&head, reader, &mut received.body, most, &shared.bytes)?;
     if most != usize::MAX || !received.whole {
         keep(received);
         reset(stream);
@@ -402,6 +410,7 @@ fn read_body(
     reader: &mut BufReader<TcpStream>,
     body: &mut Vec<u8>,
     most: usize,
+    count: &AtomicUsize,
 ) -> std::io::Result<bool> {
     if head
         .headers
@@ -419,6 +428,7 @@ fn read_body(
                 return Ok(false);
             }
             body.extend_from_slice(&chunk[..size]);
+            count.fetch_add(size, Ordering::SeqCst);
             if size == 0 {
                 return Ok(true);
             }
@@ -429,10 +439,18 @@ fn read_body(
         .get("content-length")
         .map_or(0, |length| length.parse().expect("a length"));
     let want = length.min(most);
-    match reader.take(want as u64).read_to_end(body) {
-        Ok(_) => Ok(body.len() == length),
-        Err(_) => Ok(false),
+    let mut piece = vec![0; 64 << 10];
+    while body.len() < want {
+        let room = piece.len().min(want - body.len());
+        match reader.read(&mut piece[..room]) {
+            Ok(0) | Err(_) => return Ok(false),
+            Ok(some) => {
+                body.extend_from_slice(&piece[..some]);
+                count.fetch_add(some, Ordering::SeqCst);
+            }
+        }
     }
+    Ok(body.len() == length)
 }
 
 /// Closes so that the other side sees a reset, not an end.

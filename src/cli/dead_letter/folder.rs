@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use crate::flow::file::{Look, Rel};
 use crate::flow::filing::reason::{REASON, ReasonFile};
 use crate::io::dir::{DRAFT, Dir};
-use crate::io::fault::explain;
+use crate::io::os::error::explain;
 
 /// Upper bound on what is read of a reason file, in bytes; they hold a few KiB.
 const REASON_MAX: u64 = 1 << 20;
@@ -40,9 +40,9 @@ pub(super) struct Listing {
 }
 
 impl DeadFile {
-    /// Where it came from: in the folder that its own mirrors, by the name that its reason gives it,
-    /// for its own may have got a number. No more than the last part of the path in the reason is
-    /// believed, so that a forged one leads into no other folder.
+    /// Where it came from: in the folder that its own mirrors, by the name that its reason gives
+    /// it, for its own may have got a number. No more than the last part of the path in the reason
+    /// is believed, so that a forged one leads into no other folder.
     pub(super) fn origin(&self) -> Rel {
         let path = match &self.reason {
             Reason::Known(reason) => reason.path_bytes(),
@@ -57,8 +57,8 @@ impl DeadFile {
     }
 }
 
-/// Reads the folder and all below it. `marker` is the ending of markers' names: a marker lies beside
-/// its file, and belongs to it.
+/// Reads the folder and all below it. `marker` is the ending of markers' names: a marker lies
+/// beside its file, and belongs to it.
 ///
 /// # Errors
 /// Those of opening and listing the folder itself; what is wrong below it is in

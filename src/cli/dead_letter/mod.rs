@@ -1,7 +1,7 @@
 //! `dirpost dead-letter`: what lies there, why, and what becomes of it. Also while the daemon runs.
 //!
-//! `folder` reads what lies there, `names` finds what a PATH names, `put_back` returns a file to its
-//! place, `presence` tells a folder that is empty from one that is not there.
+//! `folder` reads what lies there, `names` finds what a PATH names, `put_back` returns a file to
+//! its place, `presence` tells a folder that is empty from one that is not there.
 
 mod folder;
 mod names;
@@ -20,8 +20,8 @@ use crate::flow::file::Rel;
 use crate::flow::filing::reason::ReasonFile;
 use crate::flow::shell_words::quote;
 use crate::io::dir::{Dir, below, bytes_of, name_of};
-use crate::io::fault::explain;
 use crate::io::logging::words::bytes;
+use crate::io::os::error::explain;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,11 +243,12 @@ fn fields_of(reason: &ReasonFile) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// Deletes the file, its reason, and the marker that vouched for it, which is good for nothing else.
+/// Deletes the file, its reason, and the marker that vouched for it, which is good for nothing
+/// else.
 ///
 /// # Errors
-/// Those of the calls. The file goes first: where it is gone and the call for its reason fails, what
-/// is left is a reason that belongs to nothing, and is not listed.
+/// Those of the calls. The file goes first: where it is gone and the call for its reason fails,
+/// what is left is a reason that belongs to nothing, and is not listed.
 fn discard(folder: &Dir, file: &DeadFile, marker: Option<&[u8]>) -> io::Result<String> {
     let here = folder.folder(&file.place.parent())?;
     let name = file.place.name();

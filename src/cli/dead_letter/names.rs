@@ -1,7 +1,7 @@
 //! Which dead letters a PATH of the command line names.
 //!
-//! A name is what stands on the disk. It is read in several ways, one after the other, and the first
-//! that names something counts; what the log prints for it is the last one, and only for
+//! A name is what stands on the disk. It is read in several ways, one after the other, and the
+//! first that names something counts; what the log prints for it is the last one, and only for
 //! looking: a file may be called as another one is printed.
 
 use std::ffi::OsStr;

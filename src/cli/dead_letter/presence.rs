@@ -1,5 +1,5 @@
-//! Whether the folders are there at all: a share that is not mounted looks like one on which nothing
-//! ever happened.
+//! Whether the folders are there at all: a share that is not mounted looks like one on which
+//! nothing ever happened.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, below};
-use crate::io::fault::explain;
+use crate::io::os::error::explain;
 use crate::io::share::read_small;
 
 /// Opens the dead-letter folder; `None` if it is known that nothing was ever put there.
@@ -29,7 +29,8 @@ pub(super) fn open_dead_letter(config: &Config) -> Result<Option<Dir>, String> {
     match open(config, state) {
         Ok(_) if below(state, dir).is_some() => Ok(None),
         Ok(_) => Err(format!(
-            "{} is not there: no file has gone to dead-letter yet, or what it lies on is not mounted",
+            "{} is not there: no file has gone to dead-letter yet, or what it lies on is not \
+             mounted",
             dir.display()
         )),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Err(format!(

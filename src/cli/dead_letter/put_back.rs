@@ -22,8 +22,8 @@ enum Marker {
 /// Puts a file back, and its marker with it. What is at its place is never replaced.
 ///
 /// # Errors
-/// Those of the calls, and sentences of what is in the way. The file is at one of its two places, and
-/// the next try finds it there.
+/// Those of the calls, and sentences of what is in the way. The file is at one of its two places,
+/// and the next try finds it there.
 pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Result<String> {
     let origin = file.origin();
     see_origin(config, &origin)?;
@@ -178,8 +178,8 @@ mod tests {
     use super::*;
     use crate::io::testing::TempDir;
 
-    /// A file `x` in one folder, what `arrange` makes of it and the other, and what is made of an error
-    /// then. Gives as well which of the two names are there.
+    /// A file `x` in one folder, what `arrange` makes of it and the other, and what is made of an
+    /// error then. Gives as well which of the two names are there.
     fn after(
         kind: io::ErrorKind,
         arrange: impl FnOnce(&std::path::Path, &std::path::Path),

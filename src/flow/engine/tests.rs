@@ -1727,3 +1727,24 @@ fn a_version_that_lies_where_one_could_not_be_moved_from_does_not_wait_for_the_n
     let new = turn(&mut engine, now, Input::Filed(sent.file, superseded));
     assert_eq!(deliveries(new).len(), 1);
 }
+
+#[test]
+fn what_a_worker_has_seen_of_a_file_goes_with_its_next_attempt() {
+    let one = Policy {
+        workers: 1,
+        ..policy()
+    };
+    let (mut engine, sent) = started(one, &["a"]);
+    // The ctime moved while it was sent.
+    let seen = Look {
+        ctime: Wall(7),
+        ..sent[0].look
+    };
+    let mut replied = unreachable();
+    if let Delivered::Replied { look, .. } = &mut replied {
+        *look = seen;
+    }
+    turn(&mut engine, 2, Input::Delivered(sent[0].file, replied));
+    let again = deliveries(pass(&mut engine, 2, 60_000));
+    assert_eq!(again[0].look, seen);
+}

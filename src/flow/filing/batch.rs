@@ -14,7 +14,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
-use super::machine::{self, Claims, Desk, Ops};
+use super::machine;
+use super::ops::{Claims, Desk, Ops};
 use super::{Filed, Filing, Place, Rules};
 use crate::flow::file::FileNo;
 use crate::flow::time::Wall;

@@ -27,6 +27,7 @@ pub mod disk;
 pub mod machine;
 mod moving;
 mod names;
+mod ops;
 pub mod reason;
 
 use std::fmt;

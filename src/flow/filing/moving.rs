@@ -11,9 +11,9 @@
 //! - From a folder of dirpost's own back into the watched one, where nobody but the writer may
 //!   make names: a second name, and then the removal of the first, which nobody else touches.
 
+use super::Place;
 use super::disk::{Fault, FaultKind};
-use super::machine::Ops;
-use super::{Place, machine};
+use super::ops::{Ops, may_be_same_inode};
 use crate::flow::file::{Entry, Look};
 
 /// How a move ended.
@@ -142,9 +142,9 @@ async fn rename_over_reserved(
         return Ok(Moved::Done);
     };
     let is_reserved = |entry: Entry| {
-        entry.file().is_some_and(|look| {
-            look.stamp == reserved.stamp && machine::may_be_same_inode(&look, reserved)
-        })
+        entry
+            .file()
+            .is_some_and(|look| look.stamp == reserved.stamp && may_be_same_inode(&look, reserved))
     };
     let (first, second) = (ops.look(from).await?, ops.look(to).await?);
     match (first, second) {
@@ -183,7 +183,7 @@ async fn find_out(ops: &Ops, file: Relocation<'_>, fault: Fault) -> Result<Moved
         // for that name was free.
         (Entry::File(first), Entry::File(_))
             if look.is_some_and(|look| {
-                look.stamp != first.stamp || !machine::may_be_same_inode(look, &first)
+                look.stamp != first.stamp || !may_be_same_inode(look, &first)
             }) =>
         {
             Ok(Moved::Done)

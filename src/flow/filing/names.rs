@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Place;
 use super::disk::Fault;
-use super::machine::Ops;
+use super::ops::Ops;
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{Entry, Rel, Stamp};
 

@@ -20,7 +20,9 @@ use crate::io::upload::miss;
 /// What a check needs.
 #[derive(Debug)]
 pub struct Inspector {
+    /// Where the files are.
     pub share: Arc<Share>,
+    /// What they must be.
     pub check: Check,
     /// Whether anybody wants the digest of a file that is read here anyway.
     pub digest: bool,

@@ -12,9 +12,9 @@ use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::{Area, Fault, FaultKind, Place};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, file_look, link_is_unsupported, name_of, rename_is_unsupported};
-use crate::io::fault::explain;
 use crate::io::journal::Journal;
 use crate::io::os::clock::wall;
+use crate::io::os::error::explain;
 use crate::io::share::Share;
 
 /// What a batch is carried out on.

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Reads a regular file of at most `max` bytes, and waits for nobody: the open of a FIFO in its place
-/// waits for no writer.
+/// Reads a regular file of at most `max` bytes, and waits for nobody: the open of a FIFO in its
+/// place waits for no writer.
 ///
 /// # Errors
 /// `InvalidInput` if it is no regular file or longer; else those of opening and reading it.

@@ -21,7 +21,10 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
             match signal {
                 SIGUSR1 => send(Command::Scan),
                 // Without a handler a SIGHUP would end the process.
-                SIGHUP => log::warn!(target: "dirpost", "SIGHUP: reading the config again is not yet supported; restart instead"),
+                SIGHUP => log::warn!(
+                    target: "dirpost",
+                    "SIGHUP: reading the configuration again is not yet supported; restart instead"
+                ),
                 _ if stopping => leave(),
                 _ => {
                     stopping = true;
@@ -67,7 +70,10 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
 }
 
 fn leave() {
-    log::warn!(target: "dirpost", "second signal: leaving at once; what was in flight is sent again, under the same key");
+    log::warn!(
+        target: "dirpost",
+        "second signal: leaving at once; what was in flight is sent again, under the same key"
+    );
     log::logger().flush();
     std::process::exit(KILLED);
 }

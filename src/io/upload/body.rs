@@ -21,8 +21,8 @@ use sha2::{Digest as _, Sha256};
 use super::place::{InFolder, Place};
 use super::reread::Reread;
 use crate::flow::file::{Difference, Look};
-use crate::io::fault::explain;
 use crate::io::http::Body;
+use crate::io::os::error::explain;
 use crate::io::share::Share;
 
 /// Interval between looks at a file while it is sent.

@@ -1,0 +1,156 @@
+//! To another file system: a copy that is whole before it takes its name, and only then the
+//! removal of what it was made of.
+
+use super::super::disk::{Fault, FaultKind, Operation, Side};
+use super::super::moving::Moved;
+use super::super::{Area, Fate, Filed, Move, Place};
+use super::{Machine, Stage};
+use crate::flow::file::{Entry, Look};
+
+impl Machine {
+    /// Chooses where the copy of `from` goes.
+    pub(super) async fn plan_copy(&mut self, from: Place) -> Result<Move, Fault> {
+        let to = self.choose(self.area()).await?;
+        let moving = Move {
+            to,
+            copy_of: Some(from),
+        };
+        self.write_move(moving.clone()).await?;
+        Ok(moving)
+    }
+
+    /// Copies: what takes the name is whole and on the disk.
+    pub(super) async fn copy(&mut self, moving: Move) -> Result<Stage, Fault> {
+        let (Some(from), Some(draft)) = (moving.copy_of.clone(), moving.draft()) else {
+            return Ok(Stage::InPlace);
+        };
+        let Entry::File(look) = self.ops.look(&from).await? else {
+            return Err(Fault::new(
+                FaultKind::Unclear,
+                format!("{from} is not there"),
+            ));
+        };
+        if !self.is_sent_original(&look, &from).await? {
+            self.take_reason_back(&moving.to).await?;
+            return self.original_changed(from, look).await;
+        }
+        self.left = from.area != Area::Watched;
+        self.write_reason(&moving.to, &from).await?;
+        match self.copy_to_name(&from, &draft, &moving.to).await? {
+            Moved::Done => {
+                self.bring_copy_onto_disk(&from, &moving.to).await?;
+                Ok(Stage::Copied(moving))
+            }
+            Moved::Taken => {
+                self.ops.remove_own(&draft).await?;
+                self.take_reason_back(&moving.to).await?;
+                self.plan_copy(from).await.map(Stage::Copying)
+            }
+            Moved::NotDone(fault) | Moved::NoWay(fault) => {
+                drop(self.take_reason_back(&moving.to).await);
+                Err(fault)
+            }
+            Moved::Gone | Moved::CrossesDevices => {
+                let why = format!("the draft {draft} is gone");
+                Err(Fault::new(FaultKind::Unclear, why))
+            }
+        }
+    }
+
+    pub(super) async fn copy_to_name(
+        &mut self,
+        from: &Place,
+        draft: &Place,
+        to: &Place,
+    ) -> Result<Moved, Fault> {
+        let copied = match self.ops.copy(from, draft).await {
+            Ok(copied) => copied,
+            Err(fault) => {
+                // No whole copy: nothing is lost with it, and a full disk gets its room back.
+                drop(self.ops.remove_own(draft).await);
+                return Err(fault);
+            }
+        };
+        if !self.is_sent_copy(&copied) {
+            self.ops.remove_own(draft).await?;
+            let why = format!("{from} changed while it was copied");
+            return Err(Fault::new(FaultKind::Unclear, why));
+        }
+        self.relocate_own(draft, to, None).await
+    }
+
+    /// The name of the copy is on the disk, or is taken back: a second fsync may report success
+    /// for what the first one lost, so the copy is made again.
+    pub(super) async fn bring_copy_onto_disk(
+        &mut self,
+        from: &Place,
+        to: &Place,
+    ) -> Result<(), Fault> {
+        let Err(fault) = self
+            .ops
+            .ask(Operation::SyncFolder(Side::Target, to.folder()))
+            .await
+        else {
+            return Ok(());
+        };
+        if self.ops.look(from).await?.file().is_some() {
+            self.ops.remove_own(to).await?;
+            drop(self.take_reason_back(to).await);
+        }
+        Err(fault)
+    }
+
+    /// Removes what the copy was made of, if that is still what was sent.
+    pub(super) async fn remove_original(&mut self, moving: Move) -> Result<Stage, Fault> {
+        let to = moving.to;
+        let Some(from) = moving.copy_of else {
+            return Ok(Stage::Away(Some(to)));
+        };
+        if let Entry::File(look) = self.ops.look(&from).await? {
+            if !self.is_original_of(&look, &from, &to).await? {
+                return self.changed_under_copy(from, to, look).await;
+            }
+            if self.stays() {
+                return Ok(Stage::Over(Filed::Copied { to }));
+            }
+            self.ops.remove_own(&from).await?;
+        }
+        self.sources.insert(from.folder());
+        if to.area == Area::DeadLetter && matches!(self.job.fate, Fate::Accepted(_)) {
+            // Only a new version goes there that had no other place.
+            return Ok(Stage::Over(Filed::Displaced { to }));
+        }
+        self.left = true;
+        Ok(Stage::Away(Some(to)))
+    }
+
+    /// The copy has its name, and what lies where it was made from is not what was sent: a new
+    /// version came in between, or it was a new version that was copied, for its place was taken.
+    pub(super) async fn changed_under_copy(
+        &mut self,
+        from: Place,
+        to: Place,
+        look: Look,
+    ) -> Result<Stage, Fault> {
+        if from.area == Area::Watched
+            || self.ops.digest(&from).await? != self.ops.digest(&to).await?
+        {
+            return self.original_changed(from, look).await;
+        }
+        self.ops.remove_own(&from).await?;
+        self.sources.insert(from.folder());
+        Ok(Stage::Over(Filed::Displaced { to }))
+    }
+
+    /// What was to be copied, or removed, is a new version.
+    pub(super) async fn original_changed(
+        &mut self,
+        from: Place,
+        look: Look,
+    ) -> Result<Stage, Fault> {
+        if from.area == Area::Watched {
+            return Ok(Stage::Over(Filed::NewVersion(Some(look))));
+        }
+        self.put_back(from).await
+    }
+}

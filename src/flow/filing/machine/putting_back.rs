@@ -1,0 +1,124 @@
+//! What was moved and is not what was sent: it goes back to its place, or else to dead-letter.
+
+use super::super::disk::{Fault, FaultKind, Operation};
+use super::super::moving::{Moved, Relocation, Target, relocate};
+use super::super::names::free;
+use super::super::reason::{DeadLetter, REASON, Reason};
+use super::super::{Area, Filed, Move, Place};
+use super::{Machine, NAMES_TRIED, Stage};
+use crate::flow::file::{Entry, Look};
+
+impl Machine {
+    /// What lies at `from` is a new version, which was never sent: it goes back to its place,
+    /// replacing nothing, or else to dead-letter.
+    pub(super) async fn put_back(&mut self, from: Place) -> Result<Stage, Fault> {
+        let place = self.place();
+        self.take_reason_back(&from).await?;
+        self.ops.ask(Operation::MakeFolder(place.folder())).await?;
+        self.sources.insert(from.folder());
+        let back = Relocation {
+            from: &from,
+            to: &place,
+            look: None,
+            target: Target::Foreign,
+        };
+        match relocate(&self.ops, back).await? {
+            Moved::Done => {
+                self.left = false;
+                self.targets.insert(place.folder());
+                // Whatever this look says, nothing of the old version is left to be filed.
+                let look = self.ops.look(&place).await.ok().and_then(Entry::file);
+                Ok(Stage::Over(Filed::NewVersion(look)))
+            }
+            Moved::Gone => Ok(Stage::Over(Filed::Gone)),
+            Moved::NotDone(fault) => Err(fault),
+            Moved::Taken | Moved::CrossesDevices | Moved::NoWay(_) => self.displace(from).await,
+        }
+    }
+
+    /// The place has been taken by yet another version.
+    pub(super) async fn displace(&mut self, from: Place) -> Result<Stage, Fault> {
+        let Entry::File(look) = self.ops.look(&from).await? else {
+            return Ok(Stage::Over(Filed::Gone));
+        };
+        let folder = Place::new(Area::DeadLetter, self.job.path.parent());
+        for _ in 0..NAMES_TRIED {
+            let to = free(&self.ops, &folder, self.job.path.name(), &[REASON]).await?;
+            // In the journal as what it is: a version that lies at `from`, and goes to `to`.
+            let moving = Move {
+                to: to.clone(),
+                copy_of: Some(from.clone()),
+            };
+            self.write_move(moving.clone()).await?;
+            self.ask_reason(&to, self.displaced(&look), &from).await?;
+            let moved = match self.relocate_own(&from, &to, None).await? {
+                Moved::CrossesDevices => self.displace_across(moving, &look).await?,
+                moved => moved,
+            };
+            match moved {
+                Moved::Done => {
+                    self.targets.insert(to.folder());
+                    return Ok(Stage::Over(Filed::Displaced { to }));
+                }
+                Moved::NotDone(fault) | Moved::NoWay(fault) => return Err(fault),
+                Moved::Gone => {
+                    self.take_reason_back(&to).await?;
+                    return Ok(Stage::Over(Filed::Gone));
+                }
+                Moved::Taken | Moved::CrossesDevices => self.take_reason_back(&to).await?,
+            }
+        }
+        Err(Fault::new(
+            FaultKind::Exists,
+            format!("each name for {from} is taken again at once"),
+        ))
+    }
+
+    pub(super) async fn displace_across(
+        &mut self,
+        moving: Move,
+        look: &Look,
+    ) -> Result<Moved, Fault> {
+        let (Some(from), Some(draft)) = (&moving.copy_of, moving.draft()) else {
+            return Ok(Moved::Gone);
+        };
+        let copied = self.ops.copy(from, &draft).await?;
+        if copied.of.stamp != look.stamp {
+            self.ops.remove_own(&draft).await?;
+            let why = format!("{from} changed while it was copied");
+            return Ok(Moved::NotDone(Fault::new(FaultKind::Unclear, why)));
+        }
+        let named = self.relocate_own(&draft, &moving.to, None).await?;
+        if named != Moved::Done {
+            return Ok(named);
+        }
+        self.bring_copy_onto_disk(from, &moving.to).await?;
+        if !self.is_as_it_was(&copied.of, from).await? {
+            // Its writer still writes to it: the copy is of a part.
+            self.ops.remove_own(&moving.to).await?;
+            let why = format!("{from} changed after it was copied");
+            return Ok(Moved::NotDone(Fault::new(FaultKind::Unclear, why)));
+        }
+        self.ops.remove_own(from).await?;
+        self.sources.insert(from.folder());
+        Ok(Moved::Done)
+    }
+
+    pub(super) fn displaced(&self, look: &Look) -> DeadLetter {
+        DeadLetter {
+            path: self.job.path.clone(),
+            stamp: look.stamp,
+            reason: Reason {
+                reason: "a new version appeared while the one before it was being filed away, and \
+                         its place was taken by yet another: it was never sent"
+                    .into(),
+                status: None,
+                body: Vec::new(),
+                attempts: 0,
+                first_seen: self.now,
+                dead_at: self.now,
+                key: String::new(),
+            },
+        }
+    }
+}

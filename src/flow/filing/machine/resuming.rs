@@ -1,0 +1,155 @@
+//! After a crash or a fault: how far a move that stands in the journal has come.
+
+use super::super::disk::{Fault, FaultKind, Operation, Side};
+use super::super::moving::{Moved, remove_first_name};
+use super::super::reason::REASON;
+use super::super::{Area, Move, Place};
+use super::{Machine, Stage};
+use crate::flow::file::{Entry, Look};
+
+impl Machine {
+    /// How far a move that stands in the journal has come.
+    pub(super) async fn resume(&mut self, moving: Move) -> Result<Stage, Fault> {
+        self.claim(&moving.to);
+        // Whoever moved it may not have lived, or not have come, to bring that onto the disk.
+        self.targets.insert(moving.to.folder());
+        self.sources.extend([self.place().folder()]);
+        self.sources
+            .extend(moving.copy_of.as_ref().map(Place::folder));
+        match &moving.copy_of {
+            Some(from) => {
+                let from = from.clone();
+                self.resume_copy(moving, from).await
+            }
+            None => self.resume_rename(moving.to).await,
+        }
+    }
+
+    /// A name that stands in the journal is promised to this file, unless another one of the batch
+    /// has been promised it before.
+    pub(super) fn claim(&self, to: &Place) {
+        for suffix in [&b""[..], REASON, &self.rules.marker] {
+            let name = to.beside(suffix);
+            if !self.ops.is_claimed(&name) {
+                self.ops.claim(name);
+            }
+        }
+    }
+
+    pub(super) async fn resume_rename(&mut self, to: Place) -> Result<Stage, Fault> {
+        let Entry::File(there) = self.ops.look(&to).await? else {
+            // Its reason was written first.
+            self.take_reason_back(&to).await?;
+            return Ok(Stage::InPlace);
+        };
+        let place = self.place();
+        if let Entry::File(here) = self.ops.look(&place).await? {
+            if here.is_same_file(&there) {
+                // A move by a second name stopped in between.
+                return match remove_first_name(&self.ops, &place, &to).await? {
+                    Moved::Done => self.moved_before(to).await,
+                    Moved::NotDone(fault) => Err(fault),
+                    _ => Ok(Stage::InPlace),
+                };
+            }
+            let never_left = self.is_version(&here) && !self.is_version(&there);
+            if never_left && there.stamp.size > 0 {
+                // The name has gone to another file.
+                return Ok(Stage::InPlace);
+            }
+        }
+        if self.is_reservation(&there, &to).await? {
+            self.take_reservation_back(&to).await?;
+            return Ok(Stage::InPlace);
+        }
+        self.moved_before(to).await
+    }
+
+    /// Whether an empty file is only there to reserve the name. A version that was truncated after
+    /// it was moved looks the same; but names are only reserved where no rename replaces nothing,
+    /// and that can be asked without doing anything: the name has no other place to go to.
+    pub(super) async fn is_reservation(&self, look: &Look, at: &Place) -> Result<bool, Fault> {
+        if look.stamp.size > 0 || self.job.look.stamp.size == 0 {
+            return Ok(false);
+        }
+        match self.ops.rename(at, at).await {
+            Err(fault) if fault.kind == FaultKind::Unsupported => Ok(true),
+            Err(fault) if fault.kind == FaultKind::Exists => Ok(false),
+            Ok(()) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
+        self.ops.remove_own(at).await?;
+        self.sources.insert(at.folder());
+        self.take_reason_back(at).await
+    }
+
+    /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
+    pub(super) async fn moved_before(&mut self, to: Place) -> Result<Stage, Fault> {
+        self.write_reason(&to, &to).await?;
+        Ok(self.moved(to))
+    }
+
+    pub(super) async fn resume_copy(&mut self, moving: Move, from: Place) -> Result<Stage, Fault> {
+        if let Some(draft) = moving.draft() {
+            self.ops.remove_own(&draft).await?;
+        }
+        let original = self.look_for_more_than_its_name(&from).await?;
+        let copy = self.ops.look(&moving.to).await?;
+        match (original, copy) {
+            (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
+                Ok(Stage::Copying(moving))
+            }
+            (Entry::File(_), Entry::File(copy))
+                if self.is_reservation(&copy, &moving.to).await? =>
+            {
+                self.take_reservation_back(&moving.to).await?;
+                Ok(Stage::Copying(moving))
+            }
+            (Entry::File(original), Entry::File(copy))
+                if self.is_copy(&copy, &original, &moving).await? =>
+            {
+                self.resume_copied(moving).await
+            }
+            // The name has gone to another file, and so has the reason beside it.
+            (Entry::File(_), _) => self.plan_copy(from).await.map(Stage::Copying),
+            (_, Entry::File(copy)) if self.is_reservation(&copy, &moving.to).await? => {
+                self.take_reservation_back(&moving.to).await?;
+                Ok(Stage::InPlace)
+            }
+            (_, Entry::File(_)) => self.resume_copied(moving).await,
+            _ => {
+                self.take_reason_back(&moving.to).await?;
+                Ok(Stage::InPlace)
+            }
+        }
+    }
+
+    /// Looks at what a copy was to be made of. Where a power cut has kept the reservation of a name
+    /// in the staging folder and lost the rename onto it, nothing has come there.
+    pub(super) async fn look_for_more_than_its_name(
+        &mut self,
+        from: &Place,
+    ) -> Result<Entry, Fault> {
+        let found = self.ops.look(from).await?;
+        if let Entry::File(look) = found
+            && from.area == Area::Staging
+            && self.is_reservation(&look, from).await?
+        {
+            self.ops.remove_own(from).await?;
+            self.sources.insert(from.folder());
+            return Ok(Entry::Absent);
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn resume_copied(&mut self, moving: Move) -> Result<Stage, Fault> {
+        // A crash may have come before the name was on the disk.
+        self.ops
+            .ask(Operation::SyncFolder(Side::Target, moving.to.folder()))
+            .await?;
+        Ok(Stage::Copied(moving))
+    }
+}

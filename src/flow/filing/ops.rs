@@ -1,0 +1,162 @@
+//! The operations as a machine asks for them, and the names that are promised to files.
+
+use super::disk::{Answer, Copied, Fault, Operation};
+use super::{Filing, Place};
+use crate::flow::file::{Entry, Look, Rel, Stamp};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Where a machine and whoever drives it hand operations and answers to one another.
+#[derive(Debug, Default)]
+pub struct Desk {
+    asked: RefCell<Option<Operation>>,
+    answered: RefCell<Option<Result<Answer, Fault>>>,
+}
+
+impl Desk {
+    /// What the machine asks for.
+    pub fn asked(&self) -> Operation {
+        self.asked
+            .take()
+            .expect("a machine stops only to ask for something")
+    }
+
+    /// What came of it.
+    pub fn answer(&self, answer: Result<Answer, Fault>) {
+        self.answered.replace(Some(answer));
+    }
+}
+
+/// The operations, as a machine asks for them; and the names that are promised to files.
+#[derive(Clone, Debug)]
+pub(super) struct Ops {
+    owner: Owner,
+    desk: Rc<Desk>,
+    claims: Rc<RefCell<Claims>>,
+}
+
+/// Names that are promised to files, beyond the end of a batch: as long as a move stands in the
+/// journal and `filed` does not, its names are nobody else's.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(BTreeMap<Place, Owner>);
+
+/// The version that a name is promised to.
+type Owner = (Rel, Stamp);
+
+impl Ops {
+    pub fn new(job: &Filing, desk: Rc<Desk>, claims: Rc<RefCell<Claims>>) -> Ops {
+        Ops {
+            owner: (job.path.clone(), job.look.stamp),
+            desk,
+            claims,
+        }
+    }
+
+    pub async fn ask(&self, operation: Operation) -> Result<Answer, Fault> {
+        self.desk.asked.replace(Some(operation));
+        std::future::poll_fn(|_| self.desk.answered.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    pub async fn look(&self, at: &Place) -> Result<Entry, Fault> {
+        match self.ask(Operation::Look(at.clone())).await? {
+            Answer::Entry(entry) => Ok(entry),
+            other => unreachable!("{other:?} is no answer to a look"),
+        }
+    }
+
+    pub async fn same_device(&self, one: &Place, other: &Place) -> Result<bool, Fault> {
+        match self
+            .ask(Operation::SameDevice(one.clone(), other.clone()))
+            .await?
+        {
+            Answer::SameDevice(same) => Ok(same),
+            other => unreachable!("{other:?} is no answer about devices"),
+        }
+    }
+
+    pub async fn digest(&self, at: &Place) -> Result<[u8; 32], Fault> {
+        match self.ask(Operation::Digest(at.clone())).await? {
+            Answer::Digest(digest) => Ok(digest),
+            other => unreachable!("{other:?} is no digest"),
+        }
+    }
+
+    pub async fn reserve(&self, at: &Place) -> Result<Look, Fault> {
+        match self.ask(Operation::Reserve(at.clone())).await? {
+            Answer::Reserved(look) => Ok(look),
+            other => unreachable!("{other:?} is no answer to a reservation"),
+        }
+    }
+
+    pub async fn copy(&self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
+        match self
+            .ask(Operation::Copy(from.clone(), draft.clone()))
+            .await?
+        {
+            Answer::Copied(copied) => Ok(copied),
+            other => unreachable!("{other:?} is no answer to a copy"),
+        }
+    }
+
+    pub async fn rename(&self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.ask(Operation::Rename(from.clone(), to.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn link(&self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.ask(Operation::Link(from.clone(), to.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn rename_over(&self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.ask(Operation::RenameOver(from.clone(), to.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn remove(&self, at: &Place) -> Result<(), Fault> {
+        self.ask(Operation::Remove(at.clone())).await.map(drop)
+    }
+
+    /// Removes a name that only dirpost uses: that it is gone already is as good.
+    pub async fn remove_own(&self, at: &Place) -> Result<(), Fault> {
+        let Err(fault) = self.remove(at).await else {
+            return Ok(());
+        };
+        if self.look(at).await? == Entry::Absent {
+            Ok(())
+        } else {
+            Err(fault)
+        }
+    }
+
+    pub fn claim(&self, place: Place) {
+        self.claims.borrow_mut().0.insert(place, self.owner.clone());
+    }
+
+    /// Nothing stands in the journal any more that names what was promised to this version.
+    pub fn release(&self) {
+        self.claims
+            .borrow_mut()
+            .0
+            .retain(|_, owner| *owner != self.owner);
+    }
+
+    /// Whether a name is promised to another version.
+    pub fn is_claimed(&self, place: &Place) -> bool {
+        self.claims
+            .borrow()
+            .0
+            .get(place)
+            .is_some_and(|owner| *owner != self.owner)
+    }
+}
+
+/// Whether two looks may be of the same inode; where a file system has none, any two may.
+pub(super) fn may_be_same_inode(one: &Look, other: &Look) -> bool {
+    one.ino == 0 || other.ino == 0 || one.ino == other.ino
+}
