@@ -6,10 +6,12 @@
 pub struct Rng(u64);
 
 impl Rng {
+    /// One that draws the same numbers for the same seed.
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }
 
+    /// The next number.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;

@@ -23,6 +23,7 @@ pub enum Class {
     File,
     /// The marker of another file.
     Marker,
+    /// Neither.
     Ignored,
 }
 

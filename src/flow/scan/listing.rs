@@ -13,6 +13,7 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// An empty one.
     pub fn new() -> Listing {
         Listing::default()
     }
@@ -33,10 +34,12 @@ impl Listing {
         self.stamps.push(stamp);
     }
 
+    /// How many files are in it.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
+    /// Whether no file is in it.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -51,6 +54,7 @@ impl Listing {
         &self.names[start..self.ends[at] as usize]
     }
 
+    /// The stamp of entry `at`.
     pub fn stamp(&self, at: usize) -> Stamp {
         self.stamps[at]
     }
@@ -69,6 +73,7 @@ impl Listing {
         None
     }
 
+    /// All entries, in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Stamp)> {
         (0..self.len()).map(|at| (self.name(at), self.stamp(at)))
     }

@@ -42,37 +42,31 @@ struct Folder {
     folders: Vec<Vec<u8>>,
 }
 
-/// What a listing says of one file.
+/// What a listing says of one file: where it lies, or which record the engine has of it, what was
+/// seen of it, and of its marker if there is one.
+#[allow(missing_docs)] // Of fields, which are those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Nothing is known of it.
     New {
         name: Box<[u8]>,
         look: Look,
         marker: Option<Look>,
     },
+    /// It is in motion, and was seen again.
     Seen {
         file: FileNo,
         look: Look,
         marker: Option<Look>,
     },
-    Missing {
-        file: FileNo,
-    },
+    /// It is in motion, and was not seen.
+    Missing { file: FileNo },
     /// It was at rest, and this version is missing.
-    Away {
-        path: Rel,
-        stamp: Stamp,
-    },
+    Away { path: Rel, stamp: Stamp },
     /// It was away, and is at rest again.
-    Back {
-        path: Rel,
-        stamp: Stamp,
-    },
+    Back { path: Rel, stamp: Stamp },
     /// It has been away for too long.
-    Forgotten {
-        path: Rel,
-        stamp: Stamp,
-    },
+    Forgotten { path: Rel, stamp: Stamp },
 }
 
 impl Tree {
