@@ -10,7 +10,6 @@ mod cli;
 mod copies;
 mod dead;
 mod dead_names;
-
 #[cfg(unix)]
 mod endpoints;
 mod faults;

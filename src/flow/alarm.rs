@@ -4,7 +4,7 @@
 //! Invariants:
 //! - [`Alarm::raise`] says `Some` the first time, then not before the next reminder is due,
 //!   unless with a cause that was not named since the last one.
-//! - However many causes take turns, no more than [`CAUSES`] lines are written between two
+//! - However many causes take turns, no more than four lines are written between two
 //!   reminders.
 //! - [`Alarm::clear`] says `Some` exactly once for each time that the alarm was raised.
 

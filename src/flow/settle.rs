@@ -15,10 +15,10 @@
 //!
 //! Invariants:
 //! - Another size or mtime starts the settling again, and so does another file in its place; the
-//!   latter no more than [`REPLACED`] times, for there are file systems whose inodes have no lasting
+//!   latter no more than five times, for there are file systems whose inodes have no lasting
 //!   numbers.
 //! - Whatever else moves is a suspicion ([`Difference::Suspicion`]): it puts the settling off, by
-//!   [`PUT_OFF`] settle times in all for one version.
+//!   five settle times in all for one version.
 
 use std::time::Duration;
 

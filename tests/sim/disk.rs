@@ -300,7 +300,7 @@ impl WorldDisk<'_> {
                 && !faults.stuck.is_empty()
                 && faults.stuck.contains(&place.path.to_string())
         };
-        if places.iter().any(|place| is_stuck(place)) && what != "look" {
+        if places.iter().any(is_stuck) && what != "look" {
             return Turn::Refused;
         }
         let is_full = |place: &&Place| matches!(place.area, Area::Done | Area::DeadLetter);

@@ -11,7 +11,7 @@
 //! standby if another was faster. Who finds no lock file, or not the one that its last holder
 //! has locked, leaves the holder [`LOCK_GONE_WAIT`] to do so.
 //!
-//! [`LOCK_RECHECK_AFTER`]: crate::flow::alarm::LOCK_RECHECK_AFTER
+//! [`LOCK_RECHECK_AFTER`]: crate::flow::clock::LOCK_RECHECK_AFTER
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};

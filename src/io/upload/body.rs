@@ -230,7 +230,7 @@ impl<P: Place> UploadBody<P> {
     /// about when the sending is; what moves while it lasts makes it worth nothing.
     fn watch(&mut self) -> Result<(), Broken> {
         let now = self.look()?;
-        let is_known = |look: &Look| now.difference(&look) == Difference::None;
+        let is_known = |look: &Look| now.difference(look) == Difference::None;
         if is_known(&self.known) || self.reread.as_ref().is_some_and(|all| is_known(&all.look)) {
             return Ok(());
         }

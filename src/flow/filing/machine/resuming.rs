@@ -102,9 +102,7 @@ impl Machine {
             (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
                 Ok(Stage::Copying(moving))
             }
-            (Entry::File(_), Entry::File(copy))
-                if self.is_reservation(&copy) =>
-            {
+            (Entry::File(_), Entry::File(copy)) if self.is_reservation(&copy) => {
                 self.take_reservation_back(&moving.to).await?;
                 Ok(Stage::Copying(moving))
             }
