@@ -304,7 +304,7 @@ impl WorldDisk<'_> {
             return Turn::Refused;
         }
         let is_full = |place: &&Place| matches!(place.area, Area::Done | Area::DeadLetter);
-        if faults.targets_full && what != "look" && places.iter().any(|place| is_full(place)) {
+        if faults.targets_full && what != "look" && places.iter().any(is_full) {
             return Turn::Failed;
         }
         if faults.one_in == 0 || self.world.rng.below(faults.one_in) != 0 {

@@ -291,8 +291,12 @@ impl Engine {
             }
             file
         };
+        let has_left = filing.progress.has_left_its_place();
         if let Some(motion) = self.files.get_mut(file) {
             motion.filing = Some(Box::new(Filing { file, ..filing }));
+        }
+        if has_left {
+            self.detach(file);
         }
         self.hand_out_filing(file, now);
     }

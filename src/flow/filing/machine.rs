@@ -2,12 +2,12 @@
 //!
 //! It is written as one function that can stop at every operation: an `async fn`, which the
 //! compiler turns into the state machine. There is no runtime, no thread and no waker behind it:
-//! [`super::batch::Batch`] polls it, finds the operation that it asks for on its [`Desk`], and puts
+//! [`super::batch::Batch`] polls it, finds the operation that it asks for on its [`super::ops::Desk`], and puts
 //! the answer there. So the order of what happens on the disk can be read from top to bottom, and a
 //! crash can come between any two lines that say `.await`.
 //!
 //! What goes on after a crash or a fault is told from the journal's last word ([`Progress`]) and
-//! from what lies where ([`Machine::resume`]).
+//! from what lies where (`machine/resuming.rs`).
 
 mod companions;
 mod comparing;

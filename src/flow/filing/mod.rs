@@ -27,7 +27,7 @@ pub mod disk;
 pub mod machine;
 mod moving;
 mod names;
-mod ops;
+pub mod ops;
 pub mod reason;
 
 use std::fmt;
@@ -186,6 +186,18 @@ pub enum Progress {
     Written,
     /// This move stands in the journal. Whether it took place is to be looked at.
     Moving(Move),
+}
+
+impl Progress {
+    /// Whether the file is known to have left its place: a copy is made of what lies in the staging
+    /// folder only once it has been looked at there.
+    pub fn has_left_its_place(&self) -> bool {
+        let Progress::Moving(moving) = self else {
+            return false;
+        };
+        let from = moving.copy_of.as_ref();
+        from.is_some_and(|from| from.area == Area::Staging)
+    }
 }
 
 /// FILE AWAY: one version of a file, and what is to become of it.
