@@ -202,11 +202,11 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
                 .sum::<usize>()
         };
         wait_until("all to be condemned", BOUND, || condemned() == names.len());
-        daemon.wait_log("cannot file f000.csv: copying it to");
+        daemon.wait_log("cannot file f000.csv: writing the reason");
         if kill {
             daemon.kill();
             daemon = Daemon::start(&text);
-            daemon.wait_log("cannot file f000.csv: copying it to");
+            daemon.wait_log("cannot file f000.csv: writing the reason");
         }
         world.make_room();
         let mut expected: Vec<String> = names
