@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::util::{BOUND, Daemon, Dir, Server, config, dirpost, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Server, config, once, wait_until};
 
 /// What rsync leaves: of a source without fractions of a second, and of one with them.
 const MARKS: [Duration; 2] = [Duration::ZERO, Duration::from_nanos(951_764_476)];
@@ -136,17 +136,6 @@ fn once_leaves_a_file_whose_mtime_is_zero_and_says_that_it_is_left() {
     dir.write("part.csv", "the first half, and the second");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     assert_eq!(dir.done(), ["part.csv"]);
-}
-
-#[test]
-fn check_tells_of_a_file_that_rsync_has_not_finished() {
-    let (dir, server) = (Dir::new(), Server::accepting());
-    let watched = dir.mkdir("in");
-    write_unfinished(&dir, "in/part.csv", "the first half", MARKS[1]);
-    let file = dir.write("dirpost.toml", config(&watched, &server.url(), ""));
-    let check = dirpost(&["check", "--config", file.to_str().unwrap()]);
-    let said = String::from_utf8_lossy(&check.stdout).into_owned();
-    assert!(tells_of(&said, "part.csv"), "{said}");
 }
 
 #[cfg(target_os = "linux")]

@@ -434,7 +434,6 @@ fn runs_from_a_crontab_send_each_version_that_cannot_be_filed_once() {
             )
         };
         let mut versions = Vec::new();
-        println!("{obstacle:?}");
         for number in 0..3 {
             versions.push(if number == 0 {
                 world.write_first()

@@ -352,7 +352,9 @@ impl Engine {
     /// Whether it shows the mtime that rsync gives to what it has not finished, with no marker to say
     /// otherwise (rsync(1), `--partial`: the mtime is set when a file is whole; until then it is 0).
     fn is_partial(&self, active: &ActiveFile) -> bool {
-        active.still.look.stamp.mtime.0 == 0 && !active.timeless && !self.policy.marker
+        // rsync sets the seconds, and keeps the nanoseconds of the source.
+        let is_mark = (0..1_000_000_000).contains(&active.still.look.stamp.mtime.0);
+        is_mark && !active.timeless && !self.policy.marker
     }
 
     /// `file` waits for rsync to finish it, or for somebody to touch it.
