@@ -119,6 +119,14 @@ impl World {
             vec![]
         };
         let mut wanted = vec![(vec![FIRST, last], [vec![], vec![], done, dead])];
+        if self.case.taken {
+            // The third one was sent and filed before the way back was tried again.
+            let done = match self.case.action {
+                "move" => vec![SECOND, THIRD],
+                _ => vec![],
+            };
+            wanted.push((vec![FIRST, SECOND, THIRD], [vec![], vec![], done, vec![]]));
+        }
         if let Way::Reserve(_) = self.case.way {
             // There is no way back that is sure to replace nothing.
             wanted.push((vec![FIRST], [vec![], vec![], vec![], vec![SECOND]]));
