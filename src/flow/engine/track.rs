@@ -352,8 +352,10 @@ impl Engine {
     /// Whether it shows the mtime that rsync gives to what it has not finished, with no marker to say
     /// otherwise (rsync(1), `--partial`: the mtime is set when a file is whole; until then it is 0).
     fn is_partial(&self, active: &ActiveFile) -> bool {
-        // rsync sets the seconds, and keeps the nanoseconds of the source.
-        let is_mark = (0..1_000_000_000).contains(&active.still.look.stamp.mtime.0);
+        // rsync sets the seconds to 0, and keeps the nanoseconds of the source. Those are 0 or what
+        // a clock showed, never a handful: so small a number comes from counting, not from rsync.
+        let mtime = active.still.look.stamp.mtime.0;
+        let is_mark = mtime == 0 || (1_000..1_000_000_000).contains(&mtime);
         is_mark && !active.timeless && !self.policy.marker
     }
 
