@@ -172,3 +172,29 @@ fn a_brake_that_holds_outlives_another_configuration() {
     let effects = turn(&mut next, 4, Input::Delivered(probes[0].file, rejected()));
     assert!(!files(&effects), "its rejection condemns nothing");
 }
+
+#[test]
+fn what_files_did_at_another_endpoint_keeps_none_of_them_waiting_at_this_one() {
+    let (mut engine, sent) = started(policy(), &["a", "b"]);
+    for job in &sent {
+        engine.files.get_mut(job.file).unwrap().learned.own_fault = true;
+        turn(&mut engine, 1, Input::Delivered(job.file, refused(404)));
+    }
+    let tried_by_the_next = |send: &str| {
+        let past = Handover {
+            memory: engine.past(at(2)).memory,
+            send: send.into(),
+            ..Handover::default()
+        };
+        let mut next = Engine::new(policy(), 1, at(2));
+        next.resume(past, at(2));
+        turn(&mut next, 2, Input::Tick);
+        let files = [("a", sent[0].look), ("b", sent[1].look)];
+        let tried = deliveries(turn(&mut next, 2, listed(&files)));
+        let attempts = next.files.iter().map(|(_, active)| active.learned.attempts);
+        assert_eq!(attempts.collect::<Vec<_>>(), [1, 1], "these are counted on");
+        tried.len()
+    };
+    assert_eq!(tried_by_the_next(""), 0);
+    assert_eq!(tried_by_the_next("another"), 2);
+}
