@@ -168,7 +168,15 @@ pub struct Look {
     pub blocks: u64,
     /// What kind of file system it lies on, which says how far ctime can be trusted.
     pub fs: FsKind,
+    /// What is left of ctime, device, inode and blocks (all 0 then) in a look that a listing has
+    /// kept; `None` in one that was just made.
+    pub faded: Option<Fingerprint>,
 }
+
+/// What a listing keeps of a look beside its stamp: 32 bits made of ctime, device, inode and blocks.
+/// Two looks at a file to which nothing has happened have the same one; two others do once in 2^32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Fingerprint(pub u32);
 
 impl Stamp {
     /// No stamp is less.
@@ -210,9 +218,19 @@ impl Look {
     /// Another inode is another file. Numbers do not last everywhere, though (FAT, some SMB and
     /// FUSE file systems make them up): where the ctime, which every way of putting another file
     /// there sets or brings along, is the same, another number is only a suspicion.
+    ///
+    /// Of a look that a listing has kept no more is known than its fingerprint, so that whatever
+    /// differs is a suspicion.
     pub fn difference(&self, earlier: &Look) -> Difference {
         if self.stamp != earlier.stamp {
             return Difference::Version;
+        }
+        if self.faded.is_some() || earlier.faded.is_some() {
+            return if self.fingerprint() == earlier.fingerprint() {
+                Difference::None
+            } else {
+                Difference::Suspicion
+            };
         }
         let both = |ours: i64, theirs: i64| ours != 0 && theirs != 0;
         let has_ctimes = both(self.ctime.0, earlier.ctime.0);
@@ -230,6 +248,37 @@ impl Look {
             Difference::None
         } else {
             Difference::Suspicion
+        }
+    }
+
+    /// What a listing keeps of it beside the stamp.
+    pub fn fingerprint(&self) -> Fingerprint {
+        if let Some(print) = self.faded {
+            return print;
+        }
+        let parts = [
+            self.ctime.0.cast_unsigned(),
+            self.dev,
+            self.ino,
+            self.blocks,
+        ];
+        // The finalizer of MurmurHash3 between the parts: each bit of a part moves half of the result.
+        let mixed = parts.into_iter().fold(0u64, |hash, part| {
+            let mut mixed = (hash ^ part).wrapping_add(0x9E37_79B9_7F4A_7C15);
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+            mixed ^ (mixed >> 33)
+        });
+        Fingerprint((mixed >> 32) as u32)
+    }
+
+    /// A look at which a listing has kept `stamp` and `print`, on a file system of kind `fs`.
+    pub fn faded(stamp: Stamp, print: Fingerprint, fs: FsKind) -> Look {
+        Look {
+            stamp,
+            fs,
+            faded: Some(print),
+            ..Look::default()
         }
     }
 
@@ -293,6 +342,7 @@ mod tests {
             ino: 7,
             blocks: 8,
             fs: FsKind::Share,
+            faded: None,
         };
         let stamp = |size, mtime| Stamp {
             size,

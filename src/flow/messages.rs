@@ -134,12 +134,10 @@ pub struct ListedFolder {
 /// The files in a folder that are wanted, and the folders in it that are entered.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// The names of the files with their stamps, sorted.
-    pub files: Listing,
-    /// One for each of `files`.
-    pub looks: Vec<Look>,
-    /// Marker files with their looks, sorted; their names without the suffix.
-    pub markers: Vec<(Vec<u8>, Look)>,
+    /// The files, and how each of them looks.
+    pub files: Listing<Look>,
+    /// The marker files, under their names without the suffix.
+    pub markers: Listing<Look>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
     /// Every file in it has an mtime of exactly 0, and so has the folder itself: this file system keeps

@@ -103,6 +103,21 @@ impl Stability {
         }
     }
 
+    /// What a listing has kept of it: the last look, and since when it has been still.
+    pub fn kept(look: Look, since: Mono) -> Stability {
+        Stability {
+            look,
+            since,
+            suspicions: Suspicions::default(),
+            replaced: 0,
+        }
+    }
+
+    /// Whether a listing can keep all that is known of it.
+    pub fn can_be_kept(&self) -> bool {
+        self.suspicions.is_none() && self.replaced == 0
+    }
+
     /// Another look at a file that is to be still for `settle`.
     pub fn observe(&mut self, look: Look, settle: Duration, clock: &ClockWatch) -> Seen {
         let now = clock.now();

@@ -174,25 +174,29 @@ fn look_at(
         goes_on();
         match folder.entry(&name) {
             Ok(Entry::File(look)) => {
-                content.files.push(&name, look.stamp);
-                content.looks.push(look);
+                content.files.push(&name, look);
             }
             Ok(Entry::Absent | Entry::NotAFile) => {}
             Err(err) => note_unseen(&mut content, &name, &name, err)?,
         }
     }
+    let mut markers = Vec::new();
     let suffix = marker.map_or(0, <[u8]>::len);
     for name in names.markers {
         goes_on();
         let file = &name[..name.len() - suffix];
         match folder.entry(&name) {
-            Ok(Entry::File(look)) => content.markers.push((file.to_vec(), look)),
+            Ok(Entry::File(look)) => markers.push((file.to_vec(), look)),
             Ok(Entry::Absent | Entry::NotAFile) => {}
             Err(err) => note_unseen(&mut content, file, &name, err)?,
         }
     }
     content.unseen.sort_unstable();
-    content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    // Without the suffix they may sort in another way.
+    markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    for (file, look) in markers {
+        content.markers.push(&file, look);
+    }
     Ok(content)
 }
 
@@ -201,8 +205,8 @@ fn look_at(
 fn is_timeless(content: &Content, place: &Path) -> bool {
     let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
     let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
-    !content.looks.is_empty()
-        && content.looks.iter().all(is_zero)
+    !content.files.is_empty()
+        && content.files.iter().all(|(_, look)| is_zero(look))
         && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
 }
 

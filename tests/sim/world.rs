@@ -346,6 +346,7 @@ impl World {
                     ino,
                     blocks: size / 4,
                     fs: self.fs,
+                    faded: None,
                 };
                 let complete = step == Step::Replace;
                 if complete {
@@ -410,8 +411,7 @@ impl World {
         }
         let mut content = Content::default();
         for (place, node) in self.model.area(Area::Watched) {
-            content.files.push(place.path.as_bytes(), node.look.stamp);
-            content.looks.push(node.look);
+            content.files.push(place.path.as_bytes(), node.look);
         }
         vec![
             Input::Confirmed,

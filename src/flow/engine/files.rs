@@ -336,6 +336,16 @@ impl ActiveFiles {
         }
     }
 
+    /// How many wait for CHECK, or for DELIVER for the first time.
+    pub fn fresh(&self) -> usize {
+        self.inspect.len() + self.fresh.len()
+    }
+
+    /// With `send.in_order`: the one whose turn is last of those that were never tried.
+    pub fn last_fresh(&self) -> Option<FileNo> {
+        self.fresh.last().map(|(_, file)| *file)
+    }
+
     // ---- whose turn it is -----------------------------------------------------------
 
     /// The file that is to be checked next.

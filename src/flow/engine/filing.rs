@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::files::{ActiveFile, Seat};
+use super::files::{ActiveFile, At, Seat};
 use super::known::NameOf;
-use super::{Engine, FILE_AGAIN};
+use super::{Engine, FILE_AGAIN, MAX_FILING};
 use crate::flow::endpoint::reply::Answer;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
@@ -36,7 +36,8 @@ impl Engine {
     }
 
     pub(super) fn hand_out_filing(&mut self, file: FileNo, now: Now) {
-        if !self.may().file {
+        let is_full = self.files.count(At::Filing) >= MAX_FILING;
+        if is_full || !self.may().file {
             self.files
                 .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
         } else if let Some(filing) = self

@@ -66,6 +66,12 @@ impl Known {
         self.recalled.get_mut(&path.parent())?.remove(path)
     }
 
+    /// What it knew of files in `folder`.
+    pub fn recalled_in(&self, folder: &Rel) -> Vec<Rel> {
+        let files = self.recalled.get(folder);
+        files.map_or_else(Vec::new, |files| files.keys().cloned().collect())
+    }
+
     /// `folder` was listed: what was known of it and was not taken is not there.
     pub fn listed(&mut self, folder: &Rel) {
         self.recalled.remove(folder);

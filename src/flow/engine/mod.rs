@@ -18,6 +18,7 @@
 //!   written, or a stop was asked for.
 //! - Each name is known once ([`Engine::check`]).
 
+mod admission;
 mod endpoint;
 mod files;
 mod filing;
@@ -35,6 +36,7 @@ mod tests;
 
 use std::time::Duration;
 
+use self::admission::Admission;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
@@ -55,7 +57,8 @@ use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now};
 
-/// Upper bound on the files that wait to be filed: with so many no more are sent.
+/// Upper bound on the files that are being filed: with so many no more are sent. One that cannot be
+/// filed gives its place up until it is tried again.
 const MAX_FILING: usize = 4096;
 /// The number of checks that run side by side.
 pub const INSPECTORS: usize = 2;
@@ -70,8 +73,9 @@ pub struct Engine {
     clock: ClockWatch,
     /// The folders, and what is known of the names in them.
     tree: Tree,
-    /// The files that are not at rest.
+    /// The files in hand, and those whose work so far must not be forgotten.
     files: ActiveFiles,
+    admission: Admission,
     scans: Scans,
     endpoint: Endpoint,
     /// The brake on what `check.command` rejects.
@@ -129,8 +133,9 @@ impl Engine {
         Engine {
             rng: Rng::new(seed),
             clock: ClockWatch::new(now),
-            tree: Tree::default(),
+            tree: Tree::new(policy.settle),
             files: ActiveFiles::new(policy.in_order),
+            admission: Admission::default(),
             scans: Scans::new(pace, now.mono),
             endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
             checker: Brake::new(policy.brake),
@@ -176,6 +181,7 @@ impl Engine {
             Input::Command(Command::Stop) => self.on_stop(now),
         }
         self.run_timers(now);
+        self.admit_waiting(now);
         self.hand_out(now);
         self.save_if_due(now);
         self.end(now);
@@ -200,6 +206,7 @@ impl Engine {
             self.files.next_timer(),
             // What is in hand is to be sent or written sooner or later.
             (self.files.len() > 0).then(|| self.clock.heartbeat()),
+            self.next_admission(),
             self.scans.wake_at(may.scan),
             probe,
             self.phase.until(),
@@ -220,6 +227,8 @@ impl Engine {
                 tally.left_bytes += active.still.look.stamp.size;
             }
         }
+        tally.left += self.tree.count().waiting as u64;
+        tally.left_bytes += self.tree.tally(Mono::default()).1;
         tally
     }
 
@@ -235,6 +244,7 @@ impl Engine {
     /// If one does not hold.
     pub fn check(&self) {
         self.files.check();
+        self.tree.check();
         self.scans.check();
         self.endpoint.check();
         self.health.check();
@@ -268,7 +278,7 @@ impl Engine {
             active.detached || self.known.shares_name(&active.path, *file)
         });
         assert_eq!(
-            self.tree.count_moving(),
+            self.tree.count().moving,
             self.files.len() - nameless.count(),
             "each name in motion has a record"
         );
@@ -311,8 +321,8 @@ impl Engine {
 
     /// Whether one more file may be on its way.
     fn has_room(&self) -> bool {
-        let filing = self.files.count(At::Filing) + self.files.count(At::RetryFiling);
-        self.files.count(At::Sending) < self.policy.workers && filing < MAX_FILING
+        self.files.count(At::Sending) < self.policy.workers
+            && self.files.count(At::Filing) < MAX_FILING
     }
 
     fn key_of(&self, path: &Rel, stamp: Stamp) -> String {

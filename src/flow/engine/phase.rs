@@ -120,7 +120,7 @@ impl Engine {
         let looked = self.scans.completed() > 0;
         if self.scans.is_share_away() && !looked {
             self.finish(Finish::Left, now);
-        } else if looked && self.left() == 0 {
+        } else if looked && !self.is_left(now) {
             self.finish(Finish::Done, now);
         } else if looked && no_wait && self.jobs_out() == 0 {
             // All that is left waits for a time or for somebody else.
@@ -131,14 +131,17 @@ impl Engine {
         }
     }
 
-    /// How many files are neither delivered nor waiting for their writer; with `--no-wait`
-    /// those that settle are such as well.
-    fn left(&self) -> usize {
-        let settling = match self.policy.ending {
-            Ending::Once { no_wait: true, .. } => self.files.count(At::Settling),
-            _ => 0,
-        };
-        self.files.len() - self.files.count(At::Waiting) - settling
+    /// Whether there are files that are neither delivered nor waiting for their writer; with
+    /// `--no-wait` those that settle do not count either.
+    fn is_left(&self, now: Now) -> bool {
+        let known = self.files.len() - self.files.count(At::Waiting);
+        match self.policy.ending {
+            Ending::Once { no_wait: true, .. } => {
+                let is_due = self.tree.next_due().is_some_and(|due| due <= now.mono);
+                is_due || known > self.files.count(At::Settling)
+            }
+            _ => known + self.tree.count().waiting > 0,
+        }
     }
 
     fn jobs_out(&self) -> usize {
@@ -151,15 +154,16 @@ impl Engine {
             (Ending::Once { .. }, _) if self.out.tally.condemned > 0 => Finish::Dead,
             // Before the first look is over nobody knows what is there.
             (Ending::Once { .. }, Finish::Stopped)
-                if self.left() > 0 || self.scans.completed() == 0 =>
+                if self.is_left(now) || self.scans.completed() == 0 =>
             {
                 Finish::Left
             }
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };
-        let settling = self.files.count(At::Settling);
-        let left = self.files.len() - self.files.count(At::Waiting) - settling;
+        let (waiting, (unsettled, _)) = (self.tree.count().waiting, self.tree.tally(now.mono));
+        let settling = self.files.count(At::Settling) + unsettled;
+        let left = self.files.len() + waiting - self.files.count(At::Waiting) - settling;
         if self.policy.ending != Ending::Never && settling + left > 0 {
             self.note(Note::LeftForNext { settling, left });
         }

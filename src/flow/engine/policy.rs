@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
+use crate::flow::file::Look;
 use crate::flow::time::Mono;
+
+/// So many files keep all workers busy until more are taken in, and so few cost next to nothing.
+const IN_HAND: usize = 1024;
 
 /// The settings of a run; none of them changes while it lasts.
 #[derive(Clone, Debug)]
@@ -31,6 +35,9 @@ pub struct Policy {
     pub grace: Duration,
     /// How many files are sent side by side: `send.workers`, but 1 with `send.in_order`.
     pub workers: usize,
+    /// Upper bound on the files that settle in hand, and on those that wait there for CHECK or for
+    /// their first DELIVER: at least 1.
+    pub in_hand: usize,
     /// `send.in_order`: the oldest file first, and one that fails holds up the others.
     pub in_order: bool,
     /// `send.brake`: after how many rejected files in a row nothing more is condemned; 0 = never.
@@ -68,6 +75,7 @@ impl Policy {
             } else {
                 config.send.workers
             },
+            in_hand: IN_HAND,
             in_order: config.send.in_order,
             brake: config.send.brake,
             backoff: Backoff {
@@ -84,6 +92,13 @@ impl Policy {
                 .unwrap_or_else(|| share_id.to_string()),
             ending,
         }
+    }
+}
+
+impl Policy {
+    /// Whether a file that looks so waits for its writer to put something into it.
+    pub(super) fn awaits_content(&self, look: &Look) -> bool {
+        look.stamp.size == 0 && self.empty == Empty::Wait
     }
 }
 

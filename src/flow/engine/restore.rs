@@ -9,9 +9,9 @@ use crate::flow::endpoint::gate::GateShare;
 use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::filing::Filing;
 use crate::flow::journal::Live;
-use crate::flow::memory::{self, Memory};
+use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
-use crate::flow::settle::settle_time;
+use crate::flow::settle::{Stability, settle_time};
 use crate::flow::time::{Mono, Now};
 
 /// What there was before.
@@ -181,6 +181,15 @@ impl Engine {
             }
             files.push(self.file_memory(file, active));
         }
+        // Those that wait for their turn have been looked at, and nothing else.
+        let waiting = self.tree.waiting().take(untried);
+        files.extend(waiting.map(|waiting| memory::File {
+            path: waiting.path,
+            stamp: waiting.look.stamp,
+            still: Stability::kept(waiting.look, waiting.since).memory(),
+            learned: Learned::new(self.wall_of(waiting.since), None),
+            at_gate: GateShare::default(),
+        }));
         // What was not listed since the start is known all the same.
         files.extend(self.known.unseen().cloned());
         Memory {

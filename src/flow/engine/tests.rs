@@ -140,6 +140,7 @@ fn policy() -> Policy {
         sees_end: false,
         grace: Duration::from_secs(5),
         workers: 2,
+        in_hand: 1024,
         in_order: false,
         brake: 10,
         backoff: Backoff {
@@ -167,8 +168,7 @@ fn started(policy: Policy, names: &[&str]) -> (Engine, Vec<Delivery>) {
             },
             ..Look::default()
         };
-        content.files.push(name.as_bytes(), look.stamp);
-        content.looks.push(look);
+        content.files.push(name.as_bytes(), look);
     }
     let mut effects = engine.on(
         at(0),
@@ -228,8 +228,7 @@ fn next_scan(engine: &mut Engine, from: i64) -> i64 {
 fn listed(files: &[(&str, Look)]) -> Input {
     let mut content = Content::default();
     for (name, look) in files {
-        content.files.push(name.as_bytes(), look.stamp);
-        content.looks.push(*look);
+        content.files.push(name.as_bytes(), *look);
     }
     Input::Listed(ListedFolder {
         path: Rel::root(),
@@ -249,6 +248,7 @@ fn look(ctime_ms: i64) -> Look {
         ino: 1,
         blocks: 8,
         fs: FsKind::Share,
+        faded: None,
     }
 }
 

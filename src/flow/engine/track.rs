@@ -10,7 +10,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal::Event as Line;
 use crate::flow::memory::Learned;
 use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
-use crate::flow::scan::tree::Event;
+use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{Seen, Stability, settle_time};
 use crate::flow::time::{Now, Wall};
 
@@ -45,16 +45,29 @@ impl Engine {
             let path = folder.clone();
             self.note(Note::Timeless { path });
         }
-        let events = self.tree.merge(folder, content, scan, now.wall, horizon);
+        let (policy, known, clock) = (&self.policy, &self.known, &self.clock);
+        let how = Merging {
+            scan,
+            now,
+            horizon,
+            room: self.room_for_new(),
+            takes_new: self.takes_new(),
+            since: &|look| Stability::new(*look, now, clock).since,
+            is_ready: &|name, look, marker| {
+                let used = || known.used_marker(&folder.join(name));
+                let is_vouched_for =
+                    !policy.marker || marker.is_some_and(|marker| used() != Some(marker.stamp));
+                is_vouched_for && !policy.awaits_content(look)
+            },
+        };
+        let events = self.tree.merge(folder, content, &how);
         for event in events {
             match event {
                 Event::New { name, look, marker } => {
-                    if self.takes_new() {
-                        let still = Stability::new(look, now, &self.clock);
-                        let file = self.add(folder.join(&name), still, marker, now);
-                        self.set_timeless(file, timeless);
-                        self.advance(file, now);
-                    }
+                    let still = Stability::new(look, now, &self.clock);
+                    let file = self.add(folder.join(&name), still, marker, now);
+                    self.set_timeless(file, timeless);
+                    self.advance(file, now);
                 }
                 Event::Seen { file, look, marker } => {
                     let is_news = self.set_timeless(file, timeless);
@@ -64,18 +77,32 @@ impl Engine {
                     }
                 }
                 Event::Missing { file } => self.on_missing(file),
-                Event::Away { path, stamp } => {
-                    let since = now.wall.0;
-                    self.out.lines.push((path, stamp, Line::Missing { since }));
-                }
-                Event::Back { path, stamp } => self.out.lines.push((path, stamp, Line::Back)),
-                Event::Forgotten { path, stamp } => {
-                    self.known.forget(&path);
-                    self.out.lines.push((path, stamp, Line::Forgotten));
-                }
+                event => self.on_delivered_event(event, now),
             }
         }
+        for path in self.known.recalled_in(folder) {
+            if let Some(waiting) = self.tree.take_waiting_at(&path) {
+                self.admit(waiting, now);
+            }
+        }
+        self.admission.listed();
         self.known.listed(folder);
+    }
+
+    /// What a listing, or the time, says of a delivered file that was kept in place.
+    fn on_delivered_event(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Away { path, stamp } => {
+                let since = now.wall.0;
+                self.out.lines.push((path, stamp, Line::Missing { since }));
+            }
+            Event::Back { path, stamp } => self.out.lines.push((path, stamp, Line::Back)),
+            Event::Forgotten { path, stamp } => {
+                self.known.forget(&path);
+                self.out.lines.push((path, stamp, Line::Forgotten));
+            }
+            Event::New { .. } | Event::Seen { .. } | Event::Missing { .. } => {}
+        }
     }
 
     pub(super) fn on_scanned(&mut self, result: Result<(), String>, now: Now) {
@@ -85,10 +112,11 @@ impl Engine {
             return;
         };
         if first {
+            let count = self.tree.count();
             let note = Note::Looked {
-                files: self.files.len(),
-                waiting: self.files.count(At::Waiting),
-                at_rest: self.tree.resting(),
+                files: self.files.len() + count.waiting + count.idle,
+                waiting: self.files.count(At::Waiting) + count.idle,
+                at_rest: count.at_rest,
             };
             self.note(note);
         }
@@ -117,7 +145,7 @@ impl Engine {
         let scope = &self.policy.key_scope;
         let key_of = |path: &Rel, stamp, retry| key(scope, path, stamp, retry);
         for path in self.known.take_retried(key_of) {
-            self.tree.disturb(&path);
+            self.tree.forget_delivered(&path);
         }
     }
 
@@ -304,7 +332,7 @@ impl Engine {
         };
         let still = active.still;
         let stamp = still.look.stamp;
-        let is_empty = stamp.size == 0 && self.policy.empty == Empty::Wait;
+        let is_empty = self.policy.awaits_content(&still.look);
         let is_taken = self.files.has_departed(&active.path, stamp);
         if !self.is_vouched_for(active) || is_empty || is_taken {
             self.files.put(file, Seat::Waiting);
@@ -337,7 +365,7 @@ impl Engine {
         } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
             let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
             self.unfinished(file, why, now);
-        } else {
+        } else if !self.give_place_up(file, queue) {
             self.files.enqueue(file, queue);
         }
     }

@@ -1,20 +1,28 @@
-//! The files of one folder, compactly: all names in one buffer, sorted by their
-//! bytes, with the stamps beside them. A file costs its name and 20 bytes.
+//! The names in one folder, compactly: all of them in one buffer, sorted by their bytes, with a
+//! value for each beside them. An entry costs its name, 4 bytes and the value.
 
-use crate::flow::file::Stamp;
-
-/// Sorted names, each with its stamp.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+/// Sorted names, each with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<V> {
     names: Vec<u8>,
     /// Where each name ends in `names`; it begins where the one before it ends.
     ends: Vec<u32>,
-    stamps: Vec<Stamp>,
+    values: Vec<V>,
 }
 
-impl Listing {
+impl<V> Default for Listing<V> {
+    fn default() -> Listing<V> {
+        Listing {
+            names: Vec::new(),
+            ends: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+impl<V> Listing<V> {
     /// A listing without any entry.
-    pub fn new() -> Listing {
+    pub fn new() -> Listing<V> {
         Listing::default()
     }
 
@@ -23,7 +31,7 @@ impl Listing {
     /// # Panics
     /// If `name` does not sort behind the last name, or the names of this one folder
     /// take more than 4 GiB.
-    pub fn push(&mut self, name: &[u8], stamp: Stamp) {
+    pub fn push(&mut self, name: &[u8], value: V) {
         assert!(
             self.is_empty() || self.name(self.len() - 1) < name,
             "a listing is sorted and names each file once"
@@ -31,7 +39,7 @@ impl Listing {
         self.names.extend_from_slice(name);
         self.ends
             .push(u32::try_from(self.names.len()).expect("names of one folder below 4 GiB"));
-        self.stamps.push(stamp);
+        self.values.push(value);
     }
 
     /// How many entries there are.
@@ -54,35 +62,95 @@ impl Listing {
         &self.names[start..self.ends[at] as usize]
     }
 
-    /// The stamp of entry `at`.
-    pub fn stamp(&self, at: usize) -> Stamp {
-        self.stamps[at]
+    /// The value of entry `at`.
+    pub fn value(&self, at: usize) -> &V {
+        &self.values[at]
+    }
+
+    /// The value of entry `at`, to be changed.
+    pub fn value_mut(&mut self, at: usize) -> &mut V {
+        &mut self.values[at]
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &[u8]) -> Option<&V> {
+        self.find(name).map(|at| &self.values[at])
     }
 
     /// The entry called `name`.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
+        self.search(name).ok()
+    }
+
+    /// The entry called `name`, or else the number that it would have.
+    fn search(&self, name: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
             match self.name(middle).cmp(name) {
                 std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Equal => return Ok(middle),
                 std::cmp::Ordering::Greater => high = middle,
             }
         }
-        None
+        Err(low)
     }
 
     /// All entries, sorted by the bytes of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Stamp)> {
-        (0..self.len()).map(|at| (self.name(at), self.stamp(at)))
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
+        (0..self.len()).map(|at| (self.name(at), &self.values[at]))
+    }
+
+    /// The same names with other values.
+    pub fn map<W>(self, value: impl FnMut(V) -> W) -> Listing<W> {
+        Listing {
+            names: self.names,
+            ends: self.ends,
+            values: self.values.into_iter().map(value).collect(),
+        }
+    }
+
+    /// An empty one with room for all entries of two others.
+    pub fn with_room_of<W>(one: &Listing<V>, other: &Listing<W>) -> Listing<V> {
+        let entries = one.len() + other.len();
+        Listing {
+            names: Vec::with_capacity(one.names.len() + other.names.len()),
+            ends: Vec::with_capacity(entries),
+            values: Vec::with_capacity(entries),
+        }
+    }
+
+    /// Puts `name`, which is not in it, into its place, and gives that. It moves all that is behind
+    /// it: for single names only.
+    ///
+    /// # Panics
+    /// If the names take more than 4 GiB.
+    pub fn insert(&mut self, name: &[u8], value: V) -> usize {
+        let (Ok(at) | Err(at)) = self.search(name);
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        let length = u32::try_from(name.len()).expect("a name below 4 GiB");
+        self.names
+            .splice(start as usize..start as usize, name.iter().copied());
+        self.ends.insert(at, start);
+        for end in &mut self.ends[at..] {
+            *end = end
+                .checked_add(length)
+                .expect("names of one folder below 4 GiB");
+        }
+        self.values.insert(at, value);
+        at
+    }
+
+    /// Whether both have the same names.
+    pub fn has_names_of<W>(&self, other: &Listing<W>) -> bool {
+        self.ends == other.ends && self.names == other.names
     }
 
     /// Gives unused room back.
     pub fn shrink(&mut self) {
         self.names.shrink_to_fit();
         self.ends.shrink_to_fit();
-        self.stamps.shrink_to_fit();
+        self.values.shrink_to_fit();
     }
 }
 
@@ -98,7 +166,10 @@ pub enum Pair {
 }
 
 /// Walks two sorted listings side by side, in order of the names.
-pub fn merge<'a>(old: &'a Listing, new: &'a Listing) -> impl Iterator<Item = Pair> + 'a {
+pub fn merge<'a, V, W>(
+    old: &'a Listing<V>,
+    new: &'a Listing<W>,
+) -> impl Iterator<Item = Pair> + 'a {
     let (mut left, mut right) = (0, 0);
     std::iter::from_fn(move || {
         let pair = match (left < old.len(), right < new.len()) {
@@ -126,16 +197,10 @@ mod tests {
     use crate::flow::rng::Rng;
     use std::collections::BTreeMap;
 
-    fn listing(names: &BTreeMap<Vec<u8>, u64>) -> Listing {
+    fn listing(names: &BTreeMap<Vec<u8>, u64>) -> Listing<u64> {
         let mut listing = Listing::new();
-        for (name, &size) in names {
-            listing.push(
-                name,
-                Stamp {
-                    size,
-                    ..Stamp::default()
-                },
-            );
+        for (name, &value) in names {
+            listing.push(name, value);
         }
         listing
     }
@@ -192,10 +257,7 @@ mod tests {
         let listing = listing(&map);
         for n in 0..4000 {
             let name = format!("f{n}").into_bytes();
-            assert_eq!(
-                listing.find(&name).map(|at| listing.stamp(at).size),
-                map.get(&name).copied()
-            );
+            assert_eq!(listing.get(&name), map.get(&name));
         }
     }
 
@@ -203,7 +265,7 @@ mod tests {
     #[should_panic(expected = "sorted")]
     fn names_out_of_order_are_refused() {
         let mut listing = Listing::new();
-        listing.push(b"b", Stamp::default());
-        listing.push(b"a", Stamp::default());
+        listing.push(b"b", ());
+        listing.push(b"a", ());
     }
 }

@@ -349,5 +349,6 @@ fn look_of(stat: &Stat, kind: FsKind) -> Look {
         ino: stat.st_ino as u64,
         blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
         fs: kind,
+        faded: None,
     }
 }

@@ -16,8 +16,7 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
             },
             ..Look::default()
         };
-        content.files.push(name.as_bytes(), look.stamp);
-        content.looks.push(look);
+        content.files.push(name.as_bytes(), look);
     }
     let sent = deliveries(engine.on(
         at(2),

@@ -37,8 +37,7 @@ fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_
         ..Look::default()
     };
     let mut content = Content::default();
-    content.files.push(b"a", look.stamp);
-    content.looks.push(look);
+    content.files.push(b"a", look);
     let sent = deliveries(engine.on(
         at(0),
         Input::Listed(ListedFolder {
@@ -116,8 +115,7 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
         ..Look::default()
     };
     let mut content = Content::default();
-    content.files.push(b"a", stamp);
-    content.looks.push(look);
+    content.files.push(b"a", look);
     let folder = ListedFolder {
         path: Rel::root(),
         content: Ok(content),
@@ -167,8 +165,7 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
             ..Look::default()
         };
         let mut content = Content::default();
-        content.files.push(b"a", look.stamp);
-        content.looks.push(look);
+        content.files.push(b"a", look);
         (
             now,
             deliveries(engine.on(
@@ -247,8 +244,7 @@ fn run_once(past: Handover, now: i64) -> (usize, Option<(Finish, memory::Memory)
         fs: FsKind::Share,
         ..Look::default()
     };
-    content.files.push(b"a", look.stamp);
-    content.looks.push(look);
+    content.files.push(b"a", look);
     let mut effects = engine.on(
         at(now),
         Input::Listed(ListedFolder {
@@ -342,8 +338,7 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let look = |engine: &mut Engine, from: i64| {
         let now = next_scan(engine, from);
         let mut content = Content::default();
-        content.files.push(b"a", stamp);
-        content.looks.push(sent[0].look);
+        content.files.push(b"a", sent[0].look);
         (
             now,
             deliveries(engine.on(

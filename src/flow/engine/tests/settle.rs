@@ -313,9 +313,8 @@ fn its_marker_or_a_check_of_its_end_vouches_for_a_file_with_an_mtime_of_0() {
     };
     let mut engine = Engine::new(marker, 1, at(0));
     let mut content = Content::default();
-    content.files.push(b"a", partial(1).stamp);
-    content.looks.push(partial(1));
-    content.markers.push((b"a".to_vec(), look(1)));
+    content.files.push(b"a", partial(1));
+    content.markers.push(b"a", look(1));
     let folder = ListedFolder {
         path: Rel::root(),
         content: Ok(content),
@@ -360,8 +359,7 @@ fn where_everything_shows_an_mtime_of_0_it_means_nothing_and_that_is_said_once()
         let mut effects = pass(&mut engine, now, now);
         for folder in ["", "d"] {
             let mut content = Content::default();
-            content.files.push(b"a", partial(1).stamp);
-            content.looks.push(partial(1));
+            content.files.push(b"a", partial(1));
             // Not known to be such a folder before its second listing.
             content.timeless = second > 5;
             if folder.is_empty() {

@@ -7,8 +7,7 @@ fn scan(engine: &mut Engine, now: Now, names: &[&str]) -> Vec<Delivery> {
     let mut content = Content::default();
     for name in names {
         let look = look_of_sent();
-        content.files.push(name.as_bytes(), look.stamp);
-        content.looks.push(look);
+        content.files.push(name.as_bytes(), look);
     }
     let mut effects = engine.on(
         now,

@@ -1,0 +1,176 @@
+//! Which of the files that wait in the folders are in hand, as a mail system has an active queue
+//! beside the incoming one.
+//!
+//! A record costs some hundred bytes and a name in a folder some dozens. So no more files have one
+//! than keep everything busy: the others wait in their folders ([`crate::flow::scan::tree`]), with
+//! the moment since when they are still, and come in as room is made. What has failed, is suspected
+//! or is being filed keeps its record, which holds what must not be forgotten, and takes no room from
+//! the others: five thousand files with a fault of their own do not keep a new one waiting.
+//!
+//! Invariants:
+//! - No more files wait for CHECK, or for DELIVER for the first time, than there is room for; with
+//!   `send.in_order` for a moment, while a turn lasts, half as many again.
+//! - With `send.in_order` no file waits in a folder that is due and goes before one in hand.
+
+use super::Engine;
+use super::files::{ActiveFile, Checked, Queue};
+use crate::flow::file::FileNo;
+use crate::flow::scan::tree::Waiting;
+use crate::flow::settle::Stability;
+use crate::flow::time::{Mono, Now, Wall};
+
+/// With `send.in_order`: whether the first ones are in hand.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// They may not be: a listing may have brought others.
+    is_stale: bool,
+    /// When another one is due.
+    next: Option<Mono>,
+}
+
+impl Admission {
+    /// A folder was listed.
+    pub fn listed(&mut self) {
+        self.is_stale = true;
+    }
+}
+
+impl Engine {
+    /// For how many files that are found now there is room.
+    pub(super) fn room_for_new(&self) -> usize {
+        let settling = self.files.count(super::At::Settling);
+        self.policy
+            .in_hand
+            .saturating_sub(self.files.fresh() + settling)
+    }
+
+    /// Whether files that wait in their folders are to be taken in when they are due.
+    fn is_open(&self) -> bool {
+        self.may().send && (self.policy.in_order || self.files.fresh() <= self.policy.in_hand / 4)
+    }
+
+    /// When the next of those that wait in their folders is to be taken in.
+    pub(super) fn next_admission(&self) -> Option<Mono> {
+        let first = self.tree.next_due().filter(|_| self.is_open())?;
+        // With `send.in_order` those that are due and not the first stay where they are.
+        if self.policy.in_order {
+            self.admission.next
+        } else {
+            Some(first)
+        }
+    }
+
+    /// Takes in what is due, if there is room.
+    pub(super) fn admit_waiting(&mut self, now: Now) {
+        let is_due = self.tree.next_due().is_some_and(|due| due <= now.mono);
+        if !is_due || !self.is_open() {
+            return;
+        }
+        if self.policy.in_order {
+            return self.admit_in_order(now);
+        }
+        // A large part of the room is filled at once, for looking for them costs.
+        let room = self.policy.in_hand - self.files.fresh();
+        for waiting in self.tree.take_waiting(room, now.mono) {
+            self.admit(waiting, now);
+        }
+    }
+
+    /// Sees to it that those that come first, by mtime and path, are in hand.
+    fn admit_in_order(&mut self, now: Now) {
+        let is_due = self.admission.next.is_some_and(|next| next <= now.mono);
+        let is_stale = std::mem::take(&mut self.admission.is_stale);
+        if !is_stale && !is_due && self.files.fresh() > 0 {
+            return;
+        }
+        let (taken, next) = self
+            .tree
+            .take_oldest((self.policy.in_hand / 2).max(1), now.mono);
+        self.admission.next = next;
+        for waiting in taken {
+            self.admit(waiting, now);
+        }
+        while self.files.fresh() > self.policy.in_hand
+            && let Some(last) = self.files.last_fresh()
+            && self.is_kept_by_folder(last)
+        {
+            self.put_back(last);
+        }
+    }
+
+    /// Takes a file in hand that waited in its folder.
+    pub(super) fn admit(&mut self, waiting: Waiting, now: Now) {
+        let Waiting {
+            path,
+            look,
+            since,
+            marker,
+            timeless,
+        } = waiting;
+        let file = self.add(path, Stability::kept(look, since), marker, now);
+        let first_seen = self.wall_of(since);
+        if let Some(active) = self.files.get_mut(file) {
+            active.timeless = timeless;
+            active.learned.first_seen = active.learned.first_seen.min(first_seen);
+        }
+        self.advance(file, now);
+    }
+
+    /// Lets `file`, which is ready for `queue`, wait in its folder if there is no room. Gives whether
+    /// it does.
+    pub(super) fn give_place_up(&mut self, file: FileNo, queue: Queue) -> bool {
+        let is_full = self.files.fresh() >= self.policy.in_hand;
+        let gives_up = is_full
+            && queue != Queue::Again
+            && !self.policy.in_order
+            && self.is_kept_by_folder(file);
+        if gives_up {
+            self.put_back(file);
+        }
+        gives_up
+    }
+
+    /// Whether its folder can keep all that is known of `file`.
+    fn is_kept_by_folder(&self, file: FileNo) -> bool {
+        self.files.get(file).is_some_and(|active| {
+            active.knows_only_looks()
+                && active.learned.used_marker == self.known.used_marker(&active.path)
+                && !self.known.is_name_shared(&active.path)
+                && self.tree.moving(&active.path) == Some(file)
+        })
+    }
+
+    fn put_back(&mut self, file: FileNo) {
+        if let Some(ActiveFile {
+            path,
+            still,
+            marker,
+            ..
+        }) = self.files.remove(file)
+        {
+            self.tree
+                .set_waiting(&path, &still.look, still.since, marker);
+        }
+    }
+
+    /// The time of day at `moment`.
+    pub(super) fn wall_of(&self, moment: Mono) -> Wall {
+        let now = self.clock.now();
+        let ago = now.mono.0.saturating_sub(moment.0);
+        Wall(now.wall.0.saturating_sub(ago.saturating_mul(1_000_000)))
+    }
+}
+
+impl ActiveFile {
+    /// Whether nothing is known of it but looks.
+    fn knows_only_looks(&self) -> bool {
+        !self.learned.is_more_than_looks()
+            && self.learned.not_before.is_none()
+            && self.still.can_be_kept()
+            && self.checked == Checked::No
+            && self.troubles == 0
+            && self.filing.is_none()
+            && !self.detached
+            && self.sent.is_none()
+    }
+}

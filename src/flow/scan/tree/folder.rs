@@ -1,0 +1,540 @@
+//! One folder: its names, and how a new listing of it is merged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::mark::{Base, Mark, State};
+use super::queue::Queue;
+use super::{Count, Event};
+use crate::config::Settle;
+use crate::flow::file::{FileNo, Fingerprint, FsKind, Look, Rel, Stamp};
+use crate::flow::messages::Content;
+use crate::flow::scan::listing::{Listing, Pair, merge};
+use crate::flow::settle::settle_time;
+use crate::flow::time::{Mono, Now, Wall};
+
+/// How a listing is to be merged.
+#[expect(
+    missing_debug_implementations,
+    reason = "functions have nothing to show"
+)]
+pub struct Merging<'a> {
+    /// The number of the scan that made it.
+    pub scan: u64,
+    /// When that is.
+    pub now: Now,
+    /// What has been away since before is forgotten.
+    pub horizon: Wall,
+    /// For so many new files there is room for a record; the others wait in the folder.
+    pub room: usize,
+    /// Whether new files are wanted at all.
+    pub takes_new: bool,
+    /// Since when a file counts as still at its first look.
+    pub since: &'a dyn Fn(&Look) -> Mono,
+    /// Whether a file with this look and this marker need not wait for its writer.
+    pub is_ready: &'a dyn Fn(&[u8], &Look, Option<&Look>) -> bool,
+}
+
+/// See the module. A folder in which everything is at rest keeps no marks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folder {
+    pub(super) known: Listing<Stamp>,
+    /// One for each of `known`; empty where all of them are at rest.
+    pub(super) marks: Vec<Mark>,
+    pub(super) base: Base,
+    /// What kind of file system it lies on, going by the last listing.
+    pub(super) fs: FsKind,
+    /// The markers in the last listing, under the names of their files.
+    pub(super) markers: Listing<Look>,
+    /// What came to rest and is not in `known`.
+    recent: BTreeMap<Box<[u8]>, Stamp>,
+    moving: BTreeMap<Box<[u8]>, FileNo>,
+    /// What was at rest and is missing, and since when.
+    away: BTreeMap<Box<[u8]>, (Stamp, Wall)>,
+    /// What was filed away and is not in `known`, with the number of the scan that was under way.
+    left: BTreeMap<Box<[u8]>, u64>,
+    /// Its file system keeps no mtimes.
+    pub(super) timeless: bool,
+    /// A name in it could not be looked at.
+    has_unseen: bool,
+    /// Names of the folders in it, sorted.
+    pub(super) folders: Vec<Vec<u8>>,
+    pub(super) queue: Queue,
+    at_rest: usize,
+    waiting: usize,
+    idle: usize,
+}
+
+impl Folder {
+    // ---- one name -------------------------------------------------------------------
+
+    pub(super) fn enter(&mut self, folder: &[u8]) {
+        if let Err(at) = self
+            .folders
+            .binary_search_by(|name| name.as_slice().cmp(folder))
+        {
+            self.folders.insert(at, folder.to_vec());
+        }
+    }
+
+    pub(super) fn moving(&self, name: &[u8]) -> Option<FileNo> {
+        self.moving.get(name).copied()
+    }
+
+    pub(super) fn set_moving(&mut self, name: &[u8], file: FileNo) {
+        self.recent.remove(name);
+        self.moving.insert(name.into(), file);
+        if let Some(at) = self.known.find(name) {
+            self.put(at, State::InMotion, Fingerprint::default());
+        }
+    }
+
+    pub(super) fn set_waiting(
+        &mut self,
+        name: &[u8],
+        look: &Look,
+        since: Mono,
+        marker: Option<Look>,
+    ) {
+        self.moving.remove(name);
+        self.left.remove(name);
+        let at = self.place_of(name, look.stamp);
+        self.put(at, State::Waiting(since), look.fingerprint());
+        self.fs = look.fs;
+        if let Some(marker) = marker
+            && self.markers.find(name).is_none()
+        {
+            self.markers.insert(name, marker);
+        }
+    }
+
+    pub(super) fn rests(&self, name: &[u8]) -> bool {
+        self.recent.contains_key(name)
+            || self.away.contains_key(name)
+            || self
+                .known
+                .find(name)
+                .is_some_and(|at| self.state(at) == State::AtRest)
+    }
+
+    pub(super) fn set_left(&mut self, name: &[u8], scan: Option<u64>) {
+        self.moving.remove(name);
+        if let Some(at) = self.known.find(name) {
+            self.put(at, State::Left(scan), Fingerprint::default());
+        } else if let Some(scan) = scan {
+            self.left.insert(name.into(), scan);
+        }
+    }
+
+    pub(super) fn set_resting(&mut self, name: &[u8], stamp: Stamp) {
+        self.moving.remove(name);
+        self.away.remove(name);
+        self.left.remove(name);
+        match self.known.find(name) {
+            Some(at) => {
+                *self.known.value_mut(at) = stamp;
+                self.put(at, State::AtRest, Fingerprint::default());
+            }
+            None => {
+                self.recent.insert(name.into(), stamp);
+                // So few that they cost little, and so many that each name is moved only so often.
+                if self.recent.len() > 64 + self.known.len() / 16 {
+                    self.consolidate();
+                }
+            }
+        }
+    }
+
+    pub(super) fn set_away(&mut self, name: &[u8], stamp: Stamp, since: Wall) {
+        self.away.insert(name.into(), (stamp, since));
+    }
+
+    pub(super) fn forget_delivered(&mut self, name: &[u8]) {
+        self.recent.remove(name);
+        self.away.remove(name);
+        if let Some(at) = self.known.find(name)
+            && self.state(at) == State::AtRest
+        {
+            self.put(at, State::Left(None), Fingerprint::default());
+        }
+    }
+
+    /// Where `name` is in `known`, where it is put if it is not there yet.
+    fn place_of(&mut self, name: &[u8], stamp: Stamp) -> usize {
+        self.consolidate();
+        let at = match self.known.find(name) {
+            Some(at) => {
+                *self.known.value_mut(at) = stamp;
+                return at;
+            }
+            None => self.known.insert(name, stamp),
+        };
+        if !self.marks.is_empty() {
+            self.marks.insert(at, Mark::AT_REST);
+        }
+        self.at_rest += 1;
+        self.queue.clear();
+        at
+    }
+
+    pub(super) fn state(&self, at: usize) -> State {
+        self.mark(at).state(self.base)
+    }
+
+    fn mark(&self, at: usize) -> Mark {
+        self.marks.get(at).copied().unwrap_or(Mark::AT_REST)
+    }
+
+    /// Gives entry `at` another state.
+    pub(super) fn put(&mut self, at: usize, state: State, print: Fingerprint) {
+        let before = self.mark(at);
+        let mark = Mark::new(state, print, self.base);
+        if mark == before {
+            return;
+        }
+        if self.marks.is_empty() {
+            self.marks = vec![Mark::AT_REST; self.known.len()];
+        }
+        self.marks[at] = mark;
+        for (state, by) in [(before.state(self.base), -1), (state, 1)] {
+            let count = match state {
+                State::AtRest => &mut self.at_rest,
+                State::Waiting(_) => &mut self.waiting,
+                State::Idle(_) => &mut self.idle,
+                State::InMotion | State::Left(_) => continue,
+            };
+            *count = count.saturating_add_signed(by);
+        }
+        let (old, new) = (before.waiting_step(), mark.waiting_step());
+        self.queue.moved(at, old, new);
+        self.refill_queue();
+    }
+
+    /// Takes what came to rest into `known`.
+    fn consolidate(&mut self) {
+        if self.recent.is_empty() {
+            return;
+        }
+        let recent = std::mem::take(&mut self.recent);
+        self.at_rest += recent.len();
+        let mut news = Listing::new();
+        for (name, stamp) in recent {
+            news.push(&name, stamp);
+        }
+        let mut known = Listing::with_room_of(&self.known, &news);
+        let mut marks = Vec::new();
+        for pair in merge(&self.known, &news) {
+            let mark = match pair {
+                Pair::Old(at) | Pair::Both(at, _) => {
+                    known.push(self.known.name(at), *self.known.value(at));
+                    self.mark(at)
+                }
+                Pair::New(at) => {
+                    known.push(news.name(at), *news.value(at));
+                    Mark::AT_REST
+                }
+            };
+            if !self.marks.is_empty() {
+                marks.push(mark);
+            }
+        }
+        self.known = known;
+        self.marks = marks;
+        self.queue.clear();
+        self.refill_queue();
+    }
+
+    // ---- listings -------------------------------------------------------------------
+
+    /// Merges the complete listing `content` of this folder, which lies at `path`.
+    pub(super) fn merge(
+        &mut self,
+        path: &Rel,
+        content: Content,
+        how: &Merging<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        self.consolidate();
+        self.has_unseen = !content.unseen.is_empty();
+        self.timeless = content.timeless;
+        self.folders = content.folders;
+        self.markers = content.markers;
+        let mut files = content.files;
+        if self.is_as_before(&files) {
+            self.forget_missing(path, how.horizon, events);
+            return;
+        }
+        self.keep_unseen(&mut files, &content.unseen);
+        let (marks, gone) = self.compare(path, &files, &content.unseen, how, events);
+        for (name, stamp) in gone {
+            events.push(Event::Away {
+                path: path.join(&name),
+                stamp,
+            });
+            self.away.insert(name, (stamp, how.now.wall));
+        }
+        let is_unseen = |name: &[u8]| is_in(&content.unseen, name);
+        for (name, &file) in &self.moving {
+            if files.find(name).is_none() && !is_unseen(name) {
+                events.push(Event::Missing { file });
+            }
+        }
+        if let Some((_, look)) = files.iter().next() {
+            self.fs = look.fs;
+        }
+        self.known = files.map(|look| look.stamp);
+        self.known.shrink();
+        self.base = Base::at(how.now.mono);
+        self.set_marks(marks);
+        self.forget_missing(path, how.horizon, events);
+        self.left.retain(|_, left| *left >= how.scan);
+    }
+
+    /// Whether all is at rest, and is listed again: the usual case, in which nothing is built.
+    fn is_as_before(&self, files: &Listing<Look>) -> bool {
+        self.marks.is_empty()
+            && self.moving.is_empty()
+            && self.away.is_empty()
+            && self.left.is_empty()
+            && !self.has_unseen
+            && self.known.has_names_of(files)
+            && (0..files.len()).all(|at| files.value(at).stamp == *self.known.value(at))
+    }
+
+    /// Enters what is known of names that could not be looked at into the listing: they stay what
+    /// they were.
+    fn keep_unseen(&self, files: &mut Listing<Look>, unseen: &[Vec<u8>]) {
+        for name in unseen {
+            let known = self.known.find(name).filter(|_| files.find(name).is_none());
+            if let Some(at) = known {
+                let look = Look::faded(*self.known.value(at), self.mark(at).print, self.fs);
+                files.insert(name, look);
+            }
+        }
+    }
+
+    /// Walks along what is known and what is listed. Gives the mark of each name that is listed, and
+    /// what was at rest and is not there any more.
+    fn compare(
+        &mut self,
+        path: &Rel,
+        files: &Listing<Look>,
+        unseen: &[Vec<u8>],
+        how: &Merging<'_>,
+        events: &mut Vec<Event>,
+    ) -> (Vec<Mark>, Vec<(Box<[u8]>, Stamp)>) {
+        let base = Base::at(how.now.mono);
+        let mut marks = Vec::with_capacity(files.len());
+        let mut gone = Vec::new();
+        let mut room = how.room;
+        let mut away = std::mem::take(&mut self.away);
+        for pair in merge(&self.known, files) {
+            let (at, before) = match pair {
+                Pair::Old(old) => {
+                    if self.state(old) == State::AtRest {
+                        gone.push((self.known.name(old).into(), *self.known.value(old)));
+                    }
+                    continue;
+                }
+                Pair::New(new) => (new, None),
+                Pair::Both(old, new) => (new, Some(old)),
+            };
+            let (name, &look) = (files.name(at), files.value(at));
+            let marker = self.markers.get(name).copied();
+            let rested = before.filter(|&old| self.state(old) == State::AtRest);
+            let rested = rested.map(|old| *self.known.value(old));
+            if let Some(&file) = self.moving.get(name) {
+                if !is_in(unseen, name) {
+                    events.push(Event::Seen { file, look, marker });
+                }
+                gone.extend(rested.map(|stamp| (name.into(), stamp)));
+                marks.push(Mark::new(State::InMotion, Fingerprint::default(), base));
+                continue;
+            }
+            if rested == Some(look.stamp) {
+                marks.push(Mark::AT_REST);
+                continue;
+            }
+            if rested.is_none()
+                && away
+                    .get(name)
+                    .is_some_and(|(stamp, _)| *stamp == look.stamp)
+            {
+                away.remove(name);
+                events.push(Event::Back {
+                    path: path.join(name),
+                    stamp: look.stamp,
+                });
+                marks.push(Mark::AT_REST);
+                continue;
+            }
+            gone.extend(rested.map(|stamp| (name.into(), stamp)));
+            let state = self.state_of(name, before, &look, marker.as_ref(), how);
+            let is_new = before.is_none_or(|old| self.state(old).since().is_none());
+            let state = match state {
+                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => State::Left(None),
+                State::Waiting(_) | State::Idle(_) if is_new && room > 0 => {
+                    room -= 1;
+                    events.push(Event::New {
+                        name: name.into(),
+                        look,
+                        marker,
+                    });
+                    State::InMotion
+                }
+                state => state,
+            };
+            marks.push(Mark::new(state, look.fingerprint(), base));
+        }
+        self.away = away;
+        (marks, gone)
+    }
+
+    /// What a name is that is neither in motion nor at rest.
+    fn state_of(
+        &self,
+        name: &[u8],
+        before: Option<usize>,
+        look: &Look,
+        marker: Option<&Look>,
+        how: &Merging<'_>,
+    ) -> State {
+        let mark = before.map(|old| self.mark(old));
+        let has_left = match mark {
+            Some(mark) => mark.has_left_in(how.scan),
+            None => self.left.get(name).is_some_and(|&left| left >= how.scan),
+        };
+        if has_left {
+            return State::Left(Some(how.scan));
+        }
+        let is_same = |old: usize, mark: &Mark| {
+            *self.known.value(old) == look.stamp && mark.print == look.fingerprint()
+        };
+        let known = before.zip(mark).filter(|(old, mark)| is_same(*old, mark));
+        let since = known
+            .and_then(|(_, mark)| mark.state(self.base).since())
+            .unwrap_or_else(|| (how.since)(look));
+        if (how.is_ready)(name, look, marker) {
+            State::Waiting(since)
+        } else {
+            State::Idle(since)
+        }
+    }
+
+    /// Takes over the marks of what is `known` now.
+    fn set_marks(&mut self, marks: Vec<Mark>) {
+        let (mut at_rest, mut waiting, mut idle) = (0, 0, 0);
+        for mark in &marks {
+            match mark.state(self.base) {
+                State::AtRest => at_rest += 1,
+                State::Waiting(_) => waiting += 1,
+                State::Idle(_) => idle += 1,
+                State::InMotion | State::Left(_) => {}
+            }
+        }
+        (self.at_rest, self.waiting, self.idle) = (at_rest, waiting, idle);
+        self.marks = marks;
+        if self.at_rest == self.known.len() {
+            self.marks = Vec::new();
+        }
+        self.queue.clear();
+        self.refill_queue();
+    }
+
+    /// The folder itself is gone. What was delivered in it stays known as what is missing anywhere.
+    pub(super) fn vanish(&mut self, path: &Rel, how: &Merging<'_>, events: &mut Vec<Event>) {
+        events.extend(self.moving.values().map(|&file| Event::Missing { file }));
+        let folders = std::mem::take(&mut self.folders);
+        let moving = std::mem::take(&mut self.moving);
+        self.merge(path, Content::default(), how, events);
+        (self.folders, self.moving) = (folders, moving);
+    }
+
+    /// Forgets what has been away since before `horizon`.
+    pub(super) fn forget_missing(&mut self, path: &Rel, horizon: Wall, events: &mut Vec<Event>) {
+        self.away.retain(|name, (stamp, since)| {
+            let keep = *since > horizon;
+            if !keep {
+                events.push(Event::Forgotten {
+                    path: path.join(name),
+                    stamp: *stamp,
+                });
+            }
+            keep
+        });
+    }
+
+    // ---- all of it ------------------------------------------------------------------
+
+    pub(super) fn count(&self) -> Count {
+        Count {
+            at_rest: self.at_rest + self.recent.len(),
+            waiting: self.waiting,
+            idle: self.idle,
+            moving: self.moving.len(),
+        }
+    }
+
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.at_rest == 0
+            && self.recent.is_empty()
+            && self.away.is_empty()
+            && self.moving.is_empty()
+    }
+
+    pub(super) fn settle(&self, setting: Settle) -> Duration {
+        settle_time(setting, self.fs)
+    }
+
+    /// When the first of those that wait is due.
+    pub(super) fn due(&self, setting: Settle) -> Option<Mono> {
+        let at = self.queue.first()?;
+        Some(self.state(at).since()? + self.settle(setting))
+    }
+
+    /// Whether something in it depends on a look.
+    pub(super) fn needs_look(&self, setting: Settle, now: Mono) -> bool {
+        let is_past = |mark: &Mark| match mark.state(self.base) {
+            State::Waiting(since) => since + self.settle(setting) <= now,
+            State::Idle(_) | State::Left(_) => false,
+            State::AtRest | State::InMotion => true,
+        };
+        self.has_unseen || !self.left.is_empty() || !self.marks.iter().all(is_past)
+    }
+
+    pub(super) fn check(&self) {
+        assert!(self.marks.is_empty() || self.marks.len() == self.known.len());
+        let (mut at_rest, mut waiting, mut idle) = (0, 0, 0);
+        for at in 0..self.known.len() {
+            let name = self.known.name(at);
+            let state = self.state(at);
+            match state {
+                State::AtRest => at_rest += 1,
+                State::Waiting(_) => waiting += 1,
+                State::Idle(_) => idle += 1,
+                State::InMotion | State::Left(_) => {}
+            }
+            assert!(
+                state == State::InMotion || !self.moving.contains_key(name),
+                "a name in motion is nothing else"
+            );
+            assert!(
+                !self.recent.contains_key(name),
+                "what came to rest is known once"
+            );
+        }
+        assert_eq!(
+            (at_rest, waiting, idle),
+            (self.at_rest, self.waiting, self.idle)
+        );
+        self.queue.check(&self.marks, self.waiting);
+    }
+}
+
+/// Whether `name` is one of the sorted `names`.
+fn is_in(names: &[Vec<u8>], name: &[u8]) -> bool {
+    !names.is_empty()
+        && names
+            .binary_search_by(|other| other.as_slice().cmp(name))
+            .is_ok()
+}

@@ -1,0 +1,275 @@
+//! Whose turn it is among those that wait in the folders.
+//!
+//! A folder keeps the first [`RUN`] of those that wait in it in order, and sorts again when these are
+//! used up or it is listed: so a folder with a million files is gone through once for each few
+//! thousand of them.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use super::folder::Folder;
+use super::mark::{Mark, State};
+use super::{Tree, Waiting};
+use crate::flow::file::{Fingerprint, Look, Rel, Stamp};
+use crate::flow::time::Mono;
+
+/// How many of those that wait in a folder are kept in order.
+const RUN: usize = 4096;
+/// How many are taken from one folder before it is another one's turn.
+const IN_TURN: usize = 64;
+
+/// The first of those that wait in a folder, in order: the longest waiting is last, so that it is
+/// taken without moving the others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    /// Since which step each has been still, and which entry it is.
+    run: Vec<(u32, u32)>,
+    /// Whether more wait than are in the run, none of them for longer.
+    has_more: bool,
+}
+
+impl Queue {
+    /// The entry that has waited for the longest.
+    pub fn first(&self) -> Option<usize> {
+        self.run.last().map(|&(_, at)| at as usize)
+    }
+
+    /// The entries have other numbers now.
+    pub fn clear(&mut self) {
+        self.run = Vec::new();
+        self.has_more = true;
+    }
+
+    /// Entry `at` waited since step `old`, and waits since `new`.
+    pub fn moved(&mut self, at: usize, old: Option<u32>, new: Option<u32>) {
+        let at = at as u32;
+        let place =
+            |run: &[(u32, u32)], key: (u32, u32)| run.binary_search_by(|other| key.cmp(other));
+        if let Some(step) = old
+            && let Ok(place) = place(&self.run, (step, at))
+        {
+            self.run.remove(place);
+        }
+        if let Some(step) = new {
+            let is_behind = self.run.first().is_none_or(|&last| (step, at) > last);
+            if is_behind && self.has_more {
+                return;
+            }
+            if let Err(place) = place(&self.run, (step, at)) {
+                self.run.insert(place, (step, at));
+            }
+            if self.run.len() > RUN {
+                self.run.remove(0);
+                self.has_more = true;
+            }
+        }
+    }
+
+    /// Sorts the first of those that wait by `marks`, of which there are `waiting`.
+    fn refill(&mut self, marks: &[Mark], waiting: usize) {
+        let mut run = Vec::with_capacity(waiting.min(2 * RUN));
+        for (at, mark) in marks.iter().enumerate() {
+            let Some(step) = mark.waiting_step() else {
+                continue;
+            };
+            run.push((step, at as u32));
+            if run.len() == 2 * RUN {
+                run.select_nth_unstable(RUN);
+                run.truncate(RUN);
+            }
+        }
+        run.sort_unstable_by(|a, b| b.cmp(a));
+        if run.len() > RUN {
+            run.drain(..run.len() - RUN);
+        }
+        run.shrink_to_fit();
+        self.has_more = run.len() < waiting;
+        self.run = run;
+    }
+
+    pub fn check(&self, marks: &[Mark], waiting: usize) {
+        let mut all: Vec<(u32, u32)> = (0..)
+            .zip(marks)
+            .filter_map(|(at, mark)| Some((mark.waiting_step()?, at)))
+            .collect();
+        assert_eq!(all.len(), waiting);
+        assert!(waiting == 0 || !self.run.is_empty(), "one is the first");
+        all.sort_unstable();
+        all.truncate(self.run.len());
+        all.reverse();
+        assert_eq!(all, self.run, "the run holds those that waited longest");
+    }
+}
+
+impl Folder {
+    /// Sees to it that the first of those that wait is known.
+    pub(super) fn refill_queue(&mut self) {
+        let waiting = self.count().waiting;
+        if self.queue.first().is_none() && waiting > 0 {
+            self.queue.refill(&self.marks, waiting);
+        } else if waiting == 0 {
+            self.queue = Queue::default();
+        }
+    }
+
+    /// Takes the first of those that wait out of the queue.
+    fn take(&mut self, path: &Rel) -> Option<Waiting> {
+        let at = self.queue.first()?;
+        let State::Waiting(since) = self.state(at) else {
+            return None;
+        };
+        let taken = self.waiting(path, at, since);
+        self.put(at, State::InMotion, Fingerprint::default());
+        Some(taken)
+    }
+
+    fn waiting(&self, path: &Rel, at: usize, since: Mono) -> Waiting {
+        let name = self.known.name(at);
+        Waiting {
+            path: path.join(name),
+            look: Look::faded(*self.known.value(at), self.marks[at].print, self.fs),
+            since,
+            marker: self.markers.get(name).copied(),
+            timeless: self.timeless,
+        }
+    }
+
+    /// Those that wait in it or are idle.
+    fn all_waiting(&self) -> impl Iterator<Item = (usize, State, Mono)> {
+        (0..self.marks.len()).filter_map(|at| {
+            let state = self.state(at);
+            Some((at, state, state.since()?))
+        })
+    }
+}
+
+impl Tree {
+    /// When the first of those that wait is due.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Takes up to `room` of those that wait and are due by `now`; each is to be set in motion. From
+    /// the folder of the one that has waited for the longest and from each other folder in turn.
+    pub fn take_waiting(&mut self, room: usize, now: Mono) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        let mut is_turn = false;
+        while taken.len() < room {
+            let Some(path) = self.next_folder(is_turn, now) else {
+                break;
+            };
+            let settle = self.settle;
+            let upper = IN_TURN.min(room - taken.len());
+            self.change(&path, |folder| {
+                for _ in 0..upper {
+                    if folder.due(settle).is_none_or(|due| due > now) {
+                        break;
+                    }
+                    taken.extend(folder.take(&path));
+                }
+            });
+            is_turn = !is_turn;
+        }
+        taken
+    }
+
+    /// The folder to take from: that of the first one, or the next in turn.
+    fn next_folder(&mut self, in_turn: bool, now: Mono) -> Option<Rel> {
+        let (due, first) = self.due.first()?;
+        if *due > now {
+            return None;
+        }
+        if !in_turn {
+            return Some(first.clone());
+        }
+        let settle = self.settle;
+        let is_due = |folder: &Folder| folder.due(settle).is_some_and(|due| due <= now);
+        let behind = (Bound::Excluded(&self.turn), Bound::Unbounded);
+        let mut in_order = self
+            .folders
+            .range::<Rel, _>(behind)
+            .chain(self.folders.range(..=&self.turn));
+        let next = in_order.find(|(_, folder)| is_due(folder));
+        self.turn = next.map(|(path, _)| path.clone())?;
+        Some(self.turn.clone())
+    }
+
+    /// Takes up to `room` of those that wait and are due by `now`: the first by mtime and path. Gives
+    /// also when the next of the others is due.
+    pub fn take_oldest(&mut self, room: usize, now: Mono) -> (Vec<Waiting>, Option<Mono>) {
+        let mut next: Option<Mono> = None;
+        let mut first: BTreeSet<(Stamp, Rel)> = BTreeSet::new();
+        let rank = |stamp: Stamp| Stamp {
+            size: 0,
+            mtime: stamp.mtime,
+        };
+        for (path, folder) in &self.folders {
+            let settle = folder.settle(self.settle);
+            for (at, state, since) in folder.all_waiting() {
+                if !matches!(state, State::Waiting(_)) {
+                    continue;
+                }
+                let due = since + settle;
+                if due > now {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                    continue;
+                }
+                let stamp = rank(*folder.known.value(at));
+                let is_behind =
+                    first.len() >= room && first.last().is_some_and(|last| stamp > last.0);
+                if is_behind {
+                    continue;
+                }
+                first.insert((stamp, path.join(folder.known.name(at))));
+                if first.len() > room {
+                    first.pop_last();
+                }
+            }
+        }
+        let taken = first
+            .into_iter()
+            .filter_map(|(_, path)| self.take_waiting_at(&path));
+        (taken.collect(), next)
+    }
+
+    /// Takes what waits or is idle at `path`; it is to be set in motion.
+    pub fn take_waiting_at(&mut self, path: &Rel) -> Option<Waiting> {
+        let parent = path.parent();
+        let folder = self.folders.get(&parent)?;
+        let at = folder.known.find(path.name())?;
+        let since = folder.state(at).since()?;
+        let taken = folder.waiting(&parent, at, since);
+        self.change(&parent, |folder| {
+            folder.put(at, State::InMotion, Fingerprint::default());
+        });
+        Some(taken)
+    }
+
+    /// Everything that waits or is idle, without a record.
+    pub fn waiting(&self) -> impl Iterator<Item = Waiting> {
+        self.folders.iter().flat_map(|(path, folder)| {
+            folder
+                .all_waiting()
+                .map(move |(at, _, since)| folder.waiting(path, at, since))
+        })
+    }
+
+    /// How many of those that wait are not due yet, and how many bytes all of them have.
+    pub fn tally(&self, now: Mono) -> (usize, u64) {
+        let (mut settling, mut bytes) = (0, 0u64);
+        for folder in self
+            .folders
+            .values()
+            .filter(|folder| folder.count().waiting > 0)
+        {
+            let settle = folder.settle(self.settle);
+            for (at, state, since) in folder.all_waiting() {
+                if matches!(state, State::Waiting(_)) {
+                    settling += usize::from(since + settle > now);
+                    bytes = bytes.saturating_add(folder.known.value(at).size);
+                }
+            }
+        }
+        (settling, bytes)
+    }
+}
