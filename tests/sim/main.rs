@@ -41,7 +41,7 @@ fn policy(world: &World, in_order: bool) -> Policy {
         sees_end: false,
         grace: Duration::from_secs(5),
         workers: if in_order { 1 } else { WORKERS },
-        in_hand: 1024,
+        in_hand: std::env::var("IN_HAND").map_or(1024, |v| v.parse().unwrap()),
         in_order,
         brake: BRAKE,
         backoff: Backoff {

@@ -60,28 +60,32 @@ impl Engine {
         }
     }
 
-    /// Takes in what is due, if there is room.
-    pub(super) fn admit_waiting(&mut self, now: Now) {
+    /// Takes in what is due, if there is room. Gives whether there was anything.
+    pub(super) fn admit_waiting(&mut self, now: Now) -> bool {
         let is_due = self.tree.next_due().is_some_and(|due| due <= now.mono);
         if !is_due || !self.is_open() {
-            return;
+            return false;
         }
         if self.policy.in_order {
             return self.admit_in_order(now);
         }
         // A large part of the room is filled at once, for looking for them costs.
         let room = self.policy.in_hand - self.files.fresh();
-        for waiting in self.tree.take_waiting(room, now.mono) {
+        let taken = self.tree.take_waiting(room, now.mono);
+        let is_any = !taken.is_empty();
+        for waiting in taken {
             self.admit(waiting, now);
         }
+        is_any
     }
 
-    /// Sees to it that those that come first, by mtime and path, are in hand.
-    fn admit_in_order(&mut self, now: Now) {
+    /// Sees to it that those that come first, by mtime and path, are in hand. Gives whether they may
+    /// not have been before.
+    fn admit_in_order(&mut self, now: Now) -> bool {
         let is_due = self.admission.next.is_some_and(|next| next <= now.mono);
         let is_stale = std::mem::take(&mut self.admission.is_stale);
         if !is_stale && !is_due && self.files.fresh() > 0 {
-            return;
+            return false;
         }
         let (taken, next) = self
             .tree
@@ -96,6 +100,7 @@ impl Engine {
         {
             self.put_back(last);
         }
+        true
     }
 
     /// Takes a file in hand that waited in its folder.

@@ -181,8 +181,10 @@ impl Engine {
             Input::Command(Command::Stop) => self.on_stop(now),
         }
         self.run_timers(now);
-        self.admit_waiting(now);
         self.hand_out(now);
+        while self.admit_waiting(now) {
+            self.hand_out(now);
+        }
         self.save_if_due(now);
         self.end(now);
         debug_assert!(

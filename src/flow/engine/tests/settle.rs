@@ -14,6 +14,7 @@ const FIVE: Policy = Policy {
     sees_end: false,
     grace: Duration::from_secs(5),
     workers: 2,
+    in_hand: 1024,
     in_order: false,
     brake: 10,
     backoff: Backoff {
