@@ -87,9 +87,7 @@ impl Engine {
         if !is_stale && !is_due && self.files.fresh() > 0 {
             return false;
         }
-        let (taken, next) = self
-            .tree
-            .take_oldest((self.policy.in_hand / 2).max(1), now.mono);
+        let (taken, next) = self.tree.take_oldest(self.policy.in_hand, now.mono);
         self.admission.next = next;
         for waiting in taken {
             self.admit(waiting, now);

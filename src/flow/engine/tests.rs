@@ -1,5 +1,6 @@
 //! What the simulation does not look at, by subject; here is what the tests share.
 
+mod admission;
 mod endpoint;
 mod filing;
 mod lock;

@@ -45,6 +45,8 @@ pub struct Tree {
     due: BTreeSet<(Mono, Rel)>,
     /// The folder whose turn it was last.
     turn: Rel,
+    /// It was the turn of the file that has waited for the longest, and is a folder's now.
+    in_turn: bool,
     count: Count,
 }
 
@@ -134,6 +136,7 @@ impl Tree {
             folders: BTreeMap::new(),
             due: BTreeSet::new(),
             turn: Rel::root(),
+            in_turn: false,
             count: Count::default(),
         }
     }

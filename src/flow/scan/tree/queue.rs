@@ -15,8 +15,8 @@ use crate::flow::time::Mono;
 
 /// How many of those that wait in a folder are kept in order.
 const RUN: usize = 4096;
-/// How many are taken from one folder before it is another one's turn.
-const IN_TURN: usize = 64;
+/// Into so many parts the room is cut, each for one folder.
+const PARTS: usize = 8;
 
 /// The first of those that wait in a folder, in order: the longest waiting is last, so that it is
 /// taken without moving the others.
@@ -153,13 +153,13 @@ impl Tree {
     /// the folder of the one that has waited for the longest and from each other folder in turn.
     pub fn take_waiting(&mut self, room: usize, now: Mono) -> Vec<Waiting> {
         let mut taken = Vec::new();
-        let mut is_turn = false;
+        let part = room.div_ceil(PARTS);
         while taken.len() < room {
-            let Some(path) = self.next_folder(is_turn, now) else {
+            let Some(path) = self.next_folder(now) else {
                 break;
             };
             let settle = self.settle;
-            let upper = IN_TURN.min(room - taken.len());
+            let upper = part.min(room - taken.len());
             self.change(&path, |folder| {
                 for _ in 0..upper {
                     if folder.due(settle).is_none_or(|due| due > now) {
@@ -168,18 +168,18 @@ impl Tree {
                     taken.extend(folder.take(&path));
                 }
             });
-            is_turn = !is_turn;
         }
         taken
     }
 
     /// The folder to take from: that of the first one, or the next in turn.
-    fn next_folder(&mut self, in_turn: bool, now: Mono) -> Option<Rel> {
+    fn next_folder(&mut self, now: Mono) -> Option<Rel> {
         let (due, first) = self.due.first()?;
         if *due > now {
             return None;
         }
-        if !in_turn {
+        self.in_turn = !self.in_turn;
+        if self.in_turn {
             return Some(first.clone());
         }
         let settle = self.settle;
