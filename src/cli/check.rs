@@ -1,5 +1,7 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
+mod unfinished;
+
 use std::io;
 use std::path::Path;
 
@@ -100,6 +102,7 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
             ))?;
         }
     }
+    unfinished::unfinished(config, &folder, findings)?;
     unsafe_share(config, folder.kind(), findings)?;
     writable(config, &folder, findings)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
+use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
 /// The settings of a run; none of them changes while it lasts.
@@ -83,6 +84,14 @@ impl Policy {
                 .clone()
                 .unwrap_or_else(|| share_id.to_string()),
             ending,
+        }
+    }
+
+    /// What vouches for files that look as if rsync had not finished them.
+    pub fn vouching(&self) -> Vouching {
+        Vouching {
+            marker: self.marker,
+            sees_end: self.sees_end,
         }
     }
 }

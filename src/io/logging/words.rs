@@ -118,14 +118,15 @@ fn of_waiting(note: &Note) -> (Level, String) {
         Note::Partial { path } => (
             Warn,
             format!(
-                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it \
-                 has not finished; it is sent when rsync has finished it (if it is whole: touch it)"
+                "waiting: {path} has an mtime in the first second of 1970, which is how rsync \
+                 marks what it has not finished; it is sent when rsync has finished it (if it is \
+                 whole: touch it)"
             ),
         ),
         Note::Timeless { path } => (
             Info,
             format!(
-                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for \
+                "{} shows an mtime of 0 for everything: it keeps no times, so that is not taken for \
                  rsync's mark of an unfinished file there",
                 folder(path)
             ),
