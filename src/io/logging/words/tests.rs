@@ -71,15 +71,15 @@ fn why_a_file_waits_is_said() {
     says(
         Note::Partial { path: path() },
         Warn,
-        "waiting: in/a%0Ab.csv has an mtime of 0 (1970-01-01), which is how rsync marks \
-         what it has not finished; it is sent when rsync has finished it (if it is whole: \
-         touch it)",
+        "waiting: in/a%0Ab.csv has an mtime in the first second of 1970, which is how \
+         rsync marks what it has not finished; it is sent when rsync has finished it (if it \
+         is whole: touch it)",
     );
     says(
         Note::Timeless { path: path() },
         Info,
-        "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so 0 is not \
-         taken for rsync's mark of an unfinished file there",
+        "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so that is \
+         not taken for rsync's mark of an unfinished file there",
     );
     says(
         Note::Unfinished {
