@@ -273,7 +273,7 @@ impl Process {
 
     /// What the journal says is still to be filed, and of `jobs` what it knows nothing of though it
     /// is at its place: the engine would come to the same end with it again.
-    fn to_be_filed(&mut self, world: &World) -> Vec<Filing> {
+    fn still_to_file(&mut self, world: &World) -> Vec<Filing> {
         let mut live = std::mem::take(&mut self.replay.live);
         let jobs = world.jobs.iter().filter_map(|job| {
             let version = (job.path.clone(), job.look.stamp);
@@ -378,6 +378,73 @@ impl Disk for CutOff<'_, '_> {
     }
 }
 
+/// A disk without renames that replace nothing, on which a writer comes in between.
+struct WithLinks<'a, 'disk, W> {
+    disk: CutOff<'a, 'disk>,
+    /// Called before a rename and after a link.
+    writer: W,
+}
+
+#[derive(PartialEq, Eq)]
+enum Moment {
+    BeforeRename,
+    AfterLink,
+}
+
+impl<W: FnMut(Moment)> Disk for WithLinks<'_, '_, W> {
+    fn rename(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+        Err(Fault::new(
+            FaultKind::Unsupported,
+            "there is no such rename",
+        ))
+    }
+    fn link(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.disk.link(from, to)?;
+        (self.writer)(Moment::AfterLink);
+        Ok(())
+    }
+    fn rename_over(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        (self.writer)(Moment::BeforeRename);
+        self.disk.rename_over(from, to)
+    }
+    fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
+        self.disk.look(at)
+    }
+    fn same_device(&mut self, one: &Place, other: &Place) -> Result<bool, Fault> {
+        self.disk.same_device(one, other)
+    }
+    fn digest(&mut self, at: &Place) -> Result<[u8; 32], Fault> {
+        self.disk.digest(at)
+    }
+    fn reserve(&mut self, at: &Place) -> Result<Look, Fault> {
+        self.disk.reserve(at)
+    }
+    fn remove(&mut self, at: &Place) -> Result<(), Fault> {
+        self.disk.remove(at)
+    }
+    fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
+        self.disk.copy(from, draft)
+    }
+    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+        self.disk.write_reason(at, text, like)
+    }
+    fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        self.disk.make_folder(folder)
+    }
+    fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        self.disk.sync_folder(folder)
+    }
+    fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.disk.append(lines)
+    }
+    fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.disk.append_or_owe(lines)
+    }
+    fn sync_journal(&mut self) -> Result<(), Fault> {
+        self.disk.sync_journal()
+    }
+}
+
 /// Files the case's files whole; gives how many operations that took.
 fn whole(case: Case) -> Option<usize> {
     let world = World::new(case)?;
@@ -413,7 +480,7 @@ fn cut_off(case: Case) {
             assert!(copies > 0 || may_be_gone, "{when}: {name} is lost");
         }
         let mut process = world.begin();
-        let jobs = process.to_be_filed(&world);
+        let jobs = process.still_to_file(&world);
         let (filed, _) = process.file(jobs, usize::MAX);
         // A file that was deleted, and of which the journal still tells, is nowhere.
         let is_away = |filed: &Filed| {
@@ -489,4 +556,59 @@ fn a_way_to_another_file_system_that_is_cut_off_anywhere_ends_as_one_that_is_not
             });
         }
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_removed_is_not_forgotten()
+ {
+    let delete = Case {
+        action: Action::Delete,
+        ..MOVED
+    };
+    let world = World::new(delete).unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    let replace = |text: &str| {
+        let draft = world.watched.path().join(".next");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+    };
+    let job = world.jobs[0].clone();
+    let (filed, synced) = process.filer.file_by(vec![job], |batch, disk| {
+        let disk = CutOff {
+            disk,
+            left: usize::MAX,
+            done: 0,
+        };
+        let mut renames = 0;
+        let mut links = WithLinks {
+            disk,
+            writer: |moment| {
+                if moment == Moment::AfterLink {
+                    replace("the third version");
+                } else if renames == 0 {
+                    replace("a second version");
+                    renames += 1;
+                }
+            },
+        };
+        while batch.step(&mut links) {}
+    });
+    drop(process);
+    assert!(
+        matches!(filed[..], [(_, Filed::Displaced { .. })]),
+        "{filed:?}"
+    );
+    assert_eq!(synced, Ok(()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the third version");
+    let (dead, reasons) = world.area(&world.config.dead_letter.dir);
+    let name = FILES[0].to_string();
+    assert_eq!(
+        dead,
+        BTreeMap::from([(name.clone(), "a second version".to_string())])
+    );
+    assert!(reasons[&name].reason.contains("never sent"));
+    let staging = world.area(&world.watched.path().join(".dirpost/staging"));
+    assert!(staging.0.is_empty(), "{:?}", staging.0);
 }
