@@ -158,7 +158,6 @@ pub(super) fn spawn_inspectors(
             share: Arc::clone(share),
             check: config.check.clone(),
             // What is sent is held to it, whether a header shows it or not.
-            digest: true,
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
         spawn("check", move || {
