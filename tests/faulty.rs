@@ -475,7 +475,7 @@ fn a_listing_of_the_root_that_fails_half_way_forgets_nothing_and_sends_nothing_a
             });
         }
         assert_eq!(
-            lines_with(&daemon, &["share: ", " after "]),
+            lines_with(&daemon, &["folder: ", " after "]),
             ERRORS.len(),
             "once when it ends"
         );
@@ -689,7 +689,7 @@ fn a_share_that_shows_nothing_for_a_while_forgets_nothing_and_sends_nothing_agai
             ..NONE
         });
         if empty == Empty::Everything {
-            daemon.wait_log("share: ");
+            daemon.wait_log("folder: ");
             world.wait_failed(5);
         } else {
             world.wait_listings(5);
@@ -734,7 +734,7 @@ fn what_is_accepted_while_the_share_shows_nothing_is_filed_later_and_not_sent_ag
             empty: Some(Empty::Everything),
             ..NONE
         });
-        daemon.wait_log("share: ");
+        daemon.wait_log("folder: ");
         gate.open();
         wait_until("the acceptance", BOUND, || server.accepted_count() == 1);
         world.wait_failed(10);
