@@ -258,7 +258,10 @@ fn nothing_is_put_back_into_a_folder_that_is_not_the_share() {
     // What lies on a local disk can still be looked at.
     assert!(ask(&file, &["list"]).1.contains("a.csv"));
     let (code, said) = ask(&file, &["retry", "--all"]);
-    assert!(code == Some(1) && said.contains("not the share"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("not the folder that"),
+        "{said}"
+    );
     assert!(dir.list("in").is_empty() && dir.exists("state/dead-letter/a.csv"));
     std::fs::remove_dir(&watched).unwrap();
     std::fs::rename(dir.join("away"), &watched).unwrap();

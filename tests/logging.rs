@@ -221,10 +221,10 @@ fn journald_is_believed_only_where_stderr_is_its_stream() {
         place.text("log")
     };
     let ours = said(&|log| format!("{}:{}", log.dev(), log.ino()));
-    assert!(ours.starts_with("<3>share: "), "{ours}");
+    assert!(ours.starts_with("<3>folder: "), "{ours}");
     // As a service's child has it whose stderr goes elsewhere.
     let other = said(&|log| format!("{}:{}", log.dev(), log.ino() + 1));
-    assert!(other.contains(" ERROR [dirpost] share: "), "{other}");
+    assert!(other.contains(" ERROR [dirpost] folder: "), "{other}");
 }
 
 /// Runs a command with this stdout.

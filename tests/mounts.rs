@@ -13,7 +13,7 @@ fn a_start_before_the_mount_does_no_harm_and_the_share_is_adopted() {
     let Some(_mount) = Mount::tmpfs(&watched, "1m") else {
         return;
     };
-    daemon.wait_log("the share has been mounted on the folder");
+    daemon.wait_log("a file system has been mounted on the folder");
     dir.write("in/a.csv", "a");
     wait_until(
         "a file of the share to be filed on the share",

@@ -463,3 +463,38 @@ fn after_power_cuts_every_rejected_file_lies_in_dead_letter_on_another_disk_once
     nothing_is_in_staging(&dir);
     holds_each_once(&dir, "dead", case.count, ".reason.json");
 }
+
+#[test]
+fn after_a_power_cut_dirposts_own_files_are_whole_and_what_a_run_has_learned_is_known() {
+    let dir = Dir::new();
+    let watched = dir.mkdir("in");
+    let Some(mut disk) = Disk::new(&watched) else {
+        return;
+    };
+    let server = Server::start(|_| Reaction::Answer(503));
+    dir.write("in/a.csv", "a");
+    let text = config(&watched, &server.url(), "");
+    // The first run makes the file of what was learned, the second one replaces it.
+    for run in 1..=2 {
+        let ended = once(&text, &["--no-wait"]);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(dir.exists("in/.dirpost/memory.jsonl"), "{run}: {said}");
+        let own =
+            ["id", "lock", "holder", "memory.jsonl"].map(|name| format!("in/.dirpost/{name}"));
+        let before = own.each_ref().map(|name| dir.read(name));
+        // Another program's fsync brings all renames onto the disk, and no content but its own.
+        let neighbour = File::create(watched.join(".neighbour")).expect("a file");
+        neighbour.sync_all().expect("an fsync");
+        drop(neighbour);
+        disk.cut_power();
+        disk.switch_off();
+        assert!(disk.switch_on());
+        let after = own.each_ref().map(|name| dir.read(name));
+        for ((name, before), after) in own.iter().zip(before).zip(after) {
+            assert!(
+                !after.is_empty() && after == before,
+                "{run}: {name}: {after:?}"
+            );
+        }
+    }
+}

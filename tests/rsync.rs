@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::util::{BOUND, Daemon, Dir, Server, config, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Server, config, dirpost, once, wait_until};
 
 /// What rsync leaves: of a source without fractions of a second, and of one with them.
 const MARKS: [Duration; 2] = [Duration::ZERO, Duration::from_nanos(951_764_476)];
@@ -136,6 +136,36 @@ fn once_leaves_a_file_whose_mtime_is_zero_and_says_that_it_is_left() {
     dir.write("part.csv", "the first half, and the second");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     assert_eq!(dir.done(), ["part.csv"]);
+}
+
+#[test]
+fn check_tells_of_a_file_that_rsync_has_not_finished() {
+    for (mark, name) in [(MARKS[0], "in/part.csv"), (MARKS[1], "in/sub/part.csv")] {
+        let (dir, server) = (Dir::new(), Server::accepting());
+        let watched = dir.mkdir("in");
+        write_unfinished(&dir, name, "the first half", mark);
+        dir.write("in/whole.csv", "all of it");
+        let check = |extra: &str| {
+            let file = dir.write("dirpost.toml", config(&watched, &server.url(), extra));
+            let check = dirpost(&["check", "--config", file.to_str().unwrap()]);
+            String::from_utf8_lossy(&check.stdout).into_owned()
+        };
+        let said = check("");
+        assert!(
+            said.contains("part.csv: rsync has not finished it"),
+            "{said}"
+        );
+        assert!(!tells_of(&said, "whole.csv"), "{said}");
+        // Nothing waits for rsync where something else vouches for it, or where it is not sent at all.
+        for extra in [
+            "ready.marker = \".done\"",
+            "check.format = \"json\"",
+            "watch.exclude = [\"part.*\"]",
+        ] {
+            let said = check(extra);
+            assert!(!tells_of(&said, "part.csv"), "{extra}: {said}");
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -81,7 +81,7 @@ fn a_read_only_share_that_is_unmounted_and_mounted_again_repeats_nothing() {
     dir.write("in/under.csv", "below the mount point");
     dir.write("share/b.csv", "b");
     let _bound = bind();
-    daemon.wait_log("share: back after");
+    daemon.wait_log("folder: back after");
     wait_until("the second one", BOUND, || server.accepted_count() == 2);
     let paths: Vec<String> = server
         .requests()

@@ -97,7 +97,7 @@ fn run_waits_for_a_folder_that_is_missing() {
     daemon.wait_log("waiting for it");
     dir.write("in/a.csv", "a");
     wait_until("it to be delivered", BOUND, || server.accepted_count() == 1);
-    daemon.wait_log("share: there after");
+    daemon.wait_log("folder: there after");
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn a_folder_that_is_swapped_for_an_empty_one_is_a_fault_and_nothing_is_forgotten
     let daemon = Daemon::start(&text);
     wait_until("it to be delivered", BOUND, || server.accepted_count() == 1);
     std::fs::rename(&watched, dir.join("away")).unwrap();
-    daemon.wait_log("share: ");
+    daemon.wait_log("folder: ");
     // As when the share is not mounted: an empty folder, then one with other files.
     dir.mkdir("in");
     daemon.wait_log("it has lost its mark");
     dir.write("in/b.csv", "b");
     std::fs::remove_dir_all(&watched).unwrap();
     std::fs::rename(dir.join("away"), &watched).unwrap();
-    daemon.wait_log("share: back after");
+    daemon.wait_log("folder: back after");
     dir.write("in/c.csv", "c");
     wait_until("the new file", BOUND, || server.accepted_count() == 2);
     let paths: Vec<String> = server

@@ -1,5 +1,7 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
+mod unfinished;
+
 use std::io;
 use std::path::Path;
 
@@ -100,6 +102,7 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
             ))?;
         }
     }
+    unfinished::unfinished(config, &folder, findings)?;
     unsafe_share(config, folder.kind(), findings)?;
     writable(config, &folder, findings)
 }
@@ -160,11 +163,11 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
             Action::Keep => "dirpost can write to the folder; delivered files stay",
         }),
         Err(why) if may_be_read_only => findings.warning(&format!(
-            "{}: {why}; taken for a read-only share: it gets no mark, and dead letters are copies",
+            "{}: {why}; taken for a read-only folder: it gets no mark, and dead letters are copies",
             own_path.display()
         )),
         Err(why) => findings.wrong(&format!(
-            "{}: {why} (a share that dirpost may not write to needs delivered.action = \"keep\" \
+            "{}: {why} (a folder that dirpost may not write to needs delivered.action = \"keep\" \
              and a state.dir elsewhere)",
             own_path.display()
         )),
@@ -219,7 +222,7 @@ fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, P
             path.display()
         ))?,
         Ok(Guard::Unknown(shown)) => findings.warning(&format!(
-            "{} shows {shown}, whatever is set: whoever may write to the share can make dirpost skip, repeat or \
+            "{} shows {shown}, whatever is set: whoever may write to it can make dirpost skip, repeat or \
              delete files, or stop; against that: state.dir on a local disk",
             path.display()
         ))?,

@@ -148,7 +148,7 @@ impl<'a> Opener<'a> {
                 None => {
                     log::error!(
                         target: "dirpost",
-                        "share: {} is not open yet, and the deadline is over",
+                        "folder: {} is not open yet, and the deadline is over",
                         self.process.config.watch.dir.display()
                     );
                     return Err(Exit::Left);
@@ -161,7 +161,7 @@ impl<'a> Opener<'a> {
         if self.stood_by {
             log::info!(target: "dirpost", "the lock is free: working from now on");
         } else if let Some(since) = self.away.clear(clock::now().mono) {
-            log::info!(target: "dirpost", "share: there after {}", words::span(since));
+            log::info!(target: "dirpost", "folder: there after {}", words::span(since));
         } else if self.opening.again {
             log::info!(target: "dirpost", "opened again: the lock is ours, the journal is read");
         }
@@ -172,12 +172,12 @@ impl<'a> Opener<'a> {
         let waits = self.process.mode == Mode::Run;
         let pause = match obstacle {
             Obstacle::Away(why) if !waits => {
-                log::error!(target: "dirpost", "share: {why}");
+                log::error!(target: "dirpost", "folder: {why}");
                 return Err(Exit::Left);
             }
             Obstacle::Away(why) => {
                 if self.away.raise(&why, clock::now().mono).is_some() {
-                    log::error!(target: "dirpost", "share: {why}; waiting for it");
+                    log::error!(target: "dirpost", "folder: {why}; waiting for it");
                 }
                 AWAY
             }
@@ -212,7 +212,7 @@ impl<'a> Opener<'a> {
         if self.lock_gone.is_none() {
             log::warn!(
                 target: "dirpost",
-                "share: {why}; waiting {} s for a dirpost that may hold the lock to make it again",
+                "folder: {why}; waiting {} s for a dirpost that may hold the lock to make it again",
                 LOCK_GONE_WAIT.as_secs()
             );
         }
@@ -221,7 +221,7 @@ impl<'a> Opener<'a> {
         let pause = LOCK_GONE_WAIT.saturating_sub(missing).min(STANDBY);
         match self.process.deadline() {
             Some(until) if now >= until => {
-                log::error!(target: "dirpost", "share: {why}, and the deadline is over");
+                log::error!(target: "dirpost", "folder: {why}, and the deadline is over");
                 Err(Exit::Left)
             }
             Some(until) => Ok(pause.min(until.since(now))),

@@ -19,6 +19,7 @@ use crate::flow::engine::{Engine, Handover, Policy};
 use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
+use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::os::clock;
 use crate::io::os::lock;
@@ -74,6 +75,56 @@ struct Threads {
     filing: usize,
 }
 
+impl Threads {
+    /// Starts them all: one that scans, the inspectors, so many `workers`, and one that files.
+    ///
+    /// # Errors
+    /// A sentence: the system gives the process no more threads, or what one of them needs is not to
+    /// be had.
+    fn start(
+        config: &Config,
+        workers: usize,
+        scanner: Scanner,
+        journal: Arc<Journal>,
+    ) -> Result<Threads, String> {
+        let (share, mailbox) = (Arc::clone(&scanner.share), scanner.mailbox.clone());
+        let (filer, commands) = channel();
+        let written = on_written(&journal, &filer, &mailbox);
+        let context = upload_context(config, &share, &journal, written);
+        let workers = spawn_workers(config, workers, context, &mailbox)?;
+        let thread = FilerThread {
+            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
+            journal,
+            state: Arc::clone(&scanner.state),
+            commands,
+            mailbox: mailbox.clone(),
+        };
+        thread.start()?;
+        Ok(Threads {
+            scans: spawn_scanner(config, scanner)?,
+            inspections: spawn_inspectors(config, &share, &mailbox)?,
+            free: (0..workers.len()).rev().collect(),
+            workers,
+            filer,
+            filing: 0,
+        })
+    }
+}
+
+/// Has the lock looked at while answers are awaited; what is found out there is looked into by a
+/// scan.
+///
+/// # Errors
+/// A sentence: the system gives the process no more threads.
+fn watch_over(share: &Arc<Share>, journal: &Arc<Journal>, mailbox: &Mailbox) -> Result<(), String> {
+    let scan_now = mailbox.clone();
+    let watched = share.watch_over(journal, move || {
+        // Nobody waits for it only at the end of the session.
+        let _ = scan_now.input(Input::Command(Command::Scan));
+    });
+    watched.map_err(|err| format!("a thread cannot be started: {err}"))
+}
+
 impl Session {
     /// Starts the threads, and the engine with what is known from before.
     ///
@@ -96,40 +147,14 @@ impl Session {
         } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let policy = Policy::new(config, &state.id, process.ending());
-        let (filer, commands) = channel();
-        let written = on_written(&journal, &filer, mailbox);
-        let context = upload_context(config, &share, &journal, written);
-        let workers = spawn_workers(config, policy.workers, context, mailbox)?;
-        let scan_now = mailbox.clone();
-        share
-            .watch_over(&journal, move || {
-                // Nobody waits for it only at the end of the session.
-                let _ = scan_now.input(Input::Command(Command::Scan));
-            })
-            .map_err(|err| format!("a thread cannot be started: {err}"))?;
-        let thread = FilerThread {
-            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
-            journal,
-            state: Arc::clone(&state.folder),
-            commands,
-            mailbox: mailbox.clone(),
-        };
-        thread.start()?;
-        let folder = Arc::clone(&state.folder);
+        watch_over(&share, &journal, mailbox)?;
         let scanner = Scanner {
             share: Arc::clone(&share),
-            state: folder,
+            state: Arc::clone(&state.folder),
             send: past.send.clone(),
             mailbox: mailbox.clone(),
         };
-        let threads = Threads {
-            scans: spawn_scanner(config, scanner)?,
-            inspections: spawn_inspectors(config, &share, mailbox)?,
-            free: (0..workers.len()).rev().collect(),
-            workers,
-            filer,
-            filing: 0,
-        };
+        let threads = Threads::start(config, policy.workers, scanner, journal)?;
         let now = clock::now();
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
@@ -247,7 +272,7 @@ impl Session {
         if !self.threads.are_idle() {
             log::warn!(
                 target: "dirpost",
-                "something still hangs on the share as it was: all is opened again without it"
+                "something still hangs in the folder as it was: all is opened again without it"
             );
         }
         self.threads.flush_journal();

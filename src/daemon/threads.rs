@@ -11,10 +11,9 @@ use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection};
-use crate::flow::scan::filter::Filter;
 use crate::io::Gone;
 use crate::io::check::Inspector;
-use crate::io::dir::{Dir, below};
+use crate::io::dir::Dir;
 use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::os::error::explain;
@@ -108,17 +107,7 @@ pub(super) fn spawn_scanner(
     config: &Config,
     scanner: Scanner,
 ) -> Result<Sender<ScanCommand>, String> {
-    let own = [
-        &config.state.dir,
-        &config.delivered.dir,
-        &config.dead_letter.dir,
-    ];
-    let own = own
-        .into_iter()
-        .filter_map(|path| below(&config.watch.dir, path))
-        .collect();
-    let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own)
-        .map_err(|err| err.to_string())?;
+    let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
     let Scanner {
         share,
@@ -169,7 +158,6 @@ pub(super) fn spawn_inspectors(
             share: Arc::clone(share),
             check: config.check.clone(),
             // What is sent is held to it, whether a header shows it or not.
-            digest: true,
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
         spawn("check", move || {

@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods)]
 
 // SCAN and TRACK
+pub mod partial;
 pub mod scan;
 pub mod settle;
 // DELIVER

@@ -23,7 +23,8 @@ pub fn read(state: &Dir) -> Memory {
     }
 }
 
-/// Replaces it; with nothing to remember it is removed.
+/// Replaces it, and brings it onto the disk: a power cut must not leave an empty file, with which a
+/// brake would be forgotten. With nothing to remember it is removed.
 ///
 /// # Errors
 /// Those of [`Dir::replace`], or of removing it where there is nothing to be remembered.
@@ -34,7 +35,7 @@ pub fn write(state: &Dir, memory: &Memory) -> io::Result<()> {
             other => other,
         };
     }
-    state.replace(NAME, &memory.lines(&clock::all()), Durability::Cached)
+    state.replace(NAME, &memory.lines(&clock::all()), Durability::Durable)
 }
 
 #[cfg(test)]

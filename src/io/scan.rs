@@ -12,11 +12,14 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use walkdir::WalkDir;
 
-use crate::flow::file::{Look, Rel};
+use crate::config::Config;
+use crate::flow::file::{Rel, Stamp};
 use crate::flow::messages::{Content, Input, ListedFolder};
+use crate::flow::partial;
 use crate::flow::scan::filter::{Class, Filter};
+use crate::flow::time::Wall;
 use crate::io::Gone;
-use crate::io::dir::{Dir, Entry, bytes_of, name_of};
+use crate::io::dir::{Dir, Entry, below, bytes_of, name_of};
 use crate::io::os::error::explain;
 use crate::io::share::{Share, Unusable};
 
@@ -108,7 +111,8 @@ fn list(
         return Err(io::Error::other("it was replaced while it was listed"));
     }
     let mut content = look_at(&folder, names, filter.marker(), goes_on)?;
-    content.timeless = is_timeless(&content, &share.path().join(name_of(path.as_bytes())));
+    let stamps = content.files.iter().map(|(_, look)| look.stamp);
+    content.timeless = is_timeless(stamps, &share.path().join(name_of(path.as_bytes())));
     Ok(content)
 }
 
@@ -200,14 +204,42 @@ fn look_at(
     Ok(content)
 }
 
-/// Whether all that `place` holds has an mtime of exactly 0, and so has the folder itself: a file system
-/// without times. Its files alone do not say so, for unfinished ones may be all that is left.
-fn is_timeless(content: &Content, place: &Path) -> bool {
-    let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
-    let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
-    !content.files.is_empty()
-        && content.files.iter().all(|(_, look)| is_zero(look))
-        && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
+/// Whether the folder at `place`, whose files have these `stamps`, lies on a file system that keeps no
+/// times: see [`partial::is_timeless`]. Not if the folder cannot be looked at.
+pub fn is_timeless(stamps: impl Iterator<Item = Stamp>, place: &Path) -> bool {
+    let mut stamps = stamps.peekable();
+    // One that has times shows it with its first file, nearly always: then no more is asked.
+    if !stamps
+        .peek()
+        .is_some_and(|stamp| partial::is_marked(stamp.mtime))
+    {
+        return false;
+    }
+    let folder = std::fs::metadata(place).and_then(|folder| folder.modified());
+    let since = folder.map(|mtime| mtime.duration_since(UNIX_EPOCH));
+    match since {
+        Ok(Ok(since)) => {
+            let nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+            partial::is_timeless(Wall(nanos), stamps)
+        }
+        // It cannot be looked at, or has an mtime before 1970.
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+/// The names that are looked at, by the configuration: never those of dirpost's own folders.
+///
+/// # Errors
+/// A glob of `watch.include` or `watch.exclude` that does not compile.
+pub fn filter_of(config: &Config) -> Result<Filter, globset::Error> {
+    let own = [
+        &config.state.dir,
+        &config.delivered.dir,
+        &config.dead_letter.dir,
+    ];
+    let own = own.into_iter();
+    let own = own.filter_map(|path| below(&config.watch.dir, path));
+    Filter::new(&config.watch, config.ready.marker.as_deref(), own.collect())
 }
 
 /// Notes that nothing is known of `file`, because its entry `name` cannot be looked at.

@@ -131,13 +131,14 @@ const BESIDE: [Case; 18] = [
 ];
 
 /// Those whose `done` and `dead-letter` are on another file system.
-const ELSEWHERE: [Case; 9] = [
+const ELSEWHERE: [Case; 10] = [
     accepted("copy-moving"),
     accepted("copy-staged"),
     accepted("copy-draft"),
     accepted("copy-named"),
     accepted("copy-removed"),
     condemned("condemned-copy-staged"),
+    condemned("condemned-copy-draft"),
     condemned("condemned-copy-named"),
     superseded("condemned-superseded", &[("x.csv", SECOND)]),
     Case {

@@ -53,7 +53,7 @@ pub(super) fn see_share(config: &Config) -> Result<(), String> {
     let is_mount = Dir::at(&config.watch.dir.join("..")).is_ok_and(|parent| !parent.same_fs(&root));
     if config.watch.require_mount && !is_mount {
         return Err(format!(
-            "{watch}: it is not a mount point (watch.require_mount = true): the share is not mounted"
+            "{watch}: it is not a mount point (watch.require_mount = true): nothing is mounted there"
         ));
     }
     if below(&config.watch.dir, &config.state.dir).is_some() {
@@ -77,7 +77,7 @@ pub(super) fn see_share(config: &Config) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{watch}: it is not the share that the state in {} belongs to (.dirpost/id): is it mounted?",
+        "{watch}: it is not the folder that the state in {} belongs to (.dirpost/id): is it mounted?",
         config.state.dir.display()
     ))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{Action, Config, Empty, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::file::Look;
+use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
 /// So many files keep all workers busy until more are taken in, and so few cost next to nothing.
@@ -91,6 +92,14 @@ impl Policy {
                 .clone()
                 .unwrap_or_else(|| share_id.to_string()),
             ending,
+        }
+    }
+
+    /// What vouches for files that look as if rsync had not finished them.
+    pub fn vouching(&self) -> Vouching {
+        Vouching {
+            marker: self.marker,
+            sees_end: self.sees_end,
         }
     }
 }

@@ -29,6 +29,10 @@ fn engine(tune: impl Fn(&mut Config)) -> Engine {
     Engine::new(Policy::new(&config, "id", Ending::Never), 1, at(0))
 }
 
+/// The first moment of 2024, which the mtimes of the tests are counted from: second 0 of 1970 means
+/// something of its own.
+const EPOCH: i64 = 1_704_067_200_000_000_000;
+
 fn at(mono: i64) -> Now {
     after_sleep(mono, 0)
 }
@@ -37,7 +41,7 @@ fn at(mono: i64) -> Now {
 fn after_sleep(mono: i64, slept: i64) -> Now {
     Now {
         mono: Mono(mono),
-        wall: Wall((1_000_000 + mono + slept) * 1_000_000),
+        wall: Wall(EPOCH + (mono + slept) * 1_000_000),
         up: Some(500_000 + mono + slept),
     }
 }
@@ -73,7 +77,7 @@ fn pass(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
 fn look_of_sent() -> Look {
     let stamp = Stamp {
         size: 1,
-        mtime: Wall(1),
+        mtime: Wall(EPOCH + 1),
     };
     Look {
         stamp,
@@ -165,7 +169,7 @@ fn started(policy: Policy, names: &[&str]) -> (Engine, Vec<Delivery>) {
         let look = Look {
             stamp: Stamp {
                 size: 1,
-                mtime: Wall(1 + number as i64),
+                mtime: Wall(EPOCH + 1 + number as i64),
             },
             ..Look::default()
         };
@@ -242,9 +246,9 @@ fn look(ctime_ms: i64) -> Look {
     Look {
         stamp: Stamp {
             size: 1,
-            mtime: Wall(7),
+            mtime: Wall(EPOCH + 7),
         },
-        ctime: Wall((1_000_000 + ctime_ms) * 1_000_000),
+        ctime: Wall(EPOCH + ctime_ms * 1_000_000),
         dev: 1,
         ino: 1,
         blocks: 8,

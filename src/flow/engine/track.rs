@@ -338,8 +338,7 @@ impl Engine {
             self.files.put(file, Seat::Waiting);
             return;
         }
-        let is_partial = self.is_partial(active);
-        if is_partial && (!self.policy.sees_end || stamp.size == 0) {
+        if self.policy.vouching().waits(stamp, active.timeless) {
             self.await_rsync(file);
             return;
         }
@@ -377,16 +376,6 @@ impl Engine {
         !self.policy.marker || marker.is_some() && marker != used
     }
 
-    /// Whether it shows the mtime that rsync gives to what it has not finished, with no marker to say
-    /// otherwise (rsync(1), `--partial`: the mtime is set when a file is whole; until then it is 0).
-    fn is_partial(&self, active: &ActiveFile) -> bool {
-        // rsync sets the seconds to 0, and keeps the nanoseconds of the source. Those are 0 or what
-        // a clock showed, never a handful: so small a number comes from counting, not from rsync.
-        let mtime = active.still.look.stamp.mtime.0;
-        let is_mark = mtime == 0 || (1_000..1_000_000_000).contains(&mtime);
-        is_mark && !active.timeless && !self.policy.marker
-    }
-
     /// `file` waits for rsync to finish it, or for somebody to touch it.
     fn await_rsync(&mut self, file: FileNo) {
         self.files.put(file, Seat::Waiting);
@@ -402,11 +391,10 @@ impl Engine {
     /// A check says that `file` may only be unfinished: it is looked at once more when the
     /// grace is over, and sooner if it changes.
     pub(super) fn unfinished(&mut self, file: FileNo, why: String, now: Now) {
-        if self
-            .files
-            .get(file)
-            .is_some_and(|active| self.is_partial(active))
-        {
+        let vouching = self.policy.vouching();
+        let is_partial =
+            |active: &ActiveFile| vouching.is_partial(active.still.look.stamp, active.timeless);
+        if self.files.get(file).is_some_and(is_partial) {
             self.await_rsync(file);
             return;
         }

@@ -26,7 +26,7 @@ pub mod batch;
 pub mod disk;
 pub mod machine;
 mod moving;
-mod names;
+pub mod names;
 pub mod ops;
 pub mod reason;
 

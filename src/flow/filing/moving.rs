@@ -11,9 +11,9 @@
 //! - From a folder of dirpost's own back into the watched one, where nobody but the writer may
 //!   make names: a second name, and then the removal of the first, which nobody else touches.
 
-use super::Place;
 use super::disk::{Fault, FaultKind};
 use super::ops::{Ops, may_be_same_inode};
+use super::{Area, Place};
 use crate::flow::file::{Entry, Look};
 
 /// How a move ended.
@@ -89,7 +89,16 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
     // Somebody may have put another version under the first name since.
     match (ops.look(from).await?, ops.look(to).await?) {
         (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {}
-        (Entry::File(_), Entry::File(_)) => return Ok(Moved::Done),
+        (Entry::File(first), Entry::File(second)) if from.area != Area::Watched => {
+            // What is under the first name is the file, for nobody else writes there; its second
+            // name has gone to another one, unless two names of one file have inodes of their own
+            // (SMB with noserverino).
+            let is_same =
+                first.stamp == second.stamp && ops.digest(from).await? == ops.digest(to).await?;
+            if !is_same {
+                return Ok(Moved::Taken);
+            }
+        }
         (_, Entry::File(_)) => return Ok(Moved::Done),
         (Entry::File(_), _) => return Ok(Moved::Taken),
         _ => return Ok(Moved::Gone),
@@ -107,6 +116,7 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
             Ok(Moved::NotDone(fault))
         }
         (Entry::File(_), Entry::Absent | Entry::NotAFile) => Ok(Moved::NotDone(fault)),
+        (Entry::File(_), _) if from.area != Area::Watched => Ok(Moved::NotDone(fault)),
         (_, Entry::File(_)) => Ok(Moved::Done),
         _ => Ok(Moved::Gone),
     }

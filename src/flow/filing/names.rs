@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::Place;
 use super::disk::Fault;
 use super::ops::Ops;
+use super::reason::REASON;
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{Entry, Rel, Stamp};
 
@@ -17,6 +18,13 @@ pub const DRAFT: &str = ".draft-";
 /// The name of the draft of a copy of `from`, a place as text.
 pub(super) fn draft_of(from: &str) -> Vec<u8> {
     [DRAFT.as_bytes(), hex(&Sha256::digest(from)[..8]).as_bytes()].concat()
+}
+
+/// The name of the draft of the reason file `reason`, in the folder of both: called after the file
+/// that it is about, so that who goes on after a crash finds it. 0.1.0 called it by the same name.
+pub fn draft_of_reason(reason: &[u8]) -> Vec<u8> {
+    let file = reason.strip_suffix(REASON).unwrap_or(reason);
+    draft_of(&format!("reason/{}", hex(file)))
 }
 
 /// The name that a version has in the staging folder.

@@ -24,8 +24,6 @@ pub struct Inspector {
     pub share: Arc<Share>,
     /// What they must be.
     pub check: Check,
-    /// Whether anybody wants the digest of a file that is read here anyway.
-    pub digest: bool,
 }
 
 impl Inspector {
@@ -45,7 +43,7 @@ impl Inspector {
         }
         let mut sha256 = None;
         if self.check.format != Format::Any {
-            let mut reader = Hashing::new(&file, self.digest);
+            let mut reader = Hashing::new(&file);
             let finding = match validate(self.check.format, &mut reader, job.look.stamp.size) {
                 // It became shorter while it was read.
                 Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
@@ -130,10 +128,10 @@ struct Hashing<'a> {
 }
 
 impl<'a> Hashing<'a> {
-    fn new(file: &'a File, wanted: bool) -> Hashing<'a> {
+    fn new(file: &'a File) -> Hashing<'a> {
         Hashing {
             file,
-            hash: wanted.then(Sha256::new),
+            hash: Some(Sha256::new()),
             at: 0,
         }
     }

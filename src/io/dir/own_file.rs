@@ -17,7 +17,7 @@ use super::{Dir, Entry, file_look, link_is_unsupported, rename_is_unsupported};
 pub enum Durability {
     /// The bytes and the name are on the disk when the call returns.
     Durable,
-    /// After a power cut the former file, or none, is as good.
+    /// After a power cut the former file, none, or an empty one is as good.
     Cached,
 }
 

@@ -6,10 +6,10 @@ use std::io::{self, Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::disk::Copied;
-use crate::io::dir::{DRAFT, Dir, copy_attributes, copy_mode, file_look};
+use crate::flow::filing::names::draft_of_reason;
+use crate::io::dir::{Dir, copy_attributes, copy_mode, file_look};
 
 /// Bytes that are read and written at a time.
 const CHUNK: usize = 256 * 1024;
@@ -56,11 +56,7 @@ pub(super) fn copy(from: &At, to: &At) -> io::Result<Copied> {
 /// Whatever creating, writing, fsync or the rename answers; then a draft may be left, which the
 /// next try removes, for it is called after its file.
 pub(super) fn write_reason(at: &At, text: &[u8], like: &At) -> io::Result<()> {
-    let draft = [
-        DRAFT.as_bytes(),
-        &hex(&Sha256::digest(at.name)[..8]).into_bytes(),
-    ]
-    .concat();
+    let draft = draft_of_reason(at.name);
     match at.dir.remove(&draft) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         _ => {}

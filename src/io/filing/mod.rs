@@ -6,6 +6,8 @@
 mod copy;
 mod disk;
 mod open_dirs;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,12 +62,21 @@ impl Filer {
     /// Files a batch away. Gives what came of each file, and whether all of it is on the disk.
     /// Whatever goes wrong with one file stops no other.
     pub fn file(&mut self, jobs: Vec<Filing>) -> (Vec<(FileNo, Filed)>, Result<(), Fault>) {
+        self.file_by(jobs, |batch, disk| while batch.step(disk) {})
+    }
+
+    /// Files a batch away, whose steps `drive` carries out on the disk, to the end.
+    fn file_by(
+        &mut self,
+        jobs: Vec<Filing>,
+        drive: impl FnOnce(&mut Batch, &mut RealDisk),
+    ) -> (Vec<(FileNo, Filed)>, Result<(), Fault>) {
         let root = self.share.folder();
         self.dirs.begin_batch(&root);
         let (rules, carried) = (self.rules.clone(), std::mem::take(&mut self.carried));
         let mut disk = RealDisk::new(self);
         let mut batch = Batch::new(jobs, &rules, carried, wall());
-        while batch.step(&mut disk) {}
+        drive(&mut batch, &mut disk);
         let Outcome {
             filed,
             carried,

@@ -17,14 +17,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use ureq::unversioned::transport::time::Duration as Span;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::{ConnectionBuffers, OUTPUT, ROOM};
 use super::exchange::{Exchange, Phase};
-use super::stream::{POLL, StallTimer, Stream, within};
+use super::stream::{InputWait, POLL, StallTimer, Stream, within};
 
-/// How long an answer is waited for after a write has failed, and the longest single wait for one.
+/// How long an answer is waited for after a write has failed.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection is given up at this age, so that a name that has come to mean another host is
@@ -278,32 +277,22 @@ impl Transport for Connection {
         if let Some(failed) = self.failed_write.take() {
             return self.answer_after_failed_write(failed);
         }
-        let (deadline, mut left) = match timeout.after {
-            Span::Exact(after) => (Instant::now().checked_add(after), after),
-            Span::NotHappening => (None, ANSWER_WAIT),
-        };
+        let reason = timeout.reason;
+        let mut wait = InputWait::new(timeout);
         loop {
-            // One and the same wait for most reads, so that it is set only once.
-            match self.fill(within(ANSWER_WAIT, left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => {
-                    let go_on = self.skip_interim() && timeout.reason == ureq::Timeout::Await100;
-                    match interim(self.buffers.input()) {
-                        Interim::No if !self.buffers.input().is_empty() => return Ok(true),
-                        // To ureq the end of the wait is as good as the word to go on.
-                        _ if go_on => return Err(ureq::Error::Timeout(timeout.reason)),
-                        _ => {}
-                    }
-                }
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                Err(err) => return Err(err.into()),
+            let read = self.fill(wait.piece());
+            let Some(amount) = wait.brought(read)? else {
+                continue;
+            };
+            if amount == 0 {
+                return Ok(false);
             }
-            if let Some(deadline) = deadline {
-                left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(ureq::Error::Timeout(timeout.reason));
-                }
+            let go_on = self.skip_interim() && reason == ureq::Timeout::Await100;
+            match interim(self.buffers.input()) {
+                Interim::No if !self.buffers.input().is_empty() => return Ok(true),
+                // To ureq the end of the wait is as good as the word to go on.
+                _ if go_on => return Err(ureq::Error::Timeout(reason)),
+                _ => wait.go_on()?,
             }
         }
     }

@@ -45,6 +45,75 @@ pub(super) fn within(piece: Duration, whole: Duration) -> Duration {
     }
 }
 
+/// The longest that one wait for input takes; most of them take so long, so that the socket's timeout
+/// is set only once.
+const INPUT_PIECE: Duration = Duration::from_secs(1);
+
+/// A wait for input, made of several short ones.
+#[derive(Debug)]
+pub(super) struct InputWait {
+    deadline: Option<Instant>,
+    left: Duration,
+    reason: ureq::Timeout,
+}
+
+impl InputWait {
+    /// As long as ureq wants to wait.
+    pub fn new(timeout: NextTimeout) -> InputWait {
+        let (deadline, left) = match timeout.after {
+            Span::Exact(after) => (Instant::now().checked_add(after), after),
+            Span::NotHappening => (None, INPUT_PIECE),
+        };
+        InputWait {
+            deadline,
+            left,
+            reason: timeout.reason,
+        }
+    }
+
+    /// Takes only what is there already.
+    pub fn none(reason: ureq::Timeout) -> InputWait {
+        InputWait {
+            deadline: Some(Instant::now()),
+            left: Duration::ZERO,
+            reason,
+        }
+    }
+
+    /// How long the next single wait may take.
+    pub fn piece(&self) -> Duration {
+        within(INPUT_PIECE, self.left)
+    }
+
+    /// What a single wait has brought: `None` if nothing came, and there is time for another one.
+    ///
+    /// # Errors
+    /// The time is over, or reading has failed.
+    pub fn brought(&mut self, read: io::Result<usize>) -> Result<Option<usize>, ureq::Error> {
+        match read {
+            Ok(amount) => return Ok(Some(amount)),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            Err(err) => return Err(err.into()),
+        }
+        self.go_on().map(|()| None)
+    }
+
+    /// Before another single wait.
+    ///
+    /// # Errors
+    /// The time is over.
+    pub fn go_on(&mut self) -> Result<(), ureq::Error> {
+        if let Some(deadline) = self.deadline {
+            self.left = deadline.saturating_duration_since(Instant::now());
+            if self.left.is_zero() {
+                return Err(ureq::Error::Timeout(self.reason));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Tells a peer that takes bytes slowly from one that takes none.
 #[derive(Debug)]
 pub(super) struct StallTimer {

@@ -8,16 +8,13 @@
 //! [`ProxiedStream`]: super::stream::ProxiedStream
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::unversioned::transport::time::Duration as Span;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::ConnectionBuffers;
-use super::stream::{POLL, StallTimer, Stream, within};
-
-/// The longest that one wait for input takes where nothing says how long it may take.
-const WAIT: Duration = Duration::from_secs(1);
+use super::stream::{InputWait, POLL, StallTimer, Stream, within};
 
 /// A wait of up to this is none: [`ProxiedStream`](super::stream::ProxiedStream) has no shorter one
 /// to ask for.
@@ -83,23 +80,14 @@ impl Transport for Tunnel {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let (deadline, mut left) = match timeout.after {
-            Span::Exact(after) if after <= NO_WAIT => (Some(Instant::now()), Duration::ZERO),
-            Span::Exact(after) => (Instant::now().checked_add(after), after),
-            Span::NotHappening => (None, WAIT),
+        let mut wait = match timeout.after {
+            Span::Exact(after) if after <= NO_WAIT => InputWait::none(timeout.reason),
+            Span::Exact(_) | Span::NotHappening => InputWait::new(timeout),
         };
         loop {
-            match self.fill(within(WAIT, left)) {
-                Ok(amount) => return Ok(amount > 0),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                Err(err) => return Err(err.into()),
-            }
-            if let Some(deadline) = deadline {
-                left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(ureq::Error::Timeout(timeout.reason));
-                }
+            let read = self.fill(wait.piece());
+            if let Some(amount) = wait.brought(read)? {
+                return Ok(amount > 0);
             }
         }
     }

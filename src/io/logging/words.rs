@@ -118,14 +118,15 @@ fn of_waiting(note: &Note) -> (Level, String) {
         Note::Partial { path } => (
             Warn,
             format!(
-                "waiting: {path} has an mtime of 0 (1970-01-01), which is how rsync marks what it \
-                 has not finished; it is sent when rsync has finished it (if it is whole: touch it)"
+                "waiting: {path} has an mtime in the first second of 1970, which is how rsync \
+                 marks what it has not finished; it is sent when rsync has finished it (if it is \
+                 whole: touch it)"
             ),
         ),
         Note::Timeless { path } => (
             Info,
             format!(
-                "{} shows an mtime of 0 for everything: it keeps no times, so 0 is not taken for \
+                "{} shows an mtime of 0 for everything: it keeps no times, so that is not taken for \
                  rsync's mark of an unfinished file there",
                 folder(path)
             ),
@@ -261,15 +262,15 @@ fn of_share(note: &Note) -> (Level, String) {
     match note {
         Note::ShareAway { why } => (
             Error,
-            format!("share: {why}; waiting for it, nothing is forgotten"),
+            format!("folder: {why}; waiting for it, nothing is forgotten"),
         ),
         Note::ShareStillAway { why, since } => {
-            (Error, format!("share: for {} now: {why}", span(*since)))
+            (Error, format!("folder: for {} now: {why}", span(*since)))
         }
-        Note::ShareBack { since } => (Info, format!("share: back after {}", span(*since))),
+        Note::ShareBack { since } => (Info, format!("folder: back after {}", span(*since))),
         Note::MountedOver => (
             Info,
-            "the share has been mounted on the folder: opening it again".into(),
+            "a file system has been mounted on the folder: opening it again".into(),
         ),
         Note::FolderTrouble { path, why } => {
             let folder = folder(path);
@@ -284,13 +285,13 @@ fn of_share(note: &Note) -> (Level, String) {
         Note::ScanHangs { since } => {
             let since = span(*since);
             let text = format!(
-                "share: a look at it has been hanging for {since}; uploads under way go on"
+                "folder: a look at it has been hanging for {since}; uploads under way go on"
             );
             (Error, text)
         }
         Note::ScanBack { since } => (
             Info,
-            format!("share: the look that hung is back after {}", span(*since)),
+            format!("folder: the look that hung is back after {}", span(*since)),
         ),
         other => wordless(other),
     }

@@ -107,7 +107,7 @@ fn narrow(folder: &Dir, path: &Path, mode: u32) -> Result<(), OpenError> {
     }
     log::warn!(
         target: "dirpost",
-        "share: others could write to {} (mode {mode:04o}, at the latest since {}): its mode is {:04o} now. Who wrote \
+        "folder: others could write to {} (mode {mode:04o}, at the latest since {}): its mode is {:04o} now. Who wrote \
          there could make dirpost skip, repeat or delete files: see what lies in it if others were not meant to",
         path.display(),
         access.changed.rfc3339_millis(),

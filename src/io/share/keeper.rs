@@ -77,6 +77,6 @@ impl Share {
 pub(super) fn into_io(unusable: Unusable) -> io::Error {
     io::Error::other(match unusable {
         Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => why,
-        Unusable::Anew(_) => "the share was away meanwhile".into(),
+        Unusable::Anew(_) => "the folder was away meanwhile".into(),
     })
 }

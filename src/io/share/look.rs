@@ -227,7 +227,7 @@ impl Share {
         match mark::make_mark(own, &self.identity.id) {
             Ok(()) => {
                 let text = format!(
-                    "share: somebody has removed its mark, {}: it is written again",
+                    "folder: somebody has removed its mark, {}: it is written again",
                     path.display()
                 );
                 self.say("mark", text);
@@ -244,7 +244,7 @@ impl Share {
         if done.lock {
             let path = place.join("lock");
             let text = format!(
-                "share: somebody has removed {}: it is made and locked again",
+                "folder: somebody has removed {}: it is made and locked again",
                 path.display()
             );
             self.say("lock", text);
@@ -252,7 +252,7 @@ impl Share {
         if done.holder {
             let path = place.join("holder");
             let text = format!(
-                "share: somebody has removed {}: it is written again",
+                "folder: somebody has removed {}: it is written again",
                 path.display()
             );
             self.say("holder", text);

@@ -53,7 +53,7 @@ impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Misfit::NoMark => "it has no mark (.dirpost/id)",
-            Misfit::OtherMark => "it carries the mark of another share (.dirpost/id)",
+            Misfit::OtherMark => "it carries the mark of another folder (.dirpost/id)",
             Misfit::NotMounted => "nothing is mounted on it any more",
         })
     }

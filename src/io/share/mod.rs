@@ -117,7 +117,7 @@ impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unusable::Away(why) | Unusable::Anew(Closing::LockLost(why)) => f.write_str(why),
-            Unusable::Anew(Closing::ShareBack) => f.write_str("the share was away meanwhile"),
+            Unusable::Anew(Closing::ShareBack) => f.write_str("the folder was away meanwhile"),
             Unusable::Anew(Closing::MountedOver) => {
                 f.write_str("something has been mounted over the folder")
             }
@@ -290,7 +290,7 @@ fn said_of(path: &Path, err: &io::Error) -> String {
 
 fn lost_mark(paths: &Paths) -> String {
     format!(
-        "{}: it has lost its mark (.dirpost/id): perhaps the share is not mounted (if somebody has removed \
+        "{}: it has lost its mark (.dirpost/id): perhaps it is not mounted (if somebody has removed \
          it: restart dirpost, with --adopt where state.dir is elsewhere)",
         paths.watched.display()
     )
@@ -299,7 +299,7 @@ fn lost_mark(paths: &Paths) -> String {
 /// The watched folder is not the share that the state folder belongs to.
 fn not_the_share(paths: &Paths, misfit: Misfit) -> OpenError {
     OpenError::Away(format!(
-        "{}: {misfit}, and the state in {} belongs to a share. Is it mounted? If this folder is meant, start once with --adopt",
+        "{}: {misfit}, and the state in {} belongs to another folder. Is it mounted? If this folder is meant, start once with --adopt",
         paths.watched.display(),
         paths.state.display()
     ))

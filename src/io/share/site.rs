@@ -194,12 +194,12 @@ impl Site {
             return;
         }
         let text = format!(
-            "{} shows {shown}, whatever is set: its mount does not tell who may write there. Whoever may write to the \
-             share can make dirpost skip, repeat or delete files, or stop; nothing outside the share can be reached \
+            "{} shows {shown}, whatever is set: its mount does not tell who may write there. Whoever may write to it \
+             can make dirpost skip, repeat or delete files, or stop; nothing outside of it can be reached \
              that way. Against that: state.dir on a local disk",
             path.display()
         );
-        log::warn!(target: "dirpost", "share: {text}");
+        log::warn!(target: "dirpost", "folder: {text}");
         let written = self.state().replace(
             SAID_OPEN,
             format!("{text}\n").as_bytes(),
@@ -299,7 +299,7 @@ impl Site {
                 if known.is_some() && !self.is_elsewhere() {
                     log::warn!(
                         target: "dirpost",
-                        "share: somebody has removed its mark, {}: it is made again from the journal",
+                        "folder: somebody has removed its mark, {}: it is made again from the journal",
                         path.display()
                     );
                 }
@@ -420,7 +420,7 @@ fn writable(paths: &Paths, own: Dir, tried: io::Result<()>) -> Result<Dir, OpenE
 fn unwritable(paths: &Paths, err: OpenError) -> OpenError {
     match err {
         OpenError::Fault(why) if !paths.may_be_read_only => OpenError::Fault(format!(
-            "{why} (a share that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)"
+            "{why} (a folder that dirpost may not write to needs delivered.action = \"keep\" and a state.dir elsewhere)"
         )),
         other => other,
     }

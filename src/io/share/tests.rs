@@ -46,7 +46,7 @@ fn a_folder_with_another_mark_is_not_the_share_and_one_that_is_back_is_opened_ag
     share.reopen().unwrap();
     let mark = dir.path().join(".dirpost/id");
     std::fs::write(&mark, "0123").unwrap();
-    assert!(away(&share).contains("another share"));
+    assert!(away(&share).contains("another folder"));
     std::fs::write(&mark, &state.id).unwrap();
     assert_eq!(
         share.reopen().unwrap_err(),

@@ -72,7 +72,7 @@ fn sent_by_the_next(ending: Ending, send: &str, by_hand: bool) -> (Vec<Delivery>
     let files = ["a", "b", "c"].into_iter().zip(1..).map(|(name, mtime)| {
         let stamp = Stamp {
             size: 1,
-            mtime: Wall(mtime),
+            mtime: Wall(EPOCH + mtime),
         };
         let look = Look {
             stamp,

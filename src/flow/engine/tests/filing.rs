@@ -58,7 +58,7 @@ fn what_lies_where_a_file_has_left_is_another_one_and_does_not_end_the_filing() 
     let next = Look {
         stamp: Stamp {
             size: 2,
-            mtime: Wall(9),
+            mtime: Wall(EPOCH + 9),
         },
         ..sent.look
     };
@@ -98,7 +98,7 @@ fn an_equal_file_that_is_changed_while_it_waits_need_not_wait() {
     let next = Look {
         stamp: Stamp {
             size: 2,
-            mtime: Wall(9),
+            mtime: Wall(EPOCH + 9),
         },
         ..sent.look
     };
@@ -133,7 +133,7 @@ fn a_version_that_lies_where_one_could_not_be_moved_from_does_not_wait_for_the_n
     let next = Look {
         stamp: Stamp {
             size: 2,
-            mtime: Wall(9),
+            mtime: Wall(EPOCH + 9),
         },
         ..sent.look
     };

@@ -12,7 +12,7 @@ fn after_a_hang_nothing_is_sent_or_filed_before_a_new_scan_has_seen_the_lock() {
         let look = Look {
             stamp: Stamp {
                 size: 1,
-                mtime: Wall(1),
+                mtime: Wall(EPOCH + 1),
             },
             ..Look::default()
         };

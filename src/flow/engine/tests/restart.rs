@@ -30,7 +30,7 @@ fn what_is_filed_by_the_next_engine_is_known_by_its_stamp_for_a_remount_changes_
     let look = Look {
         stamp: Stamp {
             size: 1,
-            mtime: Wall(1),
+            mtime: Wall(EPOCH + 1),
         },
         ino: 7,
         dev: 8,
@@ -106,7 +106,7 @@ fn a_step_of_the_wall_clock_while_all_is_opened_anew_is_seen() {
     engine.on(ahead(21), Input::Tick);
     let stamp = Stamp {
         size: 1,
-        mtime: Wall(1),
+        mtime: Wall(EPOCH + 1),
     };
     let look = Look {
         stamp,
@@ -160,7 +160,7 @@ fn a_retry_of_a_version_that_was_copied_does_not_send_the_next_one_again() {
         let look = Look {
             stamp: Stamp {
                 size: 2,
-                mtime: Wall(9),
+                mtime: Wall(EPOCH + 9),
             },
             ..Look::default()
         };
@@ -239,7 +239,7 @@ fn run_once(past: Handover, now: i64) -> (usize, Option<(Finish, memory::Memory)
     let look = Look {
         stamp: Stamp {
             size: 1,
-            mtime: Wall(1),
+            mtime: Wall(EPOCH + 1),
         },
         fs: FsKind::Share,
         ..Look::default()

@@ -2,7 +2,7 @@
 
 use super::super::disk::{Fault, Operation};
 use super::super::moving::Moved;
-use super::super::names::free;
+use super::super::names::{draft_of_reason, free};
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
 use super::Machine;
@@ -38,6 +38,15 @@ impl Machine {
             like,
         };
         self.ops.ask(operation).await.map(drop)
+    }
+
+    /// A crash may have left the draft of the reason at a name that the file does not go to now.
+    pub(super) async fn remove_reason_draft(&mut self, to: &Place) -> Result<(), Fault> {
+        if to.area == Area::DeadLetter {
+            let draft = draft_of_reason(to.beside(REASON).path.name());
+            self.ops.remove_own(&to.folder().join(&draft)).await?;
+        }
+        Ok(())
     }
 
     /// The file did not go there.

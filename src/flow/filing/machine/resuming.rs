@@ -16,6 +16,7 @@ impl Machine {
         self.sources.extend([self.place().folder()]);
         self.sources
             .extend(moving.copy_of.as_ref().map(Place::folder));
+        self.remove_reason_draft(&moving.to).await?;
         match &moving.copy_of {
             Some(from) => {
                 let from = from.clone();

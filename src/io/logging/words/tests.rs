@@ -71,15 +71,15 @@ fn why_a_file_waits_is_said() {
     says(
         Note::Partial { path: path() },
         Warn,
-        "waiting: in/a%0Ab.csv has an mtime of 0 (1970-01-01), which is how rsync marks \
-         what it has not finished; it is sent when rsync has finished it (if it is whole: \
-         touch it)",
+        "waiting: in/a%0Ab.csv has an mtime in the first second of 1970, which is how \
+         rsync marks what it has not finished; it is sent when rsync has finished it (if it \
+         is whole: touch it)",
     );
     says(
         Note::Timeless { path: path() },
         Info,
-        "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so 0 is not \
-         taken for rsync's mark of an unfinished file there",
+        "in/a%0Ab.csv shows an mtime of 0 for everything: it keeps no times, so that is \
+         not taken for rsync's mark of an unfinished file there",
     );
     says(
         Note::Unfinished {
@@ -218,7 +218,7 @@ fn how_the_share_fares_is_said() {
     says(
         Note::ShareAway { why: why() },
         Error,
-        "share: no room; waiting for it, nothing is forgotten",
+        "folder: no room; waiting for it, nothing is forgotten",
     );
     says(
         Note::ShareStillAway {
@@ -226,17 +226,17 @@ fn how_the_share_fares_is_said() {
             since: TIME,
         },
         Error,
-        "share: for 90 s now: no room",
+        "folder: for 90 s now: no room",
     );
     says(
         Note::ShareBack { since: TIME },
         Info,
-        "share: back after 90 s",
+        "folder: back after 90 s",
     );
     says(
         Note::MountedOver,
         Info,
-        "the share has been mounted on the folder: opening it again",
+        "a file system has been mounted on the folder: opening it again",
     );
     says(
         Note::FolderTrouble {
@@ -262,12 +262,12 @@ fn how_the_share_fares_is_said() {
     says(
         Note::ScanHangs { since: TIME },
         Error,
-        "share: a look at it has been hanging for 90 s; uploads under way go on",
+        "folder: a look at it has been hanging for 90 s; uploads under way go on",
     );
     says(
         Note::ScanBack { since: TIME },
         Info,
-        "share: the look that hung is back after 90 s",
+        "folder: the look that hung is back after 90 s",
     );
 }
 
