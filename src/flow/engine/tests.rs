@@ -3,6 +3,7 @@
 mod endpoint;
 mod filing;
 mod lock;
+mod markers;
 mod restart;
 mod settle;
 mod wake;

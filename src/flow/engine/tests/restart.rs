@@ -362,3 +362,46 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].key, sent[0].key);
 }
+
+#[test]
+fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_before_it_rests() {
+    let keep = |config: &mut Config| config.delivered.action = Action::Keep;
+    let stamp = |size| Stamp {
+        size,
+        mtime: Wall(1),
+    };
+    let acceptance = crate::flow::filing::Acceptance {
+        key: "k".into(),
+        status: 200,
+    };
+    let fate = crate::flow::filing::Fate::Accepted(acceptance);
+    let path = Rel::new(b"a");
+    let live = journal::Live {
+        at: None,
+        fate: fate.clone(),
+        marker: None,
+        moving: None,
+        rests: true,
+        missing: None,
+    };
+    let later = crate::flow::filing::Filing {
+        file: FileNo::default(),
+        path: path.clone(),
+        look: Look {
+            stamp: stamp(2),
+            ..Look::default()
+        },
+        sha256: None,
+        marker: None,
+        fate,
+        progress: Progress::Unwritten,
+    };
+    let mut engine = engine(keep);
+    let past = Handover {
+        live: [((path, stamp(1)), live)].into(),
+        filings: vec![later],
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    engine.check();
+}
