@@ -275,7 +275,10 @@ impl Engine {
             self.known.copied(path.clone(), stamp, reason.key);
         }
         match live.missing {
-            Some(since) => self.tree.set_away(path, stamp, since),
+            Some(since) => {
+                self.known.rests(path, stamp, live.marker);
+                self.tree.set_away(path, stamp, since);
+            }
             None => self.rest(path, stamp, live.marker),
         }
     }
