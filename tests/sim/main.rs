@@ -119,7 +119,7 @@ impl Simulation {
             _ => Action::Move,
         };
         if self.long_fault {
-            plan_long_fault(&mut world);
+            plan_long_fault(&mut world, seed);
         } else {
             let mut features = Features::draw(&mut Rng::new(!seed));
             // Retries between two processes, and beside a power cut, are not modelled yet.
@@ -234,7 +234,7 @@ fn what_stays_is_sent_once_each_version_whatever_goes_and_comes_back_and_wheneve
 
 #[test]
 fn while_filing_fails_for_hours_each_new_version_is_sent_and_all_is_filed_when_the_fault_is_over() {
-    let coverage = run_all(seeds(4).map(|seed| Simulation {
+    let coverage = run_all(seeds(8).map(|seed| Simulation {
         long_fault: true,
         ..Simulation::new(seed)
     }));

@@ -259,15 +259,15 @@ fn push_marks(rng: &mut Rng, steps: &mut Vec<(i64, Step)>) {
 /// For two hours some names cannot be moved away, or nothing can be written to `done`, and
 /// nothing else fails. Writers go on writing new versions all the while, more files come than can
 /// be filed, and others fail for ever at the endpoint.
-pub fn plan_long_fault(world: &mut World) {
+pub fn plan_long_fault(world: &mut World, seed: u64) {
     const HOURS: i64 = 2 * 3_600_000;
     world.features.lively = true;
     world.faulty = false;
     world.model.faults.one_in = 0;
     world.faults_end = HOURS;
-    world.model.faults.targets_full = world.rng.below(3) == 0;
-    let refused = world.rng.below(2) == 0;
-    for number in 0..24_usize {
+    world.model.faults.targets_full = seed % 2 == 0;
+    let refused = seed % 4 < 2;
+    for number in 0..16_usize {
         let name = format!("f{number}");
         // Every second one comes once and then lies there; the endpoint refuses some of these.
         let comes_again = number % 2 == 0;
