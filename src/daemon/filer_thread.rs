@@ -77,7 +77,7 @@ struct Health {
     pending_since: Option<Instant>,
     /// Nothing gets onto the disk.
     sync_alarm: Alarm,
-    /// The engine has been told that the journal's reserve is used up.
+    /// The engine has been told that the journal's reserve is used up, or that lines are owed.
     is_low: bool,
 }
 
@@ -117,7 +117,7 @@ impl FilerThread {
     }
 
     fn turn(&mut self, health: &mut Health) -> Result<(), Gone> {
-        if self.journal.is_low() {
+        if self.journal.is_low() || health.is_low {
             self.restore_reserve(health)?;
         }
         let batch = self.next_batch(health)?;
@@ -226,6 +226,10 @@ impl FilerThread {
     }
 
     fn report(&self, outcome: Outcome, health: &mut Health) -> Result<(), Gone> {
+        if self.journal.owes() {
+            // What was filed seems to say that the journal can be written: this comes first.
+            self.restore_reserve(health)?;
+        }
         for (file, filed) in outcome.filed {
             self.mailbox.input(Input::Filed(file, filed))?;
         }
@@ -249,10 +253,13 @@ impl FilerThread {
         Ok(())
     }
 
-    /// Tries to make the journal's reserve again. Tells the engine that it is used up, once, and
-    /// when it is there again.
+    /// Tries to make the journal's reserve again, and to write what is owed. Tells the engine that
+    /// there is no room, once, and when it is there again.
     fn restore_reserve(&self, health: &mut Health) -> Result<(), Gone> {
-        let restored = self.journal.restore_reserve();
+        let restored = self
+            .journal
+            .restore_reserve()
+            .and_then(|()| self.journal.append([]).map(drop));
         let was_low = std::mem::replace(&mut health.is_low, restored.is_err());
         match restored {
             Ok(()) => self.mailbox.input(Input::Room(Ok(()))),

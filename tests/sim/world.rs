@@ -4,25 +4,25 @@
 //! Each step of each job is an event of its own, so that a crash can come between any two:
 //! between the acceptance and its line in the journal, between the line that announces a
 //! move and the rename, between the rename and the look behind it. Filing is the real machine
-//! over the file system that is modelled in `disk.rs`.
+//! over the file system that is modelled in `model.rs` and `disk.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
-use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
-use dirpost::flow::file::{Difference, FileNo, FsKind, Look, Rel, Stamp};
+use dirpost::flow::endpoint::reply::Reply;
+use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
-use dirpost::flow::filing::{
-    Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules,
-};
-use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
+use dirpost::flow::filing::{Batch, Carried, Filing, Place};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::messages::{Closing, Content, Delivered, Delivery, Input, ListedFolder, Miss};
+use dirpost::flow::messages::{Delivery, Inspection};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
-use crate::disk::{Model, Node, WorldDisk, sha256, watched};
+use crate::coverage::Coverage;
+use crate::model::{Model, Node};
+use crate::plan::Features;
+use crate::power::JournalFault;
 
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
@@ -40,6 +40,9 @@ pub enum Event {
     Confirm,
     /// The machine is suspended for a while.
     Suspend,
+    InspectStart(Inspection),
+    /// All has been read.
+    InspectEnd(Inspection, Version),
     SendStart(Delivery),
     /// The last byte goes out.
     SendEnd(Delivery, Version),
@@ -52,6 +55,14 @@ pub enum Event {
     Mood(Mood),
     /// The journal is brought onto the disk.
     Sync,
+    /// Something stands in the way of the journal, or no longer does.
+    Journal(JournalFault),
+    /// The filing thread tries to set room aside for a full disk again.
+    Room,
+    /// Somebody has a dead letter sent again.
+    Retry,
+    /// It is put back.
+    PutBack(Place, Version),
     Crash,
 }
 
@@ -64,6 +75,20 @@ pub enum Mood {
     Unauthorized,
     RejectsAll,
     Resets,
+}
+
+impl Mood {
+    /// For the numbers at the end.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mood::Well => "endpoint: well",
+            Mood::Unreachable => "endpoint: unreachable",
+            Mood::Busy => "endpoint: 503",
+            Mood::Unauthorized => "endpoint: 401",
+            Mood::RejectsAll => "endpoint: 400 to everybody",
+            Mood::Resets => "endpoint: resets",
+        }
+    }
 }
 
 /// What a writer does to its file.
@@ -79,6 +104,10 @@ pub enum Step {
     /// It goes, and comes back as it was.
     Hide,
     Return,
+    /// A marker is written, in place of the one before.
+    Mark,
+    /// The marker is taken away.
+    Unmark,
 }
 
 pub struct Writer {
@@ -105,17 +134,17 @@ pub struct World {
     pub hidden: BTreeMap<String, Node>,
     pub events: BTreeMap<(i64, u64), Event>,
     order: u64,
-    next_version: Version,
+    pub next_version: Version,
     pub writers: Vec<Writer>,
     /// The file system.
     pub model: Model,
     /// What becomes of what was accepted.
     pub action: Action,
     /// What the filing thread has been asked for.
-    orders: Vec<Filing>,
-    batch: Option<Batch>,
-    carried: Carried,
-    owed: Vec<Line>,
+    pub orders: Vec<Filing>,
+    pub batch: Option<Batch>,
+    pub carried: Carried,
+    pub owed: Vec<Line>,
     pub journal: Vec<u8>,
     /// So much of the journal is on the disk.
     pub synced: usize,
@@ -128,6 +157,7 @@ pub struct World {
     pub memory: Memory,
     /// Accepted by the endpoint: version and key, in order.
     pub accepted: Vec<(Version, String)>,
+    pub accepted_versions: BTreeSet<Version>,
     /// Versions that their writer took back: overwritten or deleted.
     pub withdrawn: BTreeSet<Version>,
     /// Complete versions that were ever left in the folder.
@@ -146,17 +176,61 @@ pub struct World {
     /// Its history is kept.
     pub tells: bool,
     pub tick: Vec<String>,
+    /// What of the configuration, and which faults, this run is about.
+    pub features: Features,
+    /// Which kinds of faults have occurred.
+    pub coverage: Coverage,
+    /// When the faults are over (ms).
+    pub faults_end: i64,
+    pub journal_fault: JournalFault,
+    /// What is left of the room that was set aside, once it had to be given up.
+    pub reserve_left: Option<usize>,
+    /// The engine knows that.
+    pub told_low: bool,
+    /// How often something was written to the journal.
+    pub appends: u64,
+    /// Accepted, and not in the journal: it could not be written.
+    pub unwritten: BTreeSet<(Rel, Stamp)>,
+    /// The number of the last marker.
+    pub last_marker: u64,
+    /// Names whose writers write no marker.
+    pub markerless: BTreeSet<String>,
+    /// Versions that were put back without a marker.
+    pub unvouched: BTreeSet<Version>,
+    /// The versions that were accepted with one marker.
+    pub vouched: BTreeMap<(Rel, Stamp), BTreeSet<Version>>,
+    /// What a check finds in a version, if it finds anything wrong.
+    pub findings: BTreeMap<Version, Finding>,
+    /// Names whose content is wrong, and how.
+    pub wrong: BTreeMap<String, Finding>,
+    /// Versions that have passed their check.
+    pub passed: BTreeSet<Version>,
+    /// Where a version was written.
+    pub origins: BTreeMap<Version, String>,
+    /// The numbers of the keys of what was taken out of dead-letter.
+    pub retries: BTreeMap<(Rel, Stamp), u32>,
+    /// The engine knows them.
+    pub retries_told: bool,
+    /// Versions that were put back.
+    pub retried: BTreeSet<Version>,
+    /// By when a version has to be accepted, unless its writer takes it back.
+    pub deadlines: BTreeMap<Version, i64>,
 }
 
-/// Whether a worker breaks the upload off.
-fn is_changed(now: &Look, sent: &Look) -> bool {
-    match now.difference(sent) {
-        Difference::None | Difference::Suspicion => false,
-        Difference::Replaced | Difference::Version => true,
-    }
+/// What a check finds wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The format is another one.
+    Bad,
+    /// `check.command` says no.
+    Rejected,
+    /// `check.command` cannot say, so many times.
+    Undecided(u32),
 }
 
 const START: i64 = 1_800_000_000_000;
+/// The faults are over after this (ms).
+pub const FAULTS: i64 = 120_000;
 
 impl World {
     pub fn new(seed: u64, crashes: bool) -> World {
@@ -195,6 +269,7 @@ impl World {
             tail: None,
             memory: Memory::default(),
             accepted: Vec::new(),
+            accepted_versions: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             left: BTreeSet::new(),
             poison: BTreeSet::new(),
@@ -208,6 +283,26 @@ impl World {
             crashed_at: -1,
             tells: false,
             tick: Vec::new(),
+            features: Features::default(),
+            coverage: Coverage::default(),
+            faults_end: FAULTS,
+            journal_fault: JournalFault::None,
+            reserve_left: None,
+            told_low: false,
+            appends: 0,
+            unwritten: BTreeSet::new(),
+            last_marker: 0,
+            markerless: BTreeSet::new(),
+            unvouched: BTreeSet::new(),
+            vouched: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            wrong: BTreeMap::new(),
+            passed: BTreeSet::new(),
+            origins: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            retries_told: false,
+            retried: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
         }
     }
 
@@ -219,7 +314,7 @@ impl World {
         }
     }
 
-    pub(super) fn wall(&self) -> Wall {
+    pub fn wall(&self) -> Wall {
         Wall((START + self.time + self.slept) * 1_000_000)
     }
 
@@ -229,9 +324,14 @@ impl World {
             .insert((self.time + delay as i64, self.order), event);
     }
 
-    pub(super) fn soon(&mut self, most: u64, event: Event) {
+    pub fn soon(&mut self, most: u64, event: Event) {
         let delay = self.rng.below(most);
         self.at(delay, event);
+    }
+
+    /// A kind of fault has occurred.
+    pub fn meet(&mut self, kind: &'static str) {
+        self.coverage.meet(kind);
     }
 
     pub fn say(&mut self, what: impl FnOnce() -> String) {
@@ -240,527 +340,5 @@ impl World {
         }
         let line = format!("{:>8} {}", self.time, what());
         self.tick.push(line);
-    }
-
-    // ---- writers --------------------------------------------------------------------
-
-    pub fn write(&mut self, writer: usize) {
-        let name = self.writers[writer].name.clone();
-        let Some((_, step)) =
-            (!self.writers[writer].steps.is_empty()).then(|| self.writers[writer].steps.remove(0))
-        else {
-            return;
-        };
-        // Nobody can see what comes between the last look and the rename: see the contract.
-        if self.batch.is_some() && step == Step::Sneak {
-            self.writers[writer].steps.insert(0, (50, step));
-            self.at(50, Event::Write(writer));
-            return;
-        }
-        let next = self.next_version + 1;
-        self.say(|| format!("writer: {name} {step:?} (version {next})"));
-        let wall = self.wall();
-        // A file that was moved while it was being written is written on through the handle
-        // that its writer holds.
-        let place = self
-            .moved_from_under(writer, step)
-            .unwrap_or_else(|| watched(&name));
-        let old = self.model.get(&place);
-        match step {
-            Step::Delete => {
-                if let Some(old) = self.model.take(&watched(&name)) {
-                    self.withdrawn.insert(old.version);
-                }
-            }
-            Step::Hide => {
-                if let Some(node) = self.model.take(&watched(&name)) {
-                    self.hidden.insert(name, node);
-                }
-            }
-            Step::Return => {
-                if let Some(node) = self.hidden.remove(&name) {
-                    self.model.write(&watched(&name), node);
-                }
-            }
-            Step::Finish => {
-                let version = self.writers[writer].version;
-                if self.model.get(&place).is_none() && self.model.given_up.contains(&version) {
-                    // Its writer went on through a handle that it held beyond the filing.
-                    self.withdrawn.insert(version);
-                    return;
-                }
-                let Some(node) = self.model.get_mut(&place) else {
-                    // It was taken away while it was being written: only a writer that
-                    // paused for longer than the settle time allows that.
-                    panic!("{name} vanished while it was being written");
-                };
-                node.complete = true;
-                let version = node.version;
-                self.left.insert(version);
-            }
-            Step::Sneak => {
-                if let Some(old) = self.model.get(&watched(&name)).filter(|old| old.complete) {
-                    self.next_version += 1;
-                    self.withdrawn.insert(old.version);
-                    self.left.insert(self.next_version);
-                    let look = Look {
-                        ctime: wall,
-                        ..old.look
-                    };
-                    // Size and mtime have stood still for as long as before.
-                    let changed = old.changed;
-                    let node = Node {
-                        version: self.next_version,
-                        look,
-                        changed,
-                        complete: true,
-                    };
-                    self.model.write(&watched(&name), node);
-                }
-            }
-            Step::Append | Step::Rewrite | Step::Replace => {
-                self.next_version += 1;
-                let version = self.next_version;
-                if let Some(old) = old {
-                    self.withdrawn.insert(old.version);
-                }
-                let size = match step {
-                    Step::Append => {
-                        old.map_or(0, |node| node.look.stamp.size) + 1 + self.rng.below(9)
-                    }
-                    // Sometimes the very same size.
-                    _ => old.map_or(5, |node| node.look.stamp.size) + self.rng.below(2),
-                };
-                let keeps_inode = old.filter(|_| step != Step::Replace);
-                let ino = keeps_inode.map_or_else(|| self.model.inode(), |node| node.look.ino);
-                // Some tools give a file the mtime it had elsewhere: old, or in the future.
-                let mtime = match self.rng.below(6) {
-                    0 if step == Step::Replace => Wall(1_000_000_000 * (1 + version as i64)),
-                    1 if step == Step::Replace => Wall(wall.0 + 86_400_000_000_000),
-                    _ => wall,
-                };
-                let look = Look {
-                    stamp: Stamp { size, mtime },
-                    ctime: wall,
-                    dev: 1,
-                    ino,
-                    blocks: size / 4,
-                    fs: self.fs,
-                    faded: None,
-                };
-                let complete = step == Step::Replace;
-                if complete {
-                    self.left.insert(version);
-                }
-                self.writers[writer].version = version;
-                let node = Node {
-                    version,
-                    look,
-                    changed: self.time,
-                    complete,
-                };
-                self.model.write(&place, node);
-            }
-        }
-        if let Some(&(pause, _)) = self.writers[writer].steps.first() {
-            self.at(pause as u64, Event::Write(writer));
-        }
-    }
-
-    /// The ctime of the file moves, and nothing else.
-    pub fn chmod(&mut self, writer: usize, times: u32) {
-        let wall = self.wall();
-        let place = watched(&self.writers[writer].name);
-        if let Some(node) = self.model.get_mut(&place) {
-            node.look.ctime = wall;
-        }
-        if times > 1 {
-            let pause = 1 + self.rng.below(1_500);
-            self.at(pause, Event::Chmod(writer, times - 1));
-        }
-    }
-
-    /// Where the file is that this writer has open, if not at its place.
-    fn moved_from_under(&self, writer: usize, step: Step) -> Option<Place> {
-        if !matches!(step, Step::Append | Step::Finish) {
-            return None;
-        }
-        let version = self.writers[writer].version;
-        let is_it = |node: &Node| node.version == version && !node.complete;
-        [Area::Done, Area::DeadLetter, Area::Staging]
-            .into_iter()
-            .flat_map(|area| self.model.area(area))
-            .find(|(_, node)| is_it(node))
-            .map(|(place, _)| place.clone())
-    }
-
-    // ---- scan -----------------------------------------------------------------------
-
-    pub fn list(&mut self) -> Vec<Input> {
-        if let Some(answer) = self.reopen() {
-            return vec![answer];
-        }
-        let path = Rel::root();
-        if self.faulty && self.rng.below(20) == 0 {
-            let content = Err("EIO half-way".into());
-            return vec![
-                Input::Confirmed,
-                Input::Listed(ListedFolder { path, content }),
-                Input::Scanned(Ok(())),
-            ];
-        }
-        let mut content = Content::default();
-        for (place, node) in self.model.area(Area::Watched) {
-            content.files.push(place.path.as_bytes(), node.look);
-        }
-        vec![
-            Input::Confirmed,
-            Input::Listed(ListedFolder {
-                path,
-                content: Ok(content),
-            }),
-            Input::Scanned(Ok(())),
-        ]
-    }
-
-    /// A look at the lock alone.
-    pub fn confirm(&mut self) -> Vec<Input> {
-        match self.reopen() {
-            Some(answer) => vec![answer],
-            None => vec![Input::Confirmed, Input::Scanned(Ok(()))],
-        }
-    }
-
-    /// The share is opened again, as each scan does first. A share that was away has everything
-    /// opened again when it is back.
-    fn reopen(&mut self) -> Option<Input> {
-        if self.faulty && self.rng.below(20) == 0 {
-            self.away = true;
-            return Some(Input::Scanned(Err("the share is away".into())));
-        }
-        std::mem::take(&mut self.away).then_some(Input::Closing(Closing::ShareBack))
-    }
-
-    // ---- deliver --------------------------------------------------------------------
-
-    fn find(&self, path: &Rel) -> Option<Node> {
-        self.model.get(&Place::new(Area::Watched, path.clone()))
-    }
-
-    pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
-        self.in_flight += 1;
-        match self.find(&job.path) {
-            None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
-            Some(node) if is_changed(&node.look, &job.look) => {
-                Some(self.back(job.file, Delivered::Changed(Some(node.look))))
-            }
-            Some(node) => {
-                // A process that comes after one that saw the machine suspended knows nothing of it.
-                let slept_unseen =
-                    self.suspended_at >= node.changed && self.crashed_at >= self.suspended_at;
-                assert!(
-                    self.time - node.changed >= self.settle || slept_unseen,
-                    "{} is sent {} ms after its last change",
-                    job.path,
-                    self.time - node.changed
-                );
-                assert!(
-                    node.complete || slept_unseen,
-                    "{} is sent before its writer is done",
-                    job.path
-                );
-                self.attempts.push((self.time, self.mood));
-                if self.mood == Mood::Unreachable {
-                    let failure = Failure {
-                        kind: FailureKind::Connect,
-                        detail: "refused".into(),
-                    };
-                    let failed = (Verdict::Down { reached: false }, Reply::Failed(failure));
-                    return Some(self.replied(&job, None, failed));
-                }
-                let delay = 1 + self.rng.below(300);
-                self.at(delay, Event::SendEnd(job, node.version));
-                None
-            }
-        }
-    }
-
-    pub fn send_end(&mut self, mut job: Delivery, version: Version) -> Option<Input> {
-        match self.find(&job.path) {
-            // After a suspicion the bytes are read again before the last of them goes out.
-            Some(node) if !is_changed(&node.look, &job.look) && node.version == version => {
-                job.look = node.look;
-            }
-            other => {
-                return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look))));
-            }
-        }
-        let name = job.path.to_string();
-        let answer = |status| {
-            Reply::Answer(Answer {
-                status,
-                body_matches: true,
-                ..Answer::default()
-            })
-        };
-        let (verdict, reply) = match self.mood {
-            Mood::Unreachable | Mood::Resets => {
-                let failure = Failure {
-                    kind: FailureKind::Broken,
-                    detail: "reset".into(),
-                };
-                (Verdict::Down { reached: true }, Reply::Failed(failure))
-            }
-            Mood::Busy => (Verdict::Busy, answer(503)),
-            Mood::Unauthorized => (Verdict::Refused, answer(401)),
-            Mood::RejectsAll => (Verdict::Rejected, answer(400)),
-            Mood::Well if self.poison.contains(&name) => (Verdict::Rejected, answer(422)),
-            Mood::Well if self.lonely_404.contains(&name) => (Verdict::Refused, answer(404)),
-            Mood::Well => (Verdict::Accepted, answer(200)),
-        };
-        if verdict == Verdict::Accepted {
-            self.say(|| format!("accepted {name} version {version}"));
-            self.accepted.push((version, job.key.clone()));
-        }
-        let delay = 1 + self.rng.below(400);
-        self.at(delay, Event::Answered(job, version, verdict, reply));
-        None
-    }
-
-    pub fn answered(
-        &mut self,
-        job: &Delivery,
-        version: Version,
-        (verdict, reply): (Verdict, Reply),
-    ) -> Input {
-        if verdict == Verdict::Accepted {
-            let acceptance = Acceptance {
-                key: job.key.clone(),
-                status: 200,
-            };
-            let event = JournalEvent::accepted(&acceptance, None, self.keeps());
-            self.write_down(&job.path, job.look.stamp, event);
-        }
-        self.replied(job, Some(version), (verdict, reply))
-    }
-
-    fn replied(
-        &mut self,
-        job: &Delivery,
-        version: Option<Version>,
-        (verdict, reply): (Verdict, Reply),
-    ) -> Input {
-        let took = std::time::Duration::from_millis(1);
-        self.back(
-            job.file,
-            Delivered::Replied {
-                verdict,
-                reply,
-                took,
-                journaled: Ok(()),
-                sha256: version.and_then(sha256),
-                look: job.look,
-            },
-        )
-    }
-
-    fn back(&mut self, file: FileNo, delivered: Delivered) -> Input {
-        self.in_flight -= 1;
-        Input::Delivered(file, delivered)
-    }
-
-    pub fn write_lines(&mut self, lines: Vec<(Rel, Stamp, JournalEvent)>) {
-        for (path, stamp, event) in lines {
-            self.write_down(&path, stamp, event);
-        }
-    }
-
-    pub(super) fn write_down(&mut self, path: &Rel, stamp: Stamp, event: JournalEvent) {
-        let line = Record::line(path, stamp, self.wall(), event);
-        self.journal.extend(line);
-        if !self
-            .events
-            .values()
-            .any(|event| matches!(event, Event::Sync))
-        {
-            self.at(500, Event::Sync);
-        }
-    }
-
-    /// The journal is brought onto the disk.
-    pub fn sync_journal(&mut self) {
-        self.synced = self.journal.len();
-    }
-
-    // ---- the power switch -----------------------------------------------------------
-
-    /// All that was under way is gone; the journal may have lost its torn end. A power cut takes
-    /// what was not on the disk, too.
-    pub fn crash(&mut self) -> Replay {
-        self.crashes += 1;
-        self.crashed_at = self.time;
-        self.in_flight_at_crashes += self.in_flight;
-        self.in_flight = 0;
-        self.orders.clear();
-        self.batch = None;
-        self.carried = Carried::default();
-        self.owed.clear();
-        self.away = false;
-        self.events.retain(|_, event| {
-            matches!(
-                event,
-                Event::Write(_)
-                    | Event::Chmod(..)
-                    | Event::Mood(_)
-                    | Event::Unstuck
-                    | Event::Suspend
-                    | Event::Crash
-            )
-        });
-        let is_first = self.tail.is_none();
-        self.tail.get_or_insert(self.journal.len() - self.synced);
-        let cut = self.cut.filter(|_| is_first);
-        if self.rng.below(2) == 0 || cut.is_some() {
-            self.say(|| "power cut".into());
-            self.cut_power(cut);
-        } else {
-            self.say(|| "crash".into());
-        }
-        let torn = self.rng.below(30) as usize;
-        self.journal.extend_from_slice(
-            &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
-        );
-        self.reread_journal()
-    }
-
-    /// As everything is opened again, so is what files away.
-    pub fn renew_filer(&mut self) {
-        assert!(self.batch.is_none() && self.orders.is_empty());
-        self.carried = Carried::default();
-        // A share that is mounted again may give all its files other numbers.
-        if self.rng.below(2) == 0 {
-            self.model.renumber(1_000_000);
-        }
-    }
-
-    /// As whoever opens the journal does: a new file with what is live, all of it on the disk.
-    pub fn reread_journal(&mut self) -> Replay {
-        let mut replay = Replay::default();
-        replay.add(&self.journal);
-        self.journal = replay.lines(self.wall());
-        self.sync_journal();
-        replay
-    }
-
-    /// Any part of what was not synced may be there all the same, but in order.
-    fn cut_power(&mut self, cut: Option<usize>) {
-        let drawn = self
-            .rng
-            .below((self.journal.len() - self.synced) as u64 + 1) as usize;
-        let kept = self.synced + cut.unwrap_or(drawn);
-        let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
-        let whole = self
-            .journal
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
-        self.lost_lines += format!("{half}{lost}")
-            .matches("\"event\":\"accepted\"")
-            .count();
-        let World { model, rng, .. } = self;
-        model.cut_power(rng);
-    }
-
-    // ---- file away ------------------------------------------------------------------
-
-    /// Whether the endpoint has this version.
-    pub fn was_accepted(&self, version: Version) -> bool {
-        self.accepted
-            .iter()
-            .any(|(accepted, _)| *accepted == version)
-    }
-
-    pub fn keeps(&self) -> bool {
-        self.action == Action::Keep
-    }
-
-    /// The filing thread is asked for this.
-    pub fn file_start(&mut self, job: Filing) {
-        if let Fate::Condemned(reason) = &job.fate
-            && reason.status == Some(400)
-            && job.progress == Progress::Unwritten
-        {
-            self.unjustly.insert((job.path.to_string(), job.look.stamp));
-        }
-        if self.orders.is_empty() && self.batch.is_none() {
-            self.soon(30, Event::File);
-        }
-        self.orders.push(job);
-    }
-
-    /// One operation of the filing thread. Gives what came of a batch when it is through.
-    pub fn file_step(&mut self) -> Vec<Input> {
-        let mut batch = match self.batch.take() {
-            Some(batch) => batch,
-            None if self.orders.is_empty() => return Vec::new(),
-            None => {
-                let rules = Rules {
-                    action: self.action,
-                    marker: Vec::new(),
-                    read_only: false,
-                };
-                let now = self.wall();
-                Batch::new(
-                    std::mem::take(&mut self.orders),
-                    &rules,
-                    std::mem::take(&mut self.carried),
-                    now,
-                )
-            }
-        };
-        let mut goes_on = batch.step(&mut WorldDisk { world: self });
-        // What lies on a mount point of its own inside of the share can only be looked at and then
-        // be removed, and nobody can see what comes between the two: so nothing does.
-        while goes_on && self.model.traits.staging_elsewhere && self.model.last_was_look {
-            goes_on = batch.step(&mut WorldDisk { world: self });
-        }
-        if goes_on {
-            self.batch = Some(batch);
-            // A large file takes its time now and then.
-            let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
-            self.soon(most, Event::File);
-            return Vec::new();
-        }
-        if !self.orders.is_empty() {
-            self.soon(30, Event::File);
-        }
-        let Outcome { filed, carried, .. } = batch.outcome();
-        self.carried = carried;
-        for (file, filed) in &filed {
-            self.say(|| format!("filed {file:?}: {filed:?}"));
-        }
-        filed
-            .into_iter()
-            .map(|(file, filed)| Input::Filed(file, filed))
-            .collect()
-    }
-
-    pub fn is_filing(&self) -> bool {
-        self.batch.is_some() || !self.orders.is_empty()
-    }
-
-    /// Nothing can be appended to the journal.
-    pub fn journal_is_full(&self) -> bool {
-        false
-    }
-
-    /// A line that must not be dropped.
-    pub fn write_or_owe(&mut self, line: Line) {
-        if self.journal_is_full() {
-            self.owed.push(line);
-        } else {
-            self.write_down(&line.path, line.stamp, line.event);
-        }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct ActiveFile {
     seat: Seat,
     /// Its marker, as it was last seen.
     pub marker: Option<Look>,
+    /// The marker that vouches for this version: the last one that was seen beside it.
+    pub voucher: Option<Look>,
     /// Whether this version has passed `[check]`.
     pub checked: Checked,
     /// It lies in a folder whose file system keeps no mtimes.
@@ -147,6 +149,7 @@ impl ActiveFile {
             still,
             seat: Seat::Waiting,
             marker,
+            voucher: marker,
             checked: Checked::No,
             timeless: false,
             said_partial: false,
@@ -184,6 +187,7 @@ impl ActiveFile {
     /// What was learned of the last version does not hold for a new one.
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
         self.learned = Learned::new(first_seen, self.learned.used_marker);
+        self.voucher = self.marker;
         self.checked = Checked::No;
         self.said_partial = false;
         self.troubles = 0;
@@ -285,6 +289,15 @@ impl ActiveFiles {
     /// journal would take one for the other.
     pub fn has_departed(&self, path: &Rel, stamp: Stamp) -> bool {
         !self.departed.is_empty() && self.departed.contains_key(&(path.clone(), stamp))
+    }
+
+    /// The marker of a version that has left this place and is not filed yet: it may lie there
+    /// still, and vouches for no other.
+    pub fn departed_marker(&self, path: &Rel) -> Option<Stamp> {
+        let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
+        let mut departed = self.departed.range(versions);
+        let marker = |file: &FileNo| self.files.get(file)?.filing.as_ref()?.marker_stamp();
+        departed.find_map(|(_, file)| marker(file))
     }
 
     /// Puts `file` there, and takes it out of where it was.

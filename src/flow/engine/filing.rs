@@ -27,7 +27,7 @@ impl Engine {
             path: motion.path.clone(),
             look: motion.still.look,
             sha256: motion.sent.or(motion.checked.sha256()),
-            marker: motion.marker.filter(|_| self.policy.marker),
+            marker: motion.voucher.filter(|_| self.policy.marker),
             fate,
             progress,
         };
@@ -256,7 +256,13 @@ impl Engine {
         let (resting, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
             live.into_iter().partition(|(_, live)| live.rests);
         for ((path, stamp), live) in resting {
-            self.resume_resting(&path, stamp, live);
+            if self.tree.moving(&path).is_some() {
+                // A later version lies there, whose fate the journal could not be told of.
+                let since = live.missing.unwrap_or(now.wall);
+                self.tree.set_away(&path, stamp, since);
+            } else {
+                self.resume_resting(&path, stamp, live);
+            }
         }
         for (version, live) in moving {
             let sha256 = digests.remove(&version);
@@ -270,7 +276,10 @@ impl Engine {
             self.known.copied(path.clone(), stamp, reason.key);
         }
         match live.missing {
-            Some(since) => self.tree.set_away(path, stamp, since),
+            Some(since) => {
+                self.known.rests(path, stamp, live.marker);
+                self.tree.set_away(path, stamp, since);
+            }
             None => self.rest(path, stamp, live.marker),
         }
     }

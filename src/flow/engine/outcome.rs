@@ -148,7 +148,7 @@ impl Engine {
             self.known.learned(now.mono);
         }
         let (path, look) = (active.path.clone(), active.still.look);
-        let marker = active.marker.filter(|_| self.policy.marker);
+        let marker = active.voucher.filter(|_| self.policy.marker);
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
         self.note(Note::Delivered {
@@ -237,7 +237,7 @@ impl Engine {
         };
         let is_due = now.mono >= active.still.due(self.settle_time(&active.still.look));
         let is_checked = !self.policy.inspects || active.checked != Checked::No;
-        if is_due && is_checked {
+        if is_due && is_checked && self.is_vouched_for(active) {
             self.files.enqueue(file, Queue::Again);
         } else {
             self.advance(file, now);

@@ -4,6 +4,7 @@ mod admission;
 mod endpoint;
 mod filing;
 mod lock;
+mod markers;
 mod restart;
 mod settle;
 mod wake;

@@ -158,7 +158,9 @@ impl Engine {
         marker: Option<Look>,
         now: Now,
     ) -> FileNo {
-        let learned = Learned::new(now.wall, self.known.used_marker(&path));
+        let on_its_way = self.files.departed_marker(&path);
+        let used_marker = on_its_way.or_else(|| self.known.used_marker(&path));
+        let learned = Learned::new(now.wall, used_marker);
         let active = ActiveFile::new(path.clone(), still, marker, learned);
         let file = self.files.add(active);
         self.tree.set_moving(&path, file);
@@ -210,6 +212,9 @@ impl Engine {
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
         let is_news = active.still.look.stamp != look.stamp;
+        if !is_news {
+            active.voucher = marker.or(active.voucher);
+        }
         if is_news && active.at() == At::RetryFiling {
             // Another version lies where this one could not be moved from: nothing is left to be
             // filed of it then, and the new one need not wait for the next try.
@@ -222,7 +227,12 @@ impl Engine {
         }
         match active.still.observe(look, settle, &self.clock) {
             Seen::Changed => self.new_version(file, now),
-            Seen::Suspicious => self.suspicious(file, now),
+            Seen::Suspicious => {
+                self.suspicious(file, now);
+                if marker_changed {
+                    self.advance(file, now);
+                }
+            }
             Seen::Still if marker_changed => self.advance(file, now),
             Seen::Still => {}
         }
@@ -370,7 +380,7 @@ impl Engine {
     }
 
     /// Whether its marker is there, if there is to be one.
-    fn is_vouched_for(&self, active: &ActiveFile) -> bool {
+    pub(super) fn is_vouched_for(&self, active: &ActiveFile) -> bool {
         let used = active.learned.used_marker;
         let marker = active.marker.map(|marker| marker.stamp);
         !self.policy.marker || marker.is_some() && marker != used

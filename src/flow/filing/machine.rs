@@ -111,7 +111,13 @@ impl Machine {
                     self.file_marker(to.as_ref()).await?;
                     Stage::Over(Filed::Away { to })
                 }
-                Stage::Over(filed) => return Ok(self.write_filed(filed).await),
+                Stage::Over(filed) => {
+                    if matches!(filed, Filed::NewVersion(_)) {
+                        // It vouched for the version before, and for no other.
+                        self.file_marker_alone().await?;
+                    }
+                    return Ok(self.write_filed(filed).await);
+                }
             };
         }
     }
@@ -231,12 +237,17 @@ impl Machine {
     /// Somebody else took it away. Its marker has nothing to vouch for any more, and goes where
     /// the file would have gone.
     async fn gone(&mut self) -> Result<Stage, Fault> {
+        self.file_marker_alone().await?;
+        Ok(Stage::Over(Filed::Gone))
+    }
+
+    /// The marker goes where its file would have gone.
+    async fn file_marker_alone(&mut self) -> Result<(), Fault> {
         let to = match self.area() {
             Area::Staging => None,
             area => Some(Place::new(area, self.job.path.clone())),
         };
-        self.file_marker(to.as_ref()).await?;
-        Ok(Stage::Over(Filed::Gone))
+        self.file_marker(to.as_ref()).await
     }
 
     /// A folder of the share is a mount point of its own: even the staging folder is on another

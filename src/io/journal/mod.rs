@@ -257,6 +257,11 @@ impl Journal {
         !inner.unsynced.is_empty() || !inner.owed.is_empty()
     }
 
+    /// Whether lines that must not be dropped could not be written: until they are, no others can be.
+    pub fn owes(&self) -> bool {
+        !self.lock().owed.is_empty()
+    }
+
     /// Brings all that was appended onto the disk. Deliveries do not wait for it.
     ///
     /// # Errors

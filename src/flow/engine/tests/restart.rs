@@ -357,3 +357,96 @@ fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].key, sent[0].key);
 }
+
+#[test]
+fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_before_it_rests() {
+    let keep = |config: &mut Config| config.delivered.action = Action::Keep;
+    let stamp = |size| Stamp {
+        size,
+        mtime: Wall(1),
+    };
+    let acceptance = crate::flow::filing::Acceptance {
+        key: "k".into(),
+        status: 200,
+    };
+    let fate = crate::flow::filing::Fate::Accepted(acceptance);
+    let path = Rel::new(b"a");
+    let live = journal::Live {
+        at: None,
+        fate: fate.clone(),
+        marker: None,
+        moving: None,
+        rests: true,
+        missing: None,
+    };
+    let later = crate::flow::filing::Filing {
+        file: FileNo::default(),
+        path: path.clone(),
+        look: Look {
+            stamp: stamp(2),
+            ..Look::default()
+        },
+        sha256: None,
+        marker: None,
+        fate,
+        progress: Progress::Unwritten,
+    };
+    let mut engine = engine(keep);
+    let past = Handover {
+        live: [((path, stamp(1)), live)].into(),
+        filings: vec![later],
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    engine.check();
+}
+
+#[test]
+fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a_restart() {
+    let stamp = |size, mtime| Stamp {
+        size,
+        mtime: Wall(mtime),
+    };
+    let acceptance = crate::flow::filing::Acceptance {
+        key: "k".into(),
+        status: 200,
+    };
+    let live = journal::Live {
+        at: None,
+        fate: crate::flow::filing::Fate::Accepted(acceptance),
+        marker: Some(stamp(0, 5)),
+        moving: None,
+        rests: true,
+        missing: Some(Wall(1)),
+    };
+    let mut engine = engine(|config| {
+        config.delivered.action = Action::Keep;
+        config.ready.marker = Some(".done".into());
+    });
+    let past = Handover {
+        live: [((Rel::new(b"a"), stamp(1, 1)), live)].into(),
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    let look = |stamp| Look {
+        stamp,
+        fs: FsKind::Share,
+        ..Look::default()
+    };
+    let listed = |marker| {
+        let mut content = Content::default();
+        content.files.push(b"a", stamp(2, 2));
+        content.looks.push(look(stamp(2, 2)));
+        content.markers.push((b"a".to_vec(), look(marker)));
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        })
+    };
+    let mut effects = turn(&mut engine, 0, Input::Tick);
+    effects.extend(turn(&mut engine, 0, Input::Confirmed));
+    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
+    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
+    let effects = turn(&mut engine, 10, listed(stamp(0, 6)));
+    assert_eq!(deliveries(effects).len(), 1);
+}

@@ -1,6 +1,6 @@
 //! What goes with a file: its reason and its marker.
 
-use super::super::disk::{Fault, Operation};
+use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::Moved;
 use super::super::names::{draft_of_reason, free};
 use super::super::reason::{DeadLetter, REASON};
@@ -71,7 +71,14 @@ impl Machine {
         if let Some(to) = to {
             // Its own name was promised to it together with the file's.
             let mut target = to.beside(&self.rules.marker);
-            if self.ops.look(&target).await? != Entry::Absent {
+            let there = self.ops.look(&target).await?;
+            let size = known.stamp.size;
+            if there.file().is_some_and(|there| there.stamp.size == size) {
+                // The name was promised to it: an earlier try was over but for the removal of what
+                // was copied. An empty file that reserves the name of an empty marker is as good.
+                return self.remove_marker(&marker).await;
+            }
+            if there != Entry::Absent {
                 target = free(&self.ops, &to.folder(), target.path.name(), &[]).await?;
             }
             match self.relocate_own(&marker, &target, Some(&look)).await? {
@@ -81,11 +88,35 @@ impl Machine {
                 }
                 Moved::Gone => return Ok(()),
                 Moved::NotDone(fault) => return Err(fault),
+                // Who takes its file out of dead-letter takes it, too.
+                Moved::CrossesDevices => self.copy_marker(&marker, &target).await?,
                 // It is empty or nearly so, and has done its work.
-                Moved::Taken | Moved::CrossesDevices | Moved::NoWay(_) => {}
+                Moved::Taken | Moved::NoWay(_) => {}
             }
         }
-        self.ops.remove_own(&marker).await?;
+        self.remove_marker(&marker).await
+    }
+
+    /// Copies a marker to another file system. The copy is on the disk before it is removed here.
+    async fn copy_marker(&mut self, marker: &Place, target: &Place) -> Result<(), Fault> {
+        let draft = target.folder().join(&draft_of(&marker.to_string()));
+        if let Err(fault) = self.ops.copy(marker, &draft).await {
+            drop(self.ops.remove_own(&draft).await);
+            return Err(fault);
+        }
+        match self.relocate_own(&draft, target, None).await? {
+            Moved::Done => {
+                let folder = target.folder();
+                let sync = Operation::SyncFolder(Side::Target, folder);
+                self.ops.ask(sync).await.map(drop)
+            }
+            Moved::NotDone(fault) | Moved::NoWay(fault) => Err(fault),
+            Moved::Taken | Moved::Gone | Moved::CrossesDevices => self.ops.remove_own(&draft).await,
+        }
+    }
+
+    async fn remove_marker(&mut self, marker: &Place) -> Result<(), Fault> {
+        self.ops.remove_own(marker).await?;
         self.sources.insert(marker.folder());
         Ok(())
     }

@@ -1,0 +1,105 @@
+use super::*;
+
+fn content(size: u64, ctime: i64, marker: Option<i64>) -> ListedFolder {
+    let look = |size, mtime, ctime| Look {
+        stamp: Stamp {
+            size,
+            mtime: Wall(mtime),
+        },
+        ctime: Wall(ctime),
+        fs: FsKind::Share,
+        ..Look::default()
+    };
+    let mut content = Content::default();
+    content.files.push(b"a", look(size, 7, ctime).stamp);
+    content.looks.push(look(size, 7, ctime));
+    let marker = marker.map(|mtime| (b"a".to_vec(), look(0, mtime, mtime)));
+    content.markers.extend(marker);
+    ListedFolder {
+        path: Rel::root(),
+        content: Ok(content),
+    }
+}
+
+fn scan(engine: &mut Engine, now: i64, folder: ListedFolder) -> Vec<Effect> {
+    let mut all = turn(engine, now, Input::Command(Command::Scan));
+    all.extend(turn(engine, now, Input::Confirmed));
+    all.extend(turn(engine, now, Input::Listed(folder)));
+    all.extend(turn(engine, now, Input::Scanned(Ok(()))));
+    all
+}
+
+/// An engine that has just handed out `a`, with the marker 11.
+fn sending() -> (Engine, Delivery) {
+    let mut engine = engine(|config| config.ready.marker = Some(".done".into()));
+    let mut sent = deliveries(scan(&mut engine, 0, content(1, 7, Some(11))));
+    let job = sent.pop().expect("it is sent");
+    assert_eq!(job.marker.map(|marker| marker.mtime), Some(Wall(11)));
+    (engine, job)
+}
+
+fn replied(job: &Delivery, verdict: Verdict, status: u16) -> Delivered {
+    let answer = crate::flow::endpoint::reply::Answer {
+        status,
+        body_matches: true,
+        ..Default::default()
+    };
+    Delivered::Replied {
+        verdict,
+        reply: Reply::Answer(answer),
+        took: Duration::ZERO,
+        journaled: Ok(()),
+        sha256: None,
+        look: job.look,
+    }
+}
+
+#[test]
+fn a_file_whose_marker_went_while_it_was_sent_is_not_sent_again_without_one() {
+    let (mut engine, job) = sending();
+    scan(&mut engine, 10, content(1, 7, None));
+    let failed = replied(&job, Verdict::Busy, 503);
+    turn(&mut engine, 20, Input::Delivered(job.file, failed));
+    let later = idle(&mut engine, 20, 400_000);
+    assert_eq!(deliveries(later).len(), 0);
+    let again = scan(&mut engine, 400_010, content(1, 7, Some(12)));
+    assert_eq!(deliveries(again).len(), 1, "another marker lets it go");
+}
+
+#[test]
+fn that_the_marker_went_is_noticed_though_the_ctime_moved_as_well() {
+    let mut engine = engine(|config| config.ready.marker = Some(".done".into()));
+    // It is ready, and waits for the journal.
+    turn(&mut engine, 0, Input::Room(Err("full".into())));
+    scan(&mut engine, 10, content(1, 7, Some(11)));
+    scan(&mut engine, 20, content(1, 8, None));
+    let sent = turn(&mut engine, 30, Input::Room(Ok(())));
+    assert_eq!(deliveries(sent).len(), 0);
+}
+
+#[test]
+fn what_is_filed_takes_the_marker_that_vouched_for_it_and_not_that_of_the_version_after_it() {
+    let (mut engine, job) = sending();
+    // The next version and its marker come before the answer.
+    scan(&mut engine, 10, content(2, 8, Some(12)));
+    let accepted = replied(&job, Verdict::Accepted, 200);
+    let effects = turn(&mut engine, 20, Input::Delivered(job.file, accepted));
+    let filing = effects.into_iter().find_map(|effect| match effect {
+        Effect::File(filing) => Some(filing),
+        _ => None,
+    });
+    let filing = filing.expect("it is filed");
+    assert_eq!(
+        filing.marker_stamp().map(|marker| marker.mtime),
+        Some(Wall(11))
+    );
+    let look = match content(2, 8, None).content {
+        Ok(content) => content.looks[0],
+        Err(why) => panic!("{why}"),
+    };
+    let superseded = Input::Filed(filing.file, Filed::NewVersion(Some(look)));
+    let mut sent = deliveries(turn(&mut engine, 30, superseded));
+    sent.extend(deliveries(idle(&mut engine, 30, 5_000)));
+    let marker = sent.first().and_then(|job| job.marker);
+    assert_eq!(marker.map(|marker| marker.mtime), Some(Wall(12)));
+}

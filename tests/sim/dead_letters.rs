@@ -1,0 +1,91 @@
+//! Dead letters that somebody has sent again, as `dirpost dead-letter retry` does it beside a
+//! running daemon or between two: first the line that gives the version another key, then the file
+//! and its marker back at their places, which are never replaced, and last its reason.
+
+use dirpost::flow::file::{Rel, Stamp};
+use dirpost::flow::filing::reason::REASON;
+use dirpost::flow::filing::{Area, Place};
+use dirpost::flow::messages::Input;
+
+use crate::disk::{MARKER, watched};
+use crate::world::{Event, Version, World};
+
+impl World {
+    /// One of the dead letters gets another key, and is put back a moment later.
+    pub fn retry(&mut self) {
+        let dead = self.model.area(Area::DeadLetter);
+        let dead: Vec<(Place, Version, Stamp)> = dead
+            .filter(|(_, node)| node.complete)
+            .map(|(place, node)| (place.clone(), node.version, node.look.stamp))
+            .collect();
+        // What is being filed there is not there yet.
+        if self.is_filing() || dead.is_empty() {
+            return;
+        }
+        let (place, version, stamp) = dead[self.rng.below(dead.len() as u64) as usize].clone();
+        let origin = self.origins[&version].clone();
+        let version_there = (Rel::new(origin.as_bytes()), stamp);
+        *self.retries.entry(version_there).or_default() += 1;
+        self.retries_told = false;
+        self.say(|| format!("retry of {origin} version {version}"));
+        // Sometimes the endpoint has been mended, sometimes it has not.
+        if self.rng.below(2) == 0 {
+            self.poison.remove(&origin);
+        }
+        if self.rng.below(8) == 0 {
+            self.meet("retry killed before the file is back");
+        } else {
+            self.soon(300, Event::PutBack(place, version));
+        }
+    }
+
+    pub fn put_dead_letter_back(&mut self, place: &Place, version: Version) {
+        let back = watched(&self.origins[&version]);
+        if self.model.get(place).map(|node| node.version) != Some(version) {
+            return;
+        }
+        if self.model.get(&back).is_some() {
+            self.meet("retry whose place is taken");
+            return;
+        }
+        self.meet("retry");
+        self.put(place, &back);
+        self.retried.insert(version);
+        let marker = place.beside(MARKER);
+        if self.model.get(&marker).is_some_and(|node| node.marker > 0)
+            && self.model.get(&back.beside(MARKER)).is_none()
+        {
+            self.meet("retry with its marker");
+            self.put(&marker, &back.beside(MARKER));
+        } else {
+            // It has none of its own, and waits for one.
+            self.unvouched.insert(version);
+        }
+        self.model.take(&place.beside(REASON));
+    }
+
+    fn put(&mut self, from: &Place, to: &Place) {
+        let wall = self.wall();
+        self.say(|| format!("put back {from} -> {to}"));
+        if let Some(mut node) = self.model.take(from) {
+            node.look.ctime = wall;
+            self.model.write(to, node);
+        }
+    }
+
+    /// The number of the key of this version.
+    pub fn retry_number(&self, path: &Rel, stamp: Stamp) -> u32 {
+        let number = self.retries.get(&(path.clone(), stamp));
+        number.copied().unwrap_or(0)
+    }
+
+    /// What the scan hands over between a listing and its use, if that is news.
+    pub fn tell_retries(&mut self) -> Option<Input> {
+        if std::mem::replace(&mut self.retries_told, true) {
+            return None;
+        }
+        let all = self.retries.iter();
+        let all = all.map(|((path, stamp), number)| (path.clone(), *stamp, *number));
+        Some(Input::Retries(all.collect()))
+    }
+}

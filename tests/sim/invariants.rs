@@ -1,0 +1,230 @@
+//! What must hold during a run, and at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dirpost::config::Action;
+use dirpost::flow::file::Rel;
+use dirpost::flow::filing::{Area, Place};
+
+use crate::disk::MARKER;
+use crate::plan::{BRAKE, WORKERS};
+use crate::run::Run;
+use crate::world::Mood;
+
+impl Run {
+    /// All is delivered or condemned but for the file that alone gets 404.
+    pub fn is_over(&self) -> bool {
+        self.world
+            .writers
+            .iter()
+            .all(|writer| writer.steps.is_empty())
+            && self.left_over().is_empty()
+            && self.world.in_flight == 0
+            && !self.world.is_filing()
+            && self.world.model.area(Area::Staging).next().is_none()
+            && self.engine.in_flight() == 0
+            && self.engine.past(self.world.now()).filings.is_empty()
+    }
+
+    /// What a writer completed and did not take back lies somewhere.
+    pub fn nothing_is_nowhere(&self) {
+        let world = &self.world;
+        let areas = [Area::Watched, Area::Done, Area::DeadLetter, Area::Staging];
+        let there: BTreeSet<u64> = areas
+            .into_iter()
+            .flat_map(|area| world.model.area(area))
+            .map(|(_, node)| node.version)
+            .chain(world.hidden.values().map(|node| node.version))
+            .collect();
+        for version in &world.left {
+            assert!(
+                there.contains(version)
+                    || world.withdrawn.contains(version)
+                    || world.action == Action::Delete && world.was_accepted(*version),
+                "version {version} is nowhere"
+            );
+        }
+    }
+
+    /// What lies in the watched folder and should not stay there.
+    pub fn left_over(&self) -> Vec<String> {
+        let world = &self.world;
+        let may_stay = |name: &String, version: u64| {
+            world.lonely_404.contains(name)
+                || world.markerless.contains(name)
+                || world.features.marker && world.unvouched.contains(&version)
+                || world.keeps() && world.was_accepted(version)
+        };
+        let all = world.model.area(Area::Watched);
+        all.map(|(place, node)| (place.path.to_string(), node.version))
+            .filter(|(name, version)| !may_stay(name, *version))
+            .map(|(name, version)| format!("{name} version {version}"))
+            .collect()
+    }
+
+    /// While only filing fails, everything is sent in time.
+    pub fn nothing_is_late(&self) {
+        let world = &self.world;
+        for (version, deadline) in &world.deadlines {
+            assert!(
+                world.time <= *deadline,
+                "version {version} has waited for too long"
+            );
+        }
+    }
+
+    pub fn check(&self) {
+        let world = &self.world;
+        let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+        for (version, _) in &world.accepted {
+            *times.entry(*version).or_default() += 1;
+        }
+        let repeats: usize = times.values().map(|count| count - 1).sum();
+        assert!(
+            repeats <= world.in_flight_at_crashes + world.lost_lines,
+            "{repeats} repeats ({:?}), with {} in flight at the crashes and {} acceptances lost from the journal",
+            times
+                .iter()
+                .filter(|(_, count)| **count > 1)
+                .collect::<Vec<_>>(),
+            world.in_flight_at_crashes,
+            world.lost_lines
+        );
+        let mut keys: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+        for (version, key) in &world.accepted {
+            keys.entry(*version).or_default().insert(key);
+        }
+        assert!(
+            keys.values().all(|keys| keys.len() == 1),
+            "a version was accepted under two keys"
+        );
+        self.markers_vouch_once(repeats);
+        for (name, node) in world.model.area(Area::Done) {
+            assert!(
+                times.contains_key(&node.version),
+                "{name} is in done and was never accepted"
+            );
+        }
+        self.each_lies_in_one_place(&times);
+        let runs = 1 + world.crashes + world.accepted.len();
+        assert!(
+            world.unjustly.len() <= BRAKE as usize * runs,
+            "{} files were condemned unjustly",
+            world.unjustly.len()
+        );
+        self.attempts_are_bounded();
+    }
+
+    /// A marker vouches for one version, and is filed with it.
+    fn markers_vouch_once(&self, repeats: usize) {
+        let world = &self.world;
+        let more = world.vouched.values().map(|versions| versions.len() - 1);
+        assert!(
+            more.clone().sum::<usize>() + repeats <= world.in_flight_at_crashes + world.lost_lines,
+            "markers that vouched for more than one version: {:?}",
+            world.vouched
+        );
+        for (name, node) in world.model.area(Area::Watched) {
+            let (name, version) = (name.path.to_string(), node.version);
+            assert!(
+                !world.markerless.contains(&name) || !world.was_accepted(version),
+                "{name} was sent without a marker"
+            );
+        }
+        let mut places: BTreeMap<u64, Vec<&Place>> = BTreeMap::new();
+        let areas = [Area::Watched, Area::Done, Area::DeadLetter, Area::Staging];
+        for (place, node) in areas.into_iter().flat_map(|area| world.model.markers(area)) {
+            places.entry(node.marker).or_default().push(place);
+            let used = (
+                Rel::new(place.path.as_bytes().strip_suffix(MARKER).unwrap_or(b"")),
+                node.look.stamp,
+            );
+            assert!(
+                place.area != Area::Staging,
+                "{place} was left over on its way"
+            );
+            assert!(
+                place.area != Area::Watched || world.keeps() || !world.vouched.contains_key(&used),
+                "{place} was used and lies at its place"
+            );
+        }
+        for (marker, places) in places {
+            assert_eq!(places.len(), 1, "marker {marker} lies in {places:?}");
+        }
+    }
+
+    /// What was accepted and not taken back lies in one place, once.
+    fn each_lies_in_one_place(&self, accepted: &BTreeMap<u64, usize>) {
+        let world = &self.world;
+        let mut places: BTreeMap<u64, Vec<&Place>> = BTreeMap::new();
+        let kept = world.model.area(Area::Watched).filter(|_| world.keeps());
+        let filed = [Area::Done, Area::DeadLetter].into_iter();
+        for (place, node) in filed.flat_map(|area| world.model.area(area)).chain(kept) {
+            places.entry(node.version).or_default().push(place);
+        }
+        for (version, names) in &places {
+            // What goes while it is condemned, and comes back, is a new drop.
+            assert!(
+                names.len() == 1 || world.keeps(),
+                "version {version} lies in {names:?}"
+            );
+        }
+        for version in accepted
+            .keys()
+            .filter(|version| !world.withdrawn.contains(version))
+        {
+            assert!(
+                places.contains_key(version) || world.action == Action::Delete,
+                "version {version} was accepted and lies nowhere"
+            );
+        }
+        self.nothing_is_left_over();
+    }
+
+    /// No draft, no reservation and no reason without its file.
+    fn nothing_is_left_over(&self) {
+        let model = &self.world.model;
+        for (place, ino) in &model.names {
+            let node = model.nodes[ino];
+            if node.version > 0 || node.marker > 0 {
+                continue;
+            }
+            // An empty file that reserved the name of a marker is as good as an empty marker.
+            if place.path.as_bytes().ends_with(MARKER) && node.look.stamp.size == 0 {
+                continue;
+            }
+            let name = String::from_utf8_lossy(place.path.as_bytes()).into_owned();
+            let file = name
+                .strip_suffix(".reason.json")
+                .map(|file| Rel::new(file.as_bytes()));
+            let file = file.map(|file| Place::new(place.area, file));
+            assert!(
+                file.is_some_and(|file| model.names.contains_key(&file)),
+                "{place} is left over"
+            );
+        }
+    }
+
+    /// While nothing can be reached there is one attempt a step, not one a file.
+    fn attempts_are_bounded(&self) {
+        let mut run: Vec<i64> = Vec::new();
+        for &(at, mood) in self.world.attempts.iter().chain([&(i64::MAX, Mood::Well)]) {
+            if mood == Mood::Unreachable {
+                run.push(at);
+                continue;
+            }
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                // A crash begins the backoff anew.
+                let starts = 1 + self.world.crashes;
+                let bound = starts * (WORKERS + 12) + (last - first) as usize / 1_000;
+                assert!(
+                    run.len() <= bound,
+                    "{} attempts in an outage of {} ms",
+                    run.len(),
+                    last - first
+                );
+            }
+            run.clear();
+        }
+    }
+}

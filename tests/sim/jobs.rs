@@ -1,0 +1,434 @@
+//! The jobs that the engine hands out: scans, checks, uploads and filing. Each step of each is an
+//! event of its own, so that a crash can come between any two.
+
+use dirpost::config::Action;
+use dirpost::flow::endpoint::classify::Verdict;
+use dirpost::flow::endpoint::idempotency_key::key;
+use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
+use dirpost::flow::file::{Difference, FileNo, Look, Rel};
+use dirpost::flow::filing::disk::Line;
+use dirpost::flow::filing::{
+    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome, Place, Progress, Rules,
+};
+use dirpost::flow::journal::Event as JournalEvent;
+use dirpost::flow::messages::{
+    Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, ListedFolder, Miss,
+};
+
+use crate::disk::{MARKER, WorldDisk, digest_of};
+use crate::model::Node;
+use crate::plan::KEY_SCOPE;
+use crate::power::JournalFault;
+use crate::world::{Event, Finding, Mood, Version, World};
+
+/// Whether a worker breaks the upload off.
+fn is_changed(now: &Look, sent: &Look) -> bool {
+    match now.difference(sent) {
+        Difference::None | Difference::Suspicion => false,
+        Difference::Replaced | Difference::Version => true,
+    }
+}
+
+impl World {
+    // ---- scan -----------------------------------------------------------------------
+
+    pub fn list(&mut self) -> Vec<Input> {
+        if let Some(answer) = self.reopen() {
+            return vec![answer];
+        }
+        let path = Rel::root();
+        if self.faulty && self.rng.below(20) == 0 {
+            self.meet("listing that breaks off");
+            let content = Err("EIO half-way".into());
+            return vec![
+                Input::Confirmed,
+                Input::Listed(ListedFolder { path, content }),
+                Input::Scanned(Ok(())),
+            ];
+        }
+        let mut content = Content::default();
+        for (place, node) in self.model.area(Area::Watched) {
+            content.files.push(place.path.as_bytes(), node.look);
+        }
+        let mut markers: Vec<(Vec<u8>, Look)> = self
+            .model
+            .markers(Area::Watched)
+            .filter_map(|(place, node)| {
+                let name = place.path.as_bytes().strip_suffix(MARKER)?;
+                Some((name.to_vec(), node.look))
+            })
+            .collect();
+        markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        for (file, look) in markers {
+            content.markers.push(&file, look);
+        }
+        let mut inputs = vec![Input::Confirmed];
+        inputs.extend(self.tell_retries());
+        inputs.push(Input::Listed(ListedFolder {
+            path,
+            content: Ok(content),
+        }));
+        inputs.push(Input::Scanned(Ok(())));
+        inputs
+    }
+
+    /// A look at the lock alone.
+    pub fn confirm(&mut self) -> Vec<Input> {
+        match self.reopen() {
+            Some(answer) => vec![answer],
+            None => vec![Input::Confirmed, Input::Scanned(Ok(()))],
+        }
+    }
+
+    /// The share is opened again, as each scan does first. A share that was away has everything
+    /// opened again when it is back.
+    fn reopen(&mut self) -> Option<Input> {
+        if self.faulty && self.rng.below(20) == 0 {
+            self.away = true;
+            self.meet("share that is away");
+            return Some(Input::Scanned(Err("the share is away".into())));
+        }
+        std::mem::take(&mut self.away).then_some(Input::Closing(Closing::ShareBack))
+    }
+
+    // ---- check ----------------------------------------------------------------------
+
+    /// The file is opened to be checked.
+    pub fn inspect_start(&mut self, job: Inspection) -> Option<Input> {
+        match self.find(&job.path) {
+            None => Some(Input::Inspected(job.file, Inspected::Missing(Miss::Gone))),
+            Some(node) if job.is_changed(&node.look) => {
+                self.meet("file changed before its check");
+                Some(Input::Inspected(
+                    job.file,
+                    Inspected::Changed(Some(node.look)),
+                ))
+            }
+            Some(node) => {
+                let delay = 1 + self.rng.below(400);
+                self.at(delay, Event::InspectEnd(job, node.version));
+                None
+            }
+        }
+    }
+
+    /// All of it was read. What was found in it says something only of what has not changed.
+    pub fn inspect_end(&mut self, job: &Inspection, version: Version) -> Input {
+        let now = self.find(&job.path);
+        let inspected = match now {
+            Some(node) if !job.is_changed(&node.look) => {
+                let is_unmoved = node.look == job.look;
+                self.find_fault(job, node, version)
+                    .unwrap_or_else(|| self.pass(version, is_unmoved))
+            }
+            other => {
+                self.meet("file changed while it was checked");
+                Inspected::Changed(other.map(|node| node.look))
+            }
+        };
+        self.say(|| format!("check of {} version {version}: {inspected:?}", job.path));
+        Input::Inspected(job.file, inspected)
+    }
+
+    fn find_fault(&mut self, job: &Inspection, node: Node, version: Version) -> Option<Inspected> {
+        if self.features.sees_end && !node.complete {
+            self.meet("check: unfinished");
+            return Some(Inspected::Unfinished("it has no end".into()));
+        }
+        let name = job.path.to_string();
+        match self.findings.get(&version).copied()? {
+            Finding::Bad => {
+                self.meet("check: bad");
+                Some(Inspected::Bad(format!("{name} is no such thing")))
+            }
+            Finding::Rejected => {
+                self.meet("check: rejected by the command");
+                Some(Inspected::CommandRejects(format!("{name} is not wanted")))
+            }
+            Finding::Undecided(0) => None,
+            Finding::Undecided(times) => {
+                self.meet("check: undecided");
+                let left = Finding::Undecided(times - 1);
+                self.findings.insert(version, left);
+                Some(Inspected::Undecided("the command was killed".into()))
+            }
+        }
+    }
+
+    fn pass(&mut self, version: Version, is_unmoved: bool) -> Inspected {
+        self.meet("check: good");
+        self.passed.insert(version);
+        let sha256 = (self.features.digests && is_unmoved).then(|| digest_of(version));
+        Inspected::Good { sha256 }
+    }
+
+    // ---- deliver --------------------------------------------------------------------
+
+    fn find(&self, path: &Rel) -> Option<Node> {
+        self.model.get(&Place::new(Area::Watched, path.clone()))
+    }
+
+    pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
+        self.in_flight += 1;
+        match self.find(&job.path) {
+            None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
+            Some(node)
+                if is_changed(&node.look, &job.look) || self.is_not_as_checked(&job, node) =>
+            {
+                Some(self.back(job.file, Delivered::Changed(Some(node.look))))
+            }
+            Some(node) => {
+                assert_eq!(
+                    job.key,
+                    key(
+                        KEY_SCOPE,
+                        &job.path,
+                        job.look.stamp,
+                        self.retry_number(&job.path, job.look.stamp)
+                    ),
+                    "{} is sent under the key of its round",
+                    job.path
+                );
+                // A process that comes after one that saw the machine suspended knows nothing of it.
+                let slept_unseen =
+                    self.suspended_at >= node.changed && self.crashed_at >= self.suspended_at;
+                assert!(
+                    self.time - node.changed >= self.settle || slept_unseen,
+                    "{} is sent {} ms after its last change",
+                    job.path,
+                    self.time - node.changed
+                );
+                assert!(
+                    node.complete || slept_unseen,
+                    "{} is sent before its writer is done",
+                    job.path
+                );
+                self.attempts.push((self.time, self.mood));
+                if self.mood == Mood::Unreachable {
+                    let failure = Failure {
+                        kind: FailureKind::Connect,
+                        detail: "refused".into(),
+                    };
+                    let failed = (
+                        Verdict::Down { reached: false },
+                        Reply::Failed(failure),
+                        Ok(()),
+                    );
+                    return Some(self.replied(&job, None, failed));
+                }
+                let delay = 1 + self.rng.below(300);
+                self.at(delay, Event::SendEnd(job, node.version));
+                None
+            }
+        }
+    }
+
+    /// Where a check has read it and left no digest, whatever moves makes it another file.
+    fn is_not_as_checked(&self, job: &Delivery, node: Node) -> bool {
+        self.features.inspects
+            && job.sha256.is_none()
+            && node.look.difference(&job.look) != Difference::None
+    }
+
+    pub fn send_end(&mut self, mut job: Delivery, version: Version) -> Option<Input> {
+        match self.find(&job.path) {
+            // After a suspicion the bytes are read again before the last of them goes out; and they
+            // are those that a check has found.
+            Some(node)
+                if !is_changed(&node.look, &job.look)
+                    && node.version == version
+                    && job.sha256.is_none_or(|sha256| sha256 == digest_of(version)) =>
+            {
+                job.look = node.look;
+            }
+            other => {
+                self.meet("file changed while it was sent");
+                return Some(self.back(job.file, Delivered::Changed(other.map(|node| node.look))));
+            }
+        }
+        let name = job.path.to_string();
+        let answer = |status| {
+            Reply::Answer(Answer {
+                status,
+                body_matches: true,
+                ..Answer::default()
+            })
+        };
+        let (verdict, reply) = match self.mood {
+            Mood::Unreachable | Mood::Resets => {
+                let failure = Failure {
+                    kind: FailureKind::Broken,
+                    detail: "reset".into(),
+                };
+                (Verdict::Down { reached: true }, Reply::Failed(failure))
+            }
+            Mood::Busy => (Verdict::Busy, answer(503)),
+            Mood::Unauthorized => (Verdict::Refused, answer(401)),
+            Mood::RejectsAll => (Verdict::Rejected, answer(400)),
+            Mood::Well if self.poison.contains(&name) => (Verdict::Rejected, answer(422)),
+            Mood::Well if self.lonely_404.contains(&name) => (Verdict::Refused, answer(404)),
+            Mood::Well => (Verdict::Accepted, answer(200)),
+        };
+        if verdict == Verdict::Accepted {
+            self.say(|| format!("accepted {name} version {version}"));
+            self.accepted.push((version, job.key.clone()));
+            self.accepted_versions.insert(version);
+            self.deadlines.remove(&version);
+            assert!(
+                !self.features.inspects || self.passed.contains(&version),
+                "{name} version {version} is accepted and has not passed its check"
+            );
+            if let Some(marker) = job.marker {
+                let vouched = self.vouched.entry((job.path.clone(), marker)).or_default();
+                vouched.insert(version);
+            }
+        }
+        let delay = 1 + self.rng.below(400);
+        self.at(delay, Event::Answered(job, version, verdict, reply));
+        None
+    }
+
+    pub fn answered(
+        &mut self,
+        job: &Delivery,
+        version: Version,
+        (verdict, reply): (Verdict, Reply),
+    ) -> Input {
+        let mut journaled = Ok(());
+        if verdict == Verdict::Accepted {
+            let acceptance = Acceptance {
+                key: job.key.clone(),
+                status: 200,
+            };
+            let line = Line {
+                path: job.path.clone(),
+                stamp: job.look.stamp,
+                event: JournalEvent::accepted(&acceptance, job.marker, self.keeps()),
+            };
+            let version = (job.path.clone(), job.look.stamp);
+            if let Err(why) = self.append(&[line]) {
+                assert_eq!(
+                    self.journal_fault,
+                    JournalFault::Broken,
+                    "on a full disk there is room for what is in flight"
+                );
+                self.meet("acceptance that cannot be written down");
+                self.unwritten.insert(version);
+                journaled = Err(why);
+            }
+        }
+        self.replied(job, Some(version), (verdict, reply, journaled))
+    }
+
+    fn replied(
+        &mut self,
+        job: &Delivery,
+        version: Option<Version>,
+        (verdict, reply, journaled): (Verdict, Reply, Result<(), String>),
+    ) -> Input {
+        let took = std::time::Duration::from_millis(1);
+        self.back(
+            job.file,
+            Delivered::Replied {
+                verdict,
+                reply,
+                took,
+                journaled,
+                sha256: version.map(digest_of),
+                look: job.look,
+            },
+        )
+    }
+
+    fn back(&mut self, file: FileNo, delivered: Delivered) -> Input {
+        self.in_flight -= 1;
+        Input::Delivered(file, delivered)
+    }
+
+    // ---- file away ------------------------------------------------------------------
+
+    /// Whether the endpoint has this version.
+    pub fn was_accepted(&self, version: Version) -> bool {
+        self.accepted_versions.contains(&version)
+    }
+
+    pub fn keeps(&self) -> bool {
+        self.action == Action::Keep
+    }
+
+    /// The filing thread is asked for this.
+    pub fn file_start(&mut self, job: Filing) {
+        if let Fate::Condemned(reason) = &job.fate
+            && reason.status == Some(400)
+            && job.progress == Progress::Unwritten
+        {
+            self.unjustly.insert((job.path.to_string(), job.look.stamp));
+        }
+        if self.orders.is_empty() && self.batch.is_none() {
+            self.soon(30, Event::File);
+        }
+        self.orders.push(job);
+    }
+
+    /// One operation of the filing thread. Gives what came of a batch when it is through.
+    pub fn file_step(&mut self) -> Vec<Input> {
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None if self.orders.is_empty() => return Vec::new(),
+            None => {
+                let rules = Rules {
+                    action: self.action,
+                    marker: if self.features.marker {
+                        MARKER.to_vec()
+                    } else {
+                        Vec::new()
+                    },
+                    read_only: false,
+                };
+                let now = self.wall();
+                Batch::new(
+                    std::mem::take(&mut self.orders),
+                    &rules,
+                    std::mem::take(&mut self.carried),
+                    now,
+                )
+            }
+        };
+        let mut goes_on = batch.step(&mut WorldDisk { world: self });
+        // What lies on a mount point of its own inside of the share can only be looked at and then
+        // be removed, and nobody can see what comes between the two: so nothing does.
+        while goes_on && self.model.traits.staging_elsewhere && self.model.last_was_look {
+            goes_on = batch.step(&mut WorldDisk { world: self });
+        }
+        if goes_on {
+            self.batch = Some(batch);
+            // A large file takes its time now and then.
+            let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
+            self.soon(most, Event::File);
+            return Vec::new();
+        }
+        if !self.orders.is_empty() {
+            self.soon(30, Event::File);
+        }
+        let Outcome { filed, carried, .. } = batch.outcome();
+        self.carried = carried;
+        for (file, filed) in &filed {
+            self.say(|| format!("filed {file:?}: {filed:?}"));
+            match filed {
+                Filed::NewVersion(_) => self.meet("new version at the place of what is filed"),
+                Filed::Displaced { .. } => self.meet("new version whose place was taken"),
+                Filed::Gone => self.meet("file taken away before it was filed"),
+                Filed::Failed { .. } => self.meet("filing that failed"),
+                Filed::Away { .. } | Filed::Copied { .. } => {}
+            }
+        }
+        let mut inputs: Vec<Input> = self.tell_owed().into_iter().collect();
+        let filed = filed.into_iter();
+        inputs.extend(filed.map(|(file, filed)| Input::Filed(file, filed)));
+        inputs
+    }
+
+    pub fn is_filing(&self) -> bool {
+        self.batch.is_some() || !self.orders.is_empty()
+    }
+}

@@ -1,0 +1,224 @@
+//! The journal, the disk that it lies on, and the power switch.
+
+use dirpost::flow::filing::Carried;
+use dirpost::flow::filing::disk::Line;
+use dirpost::flow::journal::{Event as JournalEvent, Replay};
+use dirpost::flow::messages::Input;
+
+use crate::model::Model;
+use crate::world::{Event, World};
+
+/// What stands in the way of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalFault {
+    None,
+    /// Its disk is full: what is set aside can still be written.
+    Full,
+    /// Nothing can be written, and nothing is brought onto the disk.
+    Broken,
+}
+
+/// Bytes that are set aside for a full disk: the lines of all that may be in flight.
+const RESERVE: usize = 16 * 1024;
+
+impl World {
+    /// What stands in the way of the journal from now on.
+    pub fn set_journal_fault(&mut self, fault: JournalFault) {
+        self.say(|| format!("journal: {fault:?}"));
+        self.journal_fault = fault;
+    }
+
+    /// Writes these lines, and before them what is owed: all or none.
+    pub fn append(&mut self, lines: &[Line]) -> Result<(), String> {
+        self.write_in_order(lines, true)
+    }
+
+    /// Writes lines that must not be dropped. They do not go into what is set aside.
+    pub fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), String> {
+        self.write_in_order(lines, false).inspect_err(|_| {
+            self.owed.extend_from_slice(lines);
+            self.meet("line that is owed");
+        })
+    }
+
+    fn write_in_order(&mut self, lines: &[Line], may_use_reserve: bool) -> Result<(), String> {
+        let wall = self.wall();
+        let all = self.owed.iter().chain(lines);
+        let bytes: Vec<u8> = all.flat_map(|line| line.clone().line(wall)).collect();
+        self.take_room(bytes.len(), may_use_reserve)?;
+        self.owed.clear();
+        self.journal.extend(bytes);
+        self.appends += 1;
+        for line in lines {
+            if matches!(line.event, JournalEvent::Accepted { .. }) {
+                self.unwritten.remove(&(line.path.clone(), line.stamp));
+            }
+        }
+        if !self
+            .events
+            .values()
+            .any(|event| matches!(event, Event::Sync))
+        {
+            self.at(500, Event::Sync);
+        }
+        Ok(())
+    }
+
+    fn take_room(&mut self, bytes: usize, may_use_reserve: bool) -> Result<(), String> {
+        match self.journal_fault {
+            JournalFault::None => return Ok(()),
+            JournalFault::Broken => {
+                self.meet("journal that cannot be written");
+                return Err("EIO".into());
+            }
+            JournalFault::Full => {}
+        }
+        if self.reserve_left.is_none() && may_use_reserve {
+            self.meet("journal's reserve used");
+            self.reserve_left = Some(RESERVE);
+            self.soon(600, Event::Room);
+        }
+        match &mut self.reserve_left {
+            Some(left) if *left >= bytes => *left -= bytes,
+            _ => return Err("the disk is full".into()),
+        }
+        Ok(())
+    }
+
+    /// While lines are owed no others can be written, and the engine knows that before it hears
+    /// what the batch has come to.
+    pub fn tell_owed(&mut self) -> Option<Input> {
+        if self.owed.is_empty() || std::mem::replace(&mut self.told_low, true) {
+            return None;
+        }
+        self.at(500, Event::Room);
+        Some(Input::Room(Err("lines are owed".into())))
+    }
+
+    /// Tries to set the room aside again; gives what the engine is told of it.
+    pub fn restore_reserve(&mut self) -> Option<Input> {
+        if self.reserve_left.is_none() && !self.told_low {
+            return None;
+        }
+        let is_there = self.journal_fault == JournalFault::None;
+        if !is_there || self.write_in_order(&[], false).is_err() {
+            self.at(500, Event::Room);
+            let is_news = !std::mem::replace(&mut self.told_low, true);
+            return is_news.then(|| Input::Room(Err("the disk is full".into())));
+        }
+        self.reserve_left = None;
+        self.told_low = false;
+        Some(Input::Room(Ok(())))
+    }
+
+    /// Lines of the engine about versions that the journal knows: what cannot be written of them
+    /// the next process finds out by itself.
+    pub fn write_lines(&mut self, lines: Vec<Line>) {
+        let _ = self.append(&lines);
+    }
+
+    /// The journal is brought onto the disk, and then what is owed is written.
+    pub fn sync_journal(&mut self) -> Result<(), String> {
+        if self.journal_fault == JournalFault::Broken {
+            self.meet("fsync of the journal that fails");
+            return Err("EIO".into());
+        }
+        self.synced = self.journal.len();
+        if !self.owed.is_empty() {
+            self.write_in_order(&[], false)?;
+        }
+        Ok(())
+    }
+
+    // ---- the power switch -----------------------------------------------------------
+
+    /// All that was under way is gone; the journal may have lost its torn end. A power cut takes
+    /// what was not on the disk, too.
+    pub fn crash(&mut self) -> Replay {
+        self.crashes += 1;
+        self.crashed_at = self.time;
+        // What was accepted and could not be written down is in flight until it is.
+        self.in_flight_at_crashes += self.in_flight + self.unwritten.len();
+        self.unwritten.clear();
+        self.in_flight = 0;
+        self.orders.clear();
+        self.batch = None;
+        self.carried = Carried::default();
+        self.away = false;
+        self.events.retain(|_, event| {
+            matches!(
+                event,
+                Event::Write(_)
+                    | Event::Chmod(..)
+                    | Event::Mood(_)
+                    | Event::Unstuck
+                    | Event::Suspend
+                    | Event::Journal(_)
+                    | Event::Retry
+                    | Event::PutBack(..)
+                    | Event::Crash
+            )
+        });
+        let is_first = self.tail.is_none();
+        self.tail.get_or_insert(self.journal.len() - self.synced);
+        let cut = self.cut.filter(|_| is_first);
+        if self.rng.below(2) == 0 || cut.is_some() {
+            self.meet("power cut");
+            self.say(|| "power cut".into());
+            self.cut_power(cut);
+        } else {
+            self.meet("kill");
+            self.say(|| "crash".into());
+        }
+        let torn = self.rng.below(30) as usize;
+        self.journal.extend_from_slice(
+            &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
+        );
+        self.reread_journal()
+    }
+
+    /// As everything is opened again, so is what files away.
+    pub fn renew_filer(&mut self) {
+        assert!(self.batch.is_none() && self.orders.is_empty());
+        self.carried = Carried::default();
+        // A share that is mounted again may give all its files other numbers.
+        if self.rng.below(2) == 0 {
+            self.meet("inodes with other numbers");
+            self.model.renumber(1_000_000);
+        }
+    }
+
+    /// As whoever opens the journal does: a new file with what is live, all of it on the disk. As
+    /// long as there is no room for that, nothing begins.
+    pub fn reread_journal(&mut self) -> Replay {
+        self.journal_fault = JournalFault::None;
+        (self.reserve_left, self.told_low) = (None, false);
+        self.owed.clear();
+        self.retries_told = false;
+        let mut replay = Replay::default();
+        replay.add(&self.journal);
+        self.journal = replay.lines(self.wall());
+        self.synced = self.journal.len();
+        replay
+    }
+
+    /// Any part of what was not synced may be there all the same, but in order.
+    fn cut_power(&mut self, cut: Option<usize>) {
+        let drawn = self
+            .rng
+            .below((self.journal.len() - self.synced) as u64 + 1) as usize;
+        let kept = self.synced + cut.unwrap_or(drawn);
+        let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
+        let whole = self
+            .journal
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
+        self.lost_lines += format!("{half}{lost}")
+            .matches("\"event\":\"accepted\"")
+            .count();
+        let World { model, rng, .. } = self;
+        Model::cut_power(model, rng);
+    }
+}

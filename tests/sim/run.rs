@@ -1,0 +1,350 @@
+//! One run: the engine, driven through the world.
+
+use std::collections::BTreeMap;
+
+use dirpost::flow::engine::{Engine, Handover};
+use dirpost::flow::file::Stamp;
+use dirpost::flow::filing::Filed;
+use dirpost::flow::filing::disk::Line;
+use dirpost::flow::messages::{Delivered, Effect, Input};
+
+use crate::plan::{WORKERS, policy};
+use crate::power::JournalFault;
+use crate::world::{Event, World};
+
+/// All must be delivered so long after the faults are over (ms).
+const TO_THE_END: i64 = 3_600_000;
+
+/// See the module.
+pub struct Run {
+    pub world: World,
+    pub engine: Engine,
+    /// Everything is opened again as soon as nothing is on its way.
+    pub closing: bool,
+    /// How many times the share was to be looked at.
+    pub looks: u64,
+    /// The machine was suspended when there had been so many of these: the next one shows whether
+    /// the lock is still ours.
+    pub unsure: Option<u64>,
+    /// Stands for the configuration of the endpoint.
+    pub send: String,
+    pub in_order: bool,
+    pub seed: u64,
+    /// The markers that the last listing has shown.
+    pub markers: BTreeMap<Vec<u8>, Stamp>,
+    /// The engine knows that the journal has no room.
+    pub is_low: bool,
+    /// It knows that a line could not be written; so often had something been written by then.
+    pub down_at: Option<u64>,
+}
+
+impl Run {
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Scan => {
+                    self.looks += 1;
+                    // A scan may take longer than the interval.
+                    let delay = if self.world.rng.below(10) == 0 {
+                        self.world.rng.below(20_000)
+                    } else {
+                        self.world.rng.below(50)
+                    };
+                    self.world.at(delay, Event::List);
+                }
+                Effect::Confirm => {
+                    self.looks += 1;
+                    let delay = self.world.rng.below(50);
+                    self.world.at(delay, Event::Confirm);
+                }
+                Effect::Deliver(job) => {
+                    let delay = self.world.rng.below(30);
+                    self.world.at(delay, Event::SendStart(job));
+                }
+                Effect::File(job) => self.world.file_start(job),
+                Effect::Note(note) => {
+                    self.world.say(|| format!("{note:?}"));
+                }
+                Effect::Write(lines) => {
+                    let lines = lines.into_iter().map(Line::from).collect();
+                    self.world.write_lines(lines);
+                }
+                Effect::Remember(memory) => {
+                    if self.world.journal_fault == JournalFault::None {
+                        self.world.memory = memory;
+                    }
+                }
+                Effect::Inspect(job) => {
+                    let delay = self.world.rng.below(30);
+                    self.world.at(delay, Event::InspectStart(job));
+                }
+                Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
+            }
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = self.world.now();
+        self.closing |= matches!(input, Input::Closing(_));
+        if matches!(input, Input::Confirmed) {
+            self.unsure = self.unsure.filter(|&looks| self.looks <= looks);
+        }
+        self.observe(&input);
+        let effects = self.engine.on(now, input);
+        self.engine.check();
+        self.see_that_it_may(&effects);
+        assert!(
+            self.unsure.is_none() || !effects.iter().any(needs_lock),
+            "something begins before the lock was looked at"
+        );
+        self.perform(effects);
+        let most = if self.in_order { 1 } else { WORKERS };
+        assert!(
+            self.world.in_flight <= most,
+            "{} files are on their way",
+            self.world.in_flight
+        );
+        if self.closing && self.engine.in_flight() == 0 {
+            self.reopen();
+        }
+    }
+
+    /// What the engine is going to know.
+    fn observe(&mut self, input: &Input) {
+        match input {
+            Input::Listed(folder) => {
+                if let Ok(content) = &folder.content {
+                    let markers = content.markers.iter();
+                    let markers = markers.map(|(name, look)| (name.clone(), look.stamp));
+                    self.markers = markers.collect();
+                }
+            }
+            Input::Room(room) => self.is_low = room.is_err(),
+            Input::Delivered(
+                _,
+                Delivered::Replied {
+                    journaled: Err(_), ..
+                },
+            )
+            | Input::Filed(_, Filed::Failed { journal: true, .. }) => {
+                self.down_at = Some(self.world.appends);
+            }
+            // Nobody can say whether a line was written for that; but none is owed.
+            Input::Filed(_, filed) if !matches!(filed, Filed::Failed { .. }) => {
+                self.down_at = self.down_at.filter(|_| self.is_low);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing goes without its marker, and nothing whose acceptance could not be written down.
+    fn see_that_it_may(&self, effects: &[Effect]) {
+        for effect in effects {
+            assert!(
+                !(self.is_low
+                    && matches!(
+                        effect,
+                        Effect::Deliver(_) | Effect::File(_) | Effect::Write(_)
+                    )),
+                "something begins with no room for its line: {effect:?}"
+            );
+            let Effect::Deliver(job) = effect else {
+                continue;
+            };
+            assert!(
+                self.down_at.is_none_or(|at| self.world.appends > at),
+                "{} is sent while the journal cannot be written",
+                job.path
+            );
+            if self.world.features.marker {
+                assert!(
+                    job.marker.is_some()
+                        && job.marker.as_ref() == self.markers.get(job.path.as_bytes()),
+                    "{} is sent without its marker",
+                    job.path
+                );
+            }
+        }
+    }
+
+    /// As the daemon does: another engine, with what this one knew and what the journal says.
+    fn reopen(&mut self) {
+        self.world.meet("everything opened again");
+        self.world.say(|| "everything is opened again".into());
+        self.closing = false;
+        let now = self.world.now();
+        self.world.renew_filer();
+        let past = Handover {
+            live: self.world.reread_journal().live,
+            send: self.send.clone(),
+            ..self.engine.past(now)
+        };
+        self.begin(past);
+    }
+
+    /// Another engine takes over.
+    fn begin(&mut self, past: Handover) {
+        let now = self.world.now();
+        // The lock was taken again.
+        self.unsure = None;
+        self.markers.clear();
+        (self.is_low, self.down_at) = (false, None);
+        self.send.clone_from(&past.send);
+        let policy = policy(&self.world, self.in_order);
+        self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
+        let effects = self.engine.resume(past, now);
+        self.engine.check();
+        self.perform(effects);
+        self.tell(Input::Tick);
+    }
+
+    fn step(&mut self, event: Event) {
+        let inputs = match event {
+            Event::Write(writer) => {
+                self.world.write(writer);
+                vec![]
+            }
+            Event::Chmod(writer, times) => {
+                self.world.chmod(writer, times);
+                vec![]
+            }
+            Event::List => self.world.list(),
+            Event::Confirm => self.world.confirm(),
+            Event::Suspend => {
+                self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
+                self.world.suspended_at = self.world.time;
+                self.world.meet("machine suspended");
+                self.world.say(|| "the machine was suspended".into());
+                self.unsure = Some(self.looks);
+                self.world.woken = self.world.time;
+                vec![]
+            }
+            Event::InspectStart(job) => self.world.inspect_start(job).into_iter().collect(),
+            Event::InspectEnd(job, version) => vec![self.world.inspect_end(&job, version)],
+            Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
+            Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
+            Event::Answered(job, version, verdict, reply) => {
+                vec![self.world.answered(&job, version, (verdict, reply))]
+            }
+            Event::File => self.world.file_step(),
+            Event::Unstuck => {
+                self.world.say(|| "moving away works again".into());
+                self.world.model.faults.stuck.clear();
+                self.world.model.faults.targets_full = false;
+                vec![]
+            }
+            Event::Mood(mood) => {
+                self.world.say(|| format!("endpoint: {mood:?}"));
+                self.world.mood = mood;
+                self.world.meet(mood.word());
+                vec![]
+            }
+            Event::Sync => {
+                if self.world.sync_journal().is_err() {
+                    self.world.at(5_000, Event::Sync);
+                }
+                vec![]
+            }
+            Event::Journal(fault) => {
+                self.world.set_journal_fault(fault);
+                vec![]
+            }
+            Event::Room => self.world.restore_reserve().into_iter().collect(),
+            Event::Retry => {
+                self.world.retry();
+                vec![]
+            }
+            Event::PutBack(place, version) => {
+                self.world.put_dead_letter_back(&place, version);
+                vec![]
+            }
+            // A process that starts right after a sleep cannot know of it: a writer on the same machine
+            // that slept as well looks still for as long.
+            Event::Crash if self.world.time - self.world.woken < self.world.settle => {
+                self.world.at(2_000, Event::Crash);
+                vec![]
+            }
+            Event::Crash => {
+                self.crash();
+                vec![]
+            }
+        };
+        for input in inputs {
+            self.tell(input);
+        }
+    }
+
+    fn crash(&mut self) {
+        let now = self.world.now();
+        // A reboot, or an orderly restart: then all that was learned is known.
+        if self.world.rng.below(3) == 0 {
+            self.world.memory = self.engine.past(now).memory;
+        }
+        self.closing = false;
+        // The clock of the simulation goes on over the crash, and so do the moments in it.
+        let past = Handover {
+            live: self.world.crash().live,
+            memory: self.world.memory.clone(),
+            // Now and then somebody has changed something at the endpoint, or starts it by hand.
+            send: if self.world.rng.below(4) == 0 {
+                self.world.crashes.to_string()
+            } else {
+                self.send.clone()
+            },
+            by_hand: self.world.rng.below(2) == 0,
+            ..Handover::default()
+        };
+        self.begin(past);
+    }
+
+    pub fn run(&mut self) {
+        self.tell(Input::Tick);
+        let faults = self.world.faults_end;
+        while self.world.time < faults + TO_THE_END {
+            let event = self.world.events.keys().next().map(|&(at, _)| at);
+            let wake = self.engine.wake_at().map(|at| at.0.max(self.world.time));
+            if self.world.time > faults + 10_000 {
+                self.world.faulty = false;
+                self.world.model.faults.one_in = 0;
+                if self.is_over() {
+                    return;
+                }
+            }
+            match (event, wake) {
+                (Some(event), wake) if wake.is_none_or(|wake| event <= wake) => {
+                    let ((at, _), event) = self.world.events.pop_first().unwrap();
+                    self.world.time = at;
+                    self.step(event);
+                }
+                (_, Some(wake)) => {
+                    self.world.time = wake;
+                    self.tell(Input::Tick);
+                    let next = self.engine.wake_at();
+                    assert!(
+                        next.is_none_or(|at| at.0 > wake),
+                        "it would spin: {next:?} after {wake}"
+                    );
+                }
+                (Some(_), None) => unreachable!("covered by the first arm"),
+                (None, None) => panic!("nothing will ever happen again"),
+            }
+            // That goes through all files, and hours are long.
+            if !self.world.features.lively || self.looks % 8 == 0 {
+                self.nothing_is_nowhere();
+            }
+            self.nothing_is_late();
+        }
+        panic!(
+            "not all is delivered an hour after the faults: {:?}",
+            self.left_over()
+        );
+    }
+}
+
+/// Whether another process that has the lock by now could be doing this as well.
+fn needs_lock(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Deliver(_) | Effect::File(_) | Effect::Write(_) | Effect::Remember(_)
+    )
+}
