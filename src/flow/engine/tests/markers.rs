@@ -11,10 +11,10 @@ fn content(size: u64, ctime: i64, marker: Option<i64>) -> ListedFolder {
         ..Look::default()
     };
     let mut content = Content::default();
-    content.files.push(b"a", look(size, 7, ctime).stamp);
-    content.looks.push(look(size, 7, ctime));
-    let marker = marker.map(|mtime| (b"a".to_vec(), look(0, mtime, mtime)));
-    content.markers.extend(marker);
+    content.files.push(b"a", look(size, 7, ctime));
+    if let Some(mtime) = marker {
+        content.markers.push(b"a", look(0, mtime, mtime));
+    }
     ListedFolder {
         path: Rel::root(),
         content: Ok(content),
@@ -94,7 +94,7 @@ fn what_is_filed_takes_the_marker_that_vouched_for_it_and_not_that_of_the_versio
         Some(Wall(11))
     );
     let look = match content(2, 8, None).content {
-        Ok(content) => content.looks[0],
+        Ok(content) => *content.files.value(0),
         Err(why) => panic!("{why}"),
     };
     let superseded = Input::Filed(filing.file, Filed::NewVersion(Some(look)));

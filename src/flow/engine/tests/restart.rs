@@ -435,9 +435,8 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
     };
     let listed = |marker| {
         let mut content = Content::default();
-        content.files.push(b"a", stamp(2, 2));
-        content.looks.push(look(stamp(2, 2)));
-        content.markers.push((b"a".to_vec(), look(marker)));
+        content.files.push(b"a", look(stamp(2, 2)));
+        content.markers.push(b"a", look(marker));
         Input::Listed(ListedFolder {
             path: Rel::root(),
             content: Ok(content),

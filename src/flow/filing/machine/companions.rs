@@ -2,7 +2,7 @@
 
 use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::Moved;
-use super::super::names::{draft_of_reason, free};
+use super::super::names::{draft_of, draft_of_reason, free};
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
 use super::Machine;
