@@ -115,7 +115,7 @@ impl Run {
             Input::Listed(folder) => {
                 if let Ok(content) = &folder.content {
                     let markers = content.markers.iter();
-                    let markers = markers.map(|(name, look)| (name.clone(), look.stamp));
+                    let markers = markers.map(|(name, look)| (name.to_vec(), look.stamp));
                     self.markers = markers.collect();
                 }
             }

@@ -224,8 +224,7 @@ impl World {
             let at = if stays { &mut here } else { &mut there };
             if !gone {
                 at.insert(filed.clone(), content(name));
-                // To another file system it is not copied: it has done its work.
-                if case.marker && !case.crosses {
+                if case.marker {
                     at.insert(format!("{filed}{MARKER}"), String::new());
                 }
             }
