@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What the core may use of std: data, text, integers, spans of time.
-const STD: [&str; 19] = [
+const STD: [&str; 20] = [
     "std::borrow",
     "std::collections",
     "std::fmt",
@@ -16,6 +16,7 @@ const STD: [&str; 19] = [
     "std::time::SystemTime",
     "std::ops",
     "std::cmp",
+    "std::error::Error",
     "std::mem",
     "std::iter",
     "std::str",
@@ -31,7 +32,7 @@ const STD: [&str; 19] = [
 ];
 /// What it may use of other crates: parsers, encoders, a hash.
 const CRATES: [&str; 7] = [
-    "globset",
+    "fast_glob",
     "httpdate",
     "humantime",
     "percent_encoding",

@@ -8,6 +8,7 @@ use super::{
     Rewrites, Settle, Shard, State, Watch,
 };
 use super::{pending, places, read, send, units, values};
+use crate::flow::scan::glob::Glob;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -188,14 +189,19 @@ fn globs(item: &Item<'_>) -> Result<Vec<String>, super::error::Problem> {
     let mut globs = Vec::new();
     for member in item.members(want)? {
         let glob = member.word("a glob in quotes, such as \"*.csv\"")?;
-        if let Err(error) = globset::Glob::new(&glob) {
-            let why = error.kind();
+        if let Err(why) = Glob::new(&glob) {
             return Err(member.wrong(format!("\"{glob}\" is not a glob: {why}")));
         }
         if glob.starts_with('/') {
             return Err(member.wrong(format!(
                 "\"{glob}\" never matches: globs are held against the path below the watched \
                  folder; write it without the `/` at its beginning"
+            )));
+        }
+        if glob.ends_with('/') {
+            return Err(member.wrong(format!(
+                "\"{glob}\" never matches: no path ends with a `/`; write it without that for the \
+                 folder itself, or with `/**` for what is in it"
             )));
         }
         globs.push(glob);

@@ -17,8 +17,9 @@ use super::opening::OpenResult;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
 
-/// Upper bound on the reports in the inbox; who has more to say waits.
-pub(super) const INBOX_MAX: usize = 1024;
+/// Upper bound on the reports in the inbox; who has more to say waits. The room for all of them is
+/// in memory from the start, about 256 bytes each.
+pub(super) const INBOX_MAX: usize = 128;
 
 /// What comes out of the inbox.
 #[derive(Debug)]

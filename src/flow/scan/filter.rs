@@ -1,14 +1,14 @@
 //! Which names are looked at: SCAN's policy, decided from the name alone.
 
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
-
+use super::glob::{Glob, GlobError};
 use crate::flow::file::Rel;
 
 /// The policy; see `[watch]` in the configuration.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
+    /// Empty: all.
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
     ignore_temporary: bool,
     marker: Option<Vec<u8>>,
     max_depth: Option<u32>,
@@ -31,22 +31,18 @@ pub enum Class {
 pub const OWN_FOLDER: &str = ".dirpost";
 
 impl Filter {
-    /// Compiles the globs. `own` are folders in the watched one that are never entered,
+    /// Reads the globs. `own` are folders in the watched one that are never entered,
     /// beside [`OWN_FOLDER`].
     ///
     /// # Errors
-    /// A glob that does not compile.
+    /// A text that is not a glob.
     pub fn new(
         watch: &crate::config::Watch,
         marker: Option<&str>,
         own: Vec<Rel>,
-    ) -> Result<Filter, globset::Error> {
+    ) -> Result<Filter, GlobError> {
         Ok(Filter {
-            include: if watch.include.is_empty() {
-                None
-            } else {
-                Some(globs(&watch.include)?)
-            },
+            include: globs(&watch.include)?,
             exclude: globs(&watch.exclude)?,
             ignore_temporary: watch.ignore_temporary,
             marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
@@ -74,16 +70,16 @@ impl Filter {
         if self.ignore_temporary && is_temporary(subject) {
             return Class::Ignored;
         }
-        if self.include.is_none() && self.exclude.is_empty() {
+        if self.include.is_empty() && self.exclude.is_empty() {
             return class;
         }
         let path = folder.join(subject);
-        let candidate = Candidate::from_bytes(path.as_bytes());
-        let included = self
-            .include
-            .as_ref()
-            .is_none_or(|set| set.is_match_candidate(&candidate));
-        if included && !self.exclude.is_match_candidate(&candidate) {
+        let any = |globs: &[Glob]| {
+            globs
+                .iter()
+                .any(|glob| glob.matches(path.as_bytes(), subject))
+        };
+        if (self.include.is_empty() || any(&self.include)) && !any(&self.exclude) {
             class
         } else {
             Class::Ignored
@@ -104,29 +100,13 @@ impl Filter {
             && !self.own.contains(&path)
             && !self
                 .exclude
-                .is_match_candidate(&Candidate::from_bytes(path.as_bytes()))
+                .iter()
+                .any(|glob| glob.matches(path.as_bytes(), name))
     }
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        // As people know it from .gitignore: without a `/` on the name at any depth, else on
-        // the whole path; `*` stays within one part, `**` does not.
-        let whole = if pattern.contains('/') {
-            pattern.clone()
-        } else {
-            format!("**/{pattern}")
-        };
-        set.add(
-            GlobBuilder::new(&whole)
-                .literal_separator(true)
-                .case_insensitive(false)
-                .backslash_escape(true)
-                .build()?,
-        );
-    }
-    set.build()
+fn globs(texts: &[String]) -> Result<Vec<Glob>, GlobError> {
+    texts.iter().map(|text| Glob::new(text)).collect()
 }
 
 /// Names that programs give to files which are not finished, not for others, or not files
@@ -162,12 +142,10 @@ mod tests {
         marker: Option<&str>,
         max_depth: Option<u32>,
     ) -> Filter {
-        let text = |globs: &[&str]| Some(globs.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let globs = |texts: &[&str]| texts.iter().map(|text| Glob::new(text).unwrap()).collect();
         Filter {
-            include: text(include)
-                .filter(|globs| !globs.is_empty())
-                .map(|globs| self::globs(&globs).unwrap()),
-            exclude: globs(&text(exclude).unwrap()).unwrap(),
+            include: globs(include),
+            exclude: globs(exclude),
             ignore_temporary: true,
             marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
             max_depth,

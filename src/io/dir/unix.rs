@@ -22,6 +22,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -45,6 +46,8 @@ pub struct Dir {
     dev: u64,
     ino: u64,
     kind: FsKind,
+    /// Asked for once: see [`Dir::mount_id`].
+    mount: OnceLock<Option<u64>>,
 }
 
 /// The bytes of a name, as they are on the disk.
@@ -85,12 +88,24 @@ impl Dir {
     fn new(fd: OwnedFd) -> io::Result<Dir> {
         let stat = rustix::fs::fstat(&fd)?;
         let kind = fs_kind(&fd);
-        Ok(Dir {
+        Ok(Dir::held(fd, &stat, kind))
+    }
+
+    /// A folder somewhere below this one, which is on the same file system as a rule.
+    fn below(&self, fd: OwnedFd) -> io::Result<Dir> {
+        let stat = rustix::fs::fstat(&fd)?;
+        let kind = self.kind_of(&stat, || fs_kind(&fd));
+        Ok(Dir::held(fd, &stat, kind))
+    }
+
+    fn held(fd: OwnedFd, stat: &Stat, kind: FsKind) -> Dir {
+        Dir {
             fd,
             dev: stat.st_dev as u64,
             ino: stat.st_ino as u64,
             kind,
-        })
+            mount: OnceLock::new(),
+        }
     }
 
     /// Opens the folder `path` below this one, part by part and without following links; for the
@@ -100,8 +115,8 @@ impl Dir {
     /// Whatever `openat` answers; `NotADirectory` or `FilesystemLoop` where a link is in the way.
     pub fn folder(&self, path: &Rel) -> io::Result<Dir> {
         match self.descend(path.parts())? {
-            Some(fd) => Dir::new(fd),
-            None => Dir::new(self.fd.try_clone()?),
+            Some(fd) => self.below(fd),
+            None => self.below(self.fd.try_clone()?),
         }
     }
 
@@ -160,7 +175,7 @@ impl Dir {
                 other => other?,
             };
         }
-        Dir::new(folder)
+        self.below(folder)
     }
 
     /// Opens the regular file `name` for reading.
@@ -283,16 +298,7 @@ impl Dir {
     /// other mount's for as long as this handle is held. `None` before Linux 5.8, and elsewhere.
     /// Nothing is asked of a file server.
     pub fn mount_id(&self) -> Option<u64> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            use rustix::fs::StatxFlags;
-            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-            let found = rustix::fs::statx(&self.fd, "", flags, StatxFlags::MNT_ID).ok()?;
-            let has_id = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-            has_id.then_some(found.stx_mnt_id)
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        None
+        *self.mount.get_or_init(|| mount_id(&self.fd))
     }
 
     /// Whether it is on the same file system as `other`, by the device. A rename from one to the
@@ -300,6 +306,20 @@ impl Dir {
     pub fn same_fs(&self, other: &Dir) -> bool {
         self.dev == other.dev
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn mount_id(fd: &OwnedFd) -> Option<u64> {
+    use rustix::fs::StatxFlags;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(fd, "", flags, StatxFlags::MNT_ID).ok()?;
+    let has_id = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    has_id.then_some(found.stx_mnt_id)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn mount_id(_fd: &OwnedFd) -> Option<u64> {
+    None
 }
 
 /// Looks at a file through its handle. `kind` says what it lies on: [`Dir::kind`] of its folder.

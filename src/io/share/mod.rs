@@ -327,7 +327,8 @@ fn is_mount(path: &Path, root: &Dir) -> bool {
 
 /// The start of a small file, through a fresh open.
 pub fn read_small(folder: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // With room for what such a file holds, one read brings it and one more shows its end.
+    let mut bytes = Vec::with_capacity(128);
     folder.file(name)?.take(4096).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
