@@ -7,6 +7,10 @@ use std::path::PathBuf;
 pub struct Options {
     /// The binary that is measured.
     pub program: PathBuf,
+    /// Another dirpost, such as the one before a change, that is to be measured in turn with it.
+    pub before: Option<PathBuf>,
+    /// How many rounds, if not as many as the size has.
+    pub rounds: Option<usize>,
     /// The plain Go daemon, or anything with its flags.
     pub peer: Option<PathBuf>,
     pub size: Size,
@@ -41,13 +45,16 @@ impl Size {
 }
 
 pub const USAGE: &str = "\
-cargo bench --bench daemon -- [PART ...] [--quick | --tiny] [--peer PROGRAM] [--program PROGRAM] [--in FOLDER] [--write]
+cargo bench --bench daemon -- [PART ...] [--quick | --tiny] [--peer PROGRAM] [--program PROGRAM]
+    [--before PROGRAM] [--rounds N] [--in FOLDER] [--write]
 
   PART       what is measured; all if none is named
   --quick    smaller sizes and fewer rounds: for a first impression, not for a comparison
   --tiny     a handful of files: only to see that it works
   --peer     the plain Go daemon (flags: -dir -done -dead -url -workers -settle)
   --program  another dirpost than the one that was just built
+  --before   another dirpost that `deliver` measures in turn with it
+  --rounds   how many rounds each comparison has
   --in       where the files are made; the folder for temporary files otherwise
   --write    put the tables into docs/performance.md as well";
 
@@ -59,6 +66,8 @@ impl Options {
     pub fn parse(program: PathBuf, words: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
             program,
+            before: None,
+            rounds: None,
             peer: None,
             size: Size::Full,
             write: false,
@@ -67,8 +76,9 @@ impl Options {
         };
         let mut words = words;
         while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
             let mut path = || {
-                let path = words.next().ok_or(format!("{word} needs a path"))?;
+                let path = value()?;
                 std::path::absolute(&path).map_err(|err| format!("{path}: {err}"))
             };
             match &*word {
@@ -79,12 +89,22 @@ impl Options {
                 "--write" => options.write = true,
                 "--peer" => options.peer = Some(path()?),
                 "--program" => options.program = path()?,
+                "--before" => options.before = Some(path()?),
+                "--rounds" => {
+                    let rounds = value()?.parse::<usize>().ok().filter(|&rounds| rounds > 0);
+                    options.rounds = Some(rounds.ok_or("--rounds needs a number")?);
+                }
                 "--in" => options.place = path()?,
                 option if option.starts_with('-') => return Err(format!("{option} is no option")),
                 part => options.parts.push(part.into()),
             }
         }
         Ok(options)
+    }
+
+    /// How many rounds a comparison has.
+    pub fn rounds(&self, full: usize, quick: usize) -> usize {
+        self.rounds.unwrap_or(self.size.pick(full, quick, 1))
     }
 
     /// Whether this part is wanted.

@@ -22,15 +22,20 @@ pub enum Sender {
     Rclone,
     Once,
     Run,
+    /// `once` of the dirpost of `--before`.
+    OnceBefore,
+    RunBefore,
 }
 
 impl Sender {
-    const ALL: [Sender; 7] = [
+    const ALL: [Sender; 9] = [
         Sender::Floor,
         Sender::Ureq,
         Sender::Go,
         Sender::Once,
         Sender::Run,
+        Sender::OnceBefore,
+        Sender::RunBefore,
         Sender::Curl,
         Sender::Rclone,
     ];
@@ -44,6 +49,8 @@ impl Sender {
             Sender::Rclone => "`rclone move --transfers 4`, to WebDAV",
             Sender::Once => "**dirpost once**, 4 workers, journal and folders synced",
             Sender::Run => "**dirpost run**, 4 workers, journal and folders synced",
+            Sender::OnceBefore => "dirpost once, the other one",
+            Sender::RunBefore => "dirpost run, the other one",
         }
     }
 
@@ -51,6 +58,7 @@ impl Sender {
     fn missing(self, options: &Options) -> Option<&'static str> {
         match self {
             Sender::Go if options.peer.is_none() => Some("the plain Go daemon (give it by --peer)"),
+            Sender::OnceBefore | Sender::RunBefore if options.before.is_none() => Some(""),
             Sender::Curl if !sending::is_installed("curl", "--version") => Some("curl"),
             Sender::Rclone if !sending::is_installed("rclone", "version") => Some("rclone"),
             _ => None,
@@ -69,6 +77,13 @@ impl Sender {
     fn start(self, options: &Options, folder: &Folder, watched: &Path, url: &str) -> Running {
         let dir = watched.to_str().expect("a path of this benchmark");
         let config = || Config::new(watched, url);
+        let before = || {
+            let program = options.before.clone().expect("it is not missing");
+            Options {
+                program,
+                ..options.clone()
+            }
+        };
         let command = |mut command: Command| Running::start(&mut command);
         match self {
             Sender::Floor => command(role("send", &["floor", dir, url])),
@@ -81,12 +96,14 @@ impl Sender {
             Sender::Rclone => command(sending::rclone(watched, url)),
             Sender::Once => config().start(options, "once", folder),
             Sender::Run => config().start(options, "run", folder),
+            Sender::OnceBefore => config().start(&before(), "once", folder),
+            Sender::RunBefore => config().start(&before(), "run", folder),
         }
     }
 
     /// Whether it goes on when all is done.
     fn stays(self) -> bool {
-        matches!(self, Sender::Go | Sender::Run)
+        matches!(self, Sender::Go | Sender::Run | Sender::RunBefore)
     }
 
     /// Sends so many files of 4 KiB.
@@ -111,7 +128,7 @@ impl Sender {
 
 pub fn measure(options: &Options) -> Table {
     let files = options.size.pick(20_000, 2_000, 40);
-    let rounds = options.size.pick(7, 3, 1);
+    let rounds = options.rounds(7, 3);
     let mut table = Table {
         title: format!("{} files of 4 KiB", thousands(files as f64)),
         method: format!(
@@ -135,8 +152,12 @@ pub fn measure(options: &Options) -> Table {
     let (present, missing): (Vec<Sender>, Vec<Sender>) = Sender::ALL
         .into_iter()
         .partition(|sender| sender.missing(options).is_none());
-    for sender in missing {
-        table.left_out(sender.missing(options).unwrap_or_default());
+    // Of another dirpost nothing is said where none was given.
+    let missing = missing
+        .into_iter()
+        .filter_map(|sender| sender.missing(options));
+    for what in missing.filter(|what| !what.is_empty()) {
+        table.left_out(what);
     }
     let mut taken = vec![Vec::new(); present.len()];
     for round in 0..rounds {

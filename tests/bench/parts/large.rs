@@ -12,7 +12,7 @@ use crate::peers::sending;
 const MIB: usize = 1 << 20;
 
 pub fn measure(options: &Options) -> Table {
-    let rounds = options.size.pick(5, 3, 1);
+    let rounds = options.rounds(5, 3);
     let sizes: [(usize, usize); 2] = options.size.pick(
         [(1, 2048 * MIB), (200, 5 * MIB)],
         [(1, 256 * MIB), (20, 5 * MIB)],

@@ -27,7 +27,7 @@ pub fn measure(options: &Options) -> Table {
     let sizes = Sizes {
         folders: options.size.pick(1_000, 100, 4),
         files: options.size.pick(100_000, 10_000, 40),
-        rounds: options.size.pick(7, 3, 1),
+        rounds: options.rounds(7, 3),
         trust: options.size.pick(seconds(15), seconds(8), seconds(0)),
         rest: options.size.pick(seconds(20), seconds(5), seconds(1)),
     };

@@ -19,7 +19,7 @@ const ANSWERING: usize = 20;
 pub fn measure(options: &Options) -> Table {
     let folders: usize = options.size.pick(100, 20, 4);
     let files: usize = options.size.pick(10_000, 2_000, 40);
-    let rounds = options.size.pick(3, 2, 1);
+    let rounds = options.rounds(3, 2);
     let mut table = Table {
         title: format!(
             "{} files in {} folders on a mount with 0.5 ms a call",
