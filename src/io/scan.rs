@@ -17,6 +17,7 @@ use crate::flow::file::{Rel, Stamp};
 use crate::flow::messages::{Content, Input, ListedFolder};
 use crate::flow::partial;
 use crate::flow::scan::filter::{Class, Filter};
+use crate::flow::scan::glob::GlobError;
 use crate::flow::time::Wall;
 use crate::io::Gone;
 use crate::io::dir::{Dir, Entry, below, bytes_of, name_of};
@@ -231,7 +232,7 @@ pub fn is_timeless(stamps: impl Iterator<Item = Stamp>, place: &Path) -> bool {
 ///
 /// # Errors
 /// A glob of `watch.include` or `watch.exclude` that does not compile.
-pub fn filter_of(config: &Config) -> Result<Filter, globset::Error> {
+pub fn filter_of(config: &Config) -> Result<Filter, GlobError> {
     let own = [
         &config.state.dir,
         &config.delivered.dir,

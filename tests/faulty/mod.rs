@@ -27,6 +27,7 @@ const NONE: Faults = Faults {
     look: None,
     empty: None,
     acted: None,
+    delay: None,
 };
 /// A fault of a disk, of NFS, and one that nobody expects.
 const ERRORS: [Errno; 3] = [Errno::EIO, Errno::ESTALE, Errno::EREMOTE];

@@ -86,6 +86,8 @@ pub struct Faults {
     pub look: Option<(&'static str, Errno)>,
     pub empty: Option<Empty>,
     pub acted: Option<Acted>,
+    /// Every operation takes that much longer, each for itself: a share far away.
+    pub delay: Option<Duration>,
 }
 
 /// What waits until it is released.
@@ -164,6 +166,11 @@ impl Share {
         Share::mount_with(traits, 6)
     }
 
+    /// A share of the usual kind that answers so many requests side by side. `None` as for [`Share::mount`].
+    pub fn mount_answering(threads: usize) -> Option<Share> {
+        Share::mount_with(Traits::default(), threads)
+    }
+
     /// Each of the threads that answer has a buffer of 16 MiB.
     fn mount_with(traits: Traits, threads: usize) -> Option<Share> {
         let dir = Dir::new();
@@ -218,6 +225,11 @@ impl Share {
         self.state.listings.load(Ordering::SeqCst)
     }
 
+    /// How many requests there were that may fail or take long.
+    pub fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+
     /// How many requests have met a fault.
     pub fn failed(&self) -> usize {
         self.state.failed.load(Ordering::SeqCst)
@@ -268,6 +280,7 @@ struct State {
     waiting: AtomicUsize,
     listings: AtomicUsize,
     failed: AtomicUsize,
+    requests: AtomicUsize,
     /// How often an operation came that hangs at its turn.
     counted: AtomicUsize,
 }

@@ -55,8 +55,12 @@ impl Tree {
 
     /// Waits and fails as the test wants it; every operation begins with it.
     pub(super) fn enter(&self, req: &Request) -> Result<Faults, Errno> {
+        self.state.requests.fetch_add(1, Ordering::SeqCst);
         self.wait(req, |hang| hang == Hang::Everything)?;
         let faults = self.state.faults.lock().unwrap().clone();
+        if let Some(delay) = faults.delay {
+            std::thread::sleep(delay);
+        }
         match faults.all {
             Some(errno) => Err(self.fault(errno)),
             None => Ok(faults),
