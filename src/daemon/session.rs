@@ -19,6 +19,7 @@ use crate::flow::engine::{Engine, Handover, Policy};
 use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
+use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::os::clock;
 use crate::io::os::lock;
@@ -33,6 +34,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the journal is waited for at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a rewriting of the journal is waited for at the end of `once`: a million lines take a few
+/// seconds, and what is not waited for is done again by the next run.
+const REWRITE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How a session ends.
 pub(super) enum Ended {
@@ -55,6 +60,7 @@ pub(super) struct Session {
     /// How long an endpoint may take to answer.
     answer_timeout: Duration,
     share: Arc<Share>,
+    journal: Arc<Journal>,
     /// Holds the lock.
     state: StateDir,
     /// A share was mounted over the folder: what is known of this one says nothing of that.
@@ -109,7 +115,7 @@ impl Session {
             .map_err(|err| format!("a thread cannot be started: {err}"))?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
-            journal,
+            journal: Arc::clone(&journal),
             state: Arc::clone(&state.folder),
             commands,
             mailbox: mailbox.clone(),
@@ -140,6 +146,7 @@ impl Session {
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
             share,
+            journal,
             state,
             mounted_over: false,
         };
@@ -294,6 +301,9 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
+        if finish != Finish::Stopped {
+            self.journal.wait_rewritten(REWRITE_WITHIN);
+        }
         self.mode.finished(finish)
     }
 }

@@ -16,6 +16,7 @@ use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{
     Acceptance, Area, Batch, Carried, Fate, Filing, Outcome, Place, Progress, Rules,
 };
+use dirpost::flow::journal::rewrite::rewritten;
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::messages::{Closing, Content, Delivered, Delivery, Input, ListedFolder, Miss};
@@ -589,6 +590,9 @@ impl World {
 
     /// The journal is brought onto the disk.
     pub fn sync_journal(&mut self) {
+        if self.rng.below(8) == 0 {
+            self.rewrite_journal();
+        }
         self.synced = self.journal.len();
     }
 
@@ -643,13 +647,33 @@ impl World {
         }
     }
 
-    /// As whoever opens the journal does: a new file with what is live, all of it on the disk.
+    /// As whoever opens the journal does: what it reads is on the disk, and what follows the last
+    /// whole line of a file is never read, for lines are written to a file of its own from now on.
     pub fn reread_journal(&mut self) -> Replay {
         let mut replay = Replay::default();
         replay.add(&self.journal);
-        self.journal = replay.lines(self.wall());
+        let lines = self.journal.iter().rposition(|&byte| byte == b'\n');
+        self.journal.truncate(lines.map_or(0, |last| last + 1));
         self.sync_journal();
         replay
+    }
+
+    /// As it is rewritten in the background: the lines up to some moment to what is still of interest
+    /// by then, in some readings, and those that came since as they are. All of it is on the disk
+    /// before the old files are removed, which no power cut brings back to life.
+    fn rewrite_journal(&mut self) {
+        let ends = self.journal.iter().enumerate();
+        let ends = ends
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        let ends: Vec<usize> = ends.collect();
+        let Some(last) = ends.len().checked_sub(1) else {
+            return;
+        };
+        let end = ends[self.rng.below(last as u64 + 1) as usize];
+        let since = self.journal.split_off(end);
+        self.journal = rewritten(&self.journal, 1 + self.rng.below(3));
+        self.journal.extend(since);
     }
 
     /// Any part of what was not synced may be there all the same, but in order.
@@ -666,7 +690,8 @@ impl World {
             .map_or(0, |at| at + 1);
         let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
         self.lost_lines += format!("{half}{lost}")
-            .matches("\"event\":\"accepted\"")
+            .lines()
+            .filter(|line| line.contains("\"event\":\"accepted\"") || line.contains("\"kept\":"))
             .count();
         let World { model, rng, .. } = self;
         model.cut_power(rng);

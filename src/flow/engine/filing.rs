@@ -10,9 +10,10 @@ use crate::flow::endpoint::reply::Answer;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason};
-use crate::flow::journal::Live;
+use crate::flow::journal::{FolderAtRest, Live, Replay};
 use crate::flow::memory::Learned;
 use crate::flow::messages::Effect;
+use crate::flow::scan::listing::Listing;
 use crate::flow::settle::Stability;
 use crate::flow::time::Now;
 
@@ -235,27 +236,26 @@ impl Engine {
 
     /// Goes on with what an earlier engine of the same process had to file away, and with what
     /// the journal says.
-    pub(super) fn resume_filings(
-        &mut self,
-        filings: Vec<Filing>,
-        live: BTreeMap<(Rel, Stamp), Live>,
-        now: Now,
-    ) {
+    pub(super) fn resume_filings(&mut self, filings: Vec<Filing>, journal: Replay, now: Now) {
+        let Replay { live, at_rest, .. } = journal;
         // The journal does not know the bytes that were sent.
         let mut digests = BTreeMap::new();
         for filing in filings {
             let version = (filing.path.clone(), filing.look.stamp);
             if live.contains_key(&version) {
                 digests.extend(filing.sha256.map(|sha256| (version, sha256)));
-            } else {
+            } else if !at_rest.has(&version.0, version.1) {
                 self.resume_filing(anywhere(filing), now);
             }
         }
         // First what lies at its place and stays there: the name is its own.
-        let (resting, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        for folder in at_rest {
+            self.resume_resting(&folder);
+        }
+        let (copied, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
             live.into_iter().partition(|(_, live)| live.rests);
-        for ((path, stamp), live) in resting {
-            self.resume_resting(&path, stamp, live);
+        for ((path, stamp), live) in copied {
+            self.resume_copied(&path, stamp, live);
         }
         for (version, live) in moving {
             let sha256 = digests.remove(&version);
@@ -264,7 +264,27 @@ impl Engine {
         }
     }
 
-    fn resume_resting(&mut self, path: &Rel, stamp: Stamp, live: Live) {
+    /// What was delivered and stays in one folder.
+    fn resume_resting(&mut self, folder: &FolderAtRest) {
+        let mut rest = Listing::new();
+        for file in folder.files() {
+            if let Some(since) = file.missing {
+                let path = folder.path.join(file.name);
+                self.tree.set_away(&path, file.stamp, since);
+                continue;
+            }
+            rest.push(file.name, file.stamp);
+            if file.marker.is_some() {
+                let path = folder.path.join(file.name);
+                self.known.rests(&path, file.stamp, file.marker);
+            }
+        }
+        rest.shrink();
+        self.tree.restore(&folder.path, rest);
+    }
+
+    /// What was condemned, was copied to dead-letter, and stays.
+    fn resume_copied(&mut self, path: &Rel, stamp: Stamp, live: Live) {
         if let Fate::Condemned(reason) = live.fate {
             self.known.copied(path.clone(), stamp, reason.key);
         }

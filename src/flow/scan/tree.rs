@@ -289,6 +289,12 @@ impl Tree {
         folder.rested.insert(path.name().into(), stamp);
     }
 
+    /// `rest` is what an earlier process delivered in `path` and left where it was. What is in motion
+    /// there came later.
+    pub fn restore(&mut self, path: &Rel, rest: Listing) {
+        self.node(path).rest = rest;
+    }
+
     /// `path` was delivered and stayed where it was, and has been missing since then.
     pub fn set_away(&mut self, path: &Rel, stamp: Stamp, since: Wall) {
         self.node(&path.parent())
