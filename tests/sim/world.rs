@@ -590,8 +590,10 @@ impl World {
 
     /// The journal is brought onto the disk.
     pub fn sync_journal(&mut self) {
-        if self.rng.below(8) == 0 {
-            self.rewrite_journal();
+        // Of its own, so that what else happens in a seed does not depend on it.
+        let mut rng = Rng::new(self.journal.len() as u64);
+        if rng.below(4) == 0 {
+            self.rewrite_journal(&mut rng);
         }
         self.synced = self.journal.len();
     }
@@ -661,7 +663,7 @@ impl World {
     /// As it is rewritten in the background: the lines up to some moment to what is still of interest
     /// by then, in some readings, and those that came since as they are. All of it is on the disk
     /// before the old files are removed, which no power cut brings back to life.
-    fn rewrite_journal(&mut self) {
+    fn rewrite_journal(&mut self, rng: &mut Rng) {
         let ends = self.journal.iter().enumerate();
         let ends = ends
             .filter(|(_, byte)| **byte == b'\n')
@@ -670,9 +672,9 @@ impl World {
         let Some(last) = ends.len().checked_sub(1) else {
             return;
         };
-        let end = ends[self.rng.below(last as u64 + 1) as usize];
+        let end = ends[rng.below(last as u64 + 1) as usize];
         let since = self.journal.split_off(end);
-        self.journal = rewritten(&self.journal, 1 + self.rng.below(3));
+        self.journal = rewritten(&self.journal, 1 + rng.below(3));
         self.journal.extend(since);
     }
 

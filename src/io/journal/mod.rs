@@ -16,7 +16,8 @@
 //! - A full disk stops deliveries before it can cause repeats: room for the lines of what is in
 //!   flight is set aside (`journal/reserve`), and nothing is sent while it is not there.
 //! - A start begins a file and leaves the older ones as they are, but for small ones, whose lines it
-//!   takes over: else a run every minute would leave as many.
+//!   takes over: else a run every minute would leave as many. Where all are small together, it
+//!   takes over what is live.
 //! - A journal in which lines that are outdated outweigh the others is rewritten in the background.
 //!   What that costs is in `docs/journal.md`; lines are appended meanwhile. Where it fails, the
 //!   journal is only longer than it needs to be.
@@ -39,7 +40,7 @@ use self::files::{OldFile, begin, name, open_all, read};
 use self::lines::each_line;
 use self::removed::Guard;
 use self::reserve::Reserve;
-use self::rewrite::{COMPACT_MIN, FILES_MAX, Rewriting};
+use self::rewrite::{COMPACT_MIN, FILES_MAX, Rewriting, write_live};
 use crate::flow::file::Rel;
 use crate::flow::journal::{Entry, Head, Replay};
 use crate::flow::time::Wall;
@@ -198,6 +199,11 @@ impl Journal {
         let number = last.map_or(1, |last| last + 1);
         let (file, size, ()) = begin(&folder, number, |to| {
             to.write_all(&head.line())?;
+            if old.is_empty() {
+                // Nothing stands before them that an outdated line would have to outdate.
+                let all: Vec<_> = small.iter().map(|old| (&old.file, u64::MAX)).collect();
+                return write_live(&all, to, || Ok(())).map(drop);
+            }
             small.iter().try_for_each(|file| take_over(file, to))
         })?;
         over.extend(small.iter().map(|file| file.number));
