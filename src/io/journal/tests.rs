@@ -215,6 +215,53 @@ fn what_is_owed_is_written_before_anything_else() {
     assert!(is_live(&replay, b"x"), "a new drop was taken for filed");
 }
 
+/// Resident memory in bytes, where `/proc` tells, now and at its peak.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |field: &str| {
+        let line = status.lines().find(|line| line.starts_with(field));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// For the figures in `docs/journal.md`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_million_kept_files_cost_at_a_start() {
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    for folder in 0..2_000 {
+        let lines = (0..500).flat_map(|file| kept(&format!("d{folder:04}/file-{file:05}.csv")));
+        journal.append_lines(&lines.collect::<Vec<u8>>()).unwrap();
+    }
+    drop(journal);
+    let (before, _) = memory();
+    let started = std::time::Instant::now();
+    let (journal, replay) = Journal::open(home(&dir), NOW).unwrap();
+    let (read, (after, _)) = (started.elapsed(), memory());
+    let files: usize = replay
+        .at_rest
+        .into_iter()
+        .map(|folder| folder.files().count())
+        .sum();
+    let sorted = started.elapsed();
+    eprintln!(
+        "{files} files: read in {read:?}, handed over after {sorted:?}, {} bytes a file, peak {} MB",
+        after.saturating_sub(before) / files as u64,
+        memory().1 >> 20
+    );
+    let (before, started) = (memory().1, std::time::Instant::now());
+    journal.rewrite(NOW).unwrap();
+    eprintln!(
+        "rewritten in {:?}, peak {} MB before, {} MB after",
+        started.elapsed(),
+        before >> 20,
+        memory().1 >> 20
+    );
+}
+
 /// For the figures in `docs/journal.md`.
 #[test]
 #[ignore = "a measurement"]
