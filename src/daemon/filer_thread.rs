@@ -113,10 +113,13 @@ impl FilerThread {
         spawn("file", move || {
             let mut health = Health::default();
             while self.turn(&mut health).is_ok() {}
+            self.journal.stop_rewriting();
         })
     }
 
     fn turn(&mut self, health: &mut Health) -> Result<(), Gone> {
+        self.journal
+            .rewrite_in_background(|rewrite| spawn("journal", rewrite));
         if self.journal.is_low() || health.is_low {
             self.restore_reserve(health)?;
         }

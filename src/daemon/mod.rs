@@ -139,12 +139,15 @@ fn run_session(
     };
     if let Some(past) = past {
         let Handover {
-            live, memory, send, ..
+            journal,
+            memory,
+            send,
+            ..
         } = opened.past;
         // What this process knows is newer than what it has written down, but not than what
         // another has that has worked meanwhile.
         opened.past = Handover {
-            live,
+            journal,
             memory: if stood_by { memory } else { past.memory },
             send,
             ..past

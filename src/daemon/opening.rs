@@ -246,8 +246,9 @@ pub(super) fn open_all(config: &Config, opening: &share::Opening) -> OpenResult 
     if let Err(err) = retries_file::prune(&state.folder, &share.folder(), clock::wall()) {
         log::debug!(target: "dirpost", "retries: {}", explain(&err));
     }
+    let unreadable = replay.unreadable;
     let past = Handover {
-        live: replay.live,
+        journal: replay,
         memory: memory_file::read(&state.folder),
         send: send_fingerprint::of(&config.send),
         ..Handover::default()
@@ -257,6 +258,6 @@ pub(super) fn open_all(config: &Config, opening: &share::Opening) -> OpenResult 
         state,
         journal,
         past,
-        unreadable: replay.unreadable,
+        unreadable,
     }))
 }

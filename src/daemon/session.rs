@@ -35,6 +35,10 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the journal is waited for at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a rewriting of the journal is waited for at the end of `once`: a million lines take a few
+/// seconds, and what is not waited for is done again by the next run.
+const REWRITE_WITHIN: Duration = Duration::from_secs(60);
+
 /// How a session ends.
 pub(super) enum Ended {
     /// The process is at its end.
@@ -56,6 +60,7 @@ pub(super) struct Session {
     /// How long an endpoint may take to answer.
     answer_timeout: Duration,
     share: Arc<Share>,
+    journal: Arc<Journal>,
     /// Holds the lock.
     state: StateDir,
     /// A share was mounted over the folder: what is known of this one says nothing of that.
@@ -154,7 +159,7 @@ impl Session {
             send: past.send.clone(),
             mailbox: mailbox.clone(),
         };
-        let threads = Threads::start(config, policy.workers, scanner, journal)?;
+        let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal))?;
         let now = clock::now();
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
@@ -165,6 +170,7 @@ impl Session {
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
             share,
+            journal,
             state,
             mounted_over: false,
         };
@@ -319,6 +325,9 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
+        if finish != Finish::Stopped {
+            self.journal.wait_rewritten(REWRITE_WITHIN);
+        }
         self.mode.finished(finish)
     }
 }

@@ -80,13 +80,16 @@ impl Rel {
     /// Whether every part is a plain name: neither empty, `.` nor `..`, and no NUL.
     /// What is read from a file on disk must pass this before it is used as a path.
     pub fn is_plain(&self) -> bool {
-        !self.0.is_empty()
-            && !self.0.contains(&0)
-            && self
-                .0
-                .split(|&byte| byte == b'/')
-                .all(|part| !part.is_empty() && part != b"." && part != b"..")
+        is_plain(&self.0)
     }
+}
+
+/// What [`Rel::is_plain`] says of a path that is still bytes.
+pub fn is_plain(path: &[u8]) -> bool {
+    !path.contains(&0)
+        && path
+            .split(|&byte| byte == b'/')
+            .all(|part| !part.is_empty() && part != b"." && part != b"..")
 }
 
 /// What follows the last `/` of a path.

@@ -67,6 +67,7 @@ const ALWAYS: &[&str] = &[
     "journal that cannot be written",
     "fsync of the journal that fails",
     "line that is owed",
+    "journal rewritten",
 ];
 /// What runs in which files are moved away meet beside it.
 const MOVING: &[&str] = &[

@@ -2,8 +2,10 @@
 
 use dirpost::flow::filing::Carried;
 use dirpost::flow::filing::disk::Line;
+use dirpost::flow::journal::rewrite::rewritten;
 use dirpost::flow::journal::{Event as JournalEvent, Replay};
 use dirpost::flow::messages::Input;
+use dirpost::flow::rng::Rng;
 
 use crate::model::Model;
 use crate::world::{Event, World};
@@ -123,11 +125,35 @@ impl World {
             self.meet("fsync of the journal that fails");
             return Err("EIO".into());
         }
+        // Of its own, so that what else happens in a seed does not depend on it.
+        let mut rng = Rng::new(self.journal.len() as u64);
+        if rng.below(4) == 0 {
+            self.meet("journal rewritten");
+            self.rewrite_journal(&mut rng);
+        }
         self.synced = self.journal.len();
         if !self.owed.is_empty() {
             self.write_in_order(&[], false)?;
         }
         Ok(())
+    }
+
+    /// As it is rewritten in the background: the lines up to some moment to what is still of interest
+    /// by then, in some readings, and those that came since as they are. All of it is on the disk
+    /// before the old files are removed, which no power cut brings back to life.
+    fn rewrite_journal(&mut self, rng: &mut Rng) {
+        let ends = self.journal.iter().enumerate();
+        let ends = ends
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        let ends: Vec<usize> = ends.collect();
+        let Some(last) = ends.len().checked_sub(1) else {
+            return;
+        };
+        let end = ends[rng.below(last as u64 + 1) as usize];
+        let since = self.journal.split_off(end);
+        self.journal = rewritten(&self.journal, 1 + rng.below(3));
+        self.journal.extend(since);
     }
 
     // ---- the power switch -----------------------------------------------------------
@@ -197,7 +223,10 @@ impl World {
         self.retries_told = false;
         let mut replay = Replay::default();
         replay.add(&self.journal);
-        self.journal = replay.lines(self.wall());
+        // What follows the last whole line of a file is never read: from now on lines are written to
+        // a file of its own.
+        let last = self.journal.iter().rposition(|&byte| byte == b'\n');
+        self.journal.truncate(last.map_or(0, |last| last + 1));
         self.synced = self.journal.len();
         replay
     }
@@ -216,7 +245,8 @@ impl World {
             .map_or(0, |at| at + 1);
         let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
         self.lost_lines += format!("{half}{lost}")
-            .matches("\"event\":\"accepted\"")
+            .lines()
+            .filter(|line| line.contains("\"event\":\"accepted\"") || line.contains("\"kept\":"))
             .count();
         let World { model, rng, .. } = self;
         Model::cut_power(model, rng);

@@ -175,7 +175,7 @@ impl Run {
         let now = self.world.now();
         self.world.renew_filer();
         let past = Handover {
-            live: self.world.reread_journal().live,
+            journal: self.world.reread_journal(),
             send: self.send.clone(),
             ..self.engine.past(now)
         };
@@ -283,7 +283,7 @@ impl Run {
         self.closing = false;
         // The clock of the simulation goes on over the crash, and so do the moments in it.
         let past = Handover {
-            live: self.world.crash().live,
+            journal: self.world.crash(),
             memory: self.world.memory.clone(),
             // Now and then somebody has changed something at the endpoint, or starts it by hand.
             send: if self.world.rng.below(4) == 0 {

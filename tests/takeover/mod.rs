@@ -148,6 +148,31 @@ const ELSEWHERE: [Case; 10] = [
     },
 ];
 
+/// Those of the version after 0.1.0, whose lines of kept files were longer than those of today.
+const OF_0_2: [Case; 3] = [
+    Case {
+        extra: KEEP,
+        sent: &[("new.csv", "a second version")],
+        stays: &[
+            "a second version",
+            "this is here",
+            "this one is back",
+            "this was created, 201",
+        ],
+        ..case("../state-0.2/keep")
+    },
+    Case {
+        extra: "ready.marker = \".done\"\ndelivered.action = \"keep\"",
+        stays: &["vouched for", "x"],
+        ..case("../state-0.2/marker-keep")
+    },
+    Case {
+        done: &[A],
+        dead: &[BAD],
+        ..case("../state-0.2/unfiled")
+    },
+];
+
 /// A copy of a state folder, and an endpoint.
 struct World {
     case: Case,
@@ -330,6 +355,16 @@ fn a_state_folder_of_0_1_is_taken_over_by_once() {
 }
 
 #[test]
+fn a_state_folder_of_the_version_after_0_1_is_taken_over_by_the_daemon() {
+    OF_0_2.into_iter().for_each(by_run);
+}
+
+#[test]
+fn a_state_folder_of_the_version_after_0_1_is_taken_over_by_once() {
+    OF_0_2.into_iter().for_each(by_once);
+}
+
+#[test]
 fn what_0_1_was_moving_to_another_file_system_is_filed_by_the_daemon() {
     ELSEWHERE.into_iter().for_each(by_run);
 }
@@ -386,19 +421,22 @@ fn a_journal_of_0_1_in_several_files_is_read_in_their_order() {
 
 #[test]
 fn what_0_1_knew_to_be_missing_is_not_sent_again_when_it_comes_back() {
-    let case = BESIDE.into_iter().find(|case| case.name == "keep").unwrap();
-    let world = World::new(case).unwrap();
-    assert_eq!(once(&world.text, &[]).status.code(), Some(0));
-    let away = data().join("keep/away/missing.csv");
-    std::fs::copy(away, world.dir.join("in/missing.csv")).unwrap();
-    // With the mtime that it had.
-    let times = mtimes(&data().join("keep/share/.dirpost"));
-    set_mtimes(&world.dir.join("in"), &times);
-    for _ in 0..2 {
+    let cases = BESIDE.into_iter().chain(OF_0_2);
+    for case in cases.filter(|case| case.name.ends_with("/keep") || case.name == "keep") {
+        let world = World::new(case).unwrap();
         assert_eq!(once(&world.text, &[]).status.code(), Some(0));
+        let from = data().join(case.name);
+        let place = world.dir.join("in/missing.csv");
+        std::fs::copy(from.join("away/missing.csv"), place).unwrap();
+        // With the mtime that it had.
+        let times = mtimes(&from.join("share/.dirpost"));
+        set_mtimes(&world.dir.join("in"), &times);
+        for _ in 0..2 {
+            assert_eq!(once(&world.text, &[]).status.code(), Some(0));
+        }
+        world.is_sent();
+        assert!(world.dir.exists("in/missing.csv"));
     }
-    world.is_sent();
-    assert!(world.dir.exists("in/missing.csv"));
 }
 
 #[test]

@@ -10,11 +10,12 @@ use crate::flow::endpoint::reply::Answer;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason};
-use crate::flow::journal::Live;
+use crate::flow::journal::{FolderAtRest, Live, Replay};
 use crate::flow::memory::Learned;
 use crate::flow::messages::Effect;
+use crate::flow::scan::listing::Listing;
 use crate::flow::settle::Stability;
-use crate::flow::time::Now;
+use crate::flow::time::{Now, Wall};
 
 impl Engine {
     /// `file` is to be filed away.
@@ -236,33 +237,26 @@ impl Engine {
 
     /// Goes on with what an earlier engine of the same process had to file away, and with what
     /// the journal says.
-    pub(super) fn resume_filings(
-        &mut self,
-        filings: Vec<Filing>,
-        live: BTreeMap<(Rel, Stamp), Live>,
-        now: Now,
-    ) {
+    pub(super) fn resume_filings(&mut self, filings: Vec<Filing>, journal: Replay, now: Now) {
+        let Replay { live, at_rest, .. } = journal;
         // The journal does not know the bytes that were sent.
         let mut digests = BTreeMap::new();
         for filing in filings {
             let version = (filing.path.clone(), filing.look.stamp);
             if live.contains_key(&version) {
                 digests.extend(filing.sha256.map(|sha256| (version, sha256)));
-            } else {
+            } else if !at_rest.has(&version.0, version.1) {
                 self.resume_filing(anywhere(filing), now);
             }
         }
         // First what lies at its place and stays there: the name is its own.
-        let (resting, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        for folder in at_rest {
+            self.resume_resting(&folder, now);
+        }
+        let (copied, moving): (BTreeMap<_, _>, BTreeMap<_, _>) =
             live.into_iter().partition(|(_, live)| live.rests);
-        for ((path, stamp), live) in resting {
-            if self.tree.moving(&path).is_some() {
-                // A later version lies there, whose fate the journal could not be told of.
-                let since = live.missing.unwrap_or(now.wall);
-                self.tree.set_away(&path, stamp, since);
-            } else {
-                self.resume_resting(&path, stamp, live);
-            }
+        for ((path, stamp), live) in copied {
+            self.resume_copied(&path, stamp, live, now);
         }
         for (version, live) in moving {
             let sha256 = digests.remove(&version);
@@ -271,17 +265,47 @@ impl Engine {
         }
     }
 
-    fn resume_resting(&mut self, path: &Rel, stamp: Stamp, live: Live) {
+    /// What was delivered and stays in one folder.
+    fn resume_resting(&mut self, folder: &FolderAtRest, now: Now) {
+        let mut rest = Listing::new();
+        for file in folder.files() {
+            let path = || folder.path.join(file.name);
+            if file.marker.is_some() {
+                self.known.rests(&path(), file.stamp, file.marker);
+            }
+            match self.missing_since(path, file.missing, now) {
+                Some(since) => self.tree.set_away(&path(), file.stamp, since),
+                None => rest.push(file.name, file.stamp),
+            }
+        }
+        rest.shrink();
+        self.tree.restore(&folder.path, rest);
+    }
+
+    /// What was condemned, was copied to dead-letter, and stays.
+    fn resume_copied(&mut self, path: &Rel, stamp: Stamp, live: Live, now: Now) {
         if let Fate::Condemned(reason) = live.fate {
             self.known.copied(path.clone(), stamp, reason.key);
         }
-        match live.missing {
+        match self.missing_since(|| path.clone(), live.missing, now) {
             Some(since) => {
                 self.known.rests(path, stamp, live.marker);
                 self.tree.set_away(path, stamp, since);
             }
             None => self.rest(path, stamp, live.marker),
         }
+    }
+
+    /// Since when a version that stayed at `path` is missing there, if it is.
+    fn missing_since(
+        &self,
+        path: impl FnOnce() -> Rel,
+        missing: Option<Wall>,
+        now: Now,
+    ) -> Option<Wall> {
+        // A later version may lie there, whose fate the journal could not be told of.
+        let is_replaced = || self.tree.count().moving > 0 && self.tree.moving(&path()).is_some();
+        missing.or_else(|| is_replaced().then_some(now.wall))
     }
 
     fn resume_filing(&mut self, filing: Filing, now: Now) {

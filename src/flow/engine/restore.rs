@@ -1,14 +1,12 @@
 //! Where an engine goes on: from the journal, and from what an earlier one has learned.
 
-use std::collections::BTreeMap;
-
 use super::files::{ActiveFile, At};
 use super::{Ending, Engine, Tally};
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::gate::GateShare;
-use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::file::FileNo;
 use crate::flow::filing::Filing;
-use crate::flow::journal::Live;
+use crate::flow::journal::Replay;
 use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
 use crate::flow::settle::{Stability, settle_time};
@@ -18,7 +16,7 @@ use crate::flow::time::{Mono, Now};
 #[derive(Clone, Debug, Default)]
 pub struct Handover {
     /// What the journal says.
-    pub live: BTreeMap<(Rel, Stamp), Live>,
+    pub journal: Replay,
     /// What was learned.
     pub memory: Memory,
     /// What an engine of the same process had to file away and the journal could not be told of.
@@ -42,7 +40,7 @@ impl Engine {
     /// Takes over what there was before: to be called once, before anything else.
     pub fn resume(&mut self, past: Handover, now: Now) -> Vec<Effect> {
         let Handover {
-            live,
+            journal,
             memory,
             filings,
             tally,
@@ -60,7 +58,7 @@ impl Engine {
         }
         self.recall(memory, by_hand, now);
         self.known.hurried = by_hand;
-        self.resume_filings(filings, live, now);
+        self.resume_filings(filings, journal, now);
         std::mem::take(&mut self.out.effects)
     }
 
@@ -212,7 +210,7 @@ impl Engine {
     /// For an engine that goes on in the same process, beside the journal.
     pub fn past(&self, now: Now) -> Handover {
         Handover {
-            live: BTreeMap::new(),
+            journal: Replay::default(),
             memory: self.memory(true, now),
             filings: self.filings(),
             tally: self.out.tally,

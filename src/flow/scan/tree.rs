@@ -33,6 +33,7 @@ pub use self::folder::Merging;
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::messages::Content;
+use crate::flow::scan::listing::Listing;
 use crate::flow::time::{Mono, Wall};
 
 /// See the module.
@@ -272,6 +273,12 @@ impl Tree {
         self.change(&path.parent(), |folder| {
             folder.set_resting(path.name(), stamp);
         });
+    }
+
+    /// `rest` is what an earlier process delivered in `path`, which is not known yet, and left where it
+    /// was; nothing in it is in motion.
+    pub fn restore(&mut self, path: &Rel, rest: Listing<Stamp>) {
+        self.change(path, |folder| folder.restore(rest));
     }
 
     /// `path` was delivered and stayed where it was, and has been missing since then.

@@ -4,7 +4,10 @@
 //! - Each process that holds the lock writes a file of its own, numbered above all others,
 //!   so that a late write of a former holder is never in the middle of another's lines.
 //! - The first line of each file names the share.
-//! - An older file is removed only after its content stands in a newer one that is on the disk.
+//! - An older file is removed only after what is live of it stands in a newer one that is on the
+//!   disk, and which says so: whichever of the older ones a power cut brings back does not count.
+//! - It is read and written line by line: what it costs in memory is a few bytes for each file that
+//!   stays ([`crate::flow::journal::AtRest`]), whatever its size.
 //! - A line is handed to the kernel at once ([`Journal::append`]) and brought onto the disk
 //!   in groups ([`Journal::sync`]). Lines whose fsync failed are written again into a new
 //!   file: a second fsync of the same one would lie.
@@ -12,35 +15,42 @@
 //!   so that it spoils no other.
 //! - A full disk stops deliveries before it can cause repeats: room for the lines of what is in
 //!   flight is set aside (`journal/reserve`), and nothing is sent while it is not there.
-//! - A file that has grown is rewritten without what is filed. What that costs is in
-//!   `docs/journal.md`; lines are appended meanwhile. Where it fails, the journal is only
-//!   longer than it needs to be.
+//! - A start begins a file and leaves the older ones as they are, but for small ones, whose lines it
+//!   takes over: else a run every minute would leave as many. Where all are small together, it
+//!   takes over what is live.
+//! - A journal in which lines that are outdated outweigh the others is rewritten in the background.
+//!   What that costs is in `docs/journal.md`; lines are appended meanwhile. Where it fails, the
+//!   journal is only longer than it needs to be.
 //! - A file that somebody removes under the running process is begun again with all that is live,
 //!   read through the handle that is still held. Only the holder of the lock may do so: the next
 //!   holder removes the files of the one before it, which must not bring them back.
 
 mod files;
+mod lines;
 mod removed;
 mod reserve;
 mod rewrite;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use self::files::{begin, name, numbers, read};
+use self::files::{OldFile, begin, name, open_all, read};
+use self::lines::each_line;
 use self::removed::Guard;
 use self::reserve::Reserve;
-use self::rewrite::COMPACT_MIN;
-use crate::flow::alarm::Alarm;
+use self::rewrite::{COMPACT_MIN, FILES_MAX, Rewriting, write_live};
 use crate::flow::file::Rel;
-use crate::flow::journal::{self, Entry, Replay};
-use crate::flow::time::{Mono, Wall};
+use crate::flow::journal::{Entry, Head, Replay};
+use crate::flow::time::Wall;
 use crate::io::dir::{Dir, is_unlinked};
 use crate::io::os::clock;
 
 pub use self::files::share_of;
+
+/// Upper bound on the bytes of older files that a start copies into its own.
+const TAKEN_OVER_MAX: u64 = 1 << 20;
 
 /// Where a journal lies, and whose it is.
 #[derive(Clone, Debug)]
@@ -70,8 +80,7 @@ pub struct Journal {
     reserve: Reserve,
     /// There was none.
     is_new: bool,
-    /// Whether it can be rewritten, and when that is tried again where it could not.
-    rewriting: Mutex<(Alarm, Mono)>,
+    rewriting: Rewriting,
     guard: Guard,
 }
 
@@ -80,9 +89,11 @@ struct Inner {
     folder: Arc<Dir>,
     file: File,
     number: u64,
-    /// Files before this one whose lines stand nowhere else, the oldest first: an fsync of
-    /// them failed.
+    /// Files before this one whose lines stand nowhere else, the oldest first. They are held open, so
+    /// that who removes them takes nothing away.
     older: Vec<(u64, File)>,
+    /// Bytes in those.
+    older_size: u64,
     /// The file system counts links: an open file without any was removed.
     counts_links: bool,
     /// The last write stopped in the middle of a line.
@@ -95,7 +106,10 @@ struct Inner {
     owed: Vec<u8>,
     /// Bytes in the file.
     size: u64,
-    /// The file is rewritten when it reaches this size.
+    /// About so many bytes of all files are lines that are not outdated, as far as their kinds tell.
+    live_size: u64,
+    /// All is rewritten when there are so many bytes, whatever the kinds of the lines tell: a new
+    /// version of a file that stays outdates the line of the one before.
     compact_at: u64,
 }
 
@@ -108,13 +122,24 @@ impl Inner {
             file,
             number,
             older: Vec::new(),
+            older_size: 0,
             torn: false,
             suspect: false,
             unsynced: Vec::new(),
             owed: Vec::new(),
             size,
+            live_size: size,
             compact_at: COMPACT_MIN.max(4 * size),
         }
+    }
+
+    /// Whether it is to be rewritten.
+    fn is_grown(&self) -> bool {
+        let size = self.older_size + self.size;
+        let outdated = size.saturating_sub(self.live_size);
+        size >= self.compact_at
+            || outdated >= self.live_size.max(COMPACT_MIN)
+            || self.older.len() >= FILES_MAX
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -152,33 +177,56 @@ impl Inner {
 }
 
 impl Journal {
-    /// Reads what is there and begins a new file with what is still live of it.
+    /// Reads what is there and begins a file of its own.
     ///
     /// # Errors
-    /// Of making the folder, reading the old files, writing the new one, or removing the old
-    /// ones. What is live stands on the disk whatever fails.
+    /// Of making the folder, reading the old files, writing the new one, or removing those whose
+    /// lines stand in it. What is live stands on the disk whatever fails.
     pub fn open(home: Home, now: Wall) -> io::Result<(Journal, Replay)> {
         let folder = Arc::new(home.folder.make(&Rel::new(files::FOLDER))?);
-        let numbers = numbers(&folder)?;
-        let replay = read(&folder, &numbers)?;
+        let (mut old, mut over) = open_all(&folder)?;
+        let replay = read(&mut old)?;
         let reserve = Reserve::new(&folder)?;
-        let is_new = numbers.is_empty();
+        let is_new = old.is_empty() && over.is_empty();
 
-        let number = numbers.last().map_or(1, |last| last + 1);
-        let mut lines = journal::head(&home.share, now);
-        lines.extend(replay.lines(now));
-        let (file, size) = begin(&folder, number, &lines)?;
-        for old in numbers {
-            folder.remove(&name(old))?;
+        let last = old.last().map(|file| file.number).max(over.last().copied());
+        let small = old.split_off(first_small(&old));
+        let head = Head::new(&home.share, now);
+        let head = match (small.first(), small.last()) {
+            (Some(first), Some(last)) => head.replacing(first.first(), last.number),
+            _ => head,
+        };
+        let number = last.map_or(1, |last| last + 1);
+        let (file, size, ()) = begin(&folder, number, |to| {
+            to.write_all(&head.line())?;
+            if old.is_empty() {
+                // Nothing stands before them that an outdated line would have to outdate.
+                let all: Vec<_> = small.iter().map(|old| (&old.file, u64::MAX)).collect();
+                return write_live(&all, to, || Ok(())).map(drop);
+            }
+            small.iter().try_for_each(|file| take_over(file, to))
+        })?;
+        over.extend(small.iter().map(|file| file.number));
+        drop(small);
+        for number in over {
+            folder.remove(&name(number))?;
         }
         files::clean(&folder)?;
 
+        let mut inner = Inner::new(folder, file, number, size);
+        inner.older_size = old.iter().map(|file| file.size).sum();
+        let all = inner.older_size + size;
+        let live = replay.lines_live().min(replay.lines_read());
+        let live = u128::from(all) * u128::from(live) / u128::from(replay.lines_read().max(1));
+        inner.live_size = u64::try_from(live).unwrap_or(all);
+        inner.compact_at = COMPACT_MIN.max(4 * inner.live_size);
+        inner.older = old.into_iter().map(|old| (old.number, old.file)).collect();
         let journal = Journal {
             home,
-            inner: Mutex::new(Inner::new(folder, file, number, size)),
+            inner: Mutex::new(inner),
             reserve,
             is_new,
-            rewriting: Mutex::default(),
+            rewriting: Rewriting::default(),
             guard: Guard::default(),
         };
         Ok((journal, replay))
@@ -189,7 +237,10 @@ impl Journal {
     /// # Errors
     /// Of writing them, or of beginning a file again that was removed. Then none of them counts.
     pub fn append(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<Appended> {
-        self.append_lines(&encode(entries))
+        let lines = encode(entries);
+        let appended = self.append_lines(&lines.bytes)?;
+        self.lock().live_size += lines.lasting;
+        Ok(appended)
     }
 
     /// Hands whole lines to the kernel.
@@ -217,7 +268,7 @@ impl Journal {
     /// # Errors
     /// Of writing them. They are owed then.
     pub fn append_or_owe(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<()> {
-        self.append_lines_or_owe(&encode(entries))
+        self.append_lines_or_owe(&encode(entries).bytes)
     }
 
     /// Hands whole lines to the kernel, and owes them after an error: see
@@ -270,9 +321,7 @@ impl Journal {
     pub fn sync(&self, now: Wall) -> io::Result<()> {
         drop(self.lock_there()?);
         self.sync_lines(now)?;
-        self.lock().write_in_order(&[])?;
-        self.compact_if_due(now);
-        Ok(())
+        self.lock().write_in_order(&[])
     }
 
     /// Whether lines are known to be kept from the disk: more of them would only make that worse.
@@ -320,23 +369,32 @@ impl Journal {
     /// Begins the next file with all that is not known to be on the disk.
     fn move_on(&self, inner: &mut Inner, now: Wall) -> io::Result<()> {
         let number = inner.number + 1;
-        let mut lines = journal::head(&self.home.share, now);
-        lines.extend_from_slice(&inner.unsynced);
-        let (file, size) = self.begin(&inner.folder, number, &lines)?;
+        let head = Head::new(&self.home.share, now);
+        let (file, size, ()) = self.begin(&inner.folder, number, |to| {
+            to.write_all(&head.line())?;
+            to.write_all(&inner.unsynced)
+        })?;
 
         let folder = Arc::clone(&inner.folder);
         let before = inner.replace(Inner::new(folder, file, number, size));
-        inner.compact_at = before.compact_at;
+        (inner.compact_at, inner.live_size) = (before.compact_at, before.live_size);
         inner.older = before.older;
         inner.older.push((before.number, before.file));
+        inner.older_size = before.older_size + before.size;
         Ok(())
     }
 
-    /// Begins the file `number` with `lines`, if need be with the room that is set aside.
-    fn begin(&self, folder: &Dir, number: u64, lines: &[u8]) -> io::Result<(File, u64)> {
-        begin(folder, number, lines).or_else(|err| {
+    /// Begins the file `number` with the lines that `fill` writes, if need be with the room that is
+    /// set aside.
+    fn begin<T>(
+        &self,
+        folder: &Dir,
+        number: u64,
+        fill: impl Fn(&mut BufWriter<&File>) -> io::Result<T>,
+    ) -> io::Result<(File, u64, T)> {
+        begin(folder, number, &fill).or_else(|err| {
             if self.reserve.give_up(folder, &err) {
-                begin(folder, number, lines)
+                begin(folder, number, &fill)
             } else {
                 Err(err)
             }
@@ -348,12 +406,44 @@ impl Journal {
     }
 }
 
-fn encode(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
+/// Lines, and how many bytes of them are of those that last.
+struct Lines {
+    bytes: Vec<u8>,
+    lasting: u64,
+}
+
+fn encode(entries: impl IntoIterator<Item = Entry>) -> Lines {
     let at = clock::wall();
-    entries
-        .into_iter()
-        .flat_map(|entry| entry.line(at))
-        .collect()
+    let (mut bytes, mut lasting) = (Vec::new(), 0);
+    for entry in entries {
+        let is_lasting = entry.event.is_lasting();
+        let line = entry.line(at);
+        if is_lasting {
+            lasting += line.len() as u64;
+        }
+        bytes.extend(line);
+    }
+    Lines { bytes, lasting }
+}
+
+/// Where those at the end of `files` begin that are small enough to be taken over.
+fn first_small(files: &[OldFile]) -> usize {
+    let mut size = 0;
+    let small = files.iter().rev().take_while(|file| {
+        size += file.size;
+        size <= TAKEN_OVER_MAX
+    });
+    files.len() - small.count()
+}
+
+/// Writes the lines of `file` as they stand, but for the first one, which names the share.
+fn take_over(file: &OldFile, to: &mut impl Write) -> io::Result<()> {
+    let mut is_first = true;
+    each_line(&file.file, u64::MAX, |line| {
+        let is_head = std::mem::take(&mut is_first) && Head::read(line).is_some();
+        if is_head { Ok(()) } else { to.write_all(line) }
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -5,17 +5,19 @@
 //! written into a new file before any other line.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
 use crate::flow::file::Rel;
-use crate::flow::journal::{self, Replay};
+use crate::flow::journal::Head;
 use crate::flow::time::Wall;
 use crate::io::dir::{Dir, FileId, is_unlinked};
 use crate::io::os::error::explain;
 
-use super::files::{self, is_there, name, numbers, read_held};
+use super::files::{self, is_there, name, numbers};
+use super::lines::each_line;
 use super::reserve;
+use super::rewrite::write_live;
 use super::{Inner, Journal};
 
 /// What sees, through fresh opens, that the lock is still this process's and the state folder the
@@ -35,13 +37,13 @@ impl fmt::Debug for Guard {
 }
 
 impl Inner {
-    /// Whether a file that holds live lines has lost its name.
+    /// Whether the file that lines are written to has lost its name. Of the older ones there may be
+    /// many, and this is asked before each line: for these [`Journal::look_after`] has to do.
     fn is_unlinked(&self) -> bool {
         if !self.counts_links {
             return false;
         }
-        let older = self.older.iter().map(|(_, file)| file);
-        std::iter::once(&self.file).chain(older).any(is_unlinked)
+        is_unlinked(&self.file)
     }
 
     /// The files that hold live lines.
@@ -157,29 +159,32 @@ impl Journal {
 
     /// Begins the next file with all that is live.
     fn begin_again(&self, inner: &mut Inner, now: Wall) -> io::Result<()> {
-        let mut replay = Replay::default();
-        let mut is_lost = false;
         let older = inner.older.iter().map(|(_, file)| file);
+        let (mut files, mut is_lost) = (Vec::new(), false);
         for file in older.chain(std::iter::once(&inner.file)) {
-            match read_held(file) {
-                Ok(bytes) => replay.add(&bytes),
+            match each_line(file, u64::MAX, |_| Ok(())) {
+                Ok(_) => files.push((file, u64::MAX)),
                 // NFSv3 knows no open files: what another client removes is gone.
                 Err(err) if err.kind() == io::ErrorKind::StaleNetworkFileHandle => is_lost = true,
                 Err(err) => return Err(err),
             }
         }
-        if is_lost {
-            replay.add(&inner.unsynced);
-        }
 
         let folder = Arc::new(self.home.folder.make(&Rel::new(files::FOLDER))?);
         let there = numbers(&folder)?;
         let number = inner.number.max(there.last().copied().unwrap_or(0)) + 1;
-        let mut lines = journal::head(&self.home.share, now);
-        lines.extend(replay.lines(now));
-        let (file, size) = self.begin(&folder, number, &lines)?;
+        let head = Head::new(&self.home.share, now).replacing(1, inner.number);
+        let (file, size, live) = self.begin(&folder, number, |to| {
+            to.write_all(&head.line())?;
+            let live = write_live(&files, to, || Ok(()))?;
+            if is_lost {
+                to.write_all(&inner.unsynced)?;
+            }
+            Ok(live)
+        })?;
+        drop(files);
         for old in there.into_iter().filter(|&old| old <= inner.number) {
-            // One that stays says nothing that the new one does not say after it.
+            // One that stays does not count: the new one says that it replaces it.
             let _ = folder.remove(&name(old));
         }
         inner.replace(Inner::new(folder, file, number, size));
@@ -197,8 +202,7 @@ impl Journal {
             log::warn!(
                 target: "dirpost",
                 "journal: somebody has removed files from {path}: begun again with all that is still of interest \
-                 ({} files); nothing is lost",
-                replay.live.len()
+                 ({live} lines); nothing is lost"
             );
         }
         Ok(())

@@ -1,7 +1,9 @@
+use super::files::numbers;
 use super::*;
 use crate::flow::file::Stamp;
 use crate::flow::filing::Acceptance;
 use crate::flow::journal::{Event, Record};
+use crate::flow::time::Mono;
 use crate::io::testing::TempDir;
 use std::time::Duration;
 
@@ -25,6 +27,15 @@ fn accepted(name: &str) -> Vec<u8> {
 
 fn is_live(replay: &Replay, name: &[u8]) -> bool {
     replay.live.keys().any(|(path, _)| path.as_bytes() == name)
+}
+
+/// Called between any two operations of a rewriting.
+pub(super) struct Step(pub Box<dyn FnMut(&str) + Send>);
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Step")
+    }
 }
 
 fn filed(name: &str) -> Vec<u8> {
@@ -96,7 +107,7 @@ fn a_journal_that_grows_is_rewritten_to_what_is_live() {
         size += lines.len();
         journal.append_lines(&lines).unwrap();
     }
-    journal.sync(NOW).unwrap();
+    journal.rewrite_if_due(NOW);
     assert!(journal.lock().size < 1_000);
     assert_eq!(files(&dir), 1);
     journal.append_lines(&accepted("after")).unwrap();
@@ -123,19 +134,20 @@ fn a_rewriting_that_fails_is_no_error_of_the_lines_leaves_no_draft_and_is_tried_
     std::fs::write(&next, "").unwrap();
     journal.sync(NOW).unwrap();
     assert!(!journal.is_pending());
+    journal.rewrite_if_due(NOW);
     assert_eq!(files(&dir), 2);
     std::fs::remove_file(&next).unwrap();
     journal.append_lines(&accepted("more")).unwrap();
-    journal.sync(NOW).unwrap();
+    journal.rewrite_if_due(NOW);
     assert!(
         journal.lock().size > COMPACT_MIN,
-        "it is tried at every sync"
+        "it is tried again at once"
     );
-    journal.rewriting.lock().unwrap().1 = Mono(0);
+    journal.rewriting.trouble.lock().unwrap().1 = Mono(0);
     journal.append_lines(&accepted("last")).unwrap();
-    journal.sync(NOW).unwrap();
+    journal.rewrite_if_due(NOW);
     assert!(journal.lock().size < 1_000);
-    assert!(!journal.rewriting.lock().unwrap().0.is_raised());
+    assert!(!journal.rewriting.trouble.lock().unwrap().0.is_raised());
     let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert_eq!(replay.live.len(), 3);
 }
@@ -157,6 +169,7 @@ fn what_is_appended_while_the_journal_is_rewritten_is_in_the_new_file() {
         for _ in 0..20 {
             journal.lock().compact_at = 0;
             journal.append_lines(&accepted("one more")).unwrap();
+            journal.rewrite_if_due(NOW);
             journal.sync(NOW).unwrap();
         }
     });
@@ -172,8 +185,7 @@ fn a_file_that_a_rewriting_replaces_during_a_look_is_no_removed_one() {
     let (journal, _) = Journal::open(state.clone(), NOW).unwrap();
     journal.append_lines(&accepted("a")).unwrap();
     let held = journal.lock().held().unwrap();
-    journal.lock().compact_at = 0;
-    journal.sync(NOW).unwrap();
+    journal.rewrite(NOW).unwrap();
     let before = text(&dir);
     assert!(!held.are_in(&state.folder).unwrap());
     journal.begin_again_after(&held, NOW).unwrap();
@@ -201,6 +213,53 @@ fn what_is_owed_is_written_before_anything_else() {
     journal.sync(NOW).unwrap();
     let (_, replay) = Journal::open(state.clone(), NOW).unwrap();
     assert!(is_live(&replay, b"x"), "a new drop was taken for filed");
+}
+
+/// Resident memory in bytes, where `/proc` tells, now and at its peak.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |field: &str| {
+        let line = status.lines().find(|line| line.starts_with(field));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// For the figures in `docs/journal.md`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_million_kept_files_cost_at_a_start() {
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    for folder in 0..2_000 {
+        let lines = (0..500).flat_map(|file| kept(&format!("d{folder:04}/file-{file:05}.csv")));
+        journal.append_lines(&lines.collect::<Vec<u8>>()).unwrap();
+    }
+    drop(journal);
+    let (before, _) = memory();
+    let started = std::time::Instant::now();
+    let (journal, replay) = Journal::open(home(&dir), NOW).unwrap();
+    let (read, (after, _)) = (started.elapsed(), memory());
+    let files: usize = replay
+        .at_rest
+        .into_iter()
+        .map(|folder| folder.files().count())
+        .sum();
+    let sorted = started.elapsed();
+    eprintln!(
+        "{files} files: read in {read:?}, handed over after {sorted:?}, {} bytes a file, peak {} MB",
+        after.saturating_sub(before) / files as u64,
+        memory().1 >> 20
+    );
+    let (before, started) = (memory().1, std::time::Instant::now());
+    journal.rewrite(NOW).unwrap();
+    eprintln!(
+        "rewritten in {:?}, peak {} MB before, {} MB after",
+        started.elapsed(),
+        before >> 20,
+        memory().1 >> 20
+    );
 }
 
 /// For the figures in `docs/journal.md`.
@@ -242,7 +301,7 @@ fn what_a_rewriting_costs() {
                 longest
             });
             let started = std::time::Instant::now();
-            journal.compact(NOW).unwrap();
+            journal.rewrite(NOW).unwrap();
             let took = started.elapsed();
             done.store(true, std::sync::atomic::Ordering::Relaxed);
             eprintln!(
@@ -319,7 +378,7 @@ fn every_file_names_the_share_in_its_first_line() {
             let text = text.unwrap();
             let first = text.split(|&byte| byte == b'\n').next().unwrap();
             assert_eq!(
-                journal::share_of(first).as_deref(),
+                Head::read(first).map(|head| head.share).as_deref(),
                 Some("0a1b"),
                 "{number}"
             );
@@ -335,9 +394,8 @@ fn every_file_names_the_share_in_its_first_line() {
     assert_eq!(files(&dir), 2);
     named();
     // ... and in one that is rewritten.
-    journal.lock().compact_at = 0;
     journal.append_lines(&accepted("b")).unwrap();
-    journal.sync(NOW).unwrap();
+    journal.rewrite(NOW).unwrap();
     assert_eq!(files(&dir), 1);
     named();
     assert_eq!(share_of(&state.folder).unwrap().as_deref(), Some("0a1b"));
@@ -381,7 +439,8 @@ fn what_is_live_in_a_journal_that_somebody_removes_is_written_again() {
 
         remove(&dir.path().join("journal"));
         journal.look_after(&state.folder, NOW).unwrap();
-        let wanted = [journal::head("0a1b", NOW), accepted("a")].concat();
+        let head = Head::new("0a1b", NOW).replacing(1, 1).line();
+        let wanted = [head, accepted("a")].concat();
         assert_eq!(text(&dir).as_bytes(), wanted, "{what}");
         assert!(dir.path().join("journal/reserve").exists(), "{what}");
         journal.append_lines(&accepted("b")).unwrap();
@@ -452,7 +511,8 @@ fn an_acceptance_is_written_into_a_file_that_is_there_however_soon_after_it_was_
         journal.append_lines(&accepted("b")).unwrap(),
         Appended::SyncDue
     );
-    let wanted = [journal::head("0a1b", NOW), accepted("a"), accepted("b")].concat();
+    let head = Head::new("0a1b", NOW).replacing(1, 1).line();
+    let wanted = [head, accepted("a"), accepted("b")].concat();
     assert_eq!(
         without_times(&text(&dir)),
         without_times(std::str::from_utf8(&wanted).unwrap())
@@ -496,9 +556,228 @@ fn entries_are_written_as_lines_of_now() {
     let appended = journal.append([entry(Event::accepted(&acceptance, None, false))]);
     assert_eq!(appended.unwrap(), Appended::SyncDue);
     journal.append_or_owe([entry(Event::Filed)]).unwrap();
-    let wanted = [journal::head("0a1b", NOW), accepted("a"), filed("a")].concat();
+    let wanted = [Head::new("0a1b", NOW).line(), accepted("a"), filed("a")].concat();
     assert_eq!(
         without_times(&text(&dir)),
         without_times(std::str::from_utf8(&wanted).unwrap())
     );
+}
+
+fn kept(name: &str) -> Vec<u8> {
+    let acceptance = Acceptance {
+        key: "k".into(),
+        status: 200,
+    };
+    let event = Event::accepted(&acceptance, None, true);
+    let stamp = Stamp {
+        size: 1,
+        mtime: NOW,
+    };
+    Record::line(&Rel::new(name.as_bytes()), stamp, NOW, event)
+}
+
+fn forgotten(name: &str) -> Vec<u8> {
+    let stamp = Stamp {
+        size: 1,
+        mtime: NOW,
+    };
+    Record::line(&Rel::new(name.as_bytes()), stamp, NOW, Event::Forgotten)
+}
+
+/// A journal of several files, in which lines of the newer ones outdate some of the older ones; with
+/// a torn line.
+fn several_files(dir: &TempDir) -> Journal {
+    let state = home(dir);
+    let (journal, _) = Journal::open(state, NOW).unwrap();
+    for lines in [
+        [
+            accepted("a"),
+            accepted("b"),
+            kept("d/k"),
+            kept("d/l"),
+            kept("gone"),
+        ]
+        .concat(),
+        [filed("a"), accepted("c"), kept("d/m"), forgotten("gone")].concat(),
+        [filed("b"), forgotten("d/k"), accepted("a2")].concat(),
+    ] {
+        journal.append_lines(&lines).unwrap();
+        journal.fail_next_sync();
+        journal.sync(NOW).unwrap();
+    }
+    journal.append_lines(&accepted("e")).unwrap();
+    let mut inner = journal.lock();
+    inner.file.write_all(b"{\"v\":1,\"at").unwrap();
+    inner.torn = true;
+    drop(inner);
+    journal
+}
+
+const SEVERAL: [&str; 6] = ["a2", "c", "d/l", "d/m", "e", "late"];
+
+/// All paths that a journal knows, sorted, and how many lines of it cannot be read.
+fn all_known(replay: &Replay) -> (Vec<String>, usize) {
+    let live = replay.live.keys().map(|(path, _)| path.to_string());
+    let at_rest = replay.at_rest.clone().into_iter().flat_map(|folder| {
+        let paths = folder
+            .files()
+            .map(|file| folder.path.join(file.name).to_string());
+        paths.collect::<Vec<_>>()
+    });
+    let mut all: Vec<String> = live.chain(at_rest).collect();
+    all.sort();
+    (all, replay.unreadable)
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_kill_between_any_two_operations_of_a_rewriting_loses_nothing_and_brings_nothing_back() {
+    let dir = TempDir::new();
+    let journal = Arc::new(several_files(&dir));
+    let (at, writer) = (dir.path().join("journal"), Arc::downgrade(&journal));
+    let snapshots = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&snapshots);
+    let step = move |done: &str| {
+        if done == "the draft is written" {
+            // While all was read, more was accepted.
+            let journal = writer.upgrade().unwrap();
+            journal.append_lines(&accepted("late")).unwrap();
+        }
+        let snapshot = TempDir::new();
+        copy_folder(&at, &snapshot.path().join("journal"));
+        taken.lock().unwrap().push((done.to_string(), snapshot));
+    };
+    *journal.rewriting.at_step.lock().unwrap() = Some(Step(Box::new(step)));
+    journal.rewrite(NOW).unwrap();
+    *journal.rewriting.at_step.lock().unwrap() = None;
+    assert_eq!(files(&dir), 1);
+
+    let snapshots = std::mem::take(&mut *snapshots.lock().unwrap());
+    let steps: Vec<_> = snapshots.iter().map(|(done, _)| done.as_str()).collect();
+    assert!(steps.contains(&"it has its name"), "{steps:?}");
+    assert!(steps.len() >= 9, "{steps:?}");
+    for (done, snapshot) in &snapshots {
+        let late = usize::from(done != "the draft is made");
+        for start in ["first", "second"] {
+            let (again, replay) = Journal::open(home(snapshot), NOW).unwrap();
+            let (known, _) = all_known(&replay);
+            assert_eq!(
+                known,
+                SEVERAL[..5 + late],
+                "after {done}, at the {start} start"
+            );
+            again.rewrite(NOW).unwrap();
+            assert_eq!(files(snapshot), 1, "after {done}");
+        }
+    }
+}
+
+#[test]
+fn whichever_old_files_a_power_cut_brings_back_behind_a_rewriting_they_do_not_count() {
+    let dir = TempDir::new();
+    let journal = several_files(&dir);
+    journal.append_lines(&accepted("late")).unwrap();
+    let before = TempDir::new();
+    copy_folder(&dir.path().join("journal"), before.path());
+    let old = numbers(&Dir::at(before.path()).unwrap()).unwrap();
+    assert_eq!(old, [1, 2, 3, 4]);
+    journal.rewrite(NOW).unwrap();
+    drop(journal);
+    for brought_back in 0..1_u32 << old.len() {
+        let cut = TempDir::new();
+        copy_folder(&dir.path().join("journal"), &cut.path().join("journal"));
+        for (_, number) in (old.iter().enumerate()).filter(|(at, _)| brought_back >> at & 1 == 1) {
+            let name = format!("{number:08}.jsonl");
+            let to = cut.path().join("journal").join(&name);
+            std::fs::copy(before.path().join(&name), to).unwrap();
+        }
+        for start in 0..2 {
+            let (_, replay) = Journal::open(home(&cut), NOW).unwrap();
+            let (known, _) = all_known(&replay);
+            assert_eq!(known, SEVERAL, "{brought_back:b}, start {start}");
+        }
+        assert_eq!(files(&cut), 1, "{brought_back:b}");
+    }
+}
+
+#[test]
+fn a_start_leaves_the_old_files_as_they_are_but_for_small_ones_whose_lines_it_takes_over() {
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    let large: Vec<u8> = (0..20_000).flat_map(|n| kept(&format!("d/{n}"))).collect();
+    journal.append_lines(&large).unwrap();
+    drop(journal);
+    let file = |number: u64| dir.path().join(format!("journal/{number:08}.jsonl"));
+    let first = std::fs::read(file(1)).unwrap();
+    for start in 0..5_u64 {
+        let (journal, replay) = Journal::open(home(&dir), NOW).unwrap();
+        assert_eq!(replay.at_rest.count(), 20_000);
+        assert_eq!(replay.live.len() as u64, start);
+        journal
+            .append_lines(&accepted(&format!("{start}")))
+            .unwrap();
+        assert_eq!(files(&dir), 2);
+    }
+    assert_eq!(std::fs::read(file(1)).unwrap(), first);
+    // Of those that it takes over it names the first, whichever has taken over others before.
+    let newest = std::fs::read(file(6)).unwrap();
+    let head = newest.split(|&byte| byte == b'\n').next().unwrap();
+    assert_eq!(Head::read(head).unwrap().replaces, Some((2, 5)));
+}
+
+#[test]
+fn a_journal_is_rewritten_when_what_is_outdated_outweighs_the_rest_also_what_earlier_ones_left() {
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    let lasting: Vec<u8> = (0..60_000).flat_map(|n| kept(&format!("d/{n}"))).collect();
+    journal.append_lines(&lasting).unwrap();
+    drop(journal);
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    assert!(!journal.is_rewriting_due(), "nothing is outdated");
+    grow(&journal, 3 << 20);
+    assert!(!journal.is_rewriting_due(), "3 MiB beside 6 MiB");
+    grow(&journal, 7 << 20);
+    assert!(journal.is_rewriting_due());
+    drop(journal);
+    let (journal, replay) = Journal::open(home(&dir), NOW).unwrap();
+    assert!(journal.is_rewriting_due());
+    journal.rewrite_if_due(NOW);
+    assert!(!journal.is_rewriting_due());
+    assert_eq!(files(&dir), 1);
+    let (_, again) = Journal::open(home(&dir), NOW).unwrap();
+    assert_eq!(again, replay);
+}
+
+#[test]
+fn a_rewriting_that_is_stopped_leaves_the_old_files_and_no_draft() {
+    let dir = TempDir::new();
+    let journal = several_files(&dir);
+    let before = text(&dir);
+    journal.stop_rewriting();
+    let err = journal.rewrite(NOW).unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::Interrupted);
+    assert_eq!((text(&dir), files(&dir)), (before, 4));
+}
+
+#[test]
+fn a_file_without_an_end_of_a_line_is_read_in_bounded_memory_and_spoils_no_other() {
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(home(&dir), NOW).unwrap();
+    journal.append_lines(&accepted("a")).unwrap();
+    journal.append_lines(&[0; 5 << 20]).unwrap();
+    journal
+        .append_lines(&[b"\n".to_vec(), accepted("b")].concat())
+        .unwrap();
+    let (again, replay) = Journal::open(home(&dir), NOW).unwrap();
+    assert_eq!(all_known(&replay).0, ["a", "b"]);
+    again.rewrite(NOW).unwrap();
+    let (_, replay) = Journal::open(home(&dir), NOW).unwrap();
+    assert_eq!(all_known(&replay), (vec!["a".into(), "b".into()], 0));
 }

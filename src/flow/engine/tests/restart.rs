@@ -371,14 +371,7 @@ fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_b
     };
     let fate = crate::flow::filing::Fate::Accepted(acceptance);
     let path = Rel::new(b"a");
-    let live = journal::Live {
-        at: None,
-        fate: fate.clone(),
-        marker: None,
-        moving: None,
-        rests: true,
-        missing: None,
-    };
+    let journal = kept(&path, stamp(1), None, None);
     let later = crate::flow::filing::Filing {
         file: FileNo::default(),
         path: path.clone(),
@@ -393,7 +386,7 @@ fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_b
     };
     let mut engine = engine(keep);
     let past = Handover {
-        live: [((path, stamp(1)), live)].into(),
+        journal,
         filings: vec![later],
         ..Handover::default()
     };
@@ -407,24 +400,13 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
         size,
         mtime: Wall(mtime),
     };
-    let acceptance = crate::flow::filing::Acceptance {
-        key: "k".into(),
-        status: 200,
-    };
-    let live = journal::Live {
-        at: None,
-        fate: crate::flow::filing::Fate::Accepted(acceptance),
-        marker: Some(stamp(0, 5)),
-        moving: None,
-        rests: true,
-        missing: Some(Wall(1)),
-    };
+    let journal = kept(&Rel::new(b"a"), stamp(1, 1), Some((0, 5)), Some(1));
     let mut engine = engine(|config| {
         config.delivered.action = Action::Keep;
         config.ready.marker = Some(".done".into());
     });
     let past = Handover {
-        live: [((Rel::new(b"a"), stamp(1, 1)), live)].into(),
+        journal,
         ..Handover::default()
     };
     engine.resume(past, at(0));
@@ -448,4 +430,26 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
     assert_eq!(deliveries(effects).len(), 0, "that marker was used");
     let effects = turn(&mut engine, 10, listed(stamp(0, 6)));
     assert_eq!(deliveries(effects).len(), 1);
+}
+
+/// A journal that says of one version that it was delivered and stays.
+fn kept(
+    path: &Rel,
+    stamp: Stamp,
+    marker: Option<(u64, i64)>,
+    missing: Option<i64>,
+) -> journal::Replay {
+    let accepted = journal::Event::Accepted {
+        key: "k".into(),
+        status: 200,
+        marker,
+        keep: true,
+    };
+    let missing = missing.map(|since| journal::Event::Missing { since });
+    let mut replay = journal::Replay::default();
+    for event in [accepted].into_iter().chain(missing) {
+        let entry = journal::Entry::from((path.clone(), stamp, event));
+        replay.add(&entry.line(Wall(1)));
+    }
+    replay
 }

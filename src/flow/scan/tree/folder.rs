@@ -145,6 +145,20 @@ impl Folder {
         }
     }
 
+    /// All of `rest` is at rest in it.
+    pub(super) fn restore(&mut self, rest: Listing<Stamp>) {
+        if self.known.is_empty() {
+            self.at_rest = rest.len();
+            self.known = rest;
+            return;
+        }
+        for (name, stamp) in rest.iter() {
+            if self.moving(name).is_none() {
+                self.set_resting(name, *stamp);
+            }
+        }
+    }
+
     pub(super) fn set_away(&mut self, name: &[u8], stamp: Stamp, since: Wall) {
         self.away.insert(name.into(), (stamp, since));
     }
