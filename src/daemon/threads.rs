@@ -7,6 +7,7 @@ use std::thread;
 
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
+use super::retry_news::RetryNews;
 use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
@@ -18,7 +19,6 @@ use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::os::error::explain;
 use crate::io::os::lock;
-use crate::io::retries_file::Watcher;
 use crate::io::scan;
 use crate::io::send_fingerprint;
 use crate::io::share::Share;
@@ -106,23 +106,19 @@ pub(super) struct Scanner {
 pub(super) fn spawn_scanner(
     config: &Config,
     scanner: Scanner,
+    retries: &Arc<RetryNews>,
 ) -> Result<Sender<ScanCommand>, String> {
     let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
     let Scanner {
         share,
-        state,
         send: mut fingerprint,
         mailbox,
+        ..
     } = scanner;
+    let retries = Arc::clone(retries);
     let (send, orders) = channel();
     spawn("scan", move || {
-        let mut watcher = Watcher::default();
-        let mut news = || {
-            let retries = watcher.changed(&state)?.into_iter();
-            let retries = retries.map(|retry| (retry.path, retry.stamp, retry.round));
-            Some(Input::Retries(retries.collect()))
-        };
         let report = |input| mailbox.input(input);
         while let Ok(order) = orders.recv() {
             let now = send_fingerprint::of(&credentials);
@@ -131,7 +127,7 @@ pub(super) fn spawn_scanner(
                 let _ = report(Input::Credentials(now));
             }
             let reported = match order {
-                ScanCommand::Scan => scan::scan(&share, &filter, &mut news, &report),
+                ScanCommand::Scan => scan::scan(&share, &filter, &|| retries.tell(), &report),
                 ScanCommand::Confirm => scan::confirm(&share, &report),
             };
             if reported.is_err() {
@@ -146,6 +142,7 @@ pub(super) fn spawn_scanner(
 pub(super) fn spawn_inspectors(
     config: &Config,
     share: &Arc<Share>,
+    retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
 ) -> Result<Sender<Inspection>, String> {
     let (send, jobs) = channel::<Inspection>();
@@ -160,8 +157,9 @@ pub(super) fn spawn_inspectors(
             // What is sent is held to it, whether a header shows it or not.
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
+        let retries = Arc::clone(retries);
         spawn("check", move || {
-            while check_next(&inspector, &jobs, &mailbox).is_ok() {}
+            while check_next(&inspector, &jobs, &retries, &mailbox).is_ok() {}
         })?;
     }
     Ok(send)
@@ -170,11 +168,13 @@ pub(super) fn spawn_inspectors(
 fn check_next(
     inspector: &Inspector,
     jobs: &Mutex<Receiver<Inspection>>,
+    retries: &RetryNews,
     mailbox: &Mailbox,
 ) -> Result<(), Gone> {
     let job = lock(jobs).recv().map_err(|_| Gone)?;
-    let inspected = inspector.inspect(&job);
-    mailbox.input(Input::Inspected(job.file, inspected))
+    let inspected = Input::Inspected(job.file, inspector.inspect(&job));
+    retries.tell_before(&inspected)?;
+    mailbox.input(inspected)
 }
 
 /// Starts the threads that send, each with a connection of its own.
@@ -182,6 +182,7 @@ pub(super) fn spawn_workers(
     config: &Config,
     count: usize,
     context: Arc<UploadContext>,
+    retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
 ) -> Result<Vec<Sender<Delivery>>, String> {
     let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
@@ -192,6 +193,7 @@ pub(super) fn spawn_workers(
             number,
             client: Client::new(&config.send, &shared),
             context: Arc::clone(&context),
+            retries: Arc::clone(retries),
             jobs,
             mailbox: mailbox.clone(),
         };
@@ -205,6 +207,7 @@ struct Worker {
     number: usize,
     client: Client,
     context: Arc<UploadContext>,
+    retries: Arc<RetryNews>,
     jobs: Receiver<Delivery>,
     mailbox: Mailbox,
 }
@@ -228,10 +231,9 @@ impl Worker {
     fn deliver(&mut self, job: &Delivery) -> Result<(), Gone> {
         let (worker, file) = (self.number, job.file);
         deliver(&self.context, &mut self.client, job, |delivered| {
-            self.mailbox.send(Message::WorkerFree {
-                worker,
-                input: Input::Delivered(file, delivered),
-            })
+            let input = Input::Delivered(file, delivered);
+            self.retries.tell_before(&input)?;
+            self.mailbox.send(Message::WorkerFree { worker, input })
         })
     }
 }

@@ -41,14 +41,14 @@ pub fn confirm(share: &Share, send: &dyn Fn(Input) -> Result<(), Gone>) -> Resul
 
 /// Looks at everything once: sends [`Input::Confirmed`], a [`Input::Listed`] for each folder, then
 /// [`Input::Scanned`], and [`Input::Looking`] while that takes long; or [`Input::Closing`] where all is to be opened anew.
-/// What `news` has is sent between a listing and its use.
+/// `before_use` is called between a listing and its use.
 ///
 /// # Errors
 /// What `send` gives: nobody listens any more.
 pub fn scan(
     share: &Share,
     filter: &Filter,
-    news: &mut dyn FnMut() -> Option<Input>,
+    before_use: &dyn Fn() -> Result<(), Gone>,
     send: &dyn Fn(Input) -> Result<(), Gone>,
 ) -> Result<(), Gone> {
     let root = match share.reopen() {
@@ -85,9 +85,7 @@ pub fn scan(
             }
         };
         folders.extend(content.folders.iter().map(|name| path.join(name)));
-        if let Some(input) = news() {
-            send(input)?;
-        }
+        before_use()?;
         send(Input::Listed(ListedFolder {
             path,
             content: Ok(content),
