@@ -284,7 +284,7 @@ mod tests {
         let filter =
             Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
         let found = RefCell::new(Vec::new());
-        scan(&share, &filter, &mut || None, &|input| {
+        scan(&share, &filter, &|| Ok(()), &|input| {
             if let Input::Listed(ListedFolder {
                 path,
                 content: Ok(content),

@@ -381,9 +381,14 @@ impl Engine {
 
     /// Whether its marker is there, if there is to be one.
     pub(super) fn is_vouched_for(&self, active: &ActiveFile) -> bool {
-        let used = active.learned.used_marker;
         let marker = active.marker.map(|marker| marker.stamp);
-        !self.policy.marker || marker.is_some() && marker != used
+        // An earlier version may still be on its way to where it is filed, and a later one rest:
+        // each has used a marker.
+        let used = [
+            active.learned.used_marker,
+            self.known.used_marker(&active.path),
+        ];
+        !self.policy.marker || marker.is_some() && !used.contains(&marker)
     }
 
     /// `file` waits for rsync to finish it, or for somebody to touch it.

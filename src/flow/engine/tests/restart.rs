@@ -432,6 +432,68 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
     assert_eq!(deliveries(effects).len(), 1);
 }
 
+#[test]
+fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_on_its_way() {
+    use crate::flow::filing::{Area, Move, Place, Reason};
+    let stamp = |size, mtime| Stamp {
+        size,
+        mtime: Wall(mtime),
+    };
+    let path = Rel::new(b"a");
+    let reason = Reason {
+        reason: "no".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    };
+    let moving = Move {
+        to: Place::new(Area::DeadLetter, path.clone()),
+        copy_of: None,
+    };
+    let mut journal = journal::Replay::default();
+    for event in [
+        journal::Event::condemned(&reason, Some(stamp(0, 4))),
+        journal::Event::moving(&moving),
+    ] {
+        let entry = journal::Entry::from((path.clone(), stamp(1, 1), event));
+        journal.add(&entry.line(Wall(1)));
+    }
+    add_kept(&mut journal, &path, stamp(2, 2), Some((0, 5)), None);
+    let mut engine = engine(|config| {
+        config.delivered.action = Action::Keep;
+        config.ready.marker = Some(".done".into());
+    });
+    let past = Handover {
+        journal,
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    let look = |stamp| Look {
+        stamp,
+        fs: FsKind::Share,
+        ..Look::default()
+    };
+    let listed = |marker| {
+        let mut content = Content::default();
+        content.files.push(b"a", look(stamp(3, 3)));
+        content.markers.push(b"a", look(marker));
+        Input::Listed(ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        })
+    };
+    let mut effects = turn(&mut engine, 0, Input::Tick);
+    effects.extend(turn(&mut engine, 0, Input::Confirmed));
+    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
+    effects.extend(turn(&mut engine, 10, listed(stamp(0, 5))));
+    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
+    let effects = turn(&mut engine, 20, listed(stamp(0, 6)));
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
 /// A journal that says of one version that it was delivered and stays.
 fn kept(
     path: &Rel,
@@ -439,6 +501,19 @@ fn kept(
     marker: Option<(u64, i64)>,
     missing: Option<i64>,
 ) -> journal::Replay {
+    let mut replay = journal::Replay::default();
+    add_kept(&mut replay, path, stamp, marker, missing);
+    replay
+}
+
+/// Adds to a journal that one version was delivered and stays.
+fn add_kept(
+    replay: &mut journal::Replay,
+    path: &Rel,
+    stamp: Stamp,
+    marker: Option<(u64, i64)>,
+    missing: Option<i64>,
+) {
     let accepted = journal::Event::Accepted {
         key: "k".into(),
         status: 200,
@@ -446,10 +521,8 @@ fn kept(
         keep: true,
     };
     let missing = missing.map(|since| journal::Event::Missing { since });
-    let mut replay = journal::Replay::default();
     for event in [accepted].into_iter().chain(missing) {
         let entry = journal::Entry::from((path.clone(), stamp, event));
         replay.add(&entry.line(Wall(1)));
     }
-    replay
 }
