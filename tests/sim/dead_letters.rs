@@ -28,6 +28,12 @@ impl World {
             return;
         }
         let (place, version, stamp) = dead[self.rng.below(dead.len() as u64) as usize].clone();
+        if self.crashes > 0 && self.was_accepted(version) {
+            // A crash has lost its acceptance and it was condemned then, or a power cut has undone
+            // an earlier retry: whoever sends it again knows that, and gets another key.
+            self.may_repeat.push(version);
+            self.in_flight_at_crashes += 1;
+        }
         let origin = self.origins[&version].clone();
         let version_there = (Rel::new(origin.as_bytes()), stamp);
         *self.retries.entry(version_there).or_default() += 1;
@@ -106,6 +112,8 @@ impl World {
             self.model.take(&place.beside(REASON));
         }
         self.model.sync(&place.folder());
+        // Where that fails it says so, and whoever has asked for it sees what comes back there.
+        self.model.settle(place);
     }
 
     fn put(&mut self, from: &Place, to: &Place) {

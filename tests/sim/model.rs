@@ -181,9 +181,14 @@ impl Model {
         self.nodes.get(&ino).copied()
     }
 
-    /// What a writer does to a name is on the disk, and what came before it with it.
-    fn settle(&mut self, at: &Place) {
-        self.reached(|change| change.at == *at);
+    /// What a writer does to a name is on the disk, and what came before it with it. If a file was
+    /// moved away from there, so is its new name: where renames are not on the disk as a whole, who
+    /// takes the old name before the new one is there leaves a power cut nothing to bring back, and
+    /// no order of operations helps against that.
+    pub fn settle(&mut self, at: &Place) {
+        let changes = self.pending.iter().filter(|change| change.at == *at);
+        let operations: BTreeSet<u64> = changes.map(|change| change.operation).collect();
+        self.reached(|change| operations.contains(&change.operation));
     }
 
     /// These changes are on the disk; where changes are in order, so are all before them.
