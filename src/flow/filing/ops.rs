@@ -122,6 +122,19 @@ impl Ops {
         self.ask(Operation::Remove(at.clone())).await.map(drop)
     }
 
+    /// Removes a name that others use as well, if it still is what `known` showed: that it is gone, or
+    /// another file, is as good.
+    pub async fn remove_if(&self, at: &Place, known: &Look) -> Result<(), Fault> {
+        let operation = Operation::RemoveIf(at.clone(), *known);
+        let Err(fault) = self.ask(operation).await else {
+            return Ok(());
+        };
+        match self.look(at).await? {
+            Entry::File(look) if !look.difference(known).is_change() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a name that only dirpost uses: that it is gone already is as good.
     pub async fn remove_own(&self, at: &Place) -> Result<(), Fault> {
         let Err(fault) = self.remove(at).await else {
