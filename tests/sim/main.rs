@@ -6,6 +6,7 @@
 //! `DIRPOST_SIM_SEED=N cargo test --test sim`.
 
 mod disk;
+mod scan;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ fn policy(world: &World, in_order: bool) -> Policy {
     Policy {
         interval: Duration::from_secs(2),
         max_share: 0.25,
+        rewrites: world.folder.rewrites,
         settle: Settle::For(Duration::from_millis(world.settle as u64)),
         marker: false,
         empty: Empty::Send,
@@ -187,7 +189,7 @@ impl Run {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Scan => {
+                Effect::Scan(order) => {
                     self.looks += 1;
                     // A scan may take longer than the interval.
                     let delay = if self.world.rng.below(10) == 0 {
@@ -195,7 +197,7 @@ impl Run {
                     } else {
                         self.world.rng.below(50)
                     };
-                    self.world.at(delay, Event::List);
+                    self.world.at(delay, Event::List(order));
                 }
                 Effect::Confirm => {
                     self.looks += 1;
@@ -280,7 +282,7 @@ impl Run {
                 self.world.chmod(writer, times);
                 vec![]
             }
-            Event::List => self.world.list(),
+            Event::List(order) => self.world.list(order),
             Event::Confirm => self.world.confirm(),
             Event::Suspend => {
                 self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
@@ -322,6 +324,7 @@ impl Run {
                 vec![]
             }
         };
+        self.world.note_names();
         for input in inputs {
             self.tell(input);
         }

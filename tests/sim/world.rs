@@ -18,11 +18,12 @@ use dirpost::flow::filing::{
 };
 use dirpost::flow::journal::{Event as JournalEvent, Record, Replay};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::messages::{Closing, Content, Delivered, Delivery, Input, ListedFolder, Miss};
+use dirpost::flow::messages::{Closing, Delivered, Delivery, Input, Miss, ScanOrder};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
 use crate::disk::{Model, Node, WorldDisk, sha256, watched};
+use crate::scan::Folder;
 
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
@@ -34,8 +35,8 @@ pub enum Event {
     Write(usize),
     /// Somebody changes the mode of a writer's file, and does so again a number of times.
     Chmod(usize, u32),
-    /// The scan lists the folder, and is over.
-    List,
+    /// The scan visits the folder, and is over.
+    List(ScanOrder),
     /// The scan sees that the lock is ours, and is over.
     Confirm,
     /// The machine is suspended for a while.
@@ -97,6 +98,8 @@ pub struct World {
     pub woken: i64,
     pub fs: FsKind,
     pub settle: i64,
+    /// The watched folder itself, as scans see it.
+    pub folder: Folder,
     pub mood: Mood,
     pub faulty: bool,
     /// The share is away since it was last looked at.
@@ -167,6 +170,8 @@ impl World {
             FsKind::Share
         };
         let model = Model::new(&mut rng, crashes);
+        // Drawn apart, so that all else is as it was.
+        let folder = Folder::new(&mut Rng::new(!seed), fs);
         World {
             rng,
             time: 0,
@@ -174,6 +179,7 @@ impl World {
             woken: -1_000_000,
             fs,
             settle: 1_000,
+            folder,
             mood: Mood::Well,
             faulty: true,
             away: false,
@@ -386,6 +392,14 @@ impl World {
         }
         let version = self.writers[writer].version;
         let is_it = |node: &Node| node.version == version && !node.complete;
+        // What lies elsewhere as well is a copy.
+        if self
+            .find(&Rel::new(self.writers[writer].name.as_bytes()))
+            .as_ref()
+            .is_some_and(is_it)
+        {
+            return None;
+        }
         [Area::Done, Area::DeadLetter, Area::Staging]
             .into_iter()
             .flat_map(|area| self.model.area(area))
@@ -394,34 +408,6 @@ impl World {
     }
 
     // ---- scan -----------------------------------------------------------------------
-
-    pub fn list(&mut self) -> Vec<Input> {
-        if let Some(answer) = self.reopen() {
-            return vec![answer];
-        }
-        let path = Rel::root();
-        if self.faulty && self.rng.below(20) == 0 {
-            let content = Err("EIO half-way".into());
-            return vec![
-                Input::Confirmed,
-                Input::Listed(ListedFolder { path, content }),
-                Input::Scanned(Ok(())),
-            ];
-        }
-        let mut content = Content::default();
-        for (place, node) in self.model.area(Area::Watched) {
-            content.files.push(place.path.as_bytes(), node.look.stamp);
-            content.looks.push(node.look);
-        }
-        vec![
-            Input::Confirmed,
-            Input::Listed(ListedFolder {
-                path,
-                content: Ok(content),
-            }),
-            Input::Scanned(Ok(())),
-        ]
-    }
 
     /// A look at the lock alone.
     pub fn confirm(&mut self) -> Vec<Input> {
@@ -433,7 +419,7 @@ impl World {
 
     /// The share is opened again, as each scan does first. A share that was away has everything
     /// opened again when it is back.
-    fn reopen(&mut self) -> Option<Input> {
+    pub(super) fn reopen(&mut self) -> Option<Input> {
         if self.faulty && self.rng.below(20) == 0 {
             self.away = true;
             return Some(Input::Scanned(Err("the share is away".into())));

@@ -3,6 +3,7 @@
 mod endpoint;
 mod filing;
 mod lock;
+mod looking;
 mod restart;
 mod settle;
 mod wake;
@@ -10,14 +11,15 @@ mod wake;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Action, Config, Empty, Settle};
+use crate::config::{Action, Config, Empty, Rewrites, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::{Filed, Move, Progress};
 use crate::flow::memory;
-use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder};
+use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
+use crate::flow::scan::rounds::Rounds;
 use crate::flow::time::Wall;
 
 fn engine(tune: impl Fn(&mut Config)) -> Engine {
@@ -86,7 +88,10 @@ fn idle(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
     let (mut now, mut all) = (from, Vec::new());
     loop {
         let effects = pass(engine, now, now);
-        if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Scan(_)))
+        {
             all.extend(turn(engine, now, Input::Confirmed));
             all.extend(turn(engine, now, Input::Scanned(Ok(()))));
         }
@@ -131,6 +136,7 @@ fn policy() -> Policy {
     Policy {
         interval: Duration::from_secs(1000),
         max_share: 0.25,
+        rewrites: Rewrites::Auto,
         settle: Settle::For(Duration::ZERO),
         marker: false,
         empty: Empty::Send,
@@ -211,7 +217,10 @@ fn files(effects: &[Effect]) -> bool {
 fn next_scan(engine: &mut Engine, from: i64) -> i64 {
     let (mut now, mut effects) = (from, engine.on(at(from), Input::Scanned(Ok(()))));
     for _ in 0..1_000 {
-        if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Scan(_)))
+        {
             return now;
         }
         now = engine

@@ -118,6 +118,7 @@ impl Engine {
         let key_of = |path: &Rel, stamp, retry| key(scope, path, stamp, retry);
         for path in self.known.take_retried(key_of) {
             self.tree.disturb(&path);
+            self.looking.let_go(&path);
         }
     }
 
@@ -147,6 +148,7 @@ impl Engine {
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         let active = self.files.remove(file)?;
+        self.looking.let_go(&active.path);
         self.endpoint.untried(file);
         if active.detached
             && let Some(next) = self.tree.moving(&active.path)

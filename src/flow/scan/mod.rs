@@ -1,5 +1,7 @@
-//! SCAN and TRACK: which names are wanted, what a listing is, and what is known of each folder.
+//! SCAN and TRACK: which folders are listed and which names are wanted, what a listing is, and what
+//! is known of each folder.
 
 pub mod filter;
 pub mod listing;
+pub mod rounds;
 pub mod tree;

@@ -1,0 +1,182 @@
+//! One folder: whether it is passed over, its names, and a look at each of its files.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::names::{Name, Names};
+use super::pulse::Pulse;
+use crate::flow::file::{Look, Rel};
+use crate::flow::messages::Content;
+use crate::flow::scan::filter::Filter;
+use crate::flow::scan::rounds::{Plan, Seen, Visit, shows_ctime};
+use crate::io::dir::{Dir, Entry, name_of};
+use crate::io::os::clock;
+use crate::io::os::error::explain;
+
+/// What all visits of a scan share.
+pub(super) struct Visitor<'a> {
+    /// The watched folder, opened for this scan.
+    pub(super) root: Arc<Dir>,
+    /// Its path.
+    pub(super) path: &'a Path,
+    pub(super) filter: &'a Filter,
+}
+
+/// What came of a visit.
+#[derive(Debug)]
+pub(super) enum Visited {
+    /// It was passed over.
+    Over,
+    /// Its names were read, and are what they were.
+    Same(Seen),
+    /// All of it was looked at.
+    Looked {
+        seen: Seen,
+        content: Box<Content>,
+        /// A file in it shows a ctime that is not its mtime.
+        has_ctime: bool,
+        /// The CPU time that it took.
+        cost: Duration,
+    },
+    /// It is not there.
+    Gone,
+    /// It could not be listed, or not to its end.
+    Failed(io::Error),
+}
+
+impl Visitor<'_> {
+    /// Does with the folder at `path` what `plan` says.
+    pub(super) fn visit(
+        &self,
+        path: &Rel,
+        plan: &Plan,
+        names: &mut Names,
+        pulse: &mut Pulse<'_>,
+    ) -> Visited {
+        match self.try_to_visit(path, plan, names, pulse) {
+            Ok(visited) => visited,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Visited::Gone,
+            Err(err) => Visited::Failed(err),
+        }
+    }
+
+    fn try_to_visit(
+        &self,
+        path: &Rel,
+        plan: &Plan,
+        names: &mut Names,
+        pulse: &mut Pulse<'_>,
+    ) -> io::Result<Visited> {
+        pulse.beat();
+        let root = &self.root;
+        if plan.asks_for_times()
+            && root.shows_times(plan.device())
+            && plan.visit(root.times(path)?) == Visit::Over
+        {
+            return Ok(Visited::Over);
+        }
+        let began = clock::mono();
+        let cpu = clock::cpu_of_thread();
+        let (folder, times) = root.to_list(path)?;
+        let read = clock::mono();
+        let visit = plan.visit(times);
+        if visit == Visit::Over {
+            return Ok(Visited::Over);
+        }
+        names.read(&folder, self.filter, path, pulse)?;
+        let again = if plan.is_suspect(times, names.hash()) {
+            root.to_list(path)?.1
+        } else {
+            None
+        };
+        let seen = Seen {
+            times,
+            began,
+            read,
+            names: names.hash(),
+            fs: folder.kind(),
+            again,
+        };
+        if visit == Visit::Names && plan.has_names(seen.names) {
+            return Ok(Visited::Same(seen));
+        }
+        names.sort();
+        let mut content = self.look_at(&folder, names, pulse)?;
+        content.timeless = is_timeless(&content, &self.path.join(name_of(path.as_bytes())));
+        let has_ctime = content
+            .looks
+            .iter()
+            .any(|look| shows_ctime(look.ctime, look.stamp.mtime));
+        names.shrink();
+        Ok(Visited::Looked {
+            seen,
+            content: Box::new(content),
+            has_ctime,
+            cost: clock::cpu_of_thread().saturating_sub(cpu),
+        })
+    }
+
+    /// Looks at each of the files and markers. What is gone by now, or no regular file any more, is
+    /// left out; what cannot be looked at is noted, for a fault of one file is none of the others.
+    fn look_at(&self, folder: &Dir, names: &Names, pulse: &mut Pulse<'_>) -> io::Result<Content> {
+        let owned = |name: &Name| names.bytes(*name).to_vec();
+        let mut content = Content {
+            folders: names.folders.iter().map(owned).collect(),
+            looks: Vec::with_capacity(names.files.len()),
+            ..Content::default()
+        };
+        for &name in &names.files {
+            pulse.beat();
+            let name = names.bytes(name);
+            match folder.entry(name) {
+                Ok(Entry::File(look)) => {
+                    content.files.push(name, look.stamp);
+                    content.looks.push(look);
+                }
+                Ok(Entry::Absent | Entry::NotAFile) => {}
+                Err(err) => note_unseen(&mut content, name, name, err)?,
+            }
+        }
+        let suffix = self.filter.marker().map_or(0, <[u8]>::len);
+        for &name in &names.markers {
+            pulse.beat();
+            let name = names.bytes(name);
+            let file = &name[..name.len() - suffix];
+            match folder.entry(name) {
+                Ok(Entry::File(look)) => content.markers.push((file.to_vec(), look)),
+                Ok(Entry::Absent | Entry::NotAFile) => {}
+                Err(err) => note_unseen(&mut content, file, name, err)?,
+            }
+        }
+        content.unseen.sort_unstable();
+        content.markers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(content)
+    }
+}
+
+/// Whether all that `place` holds has an mtime of exactly 0, and so has the folder itself: a file system
+/// without times. Its files alone do not say so, for unfinished ones may be all that is left.
+fn is_timeless(content: &Content, place: &Path) -> bool {
+    let is_zero = |look: &Look| look.stamp.mtime.0 == 0;
+    let mtime = || std::fs::metadata(place).and_then(|folder| folder.modified());
+    !content.looks.is_empty()
+        && content.looks.iter().all(is_zero)
+        && mtime().is_ok_and(|mtime| mtime == UNIX_EPOCH)
+}
+
+/// Notes that nothing is known of `file`, because its entry `name` cannot be looked at.
+///
+/// # Errors
+/// `err` itself, if it says that the folder is not what the server has by that name any more.
+fn note_unseen(content: &mut Content, file: &[u8], name: &[u8], err: io::Error) -> io::Result<()> {
+    if err.kind() == io::ErrorKind::StaleNetworkFileHandle {
+        return Err(err);
+    }
+    content
+        .unseen_why
+        .get_or_insert_with(|| (name.to_vec(), explain(&err)));
+    content.unseen.push(file.to_vec());
+    Ok(())
+}

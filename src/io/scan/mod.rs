@@ -1,0 +1,304 @@
+//! SCAN: lists the watched folder, one folder at a time.
+//!
+//! Which folders are listed, and which passed over, the rounds say ([`crate::flow::scan::rounds`]).
+//! A folder is listed, and its files are looked at, through one handle that was opened for that
+//! without following links. Only one scan is ever under way: the thread that does it may hang in a
+//! call as long as a share hangs.
+
+mod folder;
+mod names;
+mod proof;
+mod pulse;
+
+use std::io;
+
+use self::folder::{Visited, Visitor};
+use self::names::Names;
+use self::pulse::Pulse;
+use crate::flow::file::Rel;
+use crate::flow::messages::{Input, ListedFolder, ScanOrder};
+use crate::flow::scan::filter::Filter;
+use crate::flow::scan::rounds::{Looked, Rounds};
+use crate::io::Gone;
+use crate::io::dir::Dir;
+use crate::io::os::clock;
+use crate::io::os::error::explain;
+use crate::io::share::{Share, Unusable};
+
+/// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
+///
+/// # Errors
+/// What `send` gives: nobody listens any more.
+pub fn confirm(share: &Share, send: &dyn Fn(Input) -> Result<(), Gone>) -> Result<(), Gone> {
+    match share.reopen() {
+        Ok(_) => send(Input::Confirmed).and_then(|()| send(Input::Scanned(Ok(())))),
+        Err(Unusable::Away(why)) => send(Input::Scanned(Err(why))),
+        Err(Unusable::Anew(why)) => send(Input::Closing(why)),
+    }
+}
+
+/// What scans work with.
+#[derive(Debug)]
+pub struct Scanner<'a> {
+    /// The watched folder.
+    pub share: &'a Share,
+    /// dirpost's own folder, in which a file system may prove that it moves times.
+    pub state: &'a Dir,
+    /// Which names are looked at.
+    pub filter: &'a Filter,
+}
+
+/// Where a scan reports.
+#[derive(Clone, Copy)]
+pub struct Report<'a> {
+    /// Gives what is to be known before a listing is used, if there is any news.
+    pub news: &'a dyn Fn() -> Option<Input>,
+    /// Takes what was found.
+    pub send: &'a dyn Fn(Input) -> Result<(), Gone>,
+}
+
+impl std::fmt::Debug for Report<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Report").finish_non_exhaustive()
+    }
+}
+
+/// How a scan ended that nobody is there to hear of, or whose share is away.
+enum End {
+    Gone,
+    Away(String),
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> End {
+        End::Gone
+    }
+}
+
+impl Scanner<'_> {
+    /// Looks at the folders once: sends [`Input::Confirmed`], an [`Input::Listed`] for each folder of
+    /// which all was looked at, [`Input::Rounds`], then [`Input::Scanned`]; and [`Input::Looking`]
+    /// while that takes long. Or [`Input::Closing`] where all is to be opened again.
+    ///
+    /// # Errors
+    /// What `send` gives: nobody listens any more.
+    pub fn scan(&self, order: ScanOrder, report: Report<'_>) -> Result<(), Gone> {
+        let mut order = order;
+        let result = match self.share.reopen() {
+            Ok(root) => {
+                (report.send)(Input::Confirmed)?;
+                proof::seek(self.state, &root, &mut order.rounds);
+                let visitor = Visitor {
+                    root,
+                    path: self.share.path(),
+                    filter: self.filter,
+                };
+                match self.walk(&visitor, &mut order, report) {
+                    Ok(()) => Ok(()),
+                    Err(End::Gone) => return Err(Gone),
+                    Err(End::Away(why)) => Err(why),
+                }
+            }
+            Err(Unusable::Away(why)) => Err(why),
+            Err(Unusable::Anew(why)) => return (report.send)(Input::Closing(why)),
+        };
+        (report.send)(Input::Rounds(order.rounds))?;
+        (report.send)(Input::Scanned(result))
+    }
+
+    /// Visits all folders, each after the one that it is in.
+    fn walk(
+        &self,
+        visitor: &Visitor<'_>,
+        order: &mut ScanOrder,
+        report: Report<'_>,
+    ) -> Result<(), End> {
+        // What is read even if no folder is listed.
+        if let Some(input) = (report.news)() {
+            (report.send)(input)?;
+        }
+        // Whether anybody listens is seen when a folder is listed.
+        let say = || {
+            let _ = (report.send)(Input::Looking);
+        };
+        let mut pulse = Pulse::new(&say);
+        let mut names = Names::default();
+        let ScanOrder { rounds, wanted } = order;
+        let mut last: Option<Rel> = None;
+        // Folders that could not be listed: what is below them is left to the next scan.
+        let mut failed: Vec<Rel> = Vec::new();
+        loop {
+            let next = rounds.after(last.as_ref()).find_map(|(path, folder)| {
+                if failed.iter().any(|above| path.is_below(above)) {
+                    return None;
+                }
+                let plan = rounds.plan(path, folder, wanted, clock::mono());
+                match visitor.visit(path, &plan, &mut names, &mut pulse) {
+                    Visited::Over => None,
+                    visited => Some((path.clone(), visited)),
+                }
+            });
+            let Some((path, visited)) = next else {
+                return Ok(());
+            };
+            if matches!(visited, Visited::Failed(_)) {
+                failed.push(path.clone());
+            }
+            self.take(rounds, &path, visited, report)?;
+            last = Some(path);
+        }
+    }
+
+    /// Takes over what came of a visit, and reports it.
+    fn take(
+        &self,
+        rounds: &mut Rounds,
+        path: &Rel,
+        visited: Visited,
+        report: Report<'_>,
+    ) -> Result<(), End> {
+        let content = match visited {
+            Visited::Over => return Ok(()),
+            Visited::Same(seen) => {
+                rounds.listed(path, &seen, None);
+                return Ok(());
+            }
+            // It went since its own folder was listed: the next scan sees that as well.
+            Visited::Gone if *path != Rel::root() => {
+                rounds.gone(path);
+                return Ok(());
+            }
+            Visited::Gone => return Err(self.lost(&io::ErrorKind::NotFound.into())),
+            Visited::Failed(err) if *path == Rel::root() => return Err(self.lost(&err)),
+            Visited::Failed(err) => {
+                rounds.failed(path);
+                Err(explain(&err))
+            }
+            Visited::Looked {
+                seen,
+                content,
+                has_ctime,
+                cost,
+            } => {
+                let looked = Looked {
+                    folders: &content.folders,
+                    whole: content.unseen.is_empty(),
+                    has_ctime,
+                    cost,
+                };
+                rounds.listed(path, &seen, Some(&looked));
+                if let Some(input) = (report.news)() {
+                    (report.send)(input)?;
+                }
+                Ok(*content)
+            }
+        };
+        let path = path.clone();
+        Ok((report.send)(Input::Listed(ListedFolder {
+            path,
+            content,
+        }))?)
+    }
+
+    /// The watched folder itself cannot be listed.
+    fn lost(&self, err: &io::Error) -> End {
+        let why = format!("{}: {}", self.share.path().display(), explain(err));
+        self.share.lost(why.clone());
+        End::Away(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::scan::rounds::Wanted;
+    use crate::io::share::OpenError;
+    use crate::io::testing::TempDir;
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
+        let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
+        tune(&mut config);
+        // A process that another test is about to start may hold the lock of the last call.
+        let (share, state) = loop {
+            match Share::open(&config, false) {
+                Err(OpenError::Locked(_)) => std::thread::yield_now(),
+                other => break other.expect("it opens"),
+            }
+        };
+        let filter =
+            Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
+        let found = RefCell::new(Vec::new());
+        let scanner = Scanner {
+            share: &share,
+            state: &state.folder,
+            filter: &filter,
+        };
+        let order = ScanOrder {
+            rounds: Box::new(Rounds::new(config.watch.rewrites)),
+            wanted: Wanted::default(),
+        };
+        let send = |input| {
+            if let Input::Listed(ListedFolder {
+                path,
+                content: Ok(content),
+            }) = input
+            {
+                found.borrow_mut().extend(
+                    content
+                        .files
+                        .iter()
+                        .map(|(name, _)| path.join(name).to_string()),
+                );
+            }
+            Ok(())
+        };
+        let report = Report {
+            news: &|| None,
+            send: &send,
+        };
+        scanner.scan(order, report).unwrap();
+        let mut found = found.into_inner();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn only_regular_files_that_are_wanted_are_listed() {
+        let dir = TempDir::new();
+        for name in [
+            "a.csv",
+            "b.tmp",
+            "sub/c.csv",
+            "sub/deep/d.csv",
+            ".hidden/e.csv",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        assert_eq!(
+            listed(dir.path(), |_| {}),
+            ["a.csv", "sub/c.csv", "sub/deep/d.csv"]
+        );
+        assert_eq!(
+            listed(dir.path(), |config| config.watch.max_depth = Some(2)),
+            ["a.csv", "sub/c.csv"]
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn any_name_is_listed() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = TempDir::new();
+        let odd: [&[u8]; 4] = [b"new\nline", b"\xff\xfe", b"100%", &[b'n'; 255]];
+        for name in odd {
+            std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        }
+        assert_eq!(listed(dir.path(), |_| {}).len(), odd.len());
+    }
+}
