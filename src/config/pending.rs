@@ -11,7 +11,6 @@ type Pending = (&'static str, fn(&Config) -> bool);
 
 pub const PENDING: &[Pending] = &[
     ("watch.shard", |config| config.watch.shard.is_some()),
-    ("watch.threads", |config| config.watch.threads != 1),
     ("report.metrics_file", |config| {
         config.report.metrics_file.is_some()
     }),

@@ -121,6 +121,7 @@ pub(super) fn spawn_scanner(
     let filter = Filter::new(&config.watch, config.ready.marker.as_deref(), own)
         .map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
+    let threads = config.watch.threads;
     let Scanner {
         share,
         state,
@@ -144,6 +145,7 @@ pub(super) fn spawn_scanner(
             share: &share,
             state: &state,
             filter: &filter,
+            threads,
         };
         while let Ok(order) = orders.recv() {
             let now = send_fingerprint::of(&credentials);

@@ -350,6 +350,11 @@ impl Rounds {
         }
     }
 
+    /// Whether there is known to be a folder at `path`.
+    pub fn knows(&self, path: &Rel) -> bool {
+        self.folders.contains_key(path)
+    }
+
     /// What is to be done with the folder at `path` now, if it is known.
     pub fn plan_of(&self, path: &Rel, wanted: &Wanted, now: Mono) -> Option<Plan> {
         let folder = self.folders.get(path)?;

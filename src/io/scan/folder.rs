@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::names::{Name, Names};
+use super::pool::{CHUNK, Pool};
 use super::pulse::Pulse;
 use crate::flow::file::{Look, Rel};
 use crate::flow::messages::Content;
@@ -22,6 +23,8 @@ pub(super) struct Visitor<'a> {
     /// Its path.
     pub(super) path: &'a Path,
     pub(super) filter: &'a Filter,
+    /// The threads that help with a large folder.
+    pub(super) pool: Option<&'a Pool>,
 }
 
 /// What came of a visit.
@@ -103,7 +106,7 @@ impl Visitor<'_> {
             return Ok(Visited::Same(seen));
         }
         names.sort();
-        let mut content = self.look_at(&folder, names, pulse)?;
+        let (mut content, helped) = self.look_at(folder, names, pulse)?;
         content.timeless = is_timeless(&content, &self.path.join(name_of(path.as_bytes())));
         let has_ctime = content
             .looks
@@ -114,13 +117,42 @@ impl Visitor<'_> {
             seen,
             content: Box::new(content),
             has_ctime,
-            cost: clock::cpu_of_thread().saturating_sub(cpu),
+            cost: clock::cpu_of_thread().saturating_sub(cpu) + helped,
         })
     }
 
     /// Looks at each of the files and markers. What is gone by now, or no regular file any more, is
     /// left out; what cannot be looked at is noted, for a fault of one file is none of the others.
-    fn look_at(&self, folder: &Dir, names: &Names, pulse: &mut Pulse<'_>) -> io::Result<Content> {
+    /// Gives the CPU time, too, that other threads have taken for it.
+    fn look_at(
+        &self,
+        folder: Dir,
+        names: &mut Names,
+        pulse: &mut Pulse<'_>,
+    ) -> io::Result<(Content, Duration)> {
+        let Some(pool) = self.pool.filter(|_| names.count() > CHUNK) else {
+            let content = self.content(names, |name| {
+                pulse.beat();
+                folder.entry(name)
+            })?;
+            return Ok((content, Duration::ZERO));
+        };
+        let (looked, entries, cost) = pool.look_at(folder, std::mem::take(names), pulse);
+        *names = looked;
+        let mut entries = entries.into_iter();
+        let content = self.content(names, |_| {
+            let missing = || Err(io::Error::other("nobody looked at it"));
+            entries.next().unwrap_or_else(missing)
+        })?;
+        Ok((content, cost))
+    }
+
+    /// What `look` shows of each name, in their order.
+    fn content(
+        &self,
+        names: &Names,
+        mut look: impl FnMut(&[u8]) -> io::Result<Entry>,
+    ) -> io::Result<Content> {
         let owned = |name: &Name| names.bytes(*name).to_vec();
         let mut content = Content {
             folders: names.folders.iter().map(owned).collect(),
@@ -128,9 +160,8 @@ impl Visitor<'_> {
             ..Content::default()
         };
         for &name in &names.files {
-            pulse.beat();
             let name = names.bytes(name);
-            match folder.entry(name) {
+            match look(name) {
                 Ok(Entry::File(look)) => {
                     content.files.push(name, look.stamp);
                     content.looks.push(look);
@@ -141,10 +172,9 @@ impl Visitor<'_> {
         }
         let suffix = self.filter.marker().map_or(0, <[u8]>::len);
         for &name in &names.markers {
-            pulse.beat();
             let name = names.bytes(name);
             let file = &name[..name.len() - suffix];
-            match folder.entry(name) {
+            match look(name) {
                 Ok(Entry::File(look)) => content.markers.push((file.to_vec(), look)),
                 Ok(Entry::Absent | Entry::NotAFile) => {}
                 Err(err) => note_unseen(&mut content, file, name, err)?,

@@ -7,8 +7,10 @@
 
 mod folder;
 mod names;
+mod pool;
 mod proof;
 mod pulse;
+mod side_by_side;
 
 use std::io;
 
@@ -46,6 +48,8 @@ pub struct Scanner<'a> {
     pub state: &'a Dir,
     /// Which names are looked at.
     pub filter: &'a Filter,
+    /// `watch.threads`: how many looks are made side by side.
+    pub threads: usize,
 }
 
 /// Where a scan reports.
@@ -92,8 +96,18 @@ impl Scanner<'_> {
                     root,
                     path: self.share.path(),
                     filter: self.filter,
+                    pool: None,
                 };
-                match self.walk(&visitor, &mut order, report) {
+                // What is read even if no folder is listed.
+                if let Some(input) = (report.news)() {
+                    (report.send)(input)?;
+                }
+                let walked = if self.threads > 1 {
+                    self.walk_side_by_side(visitor, &mut order, report, self.threads)
+                } else {
+                    self.walk(&visitor, &mut order, report)
+                };
+                match walked {
                     Ok(()) => Ok(()),
                     Err(End::Gone) => return Err(Gone),
                     Err(End::Away(why)) => Err(why),
@@ -113,10 +127,6 @@ impl Scanner<'_> {
         order: &mut ScanOrder,
         report: Report<'_>,
     ) -> Result<(), End> {
-        // What is read even if no folder is listed.
-        if let Some(input) = (report.news)() {
-            (report.send)(input)?;
-        }
         // Whether anybody listens is seen when a folder is listed.
         let say = || {
             let _ = (report.send)(Input::Looking);
@@ -234,6 +244,7 @@ mod tests {
             share: &share,
             state: &state.folder,
             filter: &filter,
+            threads: config.watch.threads,
         };
         let order = ScanOrder {
             rounds: Box::new(Rounds::new(config.watch.rewrites)),
@@ -262,6 +273,86 @@ mod tests {
         let mut found = found.into_inner();
         found.sort();
         found
+    }
+
+    /// The folders that a scan reports, in their order, each with how many files.
+    fn reported(scanner: &Scanner<'_>, order: ScanOrder) -> (Vec<(Rel, usize)>, Box<Rounds>) {
+        let (found, rounds) = (RefCell::new(Vec::new()), RefCell::new(None));
+        let send = |input| {
+            match input {
+                Input::Listed(folder) => {
+                    let content = folder.content.expect("it can be listed");
+                    assert_eq!(content.files.len(), content.looks.len());
+                    let stamps = content.files.iter().map(|(_, stamp)| stamp);
+                    assert!(stamps.eq(content.looks.iter().map(|look| look.stamp)));
+                    found.borrow_mut().push((folder.path, content.files.len()));
+                }
+                Input::Rounds(back) => *rounds.borrow_mut() = Some(back),
+                _ => {}
+            }
+            Ok(())
+        };
+        let report = Report {
+            news: &|| None,
+            send: &send,
+        };
+        scanner.scan(order, report).unwrap();
+        let rounds = rounds.into_inner().expect("the rounds come back");
+        rounds.check();
+        (found.into_inner(), rounds)
+    }
+
+    #[test]
+    fn threads_side_by_side_find_what_one_finds_each_folder_after_the_one_that_it_is_in() {
+        let dir = TempDir::new();
+        let mut rng = crate::flow::rng::Rng::new(1);
+        for folder in [
+            "", "a", "a-b", "a/b", "a/b/c", "a/b/c/d", "b/x/y/z", "large",
+        ] {
+            let files = if folder == "large" {
+                500
+            } else {
+                rng.below(60)
+            };
+            let folder = dir.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in 0..files {
+                let size = rng.below(9) as usize;
+                std::fs::write(folder.join(format!("{file}.csv")), vec![b'x'; size]).unwrap();
+            }
+        }
+        let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
+        let (share, state) = Share::open(&config, false).expect("it opens");
+        let filter = Filter::new(&config.watch, None, Vec::new()).unwrap();
+        let scanner = |threads| Scanner {
+            share: &share,
+            state: &state.folder,
+            filter: &filter,
+            threads,
+        };
+        let order = |rounds, everything| ScanOrder {
+            rounds,
+            wanted: Wanted {
+                everything,
+                ..Wanted::default()
+            },
+        };
+        let fresh = || Box::new(Rounds::new(config.watch.rewrites));
+        let (mut alone, _) = reported(&scanner(1), order(fresh(), false));
+        alone.sort();
+        for threads in [2, 5, 16] {
+            let (first, rounds) = reported(&scanner(threads), order(fresh(), false));
+            let (again, _) = reported(&scanner(threads), order(rounds, true));
+            for mut found in [first, again] {
+                for (at, (path, _)) in found.iter().enumerate() {
+                    let above = path.parent();
+                    let is_before = found[..at].iter().any(|(other, _)| *other == above);
+                    assert!(is_before || *path == Rel::root(), "{path} comes too early");
+                }
+                found.sort();
+                assert_eq!(found, alone, "{threads} threads");
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ const MARKER: u8 = 2;
 const FOLDER: u8 = 3;
 
 /// The names that are wanted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
     pub(super) files: Vec<Name>,
@@ -69,6 +69,20 @@ impl Names {
     /// What names they are.
     pub(super) fn hash(&self) -> NamesHash {
         self.hash
+    }
+
+    /// How many files and markers there are.
+    pub(super) fn count(&self) -> usize {
+        self.files.len() + self.markers.len()
+    }
+
+    /// The bytes of the file or marker at `at`: the files come first.
+    pub(super) fn nth(&self, at: usize) -> &[u8] {
+        let name = match at.checked_sub(self.files.len()) {
+            None => self.files[at],
+            Some(at) => self.markers[at],
+        };
+        self.bytes(name)
     }
 
     /// The bytes of a name.
