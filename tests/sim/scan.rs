@@ -11,7 +11,7 @@ use dirpost::flow::filing::Area;
 use dirpost::flow::messages::{Content, Input, ListedFolder, ScanOrder};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::scan::rounds::{
-    Looked, NAMES_EVERY, NamesHash, STAMPS_EVERY, Seen, Times, Visit,
+    Looked, NAMES_EVERY, NamesHash, Proof, STAMPS_EVERY, Seen, Times, Visit,
 };
 use dirpost::flow::time::{Mono, Wall};
 
@@ -207,9 +207,15 @@ impl World {
     fn visit(&mut self, order: &mut ScanOrder) -> Option<Input> {
         let (path, now) = (Rel::root(), Mono(self.time));
         let rounds = &mut order.rounds;
-        if rounds.wants_proof(1, self.folder.fs) {
+        if rounds.wants_proof(1, self.folder.fs, now) {
             let moves = !matches!(self.folder.shows, Shows::Never | Shows::Sometimes);
-            rounds.proof(1, self.folder.fs, moves, self.folder.has_ctime());
+            rounds.proof(Proof {
+                dev: 1,
+                fs: self.folder.fs,
+                moves,
+                has_ctime: self.folder.has_ctime(),
+                at: now,
+            });
         }
         if self.faulty && self.rng.below(20) == 0 {
             rounds.failed(&path);

@@ -131,6 +131,22 @@ pub struct Looked<'a> {
     pub cost: Duration,
 }
 
+/// What a name that was made in a folder of dirpost's own has shown of the file system. What it has
+/// not shown may be so all the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// The device of that folder.
+    pub dev: u64,
+    /// What kind of file system it is.
+    pub fs: FsKind,
+    /// The folder's ctime moved.
+    pub moves: bool,
+    /// The file shows a ctime that is not its mtime.
+    pub has_ctime: bool,
+    /// When it was made.
+    pub at: Mono,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Rounds {
@@ -180,6 +196,8 @@ struct Device {
     is_caught: bool,
     /// How often a proof was sought.
     sought: u8,
+    /// When that was last.
+    sought_at: Mono,
 }
 
 impl Device {
@@ -479,24 +497,29 @@ impl Rounds {
         }
     }
 
-    /// Whether it is still open if the times of device `dev`, of this kind, can be trusted, and a
-    /// proof may show it.
-    pub fn wants_proof(&self, dev: u64, kind: FsKind) -> bool {
+    /// Whether it is still open if the times of device `dev`, of this kind, can be trusted, and it is
+    /// time to seek a proof. Proofs are sought [`PROOF`] apart, for coarse times do not show what
+    /// changes right after another change; and only a few times, for that writes to the share.
+    pub fn wants_proof(&self, dev: u64, fs: FsKind, now: Mono) -> bool {
         let device = self.device(dev);
-        let known = Device { kind, ..device };
+        let known = Device { kind: fs, ..device };
         let is_open = !known.is_trusted() && !known.is_caught;
-        kind != FsKind::LocalNoCtime && is_open && known.sought < PROOFS_SOUGHT
+        let is_time = match device.sought {
+            0 => true,
+            PROOFS_SOUGHT.. => false,
+            _ => now.since(device.sought_at) >= PROOF,
+        };
+        fs != FsKind::LocalNoCtime && is_open && is_time
     }
 
-    /// What was seen as a name was made in a folder of dirpost's own on device `dev`: whether the
-    /// folder's ctime moved, and whether a file there shows a ctime that is not its mtime. What was
-    /// not seen shows nothing.
-    pub fn proof(&mut self, dev: u64, kind: FsKind, moves: bool, has_ctime: bool) {
-        let device = self.device_mut(dev);
-        device.kind = kind;
+    /// What was seen as a proof was sought.
+    pub fn proof(&mut self, proof: Proof) {
+        let device = self.device_mut(proof.dev);
+        device.kind = proof.fs;
         device.sought = device.sought.saturating_add(1);
-        device.moves |= moves;
-        device.has_ctime |= has_ctime;
+        device.sought_at = proof.at;
+        device.moves |= proof.moves;
+        device.has_ctime |= proof.has_ctime;
     }
 
     fn device(&self, dev: u64) -> Device {

@@ -67,6 +67,37 @@ impl std::fmt::Debug for Report<'_> {
     }
 }
 
+/// How many folders a scan has visited, by what was done with them.
+#[derive(Debug, Default)]
+struct Count {
+    over: usize,
+    same: usize,
+    looked: usize,
+    failed: usize,
+}
+
+impl Count {
+    fn add(&mut self, visited: &Visited) {
+        match visited {
+            Visited::Over => self.over += 1,
+            Visited::Same(_) => self.same += 1,
+            Visited::Looked { .. } => self.looked += 1,
+            Visited::Gone | Visited::Failed(_) => self.failed += 1,
+        }
+    }
+
+    fn say(&self) {
+        log::debug!(
+            target: "dirpost",
+            "scan: {} folders passed over, {} read and as they were, {} looked at, {} failed",
+            self.over,
+            self.same,
+            self.looked,
+            self.failed
+        );
+    }
+}
+
 /// How a scan ended that nobody is there to hear of, or whose share is away.
 enum End {
     Gone,
@@ -137,18 +168,20 @@ impl Scanner<'_> {
         let mut last: Option<Rel> = None;
         // Folders that could not be listed: what is below them is left to the next scan.
         let mut failed: Vec<Rel> = Vec::new();
+        let mut count = Count::default();
         loop {
             let next = rounds.after(last.as_ref()).find_map(|(path, folder)| {
                 if failed.iter().any(|above| path.is_below(above)) {
                     return None;
                 }
                 let plan = rounds.plan(path, folder, wanted, clock::mono());
-                match visitor.visit(path, &plan, &mut names, &mut pulse) {
-                    Visited::Over => None,
-                    visited => Some((path.clone(), visited)),
-                }
+                let visited = visitor.visit(path, &plan, &mut names, &mut pulse);
+                count.add(&visited);
+                let is_news = !matches!(visited, Visited::Over);
+                is_news.then(|| (path.clone(), visited))
             });
             let Some((path, visited)) = next else {
+                count.say();
                 return Ok(());
             };
             if matches!(visited, Visited::Failed(_)) {

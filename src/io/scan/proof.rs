@@ -4,8 +4,9 @@ use std::io;
 use std::time::SystemTime;
 
 use crate::flow::file::Rel;
-use crate::flow::scan::rounds::{Rounds, shows_ctime};
+use crate::flow::scan::rounds::{Proof, Rounds, shows_ctime};
 use crate::io::dir::{Dir, draft_name};
+use crate::io::os::clock;
 
 /// Makes a file in the state folder and removes it again, if that is on the file system of the
 /// watched folder `root` and it is still open whether the times there can be trusted. A file that
@@ -13,11 +14,18 @@ use crate::io::dir::{Dir, draft_name};
 /// the next scan tries again, a few times.
 pub(super) fn seek(state: &Dir, root: &Dir, rounds: &mut Rounds) {
     let dev = root.id().0;
-    if state.id().0 != dev || !rounds.wants_proof(dev, root.kind()) {
+    let now = clock::mono();
+    if state.id().0 != dev || !rounds.wants_proof(dev, root.kind(), now) {
         return;
     }
     let (moves, has_ctime) = try_to_see(state).unwrap_or_default();
-    rounds.proof(dev, root.kind(), moves, has_ctime);
+    rounds.proof(Proof {
+        dev,
+        fs: root.kind(),
+        moves,
+        has_ctime,
+        at: now,
+    });
 }
 
 /// Whether a new name moves the folder's ctime, and whether a file with an mtime of its own shows a

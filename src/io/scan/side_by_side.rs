@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::{Visited, Visitor};
 use super::pool::{Order, Pool};
-use super::{End, Report, Scanner};
+use super::{Count, End, Report, Scanner};
 use crate::flow::file::Rel;
 use crate::flow::messages::{Input, ScanOrder};
 use crate::io::os::clock;
@@ -98,10 +98,12 @@ impl Scanner<'_> {
         results: &Receiver<(u64, Rel, Visited)>,
         report: Report<'_>,
     ) -> Result<(), End> {
+        let mut count = Count::default();
         let (mut said, mut signs) = (Instant::now(), walk.pool.signs());
         loop {
             while walk.asked - walk.taken < ahead && walk.ask_for_next() {}
             if walk.asked == walk.taken {
+                count.say();
                 return Ok(());
             }
             match results.recv_timeout(GOES_ON) {
@@ -121,6 +123,7 @@ impl Scanner<'_> {
                 if walk.failed.iter().any(|above| path.is_below(above)) {
                     continue;
                 }
+                count.add(&visited);
                 walk.note(&path, &visited);
                 self.take(&mut walk.order.rounds, &path, visited, report)?;
             }

@@ -20,10 +20,21 @@ fn times(mtime: i64, ctime: i64) -> Option<Times> {
     })
 }
 
+/// What a name in dirpost's own folder shows.
+fn prove(rounds: &mut Rounds, fs: FsKind, moves: bool, has_ctime: bool) {
+    rounds.proof(Proof {
+        dev: 1,
+        fs,
+        moves,
+        has_ctime,
+        at: Mono(0),
+    });
+}
+
 /// Rounds over the root alone, on a local file system that has proven to move times.
 fn trusted() -> Rounds {
     let mut rounds = Rounds::new(AUTO);
-    rounds.proof(1, FsKind::Local, true, false);
+    prove(&mut rounds, FsKind::Local, true, false);
     rounds
 }
 
@@ -109,7 +120,7 @@ fn where_no_folder_was_seen_to_move_or_there_is_no_ctime_names_are_read_each_tim
     ] {
         let mut rounds = Rounds::new(AUTO);
         for at in 0..20 {
-            rounds.proof(1, kind, moves, has_ctime);
+            prove(&mut rounds, kind, moves, has_ctime);
             // The mtime stands in for the ctime.
             let seen = Seen {
                 fs: kind,
@@ -156,7 +167,7 @@ fn a_file_system_that_is_caught_not_to_move_times_is_never_trusted_again() {
     for at in 1..100 {
         let now = (turn + 5 * at) * SECOND;
         assert_ne!(visit(&mut rounds, times(5, 5), 2, now), Visit::Over);
-        rounds.proof(1, FsKind::Local, true, true);
+        prove(&mut rounds, FsKind::Local, true, true);
     }
 }
 
@@ -236,7 +247,7 @@ fn auto_looks_at_everything_as_long_as_that_is_cheap_and_a_duration_fixes_it() {
         (Rewrites::Every(STAMPS_EVERY), 1, Visit::Over),
     ] {
         let mut rounds = Rounds::new(rewrites);
-        rounds.proof(1, FsKind::Local, true, false);
+        prove(&mut rounds, FsKind::Local, true, false);
         for at in [0, 5] {
             let cheap = Looked {
                 cost: Duration::from_micros(cost),
@@ -329,4 +340,26 @@ fn a_thousand_folders_take_less_than_three_hundred_bytes_each() {
     // Beside the path, twice in a map that is two thirds full, with the counts of its `Rel`.
     let folder = std::mem::size_of::<Folder>() + std::mem::size_of::<Rel>();
     assert!(folder * 3 / 2 + 16 + 32 < 300, "{folder}");
+}
+
+#[test]
+fn proofs_are_sought_three_seconds_apart_and_a_few_times_only() {
+    let mut rounds = Rounds::new(AUTO);
+    let mut sought = Vec::new();
+    for at in 0..100 {
+        let now = Mono(at * SECOND);
+        if rounds.wants_proof(1, FsKind::Local, now) {
+            sought.push(at);
+            rounds.proof(Proof {
+                dev: 1,
+                fs: FsKind::Local,
+                moves: false,
+                has_ctime: true,
+                at: now,
+            });
+        }
+    }
+    assert_eq!(sought, [0, 3, 6, 9, 12]);
+    assert!(!rounds.wants_proof(2, FsKind::LocalNoCtime, Mono(0)));
+    assert!(!trusted().wants_proof(1, FsKind::Local, Mono(0)));
 }

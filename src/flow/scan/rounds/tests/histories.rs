@@ -353,7 +353,7 @@ fn nothing_is_missed_for_longer_than_promised_whatever_the_file_system_does_with
         if world.below(2) == 0 {
             let has_ctime = !matches!(world.kind, Kind::NoCtime(_));
             let moves = world.kind != Kind::Never;
-            world.rounds.proof(1, world.fs, moves, has_ctime);
+            prove(&mut world.rounds, world.fs, moves, has_ctime);
         }
         // Busy for a while, then quiet for a while.
         for scan in 0..300 {
