@@ -1,6 +1,7 @@
 //! The threads that scan, check and send: each takes its orders from a channel, and answers into
 //! the inbox. Each ends when its session is over, or when its orders can come no more.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,7 +11,7 @@ use super::inbox::{Mailbox, Message};
 use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
-use crate::flow::messages::{Delivery, Input, Inspection};
+use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
 use crate::io::Gone;
 use crate::io::check::Inspector;
 use crate::io::dir::Dir;
@@ -19,7 +20,7 @@ use crate::io::journal::Journal;
 use crate::io::os::error::explain;
 use crate::io::os::lock;
 use crate::io::retries_file::Watcher;
-use crate::io::scan;
+use crate::io::scan::{self, Report};
 use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::upload::{UploadContext, deliver};
@@ -81,10 +82,10 @@ pub(super) fn on_written(
 }
 
 /// What the thread that scans is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum ScanCommand {
-    /// To look at everything.
-    Scan,
+    /// To look at the folders.
+    Scan(ScanOrder),
     /// To look only whether the lock is still ours.
     Confirm,
 }
@@ -109,6 +110,7 @@ pub(super) fn spawn_scanner(
 ) -> Result<Sender<ScanCommand>, String> {
     let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
+    let threads = config.watch.threads;
     let Scanner {
         share,
         state,
@@ -117,22 +119,32 @@ pub(super) fn spawn_scanner(
     } = scanner;
     let (send, orders) = channel();
     spawn("scan", move || {
-        let mut watcher = Watcher::default();
-        let mut news = || {
-            let retries = watcher.changed(&state)?.into_iter();
+        let watcher = RefCell::new(Watcher::default());
+        let news = || {
+            let retries = watcher.borrow_mut().changed(&state)?.into_iter();
             let retries = retries.map(|retry| (retry.path, retry.stamp, retry.round));
             Some(Input::Retries(retries.collect()))
         };
-        let report = |input| mailbox.input(input);
+        let send = |input| mailbox.input(input);
+        let report = Report {
+            news: &news,
+            send: &send,
+        };
+        let scanner = scan::Scanner {
+            share: &share,
+            state: &state,
+            filter: &filter,
+            threads,
+        };
         while let Ok(order) = orders.recv() {
             let now = send_fingerprint::of(&credentials);
             if now != fingerprint {
                 fingerprint.clone_from(&now);
-                let _ = report(Input::Credentials(now));
+                let _ = send(Input::Credentials(now));
             }
             let reported = match order {
-                ScanCommand::Scan => scan::scan(&share, &filter, &mut news, &report),
-                ScanCommand::Confirm => scan::confirm(&share, &report),
+                ScanCommand::Scan(order) => scanner.scan(order, report),
+                ScanCommand::Confirm => scan::confirm(&share, &send),
             };
             if reported.is_err() {
                 break;

@@ -70,6 +70,15 @@ impl Rel {
         }
     }
 
+    /// Whether it lies in `folder`, at any depth.
+    pub fn is_below(&self, folder: &Rel) -> bool {
+        let rest = self.0.strip_prefix(&*folder.0);
+        rest.is_some_and(|rest| match folder.0.is_empty() {
+            true => !rest.is_empty(),
+            false => rest.first() == Some(&b'/'),
+        })
+    }
+
     /// From the outermost folder to the name.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         self.0

@@ -67,6 +67,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
     Policy {
         interval: Duration::from_secs(2),
         max_share: 0.25,
+        rewrites: world.folder.rewrites,
         settle: Settle::For(Duration::from_millis(world.settle as u64)),
         marker: world.features.marker,
         empty: Empty::Send,

@@ -42,7 +42,7 @@ impl Run {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Scan => {
+                Effect::Scan(order) => {
                     self.looks += 1;
                     // A scan may take longer than the interval.
                     let delay = if self.world.rng.below(10) == 0 {
@@ -50,7 +50,7 @@ impl Run {
                     } else {
                         self.world.rng.below(50)
                     };
-                    self.world.at(delay, Event::List);
+                    self.world.at(delay, Event::List(order));
                 }
                 Effect::Confirm => {
                     self.looks += 1;
@@ -208,7 +208,7 @@ impl Run {
                 self.world.chmod(writer, times);
                 vec![]
             }
-            Event::List => self.world.list(),
+            Event::List(order) => self.world.list(order),
             Event::Confirm => self.world.confirm(),
             Event::Suspend => {
                 self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
@@ -269,6 +269,7 @@ impl Run {
                 vec![]
             }
         };
+        self.world.note_names();
         for input in inputs {
             self.tell(input);
         }
