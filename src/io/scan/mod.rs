@@ -30,7 +30,7 @@ use crate::io::os::clock;
 use crate::io::os::error::explain;
 use crate::io::share::{Share, Unusable};
 
-/// Looks only whether the lock is still this process's: answers as [`scan`] does, but for the listings.
+/// Looks only whether the lock is still this process's: answers as [`Scanner::scan`] does, but for the listings.
 ///
 /// # Errors
 /// What `send` gives: nobody listens any more.

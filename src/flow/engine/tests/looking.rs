@@ -106,5 +106,14 @@ fn a_folder_in_which_a_name_was_let_go_of_is_looked_at_by_the_next_scan_and_that
         Input::Delivered(job.file, Delivered::Missing(Miss::Gone)),
     );
     assert_eq!(must(&next_wanted(&mut engine, 3)), ["sub"]);
+    engine.on(at(4), emptied("sub"));
     assert_eq!(must(&next_wanted(&mut engine, 5_500)), [""; 0]);
+}
+
+/// The listing of a folder in which nothing is.
+fn emptied(folder: &str) -> Input {
+    Input::Listed(ListedFolder {
+        path: Rel::new(folder.as_bytes()),
+        content: Ok(Content::default()),
+    })
 }
