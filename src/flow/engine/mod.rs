@@ -423,7 +423,8 @@ impl Engine {
 
     /// The endpoint, and by what a report on it is judged.
     fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
-        let waiting = self.files.count(At::Ready) + self.files.count(At::Sending);
+        let in_hand = self.files.count(At::Ready) + self.files.count(At::Sending);
+        let waiting = in_hand + self.tree.count().waiting;
         let scene = Scene {
             now,
             rng: &mut self.rng,

@@ -8,8 +8,8 @@ use crate::flow::file::Look;
 use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
-/// So many files keep all workers busy until more are taken in, and so few cost next to nothing.
-const IN_HAND: usize = 1024;
+/// So many files keep a few workers busy until more are taken in, and so few cost next to nothing.
+const IN_HAND: usize = 256;
 
 /// The settings of a run; none of them changes while it lasts.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Policy {
             } else {
                 config.send.workers
             },
-            in_hand: IN_HAND,
+            in_hand: IN_HAND.max(4 * config.send.workers),
             in_order: config.send.in_order,
             brake: config.send.brake,
             backoff: Backoff {
