@@ -106,7 +106,7 @@ fn a_folder_in_which_a_name_was_let_go_of_is_looked_at_by_the_next_scan_and_that
         Input::Delivered(job.file, Delivered::Missing(Miss::Gone)),
     );
     assert_eq!(must(&next_wanted(&mut engine, 3)), ["sub"]);
-    engine.on(at(4), emptied("sub"));
+    engine.on(at(5_100), emptied("sub"));
     assert_eq!(must(&next_wanted(&mut engine, 5_500)), [""; 0]);
 }
 
