@@ -183,6 +183,7 @@ impl Engine {
             }
             Input::Credentials(send) => {
                 self.endpoint.set_send(send);
+                self.files.outdate_attempts();
                 self.probe_now(now);
             }
             Input::Command(Command::Stop) => self.on_stop(now),
