@@ -111,6 +111,45 @@ fn a_retry_beside_the_running_daemon_sends_it_under_a_new_key() {
     assert_eq!(keys.len(), 4, "each retry has a key of its own");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_retry_that_a_check_meets_before_any_listing_is_sent_under_a_new_key() {
+    let (dir, place, (server, kind)) = (Dir::new(), Dir::new(), strict());
+    let (held, began) = (place.path().join("held"), place.path().join("began"));
+    let script = format!(
+        "while test -e '{}'; do : > '{}'; sleep 0.02; done",
+        held.display(),
+        began.display()
+    );
+    let extra = format!(
+        "ready.settle = \"0s\"\nwatch.interval = \"1h\"\n\
+         check.command = ['sh', '-c', \"{script}\", '{{file}}']"
+    );
+    let text = config(dir.path(), &server.url(), &extra);
+    let file = place.write("dirpost.toml", &text);
+    dir.write("a.csv", "old");
+    assert_eq!(once(&text, &[]).status.code(), Some(4));
+    kind.store(true, Ordering::SeqCst);
+    dir.write("a.csv", "another version");
+    place.write("held", "");
+    let _daemon = Daemon::start(&text);
+    wait_until("the other version to be checked", BOUND, || began.exists());
+    std::fs::remove_file(dir.join("a.csv")).expect("it is there");
+    let (code, said) = ask(&file, &["retry", "--all"]);
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::remove_file(place.join("held")).expect("it is there");
+    wait_until("the first version to be accepted", BOUND, || {
+        server.accepted_bodies("a.csv") == [b"old"]
+    });
+    let keys: Vec<String> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.key)
+        .collect();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1], "a retry has a key of its own");
+}
+
 #[test]
 fn a_retry_replaces_nothing() {
     let (dir, place, (server, _)) = (Dir::new(), Dir::new(), strict());

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::inbox::Mailbox;
+use super::retry_news::RetryNews;
 use super::threads::spawn;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::FileNo;
@@ -47,6 +48,7 @@ pub(super) struct FilerThread {
     pub(super) filer: Filer,
     pub(super) journal: Arc<Journal>,
     pub(super) state: Arc<Dir>,
+    pub(super) retries: Arc<RetryNews>,
     pub(super) commands: Receiver<FilerCommand>,
     pub(super) mailbox: Mailbox,
 }
@@ -234,7 +236,9 @@ impl FilerThread {
             self.restore_reserve(health)?;
         }
         for (file, filed) in outcome.filed {
-            self.mailbox.input(Input::Filed(file, filed))?;
+            let input = Input::Filed(file, filed);
+            self.retries.tell_before(&input)?;
+            self.mailbox.input(input)?;
         }
         let now = clock::now().mono;
         match outcome.synced {
@@ -312,12 +316,15 @@ mod tests {
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let (commands, receiver) = channel();
         let inbox = Inbox::new();
+        let mailbox = inbox.next_epoch();
+        let state = &state.folder;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
             journal: Arc::clone(&journal),
-            state: Arc::clone(&state.folder),
+            state: Arc::clone(state),
+            retries: Arc::new(RetryNews::new(Arc::clone(state), mailbox.clone())),
             commands: receiver,
-            mailbox: inbox.next_epoch(),
+            mailbox,
         };
         thread.start().unwrap();
         Started {

@@ -7,11 +7,13 @@
 //! hangs.
 //!
 //! `opening` opens the folder and waits for it, `session` is one opening with its engine,
-//! `threads` and `filer_thread` are what it starts, `inbox` is how they are heard.
+//! `threads` and `filer_thread` are what it starts, `inbox` is how they are heard, `retry_news` what is
+//! to be heard before a look is used.
 
 mod filer_thread;
 mod inbox;
 mod opening;
+mod retry_news;
 mod session;
 mod threads;
 

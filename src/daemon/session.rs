@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
 use super::opening::Opened;
+use super::retry_news::RetryNews;
 use super::threads::{
     ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers,
     upload_context,
@@ -93,21 +94,24 @@ impl Threads {
         journal: Arc<Journal>,
     ) -> Result<Threads, String> {
         let (share, mailbox) = (Arc::clone(&scanner.share), scanner.mailbox.clone());
+        let state = Arc::clone(&scanner.state);
+        let retries = Arc::new(RetryNews::new(Arc::clone(&state), mailbox.clone()));
         let (filer, commands) = channel();
         let written = on_written(&journal, &filer, &mailbox);
         let context = upload_context(config, &share, &journal, written);
-        let workers = spawn_workers(config, workers, context, &mailbox)?;
+        let workers = spawn_workers(config, workers, context, &retries, &mailbox)?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
             journal,
-            state: Arc::clone(&scanner.state),
+            state,
+            retries: Arc::clone(&retries),
             commands,
             mailbox: mailbox.clone(),
         };
         thread.start()?;
         Ok(Threads {
-            scans: spawn_scanner(config, scanner)?,
-            inspections: spawn_inspectors(config, &share, &mailbox)?,
+            scans: spawn_scanner(config, scanner, &retries)?,
+            inspections: spawn_inspectors(config, &share, &retries, &mailbox)?,
             free: (0..workers.len()).rev().collect(),
             workers,
             filer,

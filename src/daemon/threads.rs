@@ -1,13 +1,13 @@
 //! The threads that scan, check and send: each takes its orders from a channel, and answers into
 //! the inbox. Each ends when its session is over, or when its orders can come no more.
 
-use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
+use super::retry_news::RetryNews;
 use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
@@ -19,7 +19,6 @@ use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::os::error::explain;
 use crate::io::os::lock;
-use crate::io::retries_file::Watcher;
 use crate::io::scan::{self, Report};
 use crate::io::send_fingerprint;
 use crate::io::share::Share;
@@ -107,6 +106,7 @@ pub(super) struct Scanner {
 pub(super) fn spawn_scanner(
     config: &Config,
     scanner: Scanner,
+    retries: &Arc<RetryNews>,
 ) -> Result<Sender<ScanCommand>, String> {
     let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
@@ -117,17 +117,12 @@ pub(super) fn spawn_scanner(
         send: mut fingerprint,
         mailbox,
     } = scanner;
+    let retries = Arc::clone(retries);
     let (send, orders) = channel();
     spawn("scan", move || {
-        let watcher = RefCell::new(Watcher::default());
-        let news = || {
-            let retries = watcher.borrow_mut().changed(&state)?.into_iter();
-            let retries = retries.map(|retry| (retry.path, retry.stamp, retry.round));
-            Some(Input::Retries(retries.collect()))
-        };
         let send = |input| mailbox.input(input);
         let report = Report {
-            news: &news,
+            before_use: &|| retries.tell(),
             send: &send,
         };
         let scanner = scan::Scanner {
@@ -158,6 +153,7 @@ pub(super) fn spawn_scanner(
 pub(super) fn spawn_inspectors(
     config: &Config,
     share: &Arc<Share>,
+    retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
 ) -> Result<Sender<Inspection>, String> {
     let (send, jobs) = channel::<Inspection>();
@@ -172,8 +168,9 @@ pub(super) fn spawn_inspectors(
             // What is sent is held to it, whether a header shows it or not.
         };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
+        let retries = Arc::clone(retries);
         spawn("check", move || {
-            while check_next(&inspector, &jobs, &mailbox).is_ok() {}
+            while check_next(&inspector, &jobs, &retries, &mailbox).is_ok() {}
         })?;
     }
     Ok(send)
@@ -182,11 +179,13 @@ pub(super) fn spawn_inspectors(
 fn check_next(
     inspector: &Inspector,
     jobs: &Mutex<Receiver<Inspection>>,
+    retries: &RetryNews,
     mailbox: &Mailbox,
 ) -> Result<(), Gone> {
     let job = lock(jobs).recv().map_err(|_| Gone)?;
-    let inspected = inspector.inspect(&job);
-    mailbox.input(Input::Inspected(job.file, inspected))
+    let inspected = Input::Inspected(job.file, inspector.inspect(&job));
+    retries.tell_before(&inspected)?;
+    mailbox.input(inspected)
 }
 
 /// Starts the threads that send, each with a connection of its own.
@@ -194,6 +193,7 @@ pub(super) fn spawn_workers(
     config: &Config,
     count: usize,
     context: Arc<UploadContext>,
+    retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
 ) -> Result<Vec<Sender<Delivery>>, String> {
     let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
@@ -204,6 +204,7 @@ pub(super) fn spawn_workers(
             number,
             client: Client::new(&config.send, &shared),
             context: Arc::clone(&context),
+            retries: Arc::clone(retries),
             jobs,
             mailbox: mailbox.clone(),
         };
@@ -217,6 +218,7 @@ struct Worker {
     number: usize,
     client: Client,
     context: Arc<UploadContext>,
+    retries: Arc<RetryNews>,
     jobs: Receiver<Delivery>,
     mailbox: Mailbox,
 }
@@ -240,10 +242,9 @@ impl Worker {
     fn deliver(&mut self, job: &Delivery) -> Result<(), Gone> {
         let (worker, file) = (self.number, job.file);
         deliver(&self.context, &mut self.client, job, |delivered| {
-            self.mailbox.send(Message::WorkerFree {
-                worker,
-                input: Input::Delivered(file, delivered),
-            })
+            let input = Input::Delivered(file, delivered);
+            self.retries.tell_before(&input)?;
+            self.mailbox.send(Message::WorkerFree { worker, input })
         })
     }
 }

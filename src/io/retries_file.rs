@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - The line is on the disk before the file is back at its place, and the daemon reads the lines
-//!   after it has listed a folder and before it uses the listing. So no listing that shows the
-//!   file is used without its line.
+//!   after it has listed a folder, or has met another version at the place of a file, and before it
+//!   uses what it has seen. So no look that shows the file is used without its line.
 //! - Each line stands for itself: one that was torn by a kill, or that cannot be read, spoils no
 //!   other.
 //! - The file is written by several processes. Who adds to it or replaces it holds the lock on

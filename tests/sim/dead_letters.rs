@@ -1,6 +1,10 @@
 //! Dead letters that somebody has sent again, as `dirpost dead-letter retry` does it beside a
-//! running daemon or between two: first the line that gives the version another key, then the file
-//! and its marker back at their places, which are never replaced, and last its reason.
+//! running daemon or between two: first the line that gives the version another key, which is on
+//! the disk before anything else is done; then the file and its marker back at their places, which
+//! are never replaced; then their folder is brought onto the disk, and last the reason goes, and
+//! with it dead-letter is. A kill or a power cut may come between any two of these.
+
+use std::collections::BTreeSet;
 
 use dirpost::flow::file::{Rel, Stamp};
 use dirpost::flow::filing::reason::REASON;
@@ -11,11 +15,12 @@ use crate::disk::{MARKER, watched};
 use crate::world::{Event, Version, World};
 
 impl World {
-    /// One of the dead letters gets another key, and is put back a moment later.
-    pub fn retry(&mut self) {
+    /// One of the dead letters gets another key, and is put back a moment later. `to_be_filed` are
+    /// the files whose filing is not over.
+    pub fn retry(&mut self, to_be_filed: &BTreeSet<Rel>) {
         let dead = self.model.area(Area::DeadLetter);
         let dead: Vec<(Place, Version, Stamp)> = dead
-            .filter(|(_, node)| node.complete)
+            .filter(|(place, node)| node.complete && !place.path.name().starts_with(b"."))
             .map(|(place, node)| (place.clone(), node.version, node.look.stamp))
             .collect();
         // What is being filed there is not there yet.
@@ -31,6 +36,14 @@ impl World {
         // Sometimes the endpoint has been mended, sometimes it has not.
         if self.rng.below(2) == 0 {
             self.poison.remove(&origin);
+        }
+        if self.model.device(Area::DeadLetter) != self.model.device(Area::Watched) {
+            // It says so, and that the file is to be copied back by hand: whoever does that sees
+            // to it that dirpost is done with it.
+            self.meet("retry across file systems");
+            if to_be_filed.contains(&Rel::new(origin.as_bytes())) {
+                return;
+            }
         }
         if self.rng.below(8) == 0 {
             self.meet("retry killed before the file is back");
@@ -61,16 +74,44 @@ impl World {
             // It has none of its own, and waits for one.
             self.unvouched.insert(version);
         }
-        self.model.take(&place.beside(REASON));
+        // Where renames are not on the disk as a whole, a name that nobody brings there may come
+        // back in dead-letter whatever else is done: then nobody kills it.
+        if self.model.traits.atomic && self.rng.below(4) == 0 {
+            self.meet("retry killed before the file is on the disk");
+            self.half_retried.insert(place.clone());
+            self.unvouched.insert(version);
+        } else {
+            self.soon(100, Event::SyncPutBack(place.clone(), version));
+        }
+    }
+
+    /// A power cut ends all retries that are under way. It may take the marker's way back, and not
+    /// that of its file.
+    pub fn kill_retries(&mut self) {
+        for event in self.events.values() {
+            if let Event::SyncPutBack(place, version) = event {
+                self.half_retried.insert(place.clone());
+                self.unvouched.insert(*version);
+            }
+        }
+        self.events
+            .retain(|_, event| !matches!(event, Event::PutBack(..) | Event::SyncPutBack(..)));
+    }
+
+    /// The names of a file that was put back are brought onto the disk, and its reason goes.
+    pub fn sync_put_back(&mut self, place: &Place) {
+        self.say(|| format!("on the disk: {place} is back"));
+        self.model.sync(&Place::new(Area::Watched, Rel::root()));
+        if self.model.get(place).is_none() {
+            self.model.take(&place.beside(REASON));
+        }
+        self.model.sync(&place.folder());
     }
 
     fn put(&mut self, from: &Place, to: &Place) {
         let wall = self.wall();
         self.say(|| format!("put back {from} -> {to}"));
-        if let Some(mut node) = self.model.take(from) {
-            node.look.ctime = wall;
-            self.model.write(to, node);
-        }
+        self.model.rename(from, to, wall);
     }
 
     /// The number of the key of this version.

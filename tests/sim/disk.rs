@@ -47,7 +47,7 @@ impl WorldDisk<'_> {
             self.world.meet("folder of another user");
             return Turn::Refused;
         }
-        let is_full = |place: &&Place| matches!(place.area, Area::Done | Area::DeadLetter);
+        let is_full = |place: &&Place| is_target(place.area);
         if faults.targets_full && what != "look" && places.iter().any(is_full) {
             self.world.meet("target without room");
             return Turn::Failed;
@@ -137,6 +137,11 @@ impl WorldDisk<'_> {
             model.set(to, Some(other));
         }
     }
+}
+
+/// Whether it is where files go to in the end.
+fn is_target(area: Area) -> bool {
+    matches!(area, Area::Done | Area::DeadLetter)
 }
 
 /// The digest of what a file of this version holds.
@@ -370,7 +375,9 @@ impl Disk for WorldDisk<'_> {
     fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
         self.count("sync folder");
         let Model { faults, traits, .. } = &self.world.model;
-        if traits.syncs_fail && faults.one_in > 0 && self.world.rng.below(faults.one_in * 2) == 0 {
+        let may_fail = traits.syncs_fail || traits.target_syncs_fail && is_target(folder.area);
+        if may_fail && faults.one_in > 0 && self.world.rng.below(faults.one_in * 2) == 0 {
+            self.world.model.fail_to_sync(folder);
             self.world.meet("fsync of a folder that fails");
             self.world.say(|| format!("  disk: sync {folder}: failed"));
             return Err(Fault::new(FaultKind::Unclear, "EIO"));

@@ -254,6 +254,8 @@ impl World {
             self.say(|| format!("accepted {name} version {version}"));
             self.accepted.push((version, job.key.clone()));
             self.accepted_versions.insert(version);
+            self.unrecorded
+                .insert((job.path.clone(), job.look.stamp), version);
             self.deadlines.remove(&version);
             assert!(
                 !self.features.inspects || self.passed.contains(&version),
@@ -383,6 +385,7 @@ impl World {
         }
         if goes_on {
             self.batch = Some(batch);
+            self.come_between();
             // A large file takes its time now and then.
             let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
             self.soon(most, Event::File);
@@ -407,6 +410,21 @@ impl World {
         let filed = filed.into_iter();
         inputs.extend(filed.map(|(file, filed)| Input::Filed(file, filed)));
         inputs
+    }
+
+    /// Now and then a crash, or the next step of a writer, comes right behind an operation of
+    /// filing: between the look at a file and the rename, or between what is written down and what
+    /// is on the disk.
+    fn come_between(&mut self) {
+        if self.ambushes > 0 && self.rng.below(30) == 0 {
+            self.ambushes -= 1;
+            self.at(0, Event::Crash);
+        }
+        if self.model.last_was_look && self.faulty && self.rng.below(30) == 0 {
+            self.meet("writer between a look and what follows it");
+            let writer = self.rng.below(self.writers.len() as u64) as usize;
+            self.at(0, Event::Write(writer));
+        }
     }
 
     pub fn is_filing(&self) -> bool {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dirpost::flow::file::Look;
 use dirpost::flow::filing::{Area, Place};
 use dirpost::flow::rng::Rng;
+use dirpost::flow::time::Wall;
 
 use crate::world::Version;
 
@@ -41,6 +42,10 @@ pub struct Traits {
     /// nothing else helps against a power cut after such a failure; and only where nothing else
     /// hides from a process that comes later what exactly was sent.
     pub syncs_fail: bool,
+    /// Bringing a folder of another file system onto the disk fails now and then, where renames
+    /// are not atomic: what is copied there can be copied again. An fsync that succeeds after one
+    /// that has failed brings nothing onto the disk that was to be there by then.
+    pub target_syncs_fail: bool,
     /// `done` and `dead-letter` are on another file system.
     pub targets_elsewhere: bool,
     /// They are other mounts of the same file system.
@@ -68,6 +73,8 @@ struct Change {
     after: Option<u64>,
     /// Changes of one operation have one number.
     operation: u64,
+    /// An fsync has failed to bring it onto the disk, and the next one will not try.
+    given_up: bool,
 }
 
 pub struct Model {
@@ -94,6 +101,7 @@ impl Model {
             late_mtimes: !crashes && yes(6),
             atomic: !yes(4),
             syncs_fail: false,
+            target_syncs_fail: false,
             targets_elsewhere: yes(3),
             staging_elsewhere: false,
             bind_mounts: yes(2),
@@ -102,7 +110,13 @@ impl Model {
         Model {
             traits: Traits {
                 staging_elsewhere,
+                // Where a power cut leaves both names of a file, only its inode tells the one that
+                // it has left from an equal file that has come since, which is a new drop.
+                inodes_last: traits.inodes_last || crashes && !traits.atomic,
                 syncs_fail: traits.atomic && !traits.late_mtimes,
+                target_syncs_fail: !traits.atomic
+                    && !traits.late_mtimes
+                    && traits.targets_elsewhere,
                 ..traits
             },
             faults: Faults {
@@ -199,12 +213,36 @@ impl Model {
             before,
             after: ino,
             operation,
+            given_up: false,
         });
+    }
+
+    /// Somebody else than the filing thread gives a file another name.
+    pub fn rename(&mut self, from: &Place, to: &Place, now: Wall) {
+        let Some(mut node) = self.get(from) else {
+            return;
+        };
+        self.operations += 1;
+        node.look.ctime = now;
+        if !self.traits.inodes_last {
+            node.look.ino = self.inode();
+        }
+        self.set(from, None);
+        self.nodes.insert(node.look.ino, node);
+        self.set(to, Some(node.look.ino));
     }
 
     /// The folder's names are on the disk.
     pub fn sync(&mut self, folder: &Place) {
-        self.reached(|change| change.at.folder() == *folder);
+        self.reached(|change| change.at.folder() == *folder && !change.given_up);
+    }
+
+    /// They are not, and the next try will not bring them there either. Where changes are in order,
+    /// that makes no difference: what comes later takes them along.
+    pub fn fail_to_sync(&mut self, folder: &Place) {
+        for change in &mut self.pending {
+            change.given_up |= !self.traits.atomic && change.at.folder() == *folder;
+        }
     }
 
     /// What is not on the disk may be there all the same: in order where changes are atomic, else

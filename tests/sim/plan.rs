@@ -98,6 +98,7 @@ pub fn plan(world: &mut World, crashes: bool) {
     // what exactly was sent, and of what stays only the stamp is known.
     let sneaks = !crashes && !world.keeps() && world.rng.below(2) == 0;
     world.model.traits.syncs_fail &= !sneaks;
+    world.model.traits.target_syncs_fail &= !sneaks;
     let files = 1 + world.rng.below(12) as usize;
     for number in 0..files {
         let name = format!("f{number}");
@@ -157,6 +158,7 @@ pub fn plan(world: &mut World, crashes: bool) {
         let at = world.rng.below(FAULTS as u64);
         world.at(at, Event::Crash);
     }
+    world.ambushes = if crashes { world.rng.below(4) } else { 0 };
     for _ in 0..world.rng.below(3) {
         let at = world.rng.below(FAULTS as u64);
         world.at(at, Event::Suspend);

@@ -53,7 +53,9 @@ impl World {
         self.appends += 1;
         for line in lines {
             if matches!(line.event, JournalEvent::Accepted { .. }) {
-                self.unwritten.remove(&(line.path.clone(), line.stamp));
+                let version = (line.path.clone(), line.stamp);
+                self.unwritten.remove(&version);
+                self.unrecorded.remove(&version);
             }
         }
         if !self
@@ -166,6 +168,8 @@ impl World {
         // What was accepted and could not be written down is in flight until it is.
         self.in_flight_at_crashes += self.in_flight + self.unwritten.len();
         self.unwritten.clear();
+        let unrecorded = std::mem::take(&mut self.unrecorded);
+        self.may_repeat.extend(unrecorded.into_values());
         self.in_flight = 0;
         self.orders.clear();
         self.batch = None;
@@ -182,6 +186,7 @@ impl World {
                     | Event::Journal(_)
                     | Event::Retry
                     | Event::PutBack(..)
+                    | Event::SyncPutBack(..)
                     | Event::Crash
             )
         });
@@ -191,6 +196,7 @@ impl World {
         if self.rng.below(2) == 0 || cut.is_some() {
             self.meet("power cut");
             self.say(|| "power cut".into());
+            self.kill_retries();
             self.cut_power(cut);
         } else {
             self.meet("kill");

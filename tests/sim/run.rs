@@ -6,7 +6,7 @@ use dirpost::flow::engine::{Engine, Handover};
 use dirpost::flow::file::Stamp;
 use dirpost::flow::filing::Filed;
 use dirpost::flow::filing::disk::Line;
-use dirpost::flow::messages::{Delivered, Effect, Input};
+use dirpost::flow::messages::{Delivered, Effect, Input, Inspected};
 
 use crate::plan::{WORKERS, policy};
 use crate::power::JournalFault;
@@ -251,11 +251,17 @@ impl Run {
             }
             Event::Room => self.world.restore_reserve().into_iter().collect(),
             Event::Retry => {
-                self.world.retry();
+                let filings = self.engine.past(self.world.now()).filings;
+                let to_be_filed = filings.into_iter().map(|filing| filing.path);
+                self.world.retry(&to_be_filed.collect());
                 vec![]
             }
             Event::PutBack(place, version) => {
                 self.world.put_dead_letter_back(&place, version);
+                vec![]
+            }
+            Event::SyncPutBack(place, _) => {
+                self.world.sync_put_back(&place);
                 vec![]
             }
             // A process that starts right after a sleep cannot know of it: a writer on the same machine
@@ -271,6 +277,11 @@ impl Run {
         };
         self.world.note_names();
         for input in inputs {
+            if shows_another_version(&input)
+                && let Some(retries) = self.world.tell_retries()
+            {
+                self.tell(retries);
+            }
             self.tell(input);
         }
     }
@@ -340,6 +351,17 @@ impl Run {
             self.left_over()
         );
     }
+}
+
+/// Whether a look has shown another version at the place of a file, beside any listing: before that
+/// is used, the threads read what was retried.
+fn shows_another_version(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Inspected(_, Inspected::Changed(Some(_)))
+            | Input::Delivered(_, Delivered::Changed(Some(_)))
+            | Input::Filed(_, Filed::NewVersion(Some(_)))
+    )
 }
 
 /// Whether another process that has the lock by now could be doing this as well.

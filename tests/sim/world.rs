@@ -64,6 +64,8 @@ pub enum Event {
     Retry,
     /// It is put back.
     PutBack(Place, Version),
+    /// What was put back from there is brought onto the disk.
+    SyncPutBack(Place, Version),
     Crash,
 }
 
@@ -171,6 +173,12 @@ pub struct World {
     /// Condemned while the endpoint rejected everything.
     pub unjustly: BTreeSet<(String, Stamp)>,
     pub crashes: usize,
+    /// So many crashes come right behind an operation of filing.
+    pub ambushes: u64,
+    /// Accepted, and the journal has no line of it yet: what is in flight.
+    pub unrecorded: BTreeMap<(Rel, Stamp), Version>,
+    /// What was in flight at the crashes: it may be sent once more for each time.
+    pub may_repeat: Vec<Version>,
     pub in_flight_at_crashes: usize,
     pub in_flight: usize,
     /// When the machine was suspended last, and when a process last ended (ms).
@@ -216,6 +224,8 @@ pub struct World {
     pub retries_told: bool,
     /// Versions that were put back.
     pub retried: BTreeSet<Version>,
+    /// Names in dead-letter whose reasons may be left over: a retry of their files was killed.
+    pub half_retried: BTreeSet<Place>,
     /// By when a version has to be accepted, unless its writer takes it back.
     pub deadlines: BTreeMap<Version, i64>,
 }
@@ -283,6 +293,9 @@ impl World {
             attempts: Vec::new(),
             unjustly: BTreeSet::new(),
             crashes: 0,
+            ambushes: 0,
+            unrecorded: BTreeMap::new(),
+            may_repeat: Vec::new(),
             in_flight_at_crashes: 0,
             in_flight: 0,
             suspended_at: -1,
@@ -308,6 +321,7 @@ impl World {
             retries: BTreeMap::new(),
             retries_told: false,
             retried: BTreeSet::new(),
+            half_retried: BTreeSet::new(),
             deadlines: BTreeMap::new(),
         }
     }

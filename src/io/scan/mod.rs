@@ -73,8 +73,8 @@ pub struct Scanner<'a> {
 /// Where a scan reports.
 #[derive(Clone, Copy)]
 pub struct Report<'a> {
-    /// Gives what is to be known before a listing is used, if there is any news.
-    pub news: &'a dyn Fn() -> Option<Input>,
+    /// Is called before a listing is used: what has to be known by then is sent by it.
+    pub before_use: &'a dyn Fn() -> Result<(), Gone>,
     /// Takes what was found.
     pub send: &'a dyn Fn(Input) -> Result<(), Gone>,
 }
@@ -148,9 +148,7 @@ impl Scanner<'_> {
                     pool: None,
                 };
                 // What is read even if no folder is listed.
-                if let Some(input) = (report.news)() {
-                    (report.send)(input)?;
-                }
+                (report.before_use)()?;
                 let walked = if self.threads > 1 {
                     self.walk_side_by_side(visitor, &mut order, report, self.threads)
                 } else {
@@ -248,9 +246,7 @@ impl Scanner<'_> {
                     cost,
                 };
                 rounds.listed(path, &seen, Some(&looked));
-                if let Some(input) = (report.news)() {
-                    (report.send)(input)?;
-                }
+                (report.before_use)()?;
                 Ok(*content)
             }
         };
@@ -317,7 +313,7 @@ mod tests {
             Ok(())
         };
         let report = Report {
-            news: &|| None,
+            before_use: &|| Ok(()),
             send: &send,
         };
         scanner.scan(order, report).unwrap();
@@ -341,7 +337,7 @@ mod tests {
             Ok(())
         };
         let report = Report {
-            news: &|| None,
+            before_use: &|| Ok(()),
             send: &send,
         };
         scanner.scan(order, report).unwrap();
