@@ -341,7 +341,7 @@ impl Run {
                 (None, None) => panic!("nothing will ever happen again"),
             }
             // That goes through all files, and hours are long.
-            if !self.world.features.lively || self.looks % 8 == 0 {
+            if !self.world.features.lively || self.looks.is_multiple_of(8) {
                 self.nothing_is_nowhere();
             }
             self.nothing_is_late();
