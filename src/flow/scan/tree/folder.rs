@@ -381,16 +381,11 @@ impl Folder {
                 marks.push(Mark::AT_REST);
                 continue;
             }
-            if rested.is_none()
-                && away
-                    .get(name)
-                    .is_some_and(|(stamp, _)| *stamp == look.stamp)
-            {
+            let missing = away.get(name).filter(|_| rested.is_none());
+            if missing.is_some_and(|(stamp, _)| *stamp == look.stamp) {
                 away.remove(name);
-                events.push(Event::Back {
-                    path: path.join(name),
-                    stamp: look.stamp,
-                });
+                let (path, stamp) = (path.join(name), look.stamp);
+                events.push(Event::Back { path, stamp });
                 marks.push(Mark::AT_REST);
                 continue;
             }
