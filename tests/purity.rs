@@ -7,10 +7,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What the core may use of std: data, text, integers, spans of time.
-const STD: [&str; 20] = [
+const STD: [&str; 21] = [
     "std::borrow",
     "std::collections",
     "std::fmt",
+    "std::vec",
     "std::sync::Arc",
     "std::time::Duration",
     "std::time::SystemTime",

@@ -24,6 +24,7 @@ mod mounts;
 mod nginx;
 mod power;
 mod rsync;
+mod scanning;
 mod sending;
 mod settle;
 mod share;

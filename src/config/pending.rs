@@ -3,18 +3,14 @@
 //! A key that does nothing would be worse than one that is refused. To release
 //! one, remove its line.
 
+use super::Config;
 use super::read::Source;
-use super::{Config, Rewrites};
 
 /// A dotted key, and whether the configuration sets it to other than its default.
 type Pending = (&'static str, fn(&Config) -> bool);
 
 pub const PENDING: &[Pending] = &[
-    ("watch.rewrites", |config| {
-        config.watch.rewrites != Rewrites::Auto
-    }),
     ("watch.shard", |config| config.watch.shard.is_some()),
-    ("watch.threads", |config| config.watch.threads != 1),
     ("report.metrics_file", |config| {
         config.report.metrics_file.is_some()
     }),

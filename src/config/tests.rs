@@ -255,12 +255,9 @@ fn the_shards_have_folders_of_their_own() {
 
 #[test]
 fn what_is_pending_is_refused_unless_it_is_the_default() {
-    with("watch.rewrites = \"auto\"\nwatch.threads = 1").unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let samples = [
-        ("watch.rewrites", "\"1m\""),
         ("watch.shard", "\"2/8\""),
-        ("watch.threads", "8"),
         ("report.metrics_file", "\"/m\""),
         ("delivered.keep_for", "\"9d\""),
     ];

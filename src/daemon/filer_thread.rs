@@ -198,7 +198,7 @@ impl FilerThread {
             flushed,
         } = batch;
         if !events.is_empty()
-            && let Err(err) = self.journal.append(events)
+            && let Err(err) = self.journal.append(&events)
         {
             // They are only about kept files that are missing or back, which the next process
             // finds out by itself.
@@ -266,7 +266,7 @@ impl FilerThread {
         let restored = self
             .journal
             .restore_reserve()
-            .and_then(|()| self.journal.append([]).map(drop));
+            .and_then(|()| self.journal.append(&[]).map(drop));
         let was_low = std::mem::replace(&mut health.is_low, restored.is_err());
         match restored {
             Ok(()) => self.mailbox.input(Input::Room(Ok(()))),
@@ -413,7 +413,7 @@ mod tests {
             stamp: job.look.stamp,
             event: Event::accepted(&acceptance, None, false),
         };
-        filer.journal.append([accepted]).unwrap();
+        filer.journal.append(&[accepted]).unwrap();
         wait_synced(&filer.journal, || {
             let again = FilerCommand::File(Box::new(job.clone()));
             filer.commands.send(again).unwrap();

@@ -1,24 +1,31 @@
 //! The inbox: what signals and threads tell the loop.
 //!
 //! There is one for the whole process, so that no signal is ever put into one that nobody reads any
-//! more. What threads report belongs to the session that started them: each report carries the
-//! epoch of its session, and what comes from an earlier one is about handles and an engine that are
-//! gone, and is passed over.
+//! more. What threads report belongs to the session that started them: a mailbox carries the epoch
+//! of its session, and what comes from an earlier one is about handles and an engine that are gone,
+//! and is passed over.
 //!
 //! Threads wait where the inbox is full. Signals never do: a command is a flag that stays up until
 //! it is read, for the thread that hears the first signal must be free to hear the second.
+//!
+//! It is a mutex and two condition variables, not a channel of the standard library: that one wakes
+//! its reader while it holds a lock that the reader wants first, so that each wake-up costs two waits.
+//! Here nobody is woken under the lock, and nobody who does not wait; and the reader takes all
+//! that has come at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::opening::OpenResult;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
+use crate::io::os::lock;
 
-/// Upper bound on the reports in the inbox; who has more to say waits. The room for all of them is
-/// in memory from the start, about 256 bytes each.
+/// Upper bound on the reports that wait to be taken; who has more to say waits. As many may have been
+/// taken and not read yet.
 pub(super) const INBOX_MAX: usize = 128;
 
 /// What comes out of the inbox.
@@ -33,34 +40,51 @@ pub(super) enum Message {
     Opened(OpenResult),
 }
 
-struct Sent {
-    epoch: u64,
-    /// `None`: a command has been raised.
-    message: Option<Message>,
+/// The end that is read.
+pub(super) struct Inbox {
+    shared: Arc<Shared>,
+    /// What was taken and not read yet, all of it of the current epoch.
+    taken: RefCell<VecDeque<Message>>,
 }
 
-/// The commands that were raised and not read yet.
+/// Where the threads of one epoch put their reports.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    shared: Arc<Shared>,
+    epoch: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    raised: Raised,
+    reports: Mutex<Reports>,
+    /// Something has come for a reader that waits.
+    news: Condvar,
+    /// There is room for those who wait for it, or what they have to say is for nobody any more.
+    room: Condvar,
+}
+
+/// Said where a lock turns out to be poisoned: see [`lock`].
+const NO_PANIC: &str = "a thread that panics ends the process, or its test";
+
+/// The commands that were raised and not read yet. They are raised under the lock, so that none is
+/// missed by a reader that is about to wait.
 #[derive(Default)]
 struct Raised {
     stop: AtomicBool,
     scan: AtomicBool,
 }
 
-/// The end that is read.
-pub(super) struct Inbox {
-    receiver: Receiver<Sent>,
-    sender: SyncSender<Sent>,
-    raised: Arc<Raised>,
+#[derive(Default)]
+struct Reports {
+    /// All of the current epoch, the oldest first.
+    queue: VecDeque<Message>,
     /// The epoch whose reports are listened to.
-    epoch: Arc<AtomicU64>,
-}
-
-/// Where the threads of one epoch put their reports.
-#[derive(Clone)]
-pub(super) struct Mailbox {
-    sender: SyncSender<Sent>,
     epoch: u64,
-    current: Arc<AtomicU64>,
+    /// The reader waits, and nobody has woken it yet.
+    reader_waits: bool,
+    /// How many threads wait for room.
+    senders_waiting: usize,
 }
 
 impl Raised {
@@ -77,39 +101,63 @@ impl Raised {
             .into_iter()
             .find(|&command| self.flag(command).swap(false, Ordering::SeqCst))
     }
+
+    fn is_any(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.scan.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    /// Lets go of the lock, and then wakes the reader if it waits.
+    fn tell_reader(&self, mut reports: MutexGuard<'_, Reports>) {
+        let waits = std::mem::take(&mut reports.reader_waits);
+        drop(reports);
+        if waits {
+            self.news.notify_one();
+        }
+    }
+
+    /// Lets go of the lock, and then wakes all who wait for room.
+    fn tell_senders(&self, reports: MutexGuard<'_, Reports>) {
+        let wait = reports.senders_waiting > 0;
+        drop(reports);
+        if wait {
+            self.room.notify_all();
+        }
+    }
 }
 
 impl Inbox {
     pub(super) fn new() -> Inbox {
-        let (sender, receiver) = sync_channel(INBOX_MAX);
         Inbox {
-            receiver,
-            sender,
-            raised: Arc::default(),
-            epoch: Arc::default(),
+            shared: Arc::default(),
+            taken: RefCell::default(),
         }
     }
 
     /// Raises commands, whatever the epoch is, and never waits.
     pub(super) fn commands(&self) -> impl Fn(Command) + Send + 'static {
-        let (sender, raised) = (self.sender.clone(), Arc::clone(&self.raised));
+        let shared = Arc::clone(&self.shared);
         move |command| {
-            raised.flag(command).store(true, Ordering::SeqCst);
-            // Where the inbox is full, whoever reads it is awake, and looks at the flags next.
-            let _ = sender.try_send(Sent {
-                epoch: 0,
-                message: None,
-            });
+            let reports = lock(&shared.reports);
+            shared.raised.flag(command).store(true, Ordering::SeqCst);
+            shared.tell_reader(reports);
         }
     }
 
     /// Begins the next epoch: from now on its reports are listened to, and no others.
     pub(super) fn next_epoch(&self) -> Mailbox {
-        let epoch = 1 + self.epoch.fetch_add(1, Ordering::SeqCst);
+        let mut reports = lock(&self.shared.reports);
+        reports.epoch += 1;
+        let epoch = reports.epoch;
+        let over = std::mem::take(&mut reports.queue);
+        self.shared.tell_senders(reports);
+        // Not under the lock: what they hold is closed, which may take as long as a share likes.
+        drop(over);
+        self.taken.take();
         Mailbox {
-            sender: self.sender.clone(),
+            shared: Arc::clone(&self.shared),
             epoch,
-            current: Arc::clone(&self.epoch),
         }
     }
 
@@ -118,30 +166,40 @@ impl Inbox {
         // A bound beyond what the clock can count is none.
         let until = bound.and_then(|bound| Instant::now().checked_add(bound));
         loop {
-            if let Some(command) = self.raised.take() {
-                return Some(Message::Input(Input::Command(command)));
+            if let Some(message) = self.receive_now() {
+                return Some(message);
             }
-            let sent = match until {
-                None => self.receiver.recv().map_err(RecvTimeoutError::from),
-                Some(until) => self
-                    .receiver
-                    .recv_timeout(until.saturating_duration_since(Instant::now())),
-            };
-            match sent {
-                Ok(sent) => {
-                    if let Some(message) = self.current(sent) {
-                        return Some(message);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => return None,
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the inbox holds a sender"),
+            if !self.wait(until) {
+                return None;
             }
         }
     }
 
+    /// Waits until there may be something to read. False when it is `until`.
+    fn wait(&self, until: Option<Instant>) -> bool {
+        let mut reports = lock(&self.shared.reports);
+        if !reports.queue.is_empty() || self.shared.raised.is_any() {
+            return true;
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return false;
+        }
+        reports.reader_waits = true;
+        let mut reports = match left {
+            None => self.shared.news.wait(reports).expect(NO_PANIC),
+            Some(left) => {
+                let waited = self.shared.news.wait_timeout(reports, left);
+                waited.expect(NO_PANIC).0
+            }
+        };
+        reports.reader_waits = false;
+        true
+    }
+
     /// A message that is there already.
     pub(super) fn receive_now(&self) -> Option<Message> {
-        match self.raised.take() {
+        match self.shared.raised.take() {
             Some(command) => Some(Message::Input(Input::Command(command))),
             None => self.report_now(),
         }
@@ -149,12 +207,20 @@ impl Inbox {
 
     /// What a thread has said already. Commands stay for who comes next.
     pub(super) fn report_now(&self) -> Option<Message> {
-        self.receiver.try_iter().find_map(|sent| self.current(sent))
+        let mut taken = self.taken.borrow_mut();
+        if taken.is_empty() {
+            let mut reports = lock(&self.shared.reports);
+            std::mem::swap(&mut *taken, &mut reports.queue);
+            self.shared.tell_senders(reports);
+        }
+        taken.pop_front()
     }
+}
 
-    fn current(&self, sent: Sent) -> Option<Message> {
-        sent.message
-            .filter(|_| sent.epoch == self.epoch.load(Ordering::SeqCst))
+/// Whoever goes on sending is told that it is for nobody.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        drop(self.next_epoch());
     }
 }
 
@@ -164,14 +230,18 @@ impl Mailbox {
     /// # Errors
     /// If the session is over: whatever the thread would do next is for nobody.
     pub(super) fn send(&self, message: Message) -> Result<(), Gone> {
-        if self.epoch != self.current.load(Ordering::SeqCst) {
+        let mut reports = lock(&self.shared.reports);
+        while reports.epoch == self.epoch && reports.queue.len() >= INBOX_MAX {
+            reports.senders_waiting += 1;
+            reports = self.shared.room.wait(reports).expect(NO_PANIC);
+            reports.senders_waiting -= 1;
+        }
+        if reports.epoch != self.epoch {
             return Err(Gone);
         }
-        let sent = Sent {
-            epoch: self.epoch,
-            message: Some(message),
-        };
-        self.sender.send(sent).map_err(|_| Gone)
+        reports.queue.push_back(message);
+        self.shared.tell_reader(reports);
+        Ok(())
     }
 
     /// Sends an input for the engine.
@@ -297,5 +367,121 @@ mod tests {
         assert_eq!(number(inbox.receive(BOUND)), Some(7));
         assert!(reporter.join().unwrap(), "it goes on and on");
         waker.join().unwrap().unwrap();
+    }
+
+    /// Waits until so many threads wait for room.
+    fn wait_for_waiting(inbox: &Inbox, senders: usize) {
+        let started = Instant::now();
+        while lock(&inbox.shared.reports).senders_waiting != senders {
+            assert!(started.elapsed() < Duration::from_secs(60), "nobody waits");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_or_reordered_on_its_way_from_any_thread() {
+        const SENDERS: usize = 8;
+        const EACH: usize = 5_000;
+        let inbox = Inbox::new();
+        let mailbox = inbox.next_epoch();
+        let threads: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let mailbox = mailbox.clone();
+                std::thread::spawn(move || {
+                    for at in 0..EACH {
+                        mailbox.send(numbered(sender * EACH + at)).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut read = [0; SENDERS];
+        for turn in 0..SENDERS * EACH {
+            // As the loop does: it waits for the first one, and takes some that are there.
+            let there = if turn % 3 == 0 {
+                None
+            } else {
+                inbox.receive_now()
+            };
+            let message = there.or_else(|| inbox.receive(BOUND));
+            let number = number(message).expect("a message is lost, or nobody was woken");
+            let (sender, at) = (number / EACH, number % EACH);
+            assert_eq!(at, read[sender], "of thread {sender}");
+            read[sender] += 1;
+        }
+        assert!(inbox.receive_now().is_none());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_finds_the_inbox_full_waits_and_goes_on_when_it_is_read() {
+        const BEYOND: usize = 3;
+        let inbox = Inbox::new();
+        let mailbox = inbox.next_epoch();
+        for at in 0..INBOX_MAX {
+            mailbox.send(numbered(at)).unwrap();
+        }
+        let threads: Vec<_> = (0..BEYOND)
+            .map(|at| {
+                let mailbox = mailbox.clone();
+                std::thread::spawn(move || mailbox.send(numbered(INBOX_MAX + at)))
+            })
+            .collect();
+        wait_for_waiting(&inbox, BEYOND);
+        assert_eq!(lock(&inbox.shared.reports).queue.len(), INBOX_MAX);
+        for at in 0..INBOX_MAX {
+            assert_eq!(number(inbox.receive(BOUND)), Some(at));
+        }
+        let mut beyond: Vec<_> = (0..BEYOND).map(|_| number(inbox.receive(BOUND))).collect();
+        beyond.sort();
+        let wanted: Vec<_> = (0..BEYOND).map(|at| Some(INBOX_MAX + at)).collect();
+        assert_eq!(beyond, wanted);
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+        assert_eq!(lock(&inbox.shared.reports).senders_waiting, 0);
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told_when_its_session_is_over_and_when_nobody_reads_any_more() {
+        let inbox = Inbox::new();
+        let mut mailbox = inbox.next_epoch();
+        for is_last in [false, true] {
+            for at in 0..INBOX_MAX {
+                mailbox.send(numbered(at)).unwrap();
+            }
+            let waiting = mailbox.clone();
+            let thread = std::thread::spawn(move || waiting.send(numbered(7)));
+            wait_for_waiting(&inbox, 1);
+            if is_last {
+                drop(inbox);
+                assert!(thread.join().unwrap().is_err());
+                break;
+            }
+            mailbox = inbox.next_epoch();
+            assert!(thread.join().unwrap().is_err());
+            assert!(inbox.receive_now().is_none(), "it was for nobody");
+        }
+    }
+
+    #[test]
+    fn a_command_wakes_whoever_waits_for_a_message() {
+        let inbox = Inbox::new();
+        let command = inbox.commands();
+        let (heard, next) = std::sync::mpsc::channel();
+        let signals = std::thread::spawn(move || {
+            while next.recv().is_ok() {
+                command(Command::Scan);
+            }
+        });
+        for round in 0..2_000 {
+            heard.send(()).unwrap();
+            let message = inbox.receive(BOUND);
+            let is_scan = matches!(message, Some(Message::Input(Input::Command(Command::Scan))));
+            assert!(is_scan, "round {round}: {message:?}");
+        }
+        drop(heard);
+        signals.join().unwrap();
     }
 }

@@ -342,7 +342,7 @@ impl Threads {
         // A thread that is gone would leave its file in the engine's hands for ever.
         const ALIVE: &str = "a thread lives as long as its session";
         match effect {
-            Effect::Scan => self.scans.send(ScanCommand::Scan).expect(ALIVE),
+            Effect::Scan(order) => self.scans.send(ScanCommand::Scan(order)).expect(ALIVE),
             Effect::Confirm => self.scans.send(ScanCommand::Confirm).expect(ALIVE),
             Effect::Inspect(job) => self.inspections.send(job).expect(ALIVE),
             Effect::Deliver(job) => {

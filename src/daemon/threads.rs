@@ -11,7 +11,7 @@ use super::retry_news::RetryNews;
 use crate::config::{Action, Config};
 use crate::flow::endpoint::classify;
 use crate::flow::engine::INSPECTORS;
-use crate::flow::messages::{Delivery, Input, Inspection};
+use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
 use crate::io::Gone;
 use crate::io::check::Inspector;
 use crate::io::dir::Dir;
@@ -19,7 +19,7 @@ use crate::io::http::{Client, IDLE, Shared};
 use crate::io::journal::Journal;
 use crate::io::os::error::explain;
 use crate::io::os::lock;
-use crate::io::scan;
+use crate::io::scan::{self, Report};
 use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::upload::{UploadContext, deliver};
@@ -81,10 +81,10 @@ pub(super) fn on_written(
 }
 
 /// What the thread that scans is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum ScanCommand {
-    /// To look at everything.
-    Scan,
+    /// To look at the folders.
+    Scan(ScanOrder),
     /// To look only whether the lock is still ours.
     Confirm,
 }
@@ -110,25 +110,36 @@ pub(super) fn spawn_scanner(
 ) -> Result<Sender<ScanCommand>, String> {
     let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
     let credentials = config.send.clone();
+    let threads = config.watch.threads;
     let Scanner {
         share,
+        state,
         send: mut fingerprint,
         mailbox,
-        ..
     } = scanner;
     let retries = Arc::clone(retries);
     let (send, orders) = channel();
     spawn("scan", move || {
-        let report = |input| mailbox.input(input);
+        let send = |input| mailbox.input(input);
+        let report = Report {
+            before_use: &|| retries.tell(),
+            send: &send,
+        };
+        let scanner = scan::Scanner {
+            share: &share,
+            state: &state,
+            filter: &filter,
+            threads,
+        };
         while let Ok(order) = orders.recv() {
             let now = send_fingerprint::of(&credentials);
             if now != fingerprint {
                 fingerprint.clone_from(&now);
-                let _ = report(Input::Credentials(now));
+                let _ = send(Input::Credentials(now));
             }
             let reported = match order {
-                ScanCommand::Scan => scan::scan(&share, &filter, &|| retries.tell(), &report),
-                ScanCommand::Confirm => scan::confirm(&share, &report),
+                ScanCommand::Scan(order) => scanner.scan(order, report),
+                ScanCommand::Confirm => scan::confirm(&share, &send),
             };
             if reported.is_err() {
                 break;

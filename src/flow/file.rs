@@ -29,7 +29,8 @@ pub struct Rel(Arc<[u8]>);
 impl Rel {
     /// The watched folder.
     pub fn root() -> Rel {
-        Rel(Arc::from(&b""[..]))
+        // Allocates nothing, in contrast to an empty slice that is copied.
+        Rel(Arc::default())
     }
 
     /// Takes `bytes` as they are.
@@ -68,6 +69,15 @@ impl Rel {
             Some(at) => Rel::new(&self.0[..at]),
             None => Rel::root(),
         }
+    }
+
+    /// Whether it lies in `folder`, at any depth.
+    pub fn is_below(&self, folder: &Rel) -> bool {
+        let rest = self.0.strip_prefix(&*folder.0);
+        rest.is_some_and(|rest| match folder.0.is_empty() {
+            true => !rest.is_empty(),
+            false => rest.first() == Some(&b'/'),
+        })
     }
 
     /// From the outermost folder to the name.

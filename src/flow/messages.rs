@@ -15,6 +15,7 @@ use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal;
 use crate::flow::memory::Memory;
 use crate::flow::scan::listing::Listing;
+use crate::flow::scan::rounds::{Rounds, Wanted};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub enum Input {
     Looking,
     /// One folder was listed.
     Listed(ListedFolder),
+    /// What the scan under way has learned of the folders: comes before [`Input::Scanned`].
+    Rounds(Box<Rounds>),
     /// A scan is over. `Err`: the watched folder itself is not there, or is not the share. Then
     /// everything has to be opened again ([`Input::Closing`]) before a scan can succeed.
     Scanned(Result<(), String>),
@@ -58,6 +61,7 @@ impl Input {
             Input::Confirmed
                 | Input::Looking
                 | Input::Listed(_)
+                | Input::Rounds(_)
                 | Input::Scanned(_)
                 | Input::Closing(_)
         )
@@ -87,9 +91,10 @@ pub enum Command {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Look at everything. Answered by one [`Input::Confirmed`], any number of [`Input::Listed`] and
-    /// one [`Input::Scanned`]; by `Scanned` alone where the share is away, or by [`Input::Closing`].
-    Scan,
+    /// Look at the folders. Answered by one [`Input::Confirmed`], an [`Input::Listed`] for each folder
+    /// of which all was looked at, one [`Input::Rounds`] and one [`Input::Scanned`]; by the last two
+    /// alone where the share is away, or by [`Input::Closing`].
+    Scan(ScanOrder),
     /// Look only whether the lock is still this process's. Answered as a scan that lists nothing.
     Confirm,
     /// Check the content of a file. Answered by [`Input::Inspected`].
@@ -113,13 +118,22 @@ impl Effect {
     pub fn is_job(&self) -> bool {
         matches!(
             self,
-            Effect::Scan
+            Effect::Scan(_)
                 | Effect::Confirm
                 | Effect::Inspect(_)
                 | Effect::Deliver(_)
                 | Effect::File(_)
         )
     }
+}
+
+/// SCAN: what is to be looked at.
+#[derive(Clone, Debug)]
+pub struct ScanOrder {
+    /// What is known of the folders. It comes back by [`Input::Rounds`].
+    pub rounds: Box<Rounds>,
+    /// What is looked at, whatever the rounds say.
+    pub wanted: Wanted,
 }
 
 /// One folder, listed.

@@ -163,7 +163,21 @@ impl Run {
                 "{place} was used and lies at its place"
             );
         }
-        for (marker, places) in places {
+        let dead: BTreeSet<&Rel> = world
+            .model
+            .area(Area::DeadLetter)
+            .map(|(place, _)| &place.path)
+            .collect();
+        // A file that somebody retries before it is filed to its end leaves the copy of its marker
+        // in dead-letter, where nothing comes of it.
+        let is_alone = |place: &Place| {
+            let file = place.path.as_bytes().strip_suffix(MARKER).unwrap_or(b"");
+            place.area == Area::DeadLetter && !dead.contains(&Rel::new(file))
+        };
+        for (marker, mut places) in places {
+            if places.len() > 1 {
+                places.retain(|place| !is_alone(place));
+            }
             assert_eq!(places.len(), 1, "marker {marker} lies in {places:?}");
         }
     }

@@ -12,7 +12,7 @@ use dirpost::flow::filing::{
 };
 use dirpost::flow::journal::Event as JournalEvent;
 use dirpost::flow::messages::{
-    Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, ListedFolder, Miss,
+    Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, Miss,
 };
 
 use crate::disk::{MARKER, WorldDisk, digest_of};
@@ -32,20 +32,8 @@ fn is_changed(now: &Look, sent: &Look) -> bool {
 impl World {
     // ---- scan -----------------------------------------------------------------------
 
-    pub fn list(&mut self) -> Vec<Input> {
-        if let Some(answer) = self.reopen() {
-            return vec![answer];
-        }
-        let path = Rel::root();
-        if self.faulty && self.rng.below(20) == 0 {
-            self.meet("listing that breaks off");
-            let content = Err("EIO half-way".into());
-            return vec![
-                Input::Confirmed,
-                Input::Listed(ListedFolder { path, content }),
-                Input::Scanned(Ok(())),
-            ];
-        }
+    /// What a listing of the watched folder shows.
+    pub fn content(&self) -> Content {
         let mut content = Content::default();
         for (place, node) in self.model.area(Area::Watched) {
             content.files.push(place.path.as_bytes(), node.look);
@@ -62,14 +50,7 @@ impl World {
         for (file, look) in markers {
             content.markers.push(&file, look);
         }
-        let mut inputs = vec![Input::Confirmed];
-        inputs.extend(self.tell_retries());
-        inputs.push(Input::Listed(ListedFolder {
-            path,
-            content: Ok(content),
-        }));
-        inputs.push(Input::Scanned(Ok(())));
-        inputs
+        content
     }
 
     /// A look at the lock alone.
@@ -82,7 +63,7 @@ impl World {
 
     /// The share is opened again, as each scan does first. A share that was away has everything
     /// opened again when it is back.
-    fn reopen(&mut self) -> Option<Input> {
+    pub fn reopen(&mut self) -> Option<Input> {
         if self.faulty && self.rng.below(20) == 0 {
             self.away = true;
             self.meet("share that is away");
@@ -164,7 +145,7 @@ impl World {
 
     // ---- deliver --------------------------------------------------------------------
 
-    fn find(&self, path: &Rel) -> Option<Node> {
+    pub fn find(&self, path: &Rel) -> Option<Node> {
         self.model.get(&Place::new(Area::Watched, path.clone()))
     }
 

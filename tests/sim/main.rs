@@ -16,6 +16,7 @@ mod model;
 mod plan;
 mod power;
 mod run;
+mod scan;
 mod world;
 mod writers;
 
@@ -40,6 +41,7 @@ const ALWAYS: &[&str] = &[
     "endpoint: resets",
     "share that is away",
     "listing that breaks off",
+    "folder passed over",
     "everything opened again",
     "inodes with other numbers",
     "machine suspended",

@@ -67,6 +67,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
     Policy {
         interval: Duration::from_secs(2),
         max_share: 0.25,
+        rewrites: world.folder.rewrites,
         settle: Settle::For(Duration::from_millis(world.settle as u64)),
         marker: world.features.marker,
         empty: Empty::Send,
@@ -272,7 +273,7 @@ pub fn plan_long_fault(world: &mut World, seed: u64) {
     world.faulty = false;
     world.model.faults.one_in = 0;
     world.faults_end = HOURS;
-    world.model.faults.targets_full = seed % 2 == 0;
+    world.model.faults.targets_full = seed.is_multiple_of(2);
     let refused = seed % 4 < 2;
     for number in 0..16_usize {
         let name = format!("f{number}");

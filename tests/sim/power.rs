@@ -46,7 +46,7 @@ impl World {
     fn write_in_order(&mut self, lines: &[Line], may_use_reserve: bool) -> Result<(), String> {
         let wall = self.wall();
         let all = self.owed.iter().chain(lines);
-        let bytes: Vec<u8> = all.flat_map(|line| line.clone().line(wall)).collect();
+        let bytes: Vec<u8> = all.flat_map(|line| line.line(wall)).collect();
         self.take_room(bytes.len(), may_use_reserve)?;
         self.owed.clear();
         self.journal.extend(bytes);

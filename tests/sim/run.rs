@@ -42,7 +42,7 @@ impl Run {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Scan => {
+                Effect::Scan(order) => {
                     self.looks += 1;
                     // A scan may take longer than the interval.
                     let delay = if self.world.rng.below(10) == 0 {
@@ -50,7 +50,7 @@ impl Run {
                     } else {
                         self.world.rng.below(50)
                     };
-                    self.world.at(delay, Event::List);
+                    self.world.at(delay, Event::List(order));
                 }
                 Effect::Confirm => {
                     self.looks += 1;
@@ -208,7 +208,7 @@ impl Run {
                 self.world.chmod(writer, times);
                 vec![]
             }
-            Event::List => self.world.list(),
+            Event::List(order) => self.world.list(order),
             Event::Confirm => self.world.confirm(),
             Event::Suspend => {
                 self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
@@ -275,6 +275,7 @@ impl Run {
                 vec![]
             }
         };
+        self.world.note_names();
         for input in inputs {
             if shows_another_version(&input)
                 && let Some(retries) = self.world.tell_retries()
@@ -340,7 +341,7 @@ impl Run {
                 (None, None) => panic!("nothing will ever happen again"),
             }
             // That goes through all files, and hours are long.
-            if !self.world.features.lively || self.looks % 8 == 0 {
+            if !self.world.features.lively || self.looks.is_multiple_of(8) {
                 self.nothing_is_nowhere();
             }
             self.nothing_is_late();

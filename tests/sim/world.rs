@@ -15,7 +15,7 @@ use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{Batch, Carried, Filing, Place};
 use dirpost::flow::memory::Memory;
-use dirpost::flow::messages::{Delivery, Inspection};
+use dirpost::flow::messages::{Delivery, Inspection, ScanOrder};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
@@ -23,6 +23,7 @@ use crate::coverage::Coverage;
 use crate::model::{Model, Node};
 use crate::plan::Features;
 use crate::power::JournalFault;
+use crate::scan::Folder;
 
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
@@ -34,8 +35,8 @@ pub enum Event {
     Write(usize),
     /// Somebody changes the mode of a writer's file, and does so again a number of times.
     Chmod(usize, u32),
-    /// The scan lists the folder, and is over.
-    List,
+    /// The scan visits the folder, and is over.
+    List(ScanOrder),
     /// The scan sees that the lock is ours, and is over.
     Confirm,
     /// The machine is suspended for a while.
@@ -128,6 +129,8 @@ pub struct World {
     pub woken: i64,
     pub fs: FsKind,
     pub settle: i64,
+    /// The watched folder itself, as scans see it.
+    pub folder: Folder,
     pub mood: Mood,
     pub faulty: bool,
     /// The share is away since it was last looked at.
@@ -251,6 +254,8 @@ impl World {
             FsKind::Share
         };
         let model = Model::new(&mut rng, crashes);
+        // Drawn apart, so that all else is as it was.
+        let folder = Folder::new(&mut Rng::new(!seed), fs);
         World {
             rng,
             time: 0,
@@ -258,6 +263,7 @@ impl World {
             woken: -1_000_000,
             fs,
             settle: 1_000,
+            folder,
             mood: Mood::Well,
             faulty: true,
             away: false,

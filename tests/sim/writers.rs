@@ -1,6 +1,6 @@
 //! What writers do to their files and markers.
 
-use dirpost::flow::file::{Look, Stamp};
+use dirpost::flow::file::{Look, Rel, Stamp};
 use dirpost::flow::filing::{Area, Place};
 use dirpost::flow::time::Wall;
 
@@ -221,6 +221,14 @@ impl World {
         }
         let version = self.writers[writer].version;
         let is_it = |node: &Node| node.version == version && !node.complete;
+        // What lies elsewhere as well is a copy.
+        if self
+            .find(&Rel::new(self.writers[writer].name.as_bytes()))
+            .as_ref()
+            .is_some_and(is_it)
+        {
+            return None;
+        }
         [Area::Done, Area::DeadLetter, Area::Staging]
             .into_iter()
             .flat_map(|area| self.model.area(area))

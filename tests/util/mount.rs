@@ -43,6 +43,35 @@ impl Mount {
         None
     }
 
+    /// A file system of its own in an image file with so much room, which `make` (mkfs and its options)
+    /// brings about. `None`, and a line that says why, where there is no such program or driver.
+    pub fn made(images: &Dir, make: &[&str], kind: &str, size: u64, path: &Path) -> Option<Mount> {
+        let image = images.join("image");
+        File::create(&image)
+            .and_then(|image| image.set_len(size))
+            .expect("an image");
+        let text = image.to_str().expect("a path that is text");
+        if !run(make[0], &[&make[1..], &[text]].concat()) {
+            skip(format!(
+                "{} cannot be run: is it installed?",
+                make.join(" ")
+            ));
+            return None;
+        }
+        Mount::image(&image, kind, path)
+    }
+
+    /// One file system laid over another: what lies at `lower`, and what is changed goes to `upper`.
+    pub fn overlay(lower: &Path, upper: &Path, work: &Path, path: &Path) -> Option<Mount> {
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        Mount::or_skip(&["-t", "overlay", "-o", &options, "none"], path)
+    }
+
     fn or_skip(args: &[&str], path: &Path) -> Option<Mount> {
         let text = path.to_str().expect("a path that is text");
         if run("mount", &[args, &[text]].concat()) {

@@ -45,6 +45,8 @@ pub(super) struct ActiveFile {
     pub detached: bool,
     /// The digest of what was sent.
     pub sent: Option<[u8; 32]>,
+    /// The attempt that is out may have begun with credentials that have changed since.
+    pub is_outdated: bool,
 }
 
 /// Whether a version has passed `[check]`.
@@ -159,6 +161,7 @@ impl ActiveFile {
             filing: None,
             detached: false,
             sent: None,
+            is_outdated: false,
         }
     }
 
@@ -400,6 +403,15 @@ impl ActiveFiles {
         let lone = gate.lone_suspect()?;
         let mut others = self.again.iter().map(|(_, file)| *file);
         others.find(|&file| file != lone && gate.admits(file, now))
+    }
+
+    /// The credentials have changed: what attempts that are out by now will say of the old ones is out
+    /// of date.
+    pub fn outdate_attempts(&mut self) {
+        let out = self.files.values_mut();
+        for active in out.filter(|active| active.at() == At::Sending) {
+            active.is_outdated = true;
+        }
     }
 
     /// `file` is on its way to the endpoint; with `send.in_order` it holds the line.

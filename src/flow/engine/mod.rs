@@ -24,6 +24,7 @@ mod files;
 mod filing;
 mod health;
 mod known;
+mod looking;
 mod outcome;
 mod phase;
 mod policy;
@@ -41,6 +42,7 @@ use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
 use self::known::Known;
+use self::looking::Looking;
 use self::phase::Phase;
 pub use self::policy::{Ending, Policy};
 pub use self::restore::Handover;
@@ -77,6 +79,8 @@ pub struct Engine {
     files: ActiveFiles,
     admission: Admission,
     scans: Scans,
+    /// What the next scan is asked to look at.
+    looking: Looking,
     endpoint: Endpoint,
     /// The brake on what `check.command` rejects.
     checker: Brake,
@@ -137,6 +141,7 @@ impl Engine {
             files: ActiveFiles::new(policy.in_order),
             admission: Admission::default(),
             scans: Scans::new(pace, now.mono),
+            looking: Looking::new(policy.rewrites),
             endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
             checker: Brake::new(policy.brake),
             health: Health::default(),
@@ -166,16 +171,19 @@ impl Engine {
             }
             Input::Closing(why) => self.on_closing(why, now),
             Input::Listed(folder) => self.on_listed(folder, now),
+            Input::Rounds(rounds) => self.looking.take_back(rounds),
             Input::Scanned(result) => self.on_scanned(result, now),
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
             Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),
             Input::Filed(file, filed) => self.on_filed(file, filed, now),
             Input::Command(Command::Scan) => {
                 self.scans.hasten(now.mono);
+                self.looking.want_everything();
                 self.probe_now(now);
             }
             Input::Credentials(send) => {
                 self.endpoint.set_send(send);
+                self.files.outdate_attempts();
                 self.probe_now(now);
             }
             Input::Command(Command::Stop) => self.on_stop(now),
@@ -353,10 +361,11 @@ impl Engine {
         if may.scan
             && let Some(order) = self.scans.begin_if_due(now.mono)
         {
-            self.out.effects.push(match order {
-                Order::Scan => Effect::Scan,
+            let effect = match order {
+                Order::Scan => Effect::Scan(self.scan_order(now.mono)),
                 Order::Confirm => Effect::Confirm,
-            });
+            };
+            self.out.effects.push(effect);
         }
         if may.file && !self.out.lines.is_empty() {
             let lines = std::mem::take(&mut self.out.lines);
@@ -415,7 +424,8 @@ impl Engine {
 
     /// The endpoint, and by what a report on it is judged.
     fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
-        let waiting = self.files.count(At::Ready) + self.files.count(At::Sending);
+        let in_hand = self.files.count(At::Ready) + self.files.count(At::Sending);
+        let waiting = in_hand + self.tree.count().waiting;
         let scene = Scene {
             now,
             rng: &mut self.rng,

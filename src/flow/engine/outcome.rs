@@ -76,6 +76,7 @@ impl Engine {
         if active.at() != At::Sending {
             return;
         }
+        let is_outdated = std::mem::take(&mut active.is_outdated);
         match delivered {
             Delivered::Replied {
                 verdict,
@@ -101,6 +102,11 @@ impl Engine {
                         self.accepted(file, &answer, took, journaled, now);
                     }
                     (Verdict::Rejected, Reply::Answer(answer)) => self.rejected(file, &answer, now),
+                    (Verdict::Refused, _) if is_outdated => {
+                        // It says nothing of the credentials as they are now.
+                        self.endpoint.untried(file);
+                        self.try_again(file, now);
+                    }
                     (verdict, reply) => self.failed(file, verdict, &reply, now),
                 }
             }

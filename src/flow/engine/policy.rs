@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::config::{Action, Config, Empty, Settle};
+use crate::config::{Action, Config, Empty, Rewrites, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::file::Look;
 use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
-/// So many files keep all workers busy until more are taken in, and so few cost next to nothing.
-const IN_HAND: usize = 1024;
+/// So many files keep a few workers busy until more are taken in, and so few cost next to nothing.
+const IN_HAND: usize = 256;
 
 /// The settings of a run; none of them changes while it lasts.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Policy {
     pub interval: Duration,
     /// `watch.max_share`: the part of the time that scanning may take, over 0 and up to 1.
     pub max_share: f64,
+    /// `watch.rewrites`: how soon a change to a file at rest must be noticed.
+    pub rewrites: Rewrites,
     /// `ready.settle`: how long a file must not have changed before it is taken for complete.
     pub settle: Settle,
     /// Whether `ready.marker` is set, so that a file waits for its marker.
@@ -63,6 +65,7 @@ impl Policy {
         Policy {
             interval: config.watch.interval,
             max_share: config.watch.max_share,
+            rewrites: config.watch.rewrites,
             settle: config.ready.settle,
             marker: config.ready.marker.is_some(),
             empty: config.ready.empty,
@@ -76,7 +79,7 @@ impl Policy {
             } else {
                 config.send.workers
             },
-            in_hand: IN_HAND,
+            in_hand: IN_HAND.max(4 * config.send.workers),
             in_order: config.send.in_order,
             brake: config.send.brake,
             backoff: Backoff {

@@ -4,6 +4,7 @@ mod admission;
 mod endpoint;
 mod filing;
 mod lock;
+mod looking;
 mod markers;
 mod restart;
 mod settle;
@@ -12,14 +13,15 @@ mod wake;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Action, Config, Empty, Settle};
+use crate::config::{Action, Config, Empty, Rewrites, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::{Filed, Move, Progress};
 use crate::flow::memory;
-use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder};
+use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
+use crate::flow::scan::rounds::Rounds;
 use crate::flow::time::Wall;
 
 fn engine(tune: impl Fn(&mut Config)) -> Engine {
@@ -92,7 +94,10 @@ fn idle(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
     let (mut now, mut all) = (from, Vec::new());
     loop {
         let effects = pass(engine, now, now);
-        if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Scan(_)))
+        {
             all.extend(turn(engine, now, Input::Confirmed));
             all.extend(turn(engine, now, Input::Scanned(Ok(()))));
         }
@@ -137,6 +142,7 @@ fn policy() -> Policy {
     Policy {
         interval: Duration::from_secs(1000),
         max_share: 0.25,
+        rewrites: Rewrites::Auto,
         settle: Settle::For(Duration::ZERO),
         marker: false,
         empty: Empty::Send,
@@ -217,7 +223,10 @@ fn files(effects: &[Effect]) -> bool {
 fn next_scan(engine: &mut Engine, from: i64) -> i64 {
     let (mut now, mut effects) = (from, engine.on(at(from), Input::Scanned(Ok(()))));
     for _ in 0..1_000 {
-        if effects.iter().any(|effect| matches!(effect, Effect::Scan)) {
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Scan(_)))
+        {
             return now;
         }
         now = engine

@@ -37,8 +37,7 @@ impl Engine {
     }
 
     fn on_content(&mut self, folder: &Rel, content: Content, now: Now) {
-        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
-        let horizon = Wall(now.wall.0.saturating_sub(remember));
+        let horizon = self.horizon(now);
         let scan = self.scans.number();
         let timeless = content.timeless;
         if timeless && !std::mem::replace(&mut self.known.timeless, true) {
@@ -89,6 +88,12 @@ impl Engine {
         self.known.listed(folder);
     }
 
+    /// What has been missing since before is forgotten: `delivered.remember`.
+    fn horizon(&self, now: Now) -> Wall {
+        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
+        Wall(now.wall.0.saturating_sub(remember))
+    }
+
     /// What a listing, or the time, says of a delivered file that was kept in place.
     fn on_delivered_event(&mut self, event: Event, now: Now) {
         match event {
@@ -121,6 +126,10 @@ impl Engine {
             self.note(note);
         }
         self.known.hurried = false;
+        // Also in folders that this scan has passed over.
+        for event in self.tree.forget_missing(self.horizon(now)) {
+            self.on_delivered_event(event, now);
+        }
         if whole {
             // What was not seen by now is not there.
             self.known.all_listed();
@@ -146,6 +155,7 @@ impl Engine {
         let key_of = |path: &Rel, stamp, retry| key(scope, path, stamp, retry);
         for path in self.known.take_retried(key_of) {
             self.tree.forget_delivered(&path);
+            self.looking.let_go(&path);
         }
     }
 
@@ -177,6 +187,7 @@ impl Engine {
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         let active = self.files.remove(file)?;
+        self.looking.let_go(&active.path);
         self.endpoint.untried(file);
         if active.detached
             && let Some(next) = self.tree.moving(&active.path)

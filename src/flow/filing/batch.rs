@@ -17,6 +17,7 @@ use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
 use super::machine;
 use super::ops::{Claims, Desk, Ops};
 use super::{Filed, Filing, Place, Rules};
+use crate::flow::file::Entry;
 use crate::flow::file::FileNo;
 use crate::flow::time::Wall;
 
@@ -324,6 +325,10 @@ fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault
         Operation::Reserve(at) => disk.reserve(at).map(Answer::Reserved),
         Operation::RenameOver(from, to) => disk.rename_over(from, to).map(done),
         Operation::Remove(at) => disk.remove(at).map(done),
+        Operation::RemoveIf(at, known) => match disk.look(at)? {
+            Entry::File(look) if !look.difference(known).is_change() => disk.remove(at).map(done),
+            _ => Ok(Answer::Done),
+        },
         Operation::Copy(from, draft) => disk.copy(from, draft).map(Answer::Copied),
         Operation::WriteReason { at, letter, like } => {
             disk.write_reason(at, &letter.text(), like).map(done)

@@ -190,6 +190,9 @@ pub enum Operation {
     RenameOver(Place, Place),
     /// [`Disk::remove`].
     Remove(Place),
+    /// [`Disk::look`] and, if that shows the file of this look still, [`Disk::remove`] right behind it,
+    /// with no other machine's operation in between: for a name that others write.
+    RemoveIf(Place, Look),
     /// [`Disk::copy`]: from, draft.
     Copy(Place, Place),
     /// [`Disk::write_reason`].

@@ -40,10 +40,32 @@ pub(super) struct Ops {
 /// Names that are promised to files, beyond the end of a batch: as long as a move stands in the
 /// journal and `filed` does not, its names are nobody else's.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(BTreeMap<Place, Owner>);
+pub struct Claims {
+    owners: BTreeMap<Place, Owner>,
+    /// The names of each owner: a release costs no look at those of others.
+    places: BTreeMap<Owner, Vec<Place>>,
+}
 
 /// The version that a name is promised to.
 type Owner = (Rel, Stamp);
+
+impl Claims {
+    fn claim(&mut self, place: Place, owner: &Owner) {
+        let before = self.owners.insert(place.clone(), owner.clone());
+        // One that is tried again and again chooses the same names.
+        if before.as_ref() != Some(owner) {
+            self.places.entry(owner.clone()).or_default().push(place);
+        }
+    }
+
+    fn release(&mut self, owner: &Owner) {
+        for place in self.places.remove(owner).unwrap_or_default() {
+            if self.owners.get(&place) == Some(owner) {
+                self.owners.remove(&place);
+            }
+        }
+    }
+}
 
 impl Ops {
     pub fn new(job: &Filing, desk: Rc<Desk>, claims: Rc<RefCell<Claims>>) -> Ops {
@@ -122,6 +144,19 @@ impl Ops {
         self.ask(Operation::Remove(at.clone())).await.map(drop)
     }
 
+    /// Removes a name that others use as well, if it still is what `known` showed: that it is gone, or
+    /// another file, is as good.
+    pub async fn remove_if(&self, at: &Place, known: &Look) -> Result<(), Fault> {
+        let operation = Operation::RemoveIf(at.clone(), *known);
+        let Err(fault) = self.ask(operation).await else {
+            return Ok(());
+        };
+        match self.look(at).await? {
+            Entry::File(look) if !look.difference(known).is_change() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a name that only dirpost uses: that it is gone already is as good.
     pub async fn remove_own(&self, at: &Place) -> Result<(), Fault> {
         let Err(fault) = self.remove(at).await else {
@@ -135,22 +170,19 @@ impl Ops {
     }
 
     pub fn claim(&self, place: Place) {
-        self.claims.borrow_mut().0.insert(place, self.owner.clone());
+        self.claims.borrow_mut().claim(place, &self.owner);
     }
 
     /// Nothing stands in the journal any more that names what was promised to this version.
     pub fn release(&self) {
-        self.claims
-            .borrow_mut()
-            .0
-            .retain(|_, owner| *owner != self.owner);
+        self.claims.borrow_mut().release(&self.owner);
     }
 
     /// Whether a name is promised to another version.
     pub fn is_claimed(&self, place: &Place) -> bool {
         self.claims
             .borrow()
-            .0
+            .owners
             .get(place)
             .is_some_and(|owner| *owner != self.owner)
     }
@@ -159,4 +191,46 @@ impl Ops {
 /// Whether two looks may be of the same inode; where a file system has none, any two may.
 pub(super) fn may_be_same_inode(one: &Look, other: &Look) -> bool {
     one.ino == 0 || other.ino == 0 || one.ino == other.ino
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::filing::Area;
+    use crate::flow::time::Wall;
+
+    fn owner(name: &[u8]) -> Owner {
+        let stamp = Stamp {
+            size: 1,
+            mtime: Wall(1),
+        };
+        (Rel::new(name), stamp)
+    }
+
+    #[test]
+    fn a_release_frees_all_names_of_one_version_and_none_of_another() {
+        let place = |name: &[u8]| Place::new(Area::Done, Rel::new(name));
+        let (one, other) = (owner(b"a"), owner(b"b"));
+        let mut claims = Claims::default();
+        for name in [&b"a"[..], b"a.1", b"a.1"] {
+            claims.claim(place(name), &one);
+        }
+        claims.claim(place(b"b"), &other);
+        // As no version should: what one claims last is its own.
+        claims.claim(place(b"a"), &other);
+        claims.release(&one);
+        let left: Vec<_> = claims.owners.keys().cloned().collect();
+        assert_eq!(left, [place(b"a"), place(b"b")]);
+        claims.release(&other);
+        assert!(claims.owners.is_empty() && claims.places.is_empty());
+    }
+
+    #[test]
+    fn a_version_that_is_tried_again_and_again_remembers_no_name_twice() {
+        let mut claims = Claims::default();
+        for _ in 0..1_000 {
+            claims.claim(Place::new(Area::Done, Rel::new(b"a")), &owner(b"a"));
+        }
+        assert_eq!(claims.places[&owner(b"a")].len(), 1);
+    }
 }

@@ -12,6 +12,9 @@ use crate::flow::file::{Rel, Stamp, is_plain};
 use crate::flow::filing::{Acceptance, Move, Place, Reason};
 use crate::flow::time::Wall;
 
+/// Most lines have no more bytes.
+pub const LINE: usize = 192;
+
 /// What is to be written down: something that has happened to one version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -25,8 +28,17 @@ pub struct Entry {
 
 impl Entry {
     /// As a line of the journal that is written at `at`, with its newline.
-    pub fn line(self, at: Wall) -> Vec<u8> {
-        Record::line(&self.path, self.stamp, at, self.event)
+    pub fn line(&self, at: Wall) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE);
+        self.write(&at.rfc3339_millis(), &mut line);
+        line
+    }
+
+    /// Writes it to the end of `to`, as a line with its newline. `at` is the time in the form of
+    /// [`Wall::rfc3339_millis`]: one text for all lines that are written at once.
+    pub fn write(&self, at: &str, to: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *to, &Record::of(self, at)).expect("plain data becomes JSON");
+        to.push(b'\n');
     }
 }
 
@@ -138,9 +150,9 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Text<'a>(Cow<'a, str>);
 
-impl Text<'_> {
-    fn of(text: impl Into<String>) -> Text<'static> {
-        Text(Cow::Owned(text.into()))
+impl<'a> Text<'a> {
+    fn of(text: impl Into<Cow<'a, str>>) -> Text<'a> {
+        Text(text.into())
     }
 }
 
@@ -165,7 +177,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text::of(text))
+                Ok(Text::of(text.to_owned()))
             }
         }
         deserializer.deserialize_str(Any)
@@ -215,9 +227,9 @@ pub struct Record<'a> {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     keep: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    to: Option<Place>,
+    to: Option<Cow<'a, Place>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    from: Option<Place>,
+    from: Option<Cow<'a, Place>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<i64>,
 }
@@ -258,15 +270,20 @@ impl Line<'_> {
     }
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
     /// The line of `event`, with its newline.
-    pub fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
+    #[cfg(test)]
+    pub(crate) fn line(path: &Rel, stamp: Stamp, at: Wall, event: Event) -> Vec<u8> {
+        Entry::from((path.clone(), stamp, event)).line(at)
+    }
+
+    fn of(entry: &'a Entry, at: &'a str) -> Record<'a> {
         let mut record = Record {
             v: Some(VERSION),
-            at: Text::of(at.rfc3339_millis()),
-            path: Text::of(escape(path.as_bytes())),
-            size: stamp.size,
-            mtime: stamp.mtime.0,
+            at: Text::of(at),
+            path: Text::of(escape(entry.path.as_bytes())),
+            size: entry.stamp.size,
+            mtime: entry.stamp.mtime.0,
             event: None,
             kept: None,
             key: None,
@@ -282,14 +299,11 @@ impl Record<'_> {
             from: None,
             since: None,
         };
-        record.set(event);
-        let mut line = Vec::with_capacity(192);
-        serde_json::to_writer(&mut line, &record).expect("plain data becomes JSON");
-        line.push(b'\n');
-        line
+        record.set(&entry.event);
+        record
     }
 
-    fn set(&mut self, event: Event) {
+    fn set(&mut self, event: &'a Event) {
         let mut kind = None;
         match event {
             Event::Accepted {
@@ -298,11 +312,11 @@ impl Record<'_> {
                 marker,
                 keep,
             } => {
-                (self.key, self.marker) = (Some(Text::of(key)), marker);
-                if keep {
-                    (self.v, self.kept) = (None, Some(status));
+                (self.key, self.marker) = (Some(Text::of(key)), *marker);
+                if *keep {
+                    (self.v, self.kept) = (None, Some(*status));
                 } else {
-                    (kind, self.status) = (Some(Kind::Accepted), Some(status));
+                    (kind, self.status) = (Some(Kind::Accepted), Some(*status));
                 }
             }
             Event::Condemned {
@@ -317,16 +331,18 @@ impl Record<'_> {
             } => {
                 kind = Some(Kind::Condemned);
                 (self.key, self.reason) = (Some(Text::of(key)), Some(Text::of(reason)));
-                (self.status, self.marker) = (status, marker);
+                (self.status, self.marker) = (*status, *marker);
                 self.body = Some(body).filter(|body| !body.is_empty()).map(Text::of);
-                self.attempts = Some(attempts);
-                (self.first_seen, self.dead_at) = (Some(first_seen), Some(dead_at));
+                self.attempts = Some(*attempts);
+                (self.first_seen, self.dead_at) = (Some(*first_seen), Some(*dead_at));
             }
             Event::Moving { to, from } => {
-                (kind, self.to, self.from) = (Some(Kind::Moving), Some(to), from);
+                kind = Some(Kind::Moving);
+                self.to = Some(Cow::Borrowed(to));
+                self.from = from.as_ref().map(Cow::Borrowed);
             }
             Event::Missing { since } => {
-                (kind, self.since) = (Some(Kind::Missing), Some(since));
+                (kind, self.since) = (Some(Kind::Missing), Some(*since));
             }
             Event::Filed => kind = Some(Kind::Filed),
             Event::Copied => kind = Some(Kind::Copied),
@@ -390,8 +406,8 @@ impl<'a> Record<'a> {
                 marker: self.marker,
             },
             Kind::Moving => Event::Moving {
-                to: self.to.take()?,
-                from: self.from.take(),
+                to: self.to.take()?.into_owned(),
+                from: self.from.take().map(Cow::into_owned),
             },
             Kind::Missing => Event::Missing { since: self.since? },
             Kind::Filed => Event::Filed,

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::time::Wall;
 
 pub use self::at_rest::{AtRest, FileAtRest, FolderAtRest};
-pub use self::line::{Entry, Event, Record, parse_rfc3339};
+pub use self::line::{Entry, Event, LINE, Record, parse_rfc3339};
 pub use self::replay::{Live, Replay};
 
 /// The version of the format.

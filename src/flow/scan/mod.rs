@@ -1,6 +1,8 @@
-//! SCAN and TRACK: which names are wanted, what a listing is, and what is known of each folder.
+//! SCAN and TRACK: which folders are listed and which names are wanted, what a listing is, and what
+//! is known of each folder.
 
 pub mod filter;
 pub mod glob;
 pub mod listing;
+pub mod rounds;
 pub mod tree;

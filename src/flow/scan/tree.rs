@@ -1,7 +1,7 @@
 //! TRACK: the folders and what is known of the names in them.
 //!
-//! Each name costs what its [`Folder`] keeps of it: the name, its stamp, and where anything in the
-//! folder is more than at rest, a [`State`] and a fingerprint of the last look. A name is *at rest*
+//! Each name costs what its folder keeps of it: the name, its stamp, and where anything in the
+//! folder is more than at rest, a state and a fingerprint of the last look. A name is *at rest*
 //! (delivered and kept in place), *waits* for its turn, is *idle* (its writer has yet to do
 //! something), or is *in motion*: then the engine has a record of it, by a number. So the folders
 //! themselves are the queue, and only what is in hand has records. [`Tree::merge`] takes a new
@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use self::folder::Folder;
-pub use self::folder::Merging;
+pub use self::folder::{IsReady, Merging};
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::messages::Content;

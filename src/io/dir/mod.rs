@@ -36,6 +36,17 @@ pub use self::system::{
 #[cfg(unix)]
 pub use self::unix::Ownership;
 
+/// What a name in a folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// Anything else: a link, a FIFO, a socket, a device.
+    Other,
+}
+
 /// How a rename without replacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {

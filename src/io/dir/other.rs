@@ -10,8 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Entry, GroupRights, Lost, Made};
+use super::{Entry, GroupRights, Lost, Made, NameKind};
 use crate::flow::file::{FsKind, Look, Rel, Stamp};
+use crate::flow::scan::rounds::Times;
 use crate::flow::time::Wall;
 
 /// A folder, by its path.
@@ -154,6 +155,49 @@ impl Dir {
             ));
         }
         File::open(path)
+    }
+
+    /// Takes the folder `path` below this one for a listing. There is no ctime here, and so there
+    /// are no times to go by.
+    ///
+    /// # Errors
+    /// Those of [`Dir::folder`].
+    pub fn to_list(&self, path: &Rel) -> io::Result<(Dir, Option<Times>)> {
+        Ok((self.folder(path)?, None))
+    }
+
+    /// There are none: never.
+    pub fn shows_times(&self, _known: Option<u64>) -> bool {
+        false
+    }
+
+    /// There is no ctime here, and so there are no times to go by.
+    ///
+    /// # Errors
+    /// Those of [`Dir::folder`].
+    pub fn times(&self, path: &Rel) -> io::Result<Option<Times>> {
+        self.folder(path).map(|_| None)
+    }
+
+    /// Hands each name in this folder to `each`, in no order.
+    ///
+    /// # Errors
+    /// Whatever the system answers: what was handed out is not all then.
+    pub fn each_name(&self, each: &mut dyn FnMut(&[u8], NameKind)) -> io::Result<()> {
+        let walk = walkdir::WalkDir::new(&self.path)
+            .min_depth(1)
+            .max_depth(1)
+            .follow_links(false);
+        for entry in walk {
+            let entry = entry?;
+            let kind = match entry.file_type() {
+                kind if kind.is_dir() => NameKind::Folder,
+                kind if kind.is_file() => NameKind::File,
+                _ => NameKind::Other,
+            };
+            each(&bytes_of(entry.file_name()), kind);
+        }
+        Ok(())
     }
 
     /// The names in the folder `path` below this one, in no order.

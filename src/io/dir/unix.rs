@@ -10,6 +10,7 @@ mod attributes;
 mod fresh;
 mod fs_kind;
 mod identity;
+mod listing;
 mod mirror;
 mod names;
 mod nfs4_acl;
@@ -354,11 +355,14 @@ fn open_file(folder: &OwnedFd, name: &[u8]) -> io::Result<(OwnedFd, Stat)> {
     }
 }
 
+/// A time as `stat` shows it.
+fn wall(secs: i64, nanos: i64) -> Wall {
+    Wall(secs.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
 /// What `stat` shows. Of the blocks POSIX leaves the unit open; it is 512 bytes everywhere
 /// (inode(7)).
 fn look_of(stat: &Stat, kind: FsKind) -> Look {
-    let wall =
-        |secs: i64, nanos: i64| Wall(secs.saturating_mul(1_000_000_000).saturating_add(nanos));
     Look {
         stamp: Stamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),

@@ -249,12 +249,12 @@ impl Disk for RealDisk<'_> {
             // Each try would write the same lines again, and none would reach the disk.
             self.sync_journal()?;
         }
-        let appended = self.journal.append(lines.iter().cloned()).map(drop);
+        let appended = self.journal.append(lines).map(drop);
         appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
     }
 
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
-        let appended = self.journal.append_or_owe(lines.iter().cloned());
+        let appended = self.journal.append_or_owe(lines);
         appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
     }
 

@@ -490,9 +490,10 @@ fn cut_off(case: Case) {
         world.is_over(&when);
         // Nothing is left to be filed, and what is kept stays known.
         let kept = case.action == Action::Keep && !case.condemned;
-        let live = world.begin().replay.live;
-        assert_eq!(live.len(), if kept { FILES.len() } else { 0 }, "{when}");
-        assert!(live.values().all(|live| live.rests), "{when}: {live:?}");
+        let replay = world.begin().replay;
+        let wanted = if kept { FILES.len() } else { 0 };
+        assert_eq!(replay.at_rest.count(), wanted, "{when}");
+        assert!(replay.live.is_empty(), "{when}: {:?}", replay.live);
     }
 }
 

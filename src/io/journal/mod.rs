@@ -42,7 +42,7 @@ use self::removed::Guard;
 use self::reserve::Reserve;
 use self::rewrite::{COMPACT_MIN, FILES_MAX, Rewriting, write_live};
 use crate::flow::file::Rel;
-use crate::flow::journal::{Entry, Head, Replay};
+use crate::flow::journal::{Entry, Head, LINE, Replay};
 use crate::flow::time::Wall;
 use crate::io::dir::{Dir, is_unlinked};
 use crate::io::os::clock;
@@ -236,7 +236,7 @@ impl Journal {
     ///
     /// # Errors
     /// Of writing them, or of beginning a file again that was removed. Then none of them counts.
-    pub fn append(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<Appended> {
+    pub fn append(&self, entries: &[Entry]) -> io::Result<Appended> {
         let lines = encode(entries);
         let appended = self.append_lines(&lines.bytes)?;
         self.lock().live_size += lines.lasting;
@@ -267,7 +267,7 @@ impl Journal {
     ///
     /// # Errors
     /// Of writing them. They are owed then.
-    pub fn append_or_owe(&self, entries: impl IntoIterator<Item = Entry>) -> io::Result<()> {
+    pub fn append_or_owe(&self, entries: &[Entry]) -> io::Result<()> {
         self.append_lines_or_owe(&encode(entries).bytes)
     }
 
@@ -412,16 +412,15 @@ struct Lines {
     lasting: u64,
 }
 
-fn encode(entries: impl IntoIterator<Item = Entry>) -> Lines {
-    let at = clock::wall();
-    let (mut bytes, mut lasting) = (Vec::new(), 0);
+fn encode(entries: &[Entry]) -> Lines {
+    let at = clock::wall().rfc3339_millis();
+    let (mut bytes, mut lasting) = (Vec::with_capacity(LINE * entries.len()), 0);
     for entry in entries {
-        let is_lasting = entry.event.is_lasting();
-        let line = entry.line(at);
-        if is_lasting {
-            lasting += line.len() as u64;
+        let before = bytes.len();
+        entry.write(&at, &mut bytes);
+        if entry.event.is_lasting() {
+            lasting += (bytes.len() - before) as u64;
         }
-        bytes.extend(line);
     }
     Lines { bytes, lasting }
 }

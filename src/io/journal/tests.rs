@@ -553,9 +553,9 @@ fn entries_are_written_as_lines_of_now() {
         key: "k".into(),
         status: 200,
     };
-    let appended = journal.append([entry(Event::accepted(&acceptance, None, false))]);
+    let appended = journal.append(&[entry(Event::accepted(&acceptance, None, false))]);
     assert_eq!(appended.unwrap(), Appended::SyncDue);
-    journal.append_or_owe([entry(Event::Filed)]).unwrap();
+    journal.append_or_owe(&[entry(Event::Filed)]).unwrap();
     let wanted = [Head::new("0a1b", NOW).line(), accepted("a"), filed("a")].concat();
     assert_eq!(
         without_times(&text(&dir)),

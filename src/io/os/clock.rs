@@ -1,20 +1,42 @@
 //! The clocks: read here, and nowhere in the core.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::flow::memory::Clocks;
 use crate::flow::time::{Mono, Now, Wall};
 
 /// All clocks.
 pub fn now() -> Now {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
     Now {
-        mono: Mono(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+        mono: mono(),
         wall: wall(),
         up: up(),
     }
+}
+
+/// The monotonic clock alone.
+pub fn mono() -> Mono {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    Mono(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The CPU time that this thread has taken; the time that has passed, where the system does not
+/// count it (clock_gettime(2), `CLOCK_THREAD_CPUTIME_ID`).
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+pub fn cpu_of_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// The time that has passed, as the system does not count the CPU time of a thread.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub fn cpu_of_thread() -> Duration {
+    Duration::from_millis(u64::try_from(mono().0).unwrap_or(0))
 }
 
 /// The wall clock.

@@ -170,7 +170,7 @@ fn write_down(context: &UploadContext, delivery: &Delivery, status: u16) -> Resu
     };
     let appended = context
         .journal
-        .append([entry])
+        .append(&[entry])
         .map_err(|err| explain(&err))?;
     if appended == Appended::SyncDue {
         (context.written)();

@@ -37,6 +37,8 @@ pub struct Traits {
     /// opened since: NFS keeps them in its cache so long.
     pub stale: Duration,
     pub modes: Modes,
+    /// The times of folders never move: some object-store mounts.
+    pub folders_stand: bool,
 }
 
 impl Default for Traits {
@@ -48,6 +50,7 @@ impl Default for Traits {
             times: Duration::ZERO,
             stale: Duration::ZERO,
             modes: Modes::Kept,
+            folders_stand: false,
         }
     }
 }

@@ -226,6 +226,10 @@ impl Tree {
         if self.traits.modes != Modes::Kept {
             (fresh.perm, fresh.uid, fresh.gid) = (0o777, 0, 0);
         }
+        if self.traits.folders_stand && meta.is_dir() {
+            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            (fresh.mtime, fresh.ctime) = (long_ago, long_ago);
+        }
         if self.traits.stale.is_zero() || !meta.is_file() {
             return fresh;
         }

@@ -17,7 +17,9 @@ fn drive(
     loop {
         while let Some(effect) = queue.pop_front() {
             let inputs = match effect {
-                Effect::Scan | Effect::Confirm => vec![Input::Confirmed, Input::Scanned(Ok(()))],
+                Effect::Scan(_) | Effect::Confirm => {
+                    vec![Input::Confirmed, Input::Scanned(Ok(()))]
+                }
                 Effect::Deliver(job) => {
                     sent.push((now, job.path.to_string()));
                     vec![Input::Delivered(job.file, answer(&job))]

@@ -198,3 +198,29 @@ fn what_files_did_at_another_endpoint_keeps_none_of_them_waiting_at_this_one() {
     assert_eq!(tried_by_the_next(""), 0);
     assert_eq!(tried_by_the_next("another"), 2);
 }
+
+#[test]
+fn a_refusal_of_the_credentials_before_the_last_change_keeps_nothing_waiting() {
+    let two = Policy {
+        workers: 2,
+        ..policy()
+    };
+    let (mut engine, sent) = started(two, &["a", "b"]);
+    let [first, late] = &sent[..] else {
+        panic!("both are out");
+    };
+    turn(&mut engine, 1, Input::Delivered(first.file, refused(401)));
+    let probe = deliveries(turn(&mut engine, 2, Input::Credentials("another".into())));
+    assert_eq!(probe.len(), 1);
+    let effects = turn(&mut engine, 3, Input::Delivered(probe[0].file, accepted()));
+    assert!(deliveries(effects).is_empty(), "the other one is still out");
+    let again = deliveries(turn(
+        &mut engine,
+        4,
+        Input::Delivered(late.file, refused(401)),
+    ));
+    assert_eq!(again.len(), 1, "it is sent again at once");
+    // What the credentials that there are now are told is another matter.
+    turn(&mut engine, 5, Input::Delivered(late.file, refused(401)));
+    assert!(deliveries(idle(&mut engine, 5, 1_000)).is_empty());
+}

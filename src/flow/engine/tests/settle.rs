@@ -5,6 +5,7 @@ use super::*;
 const FIVE: Policy = Policy {
     interval: Duration::from_secs(1),
     max_share: 1.0,
+    rewrites: Rewrites::Auto,
     settle: Settle::For(Duration::from_secs(5)),
     marker: false,
     empty: Empty::Send,

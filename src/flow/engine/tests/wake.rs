@@ -51,7 +51,7 @@ fn whatever_it_waits_for_it_never_asks_to_be_woken_in_the_past() {
         for effect in engine.on(at(now), Input::Tick) {
             match effect {
                 Effect::Deliver(delivery) => job = Some(delivery),
-                Effect::Scan => drop(engine.on(at(now), Input::Scanned(Err("away".into())))),
+                Effect::Scan(_) => drop(engine.on(at(now), Input::Scanned(Err("away".into())))),
                 _ => {}
             }
         }

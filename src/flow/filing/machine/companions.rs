@@ -6,7 +6,7 @@ use super::super::names::{draft_of, draft_of_reason, free};
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
 use super::Machine;
-use crate::flow::file::Entry;
+use crate::flow::file::{Entry, Look};
 
 impl Machine {
     /// The reason is there before its file.
@@ -76,7 +76,7 @@ impl Machine {
             if there.file().is_some_and(|there| there.stamp.size == size) {
                 // The name was promised to it: an earlier try was over but for the removal of what
                 // was copied. An empty file that reserves the name of an empty marker is as good.
-                return self.remove_marker(&marker).await;
+                return self.remove_marker(&marker, &look).await;
             }
             if there != Entry::Absent {
                 target = free(&self.ops, &to.folder(), target.path.name(), &[]).await?;
@@ -94,7 +94,7 @@ impl Machine {
                 Moved::Taken | Moved::NoWay(_) => {}
             }
         }
-        self.remove_marker(&marker).await
+        self.remove_marker(&marker, &look).await
     }
 
     /// Copies a marker to another file system. The copy is on the disk before it is removed here.
@@ -115,8 +115,9 @@ impl Machine {
         }
     }
 
-    async fn remove_marker(&mut self, marker: &Place) -> Result<(), Fault> {
-        self.ops.remove_own(marker).await?;
+    /// Removes a marker, unless its writer has put another one there since it was looked at.
+    async fn remove_marker(&mut self, marker: &Place, known: &Look) -> Result<(), Fault> {
+        self.ops.remove_if(marker, known).await?;
         self.sources.insert(marker.folder());
         Ok(())
     }

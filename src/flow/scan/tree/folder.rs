@@ -13,6 +13,18 @@ use crate::flow::scan::listing::{Listing, Pair, merge};
 use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now, Wall};
 
+/// Whether a file of this name, with this look and this marker, need not wait for its writer.
+pub type IsReady<'a> = dyn Fn(&[u8], &Look, Option<&Look>) -> bool + 'a;
+
+/// What a comparison of what is known and what is listed comes to.
+#[derive(Default)]
+struct Compared {
+    /// The mark of each name that is listed.
+    marks: Vec<Mark>,
+    /// What was at rest and is not there any more.
+    gone: Vec<(Box<[u8]>, Stamp)>,
+}
+
 /// How a listing is to be merged.
 #[expect(
     missing_debug_implementations,
@@ -31,8 +43,8 @@ pub struct Merging<'a> {
     pub takes_new: bool,
     /// Since when a file counts as still at its first look.
     pub since: &'a dyn Fn(&Look) -> Mono,
-    /// Whether a file with this look and this marker need not wait for its writer.
-    pub is_ready: &'a dyn Fn(&[u8], &Look, Option<&Look>) -> bool,
+    /// See [`IsReady`].
+    pub is_ready: &'a IsReady<'a>,
 }
 
 /// See the module. A folder in which everything is at rest keeps no marks.
@@ -279,7 +291,7 @@ impl Folder {
             return;
         }
         self.keep_unseen(&mut files, &content.unseen);
-        let (marks, gone) = self.compare(path, &files, &content.unseen, how, events);
+        let Compared { marks, gone } = self.compare(path, &files, &content.unseen, how, events);
         for (name, stamp) in gone {
             events.push(Event::Away {
                 path: path.join(&name),
@@ -336,7 +348,7 @@ impl Folder {
         unseen: &[Vec<u8>],
         how: &Merging<'_>,
         events: &mut Vec<Event>,
-    ) -> (Vec<Mark>, Vec<(Box<[u8]>, Stamp)>) {
+    ) -> Compared {
         let base = Base::at(how.now.mono);
         let mut marks = Vec::with_capacity(files.len());
         let mut gone = Vec::new();
@@ -369,16 +381,11 @@ impl Folder {
                 marks.push(Mark::AT_REST);
                 continue;
             }
-            if rested.is_none()
-                && away
-                    .get(name)
-                    .is_some_and(|(stamp, _)| *stamp == look.stamp)
-            {
+            let missing = away.get(name).filter(|_| rested.is_none());
+            if missing.is_some_and(|(stamp, _)| *stamp == look.stamp) {
                 away.remove(name);
-                events.push(Event::Back {
-                    path: path.join(name),
-                    stamp: look.stamp,
-                });
+                let (path, stamp) = (path.join(name), look.stamp);
+                events.push(Event::Back { path, stamp });
                 marks.push(Mark::AT_REST);
                 continue;
             }
@@ -401,7 +408,7 @@ impl Folder {
             marks.push(Mark::new(state, look.fingerprint(), base));
         }
         self.away = away;
-        (marks, gone)
+        Compared { marks, gone }
     }
 
     /// What a name is that is neither in motion nor at rest.

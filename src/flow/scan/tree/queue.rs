@@ -1,8 +1,8 @@
 //! Whose turn it is among those that wait in the folders.
 //!
-//! A folder keeps the first [`RUN`] of those that wait in it in order, and sorts again when these are
-//! used up or it is listed: so a folder with a million files is gone through once for each few
-//! thousand of them.
+//! A folder keeps the first of those that wait in it in order, and sorts again when these are used up
+//! or it is listed. They are a part of all: so the order costs half a byte a file, and a folder with a
+//! million files is gone through a few dozen times until the last of them is taken.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -13,8 +13,9 @@ use super::{Tree, Waiting};
 use crate::flow::file::{Fingerprint, Look, Rel, Stamp};
 use crate::flow::time::Mono;
 
-/// How many of those that wait in a folder are kept in order.
-const RUN: usize = 4096;
+/// How many of those that wait in a folder are kept in order: at least so many, and of more than that
+/// the part.
+const RUN: (usize, usize) = (64, 16);
 /// Into so many parts the room is cut, each for one folder.
 const PARTS: usize = 8;
 
@@ -24,6 +25,8 @@ const PARTS: usize = 8;
 pub(super) struct Queue {
     /// Since which step each has been still, and which entry it is.
     run: Vec<(u32, u32)>,
+    /// How many may be in it.
+    upper: usize,
     /// Whether more wait than are in the run, none of them for longer.
     has_more: bool,
 }
@@ -58,7 +61,7 @@ impl Queue {
             if let Err(place) = place(&self.run, (step, at)) {
                 self.run.insert(place, (step, at));
             }
-            if self.run.len() > RUN {
+            if self.run.len() > self.upper {
                 self.run.remove(0);
                 self.has_more = true;
             }
@@ -67,24 +70,26 @@ impl Queue {
 
     /// Sorts the first of those that wait by `marks`, of which there are `waiting`.
     fn refill(&mut self, marks: &[Mark], waiting: usize) {
-        let mut run = Vec::with_capacity(waiting.min(2 * RUN));
+        let (least, part) = RUN;
+        let upper = least.max(waiting / part);
+        let mut run = Vec::with_capacity(waiting.min(2 * upper));
         for (at, mark) in marks.iter().enumerate() {
             let Some(step) = mark.waiting_step() else {
                 continue;
             };
             run.push((step, at as u32));
-            if run.len() == 2 * RUN {
-                run.select_nth_unstable(RUN);
-                run.truncate(RUN);
+            if run.len() == 2 * upper {
+                run.select_nth_unstable(upper);
+                run.truncate(upper);
             }
         }
         run.sort_unstable_by(|a, b| b.cmp(a));
-        if run.len() > RUN {
-            run.drain(..run.len() - RUN);
+        if run.len() > upper {
+            run.drain(..run.len() - upper);
         }
         run.shrink_to_fit();
         self.has_more = run.len() < waiting;
-        self.run = run;
+        (self.run, self.upper) = (run, upper);
     }
 
     pub fn check(&self, marks: &[Mark], waiting: usize) {
