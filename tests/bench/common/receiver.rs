@@ -18,7 +18,7 @@ pub struct Receiver {
 
 struct Shared {
     count: AtomicUsize,
-    /// When the last file was answered.
+    /// When the last file had come.
     last: Mutex<Instant>,
     /// What was stored by PUT, with its size.
     stored: Mutex<HashMap<String, usize>>,
@@ -50,12 +50,12 @@ impl Receiver {
         Ok(Receiver { url, shared })
     }
 
-    /// How many files have been answered.
+    /// How many files have come whole.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::SeqCst)
     }
 
-    /// When the last file was answered.
+    /// When the last file had come.
     pub fn last(&self) -> Instant {
         *self.shared.last.lock().expect("no panic under it")
     }
@@ -128,14 +128,15 @@ fn answer(stream: &mut TcpStream, head: &Head, shared: &Shared) -> io::Result<()
         let mut stored = shared.stored.lock().expect("no panic under it");
         stored.insert(head.path.clone(), head.length);
     }
+    // Before the answer: who has that may ask at once how many there were.
+    if stores {
+        *shared.last.lock().expect("no panic under it") = Instant::now();
+        shared.count.fetch_add(1, Ordering::SeqCst);
+    }
     match &*head.method {
         "PROPFIND" => properties(stream, &head.path, shared)?,
         "MKCOL" => stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")?,
         _ => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?,
-    }
-    if stores {
-        *shared.last.lock().expect("no panic under it") = Instant::now();
-        shared.count.fetch_add(1, Ordering::SeqCst);
     }
     Ok(())
 }
