@@ -6,12 +6,11 @@ use std::io;
 use super::Findings;
 use crate::cli::output::Printed;
 use crate::config::Config;
-use crate::flow::file::{Entry, Rel, Stamp};
+use crate::flow::file::Rel;
 use crate::flow::partial::Vouching;
-use crate::flow::scan::filter::{Class, Filter};
-use crate::io::dir::{Dir, name_of};
+use crate::io::dir::Dir;
 use crate::io::os::error::explain;
-use crate::io::scan::{filter_of, is_timeless};
+use crate::io::scan::{filter_of, list};
 
 /// After how many files no further folder is looked into: they take a second on a local disk, and
 /// may take minutes on a slow share.
@@ -36,7 +35,7 @@ pub(super) fn unfinished(config: &Config, root: &Dir, findings: &mut Findings) -
             ))?;
             break;
         }
-        let content = match list(root, &path, &filter) {
+        let content = match list(root, &config.watch.dir, &filter, &path) {
             Ok(content) => content,
             // It went since its name was read. That of the watched folder itself was told of before.
             Err(err) if path == Rel::root() || err.kind() == io::ErrorKind::NotFound => continue,
@@ -49,13 +48,10 @@ pub(super) fn unfinished(config: &Config, root: &Dir, findings: &mut Findings) -
             }
         };
         looks += content.files.len();
-        folders.extend(content.folders);
-        let place = config.watch.dir.join(name_of(path.as_bytes()));
-        let stamps = || content.files.iter().map(|(_, stamp)| *stamp);
-        let timeless = is_timeless(stamps(), &place);
+        folders.extend(content.folders.iter().map(|name| path.join(name)));
         let files = content.files.iter();
-        let partial = files.filter(|(_, stamp)| vouching.waits(*stamp, timeless));
-        waiting.extend(partial.map(|(path, _)| path.clone()));
+        let partial = files.filter(|(_, look)| vouching.waits(look.stamp, content.timeless));
+        waiting.extend(partial.map(|(name, _)| path.join(name)));
     }
     tell(&waiting, findings)
 }
@@ -74,33 +70,4 @@ fn tell(waiting: &[Rel], findings: &mut Findings) -> Printed {
             "{more} more files are such as rsync has not finished"
         )),
     }
-}
-
-/// What one folder holds of the files that are watched, sorted.
-struct Content {
-    files: Vec<(Rel, Stamp)>,
-    folders: Vec<Rel>,
-}
-
-fn list(root: &Dir, path: &Rel, filter: &Filter) -> io::Result<Content> {
-    let folder = root.folder(path)?;
-    let mut names = folder.names(&Rel::root())?;
-    names.sort_unstable();
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    for name in names {
-        match folder.entry(&name) {
-            Ok(Entry::File(look)) if filter.class(path, &name) == Class::File => {
-                files.push((path.join(&name), look.stamp));
-            }
-            Ok(Entry::NotAFile) if filter.enters(path, &name) => {
-                // A link, a socket or a device is no folder, and is not entered.
-                if folder.folder(&Rel::new(&name)).is_ok() {
-                    folders.push(path.join(&name));
-                }
-            }
-            // A file that cannot be looked at is told of when it is to be sent.
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(Content { files, folders })
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::names::{Name, Names};
@@ -21,7 +20,7 @@ use crate::io::os::error::explain;
 /// What all visits of a scan share.
 pub(super) struct Visitor<'a> {
     /// The watched folder, opened for this scan.
-    pub(super) root: Arc<Dir>,
+    pub(super) root: &'a Dir,
     /// Its path.
     pub(super) path: &'a Path,
     pub(super) filter: &'a Filter,
@@ -75,7 +74,7 @@ impl Visitor<'_> {
         pulse: &mut Pulse<'_>,
     ) -> io::Result<Visited> {
         pulse.beat();
-        let root = &self.root;
+        let root = self.root;
         if plan.asks_for_times()
             && root.shows_times(plan.device())
             && plan.visit(root.times(path)?) == Visit::Over
@@ -107,10 +106,7 @@ impl Visitor<'_> {
         if visit == Visit::Names && plan.has_names(seen.names) {
             return Ok(Visited::Same(seen));
         }
-        names.sort();
-        let (mut content, helped) = self.look_at(folder, names, pulse)?;
-        let stamps = content.files.iter().map(|(_, look)| look.stamp);
-        content.timeless = is_timeless(stamps, &self.path.join(name_of(path.as_bytes())));
+        let (content, helped) = self.look_at_all(folder, path, names, pulse)?;
         let has_ctime = content
             .files
             .iter()
@@ -122,6 +118,22 @@ impl Visitor<'_> {
             has_ctime,
             cost: clock::cpu_of_thread().saturating_sub(cpu) + helped,
         })
+    }
+
+    /// Everything that is wanted in `folder`, which lies at `path`, and whose `names` were just read.
+    /// Gives the CPU time, too, that other threads have taken for it.
+    pub(super) fn look_at_all(
+        &self,
+        folder: Dir,
+        path: &Rel,
+        names: &mut Names,
+        pulse: &mut Pulse<'_>,
+    ) -> io::Result<(Content, Duration)> {
+        names.sort();
+        let (mut content, helped) = self.look_at(folder, names, pulse)?;
+        let stamps = content.files.iter().map(|(_, look)| look.stamp);
+        content.timeless = is_timeless(stamps, &self.path.join(name_of(path.as_bytes())));
+        Ok((content, helped))
     }
 
     /// Looks at each of the files and markers. What is gone by now, or no regular file any more, is
@@ -194,7 +206,7 @@ impl Visitor<'_> {
 
 /// Whether the folder at `place`, whose files have these `stamps`, lies on a file system that keeps no
 /// times: see [`partial::is_timeless`]. Not if the folder cannot be looked at.
-pub fn is_timeless(stamps: impl Iterator<Item = Stamp>, place: &Path) -> bool {
+fn is_timeless(stamps: impl Iterator<Item = Stamp>, place: &Path) -> bool {
     let mut stamps = stamps.peekable();
     // One that has times shows it with its first file, nearly always: then no more is asked.
     if !stamps

@@ -13,14 +13,14 @@ mod pulse;
 mod side_by_side;
 
 use std::io;
+use std::path::Path;
 
-pub use self::folder::is_timeless;
 use self::folder::{Visited, Visitor};
 use self::names::Names;
 use self::pulse::Pulse;
 use crate::config::Config;
 use crate::flow::file::Rel;
-use crate::flow::messages::{Input, ListedFolder, ScanOrder};
+use crate::flow::messages::{Content, Input, ListedFolder, ScanOrder};
 use crate::flow::scan::filter::Filter;
 use crate::flow::scan::glob::GlobError;
 use crate::flow::scan::rounds::{Looked, Rounds};
@@ -55,6 +55,25 @@ pub fn filter_of(config: &Config) -> Result<Filter, GlobError> {
     let own = own.into_iter();
     let own = own.filter_map(|path| below(&config.watch.dir, path));
     Filter::new(&config.watch, config.ready.marker.as_deref(), own.collect())
+}
+
+/// Looks at one folder, at `path` in the watched folder `root` whose own path is `watched`, without
+/// anything that goes on from one scan to the next.
+///
+/// # Errors
+/// It could not be listed, or not to its end.
+pub fn list(root: &Dir, watched: &Path, filter: &Filter, path: &Rel) -> io::Result<Content> {
+    let visitor = Visitor {
+        root,
+        path: watched,
+        filter,
+        pool: None,
+    };
+    let (mut names, mut pulse) = (Names::default(), Pulse::new(&|| {}));
+    let (folder, _) = root.to_list(path)?;
+    names.read(&folder, filter, path, &mut pulse)?;
+    let (content, _) = visitor.look_at_all(folder, path, &mut names, &mut pulse)?;
+    Ok(content)
 }
 
 /// What scans work with.
@@ -142,7 +161,7 @@ impl Scanner<'_> {
                 (report.send)(Input::Confirmed)?;
                 proof::seek(self.state, &root, &mut order.rounds);
                 let visitor = Visitor {
-                    root,
+                    root: &root,
                     path: self.share.path(),
                     filter: self.filter,
                     pool: None,
@@ -272,7 +291,6 @@ mod tests {
     use crate::io::share::OpenError;
     use crate::io::testing::TempDir;
     use std::cell::RefCell;
-    use std::path::Path;
 
     fn listed(dir: &Path, tune: impl Fn(&mut crate::config::Config)) -> Vec<String> {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();

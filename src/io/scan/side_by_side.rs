@@ -69,7 +69,6 @@ impl Scanner<'_> {
             // Where the system gives no threads, this one does it alone.
             if started == 0 {
                 let alone = Visitor {
-                    root: visitor.root.clone(),
                     pool: None,
                     ..visitor
                 };
