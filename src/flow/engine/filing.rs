@@ -222,7 +222,6 @@ impl Engine {
 
     /// The name `path` is no longer that of `file`.
     fn release_name(&mut self, file: FileNo, path: &Rel) {
-        self.looking.let_go(path);
         match self.known.release_name(path, file) {
             NameOf::Nobody => self.tree.set_left(path, self.scans.under_way()),
             NameOf::Other(next) => self.tree.set_moving(path, next),

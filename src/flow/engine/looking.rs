@@ -5,7 +5,8 @@
 //!   here. Should they not come back, the next scan begins with rounds that know nothing, and so
 //!   looks at everything.
 //! - A folder in which a name was let go of is looked at by a scan that begins later: what lies
-//!   there by then is new, though the rounds may have seen its name.
+//!   there by then is new, though the rounds may have seen its name. The tree knows these names
+//!   ([`Tree::need_look`](crate::flow::scan::tree::Tree::need_look)) until they are listed.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +25,6 @@ pub(super) struct Looking {
     /// `None` while the thread that scans has them.
     rounds: Option<Box<Rounds>>,
     rewrites: Rewrites,
-    /// Folders in which a name was let go of, or is to be taken for new, since the last scan began.
-    let_go: BTreeSet<Rel>,
     /// The next scan is to look at everything.
     everything: bool,
 }
@@ -35,7 +34,6 @@ impl Looking {
         Looking {
             rounds: None,
             rewrites,
-            let_go: BTreeSet::new(),
             everything: true,
         }
     }
@@ -45,18 +43,12 @@ impl Looking {
         self.everything = true;
     }
 
-    /// Nothing is known any more of what lies at `path`.
-    pub fn let_go(&mut self, path: &Rel) {
-        self.let_go.insert(path.parent());
-    }
-
     /// The thread that scans gives the rounds back.
     pub fn take_back(&mut self, rounds: Box<Rounds>) {
         self.rounds = Some(rounds);
     }
 
-    fn order(&mut self, mut must: BTreeSet<Rel>, everything: bool) -> ScanOrder {
-        must.append(&mut self.let_go);
+    fn order(&mut self, must: BTreeSet<Rel>, everything: bool) -> ScanOrder {
         let rounds = self.rounds.take();
         let everything = std::mem::take(&mut self.everything) || everything || rounds.is_none();
         ScanOrder {

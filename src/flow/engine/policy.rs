@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Action, Config, Empty, Rewrites, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::file::Look;
+use crate::flow::file::{Look, Stamp};
 use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
@@ -108,6 +108,16 @@ impl Policy {
 }
 
 impl Policy {
+    /// Whether a file with this marker, if it has one, need not wait for another: one that vouched
+    /// for an earlier version vouches for none.
+    pub(super) fn is_vouched_for(
+        &self,
+        marker: Option<Stamp>,
+        was_used: impl FnOnce(Stamp) -> bool,
+    ) -> bool {
+        !self.marker || marker.is_some_and(|marker| !was_used(marker))
+    }
+
     /// Whether a file that looks so waits for its writer to put something into it.
     pub(super) fn awaits_content(&self, look: &Look) -> bool {
         look.stamp.size == 0 && self.empty == Empty::Wait

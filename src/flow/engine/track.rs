@@ -53,10 +53,9 @@ impl Engine {
             takes_new: self.takes_new(),
             since: &|look| Stability::new(*look, now, clock).since,
             is_ready: &|name, look, marker| {
-                let used = || known.used_marker(&folder.join(name));
-                let is_vouched_for =
-                    !policy.marker || marker.is_some_and(|marker| used() != Some(marker.stamp));
-                is_vouched_for && !policy.awaits_content(look)
+                let marker = marker.map(|marker| marker.stamp);
+                let was_used = |marker| known.used_marker(&folder.join(name)) == Some(marker);
+                policy.is_vouched_for(marker, was_used) && !policy.awaits_content(look)
             },
         };
         let events = self.tree.merge(folder, content, &how);
@@ -155,7 +154,6 @@ impl Engine {
         let key_of = |path: &Rel, stamp, retry| key(scope, path, stamp, retry);
         for path in self.known.take_retried(key_of) {
             self.tree.forget_delivered(&path);
-            self.looking.let_go(&path);
         }
     }
 
@@ -187,7 +185,6 @@ impl Engine {
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         let active = self.files.remove(file)?;
-        self.looking.let_go(&active.path);
         self.endpoint.untried(file);
         if active.detached
             && let Some(next) = self.tree.moving(&active.path)
@@ -395,11 +392,11 @@ impl Engine {
         let marker = active.marker.map(|marker| marker.stamp);
         // An earlier version may still be on its way to where it is filed, and a later one rest:
         // each has used a marker.
-        let used = [
-            active.learned.used_marker,
-            self.known.used_marker(&active.path),
-        ];
-        !self.policy.marker || marker.is_some() && !used.contains(&marker)
+        let was_used = |marker| {
+            let known = self.known.used_marker(&active.path);
+            [active.learned.used_marker, known].contains(&Some(marker))
+        };
+        self.policy.is_vouched_for(marker, was_used)
     }
 
     /// `file` waits for rsync to finish it, or for somebody to touch it.
