@@ -74,6 +74,16 @@ impl Now {
         Mono(self.mono.0.saturating_sub(ago.div_euclid(NANOS_PER_MILLI)))
     }
 
+    /// Where `mono` lies on the other clock, going by this one reading of both.
+    pub fn wall_of(self, mono: Mono) -> Wall {
+        let ago = self.mono.0.saturating_sub(mono.0);
+        Wall(
+            self.wall
+                .0
+                .saturating_sub(ago.saturating_mul(NANOS_PER_MILLI)),
+        )
+    }
+
     /// The wall clock's lead over the monotonic one, in milliseconds. It is constant
     /// unless somebody sets the clock or the machine sleeps.
     pub fn lead(self) -> i64 {

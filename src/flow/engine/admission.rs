@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - No more files wait for CHECK, or for DELIVER for the first time, than there is room for; with
-//!   `send.in_order` for a moment, while a turn lasts, half as many again.
+//!   `send.in_order` for a moment, while a turn lasts, twice as many.
 //! - With `send.in_order` no file waits in a folder that is due and goes before one in hand.
 
 use super::Engine;
@@ -17,7 +17,7 @@ use super::files::{ActiveFile, Checked, Queue};
 use crate::flow::file::FileNo;
 use crate::flow::scan::tree::Waiting;
 use crate::flow::settle::Stability;
-use crate::flow::time::{Mono, Now, Wall};
+use crate::flow::time::{Mono, Now};
 
 /// With `send.in_order`: whether the first ones are in hand.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Engine {
             timeless,
         } = waiting;
         let file = self.add(path, Stability::kept(look, since), marker, now);
-        let first_seen = self.wall_of(since);
+        let first_seen = now.wall_of(since);
         if let Some(active) = self.files.get_mut(file) {
             active.timeless = timeless;
             active.learned.first_seen = active.learned.first_seen.min(first_seen);
@@ -154,13 +154,6 @@ impl Engine {
             self.tree
                 .set_waiting(&path, &still.look, still.since, marker);
         }
-    }
-
-    /// The time of day at `moment`.
-    pub(super) fn wall_of(&self, moment: Mono) -> Wall {
-        let now = self.clock.now();
-        let ago = now.mono.0.saturating_sub(moment.0);
-        Wall(now.wall.0.saturating_sub(ago.saturating_mul(1_000_000)))
     }
 }
 

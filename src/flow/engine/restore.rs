@@ -185,7 +185,7 @@ impl Engine {
             path: waiting.path,
             stamp: waiting.look.stamp,
             still: Stability::kept(waiting.look, waiting.since).memory(),
-            learned: Learned::new(self.wall_of(waiting.since), None),
+            learned: Learned::new(now.wall_of(waiting.since), None),
             at_gate: GateShare::default(),
         }));
         // What was not listed since the start is known all the same.

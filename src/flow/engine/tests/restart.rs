@@ -401,29 +401,8 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
         mtime: Wall(mtime),
     };
     let journal = kept(&Rel::new(b"a"), stamp(1, 1), Some((0, 5)), Some(1));
-    let mut engine = engine(|config| {
-        config.delivered.action = Action::Keep;
-        config.ready.marker = Some(".done".into());
-    });
-    let past = Handover {
-        journal,
-        ..Handover::default()
-    };
-    engine.resume(past, at(0));
-    let look = |stamp| Look {
-        stamp,
-        fs: FsKind::Share,
-        ..Look::default()
-    };
-    let listed = |marker| {
-        let mut content = Content::default();
-        content.files.push(b"a", look(stamp(2, 2)));
-        content.markers.push(b"a", look(marker));
-        Input::Listed(ListedFolder {
-            path: Rel::root(),
-            content: Ok(content),
-        })
-    };
+    let mut engine = resumed_with_markers(journal);
+    let listed = |marker| listed_with_marker(stamp(2, 2), marker);
     let mut effects = turn(&mut engine, 0, Input::Tick);
     effects.extend(turn(&mut engine, 0, Input::Confirmed));
     effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
@@ -462,29 +441,8 @@ fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_
         journal.add(&entry.line(Wall(1)));
     }
     add_kept(&mut journal, &path, stamp(2, 2), Some((0, 5)), None);
-    let mut engine = engine(|config| {
-        config.delivered.action = Action::Keep;
-        config.ready.marker = Some(".done".into());
-    });
-    let past = Handover {
-        journal,
-        ..Handover::default()
-    };
-    engine.resume(past, at(0));
-    let look = |stamp| Look {
-        stamp,
-        fs: FsKind::Share,
-        ..Look::default()
-    };
-    let listed = |marker| {
-        let mut content = Content::default();
-        content.files.push(b"a", look(stamp(3, 3)));
-        content.markers.push(b"a", look(marker));
-        Input::Listed(ListedFolder {
-            path: Rel::root(),
-            content: Ok(content),
-        })
-    };
+    let mut engine = resumed_with_markers(journal);
+    let listed = |marker| listed_with_marker(stamp(3, 3), marker);
     let mut effects = turn(&mut engine, 0, Input::Tick);
     effects.extend(turn(&mut engine, 0, Input::Confirmed));
     effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
@@ -525,4 +483,34 @@ fn add_kept(
         let entry = journal::Entry::from((path.clone(), stamp, event));
         replay.add(&entry.line(Wall(1)));
     }
+}
+
+/// An engine with `keep` and markers that goes on from this journal.
+fn resumed_with_markers(journal: journal::Replay) -> Engine {
+    let mut engine = engine(|config| {
+        config.delivered.action = Action::Keep;
+        config.ready.marker = Some(".done".into());
+    });
+    let past = Handover {
+        journal,
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    engine
+}
+
+/// A listing of the root with this version of `a` and this marker of it.
+fn listed_with_marker(version: Stamp, marker: Stamp) -> Input {
+    let look = |stamp| Look {
+        stamp,
+        fs: FsKind::Share,
+        ..Look::default()
+    };
+    let mut content = Content::default();
+    content.files.push(b"a", look(version));
+    content.markers.push(b"a", look(marker));
+    Input::Listed(ListedFolder {
+        path: Rel::root(),
+        content: Ok(content),
+    })
 }

@@ -2,32 +2,16 @@
 
 use super::*;
 
-const FIVE: Policy = Policy {
-    interval: Duration::from_secs(1),
-    max_share: 1.0,
-    rewrites: Rewrites::Auto,
-    settle: Settle::For(Duration::from_secs(5)),
-    marker: false,
-    empty: Empty::Send,
-    min_size: None,
-    max_size: None,
-    inspects: false,
-    sees_end: false,
-    grace: Duration::from_secs(5),
-    workers: 2,
-    in_hand: 1024,
-    in_order: false,
-    brake: 10,
-    backoff: Backoff {
-        first: Duration::from_secs(1),
-        max: Duration::from_secs(60),
-    },
-    give_up_after: None,
-    action: Action::Move,
-    remember: Duration::from_secs(86_400),
-    key_scope: String::new(),
-    ending: Ending::Never,
-};
+/// A scan every second, and a settle time of five.
+fn five() -> Policy {
+    Policy {
+        interval: Duration::from_secs(1),
+        max_share: 1.0,
+        settle: Settle::For(Duration::from_secs(5)),
+        key_scope: String::new(),
+        ..policy()
+    }
+}
 
 /// Scans every second from `from` on, with what `at_second` shows of the file; what the engine hands
 /// out, with the second. Ends with the first of them, or after 100 seconds.
@@ -56,7 +40,7 @@ fn scan_until_handed_out(
 #[test]
 fn a_chmod_every_second_delays_a_file_by_five_settle_times_and_no_more() {
     for (fs, most) in [(FsKind::Share, 30), (FsKind::Local, 30)] {
-        let mut engine = Engine::new(FIVE, 1, at(0));
+        let mut engine = Engine::new(five(), 1, at(0));
         let sent = scan_until_handed_out(&mut engine, 0, |second| Look {
             fs,
             ..look(second * 1_000)
@@ -147,7 +131,10 @@ fn a_suspicion_is_no_new_version_what_was_learned_of_it_stays() {
 
 #[test]
 fn a_file_whose_ctime_moves_keeps_its_turn_once_that_has_put_it_off_for_long_enough() {
-    let one = Policy { workers: 1, ..FIVE };
+    let one = Policy {
+        workers: 1,
+        ..five()
+    };
     let mut engine = Engine::new(one, 1, at(0));
     let mut order = Vec::new();
     for second in 0..200 {
@@ -216,7 +203,7 @@ fn an_upload_that_is_broken_off_by_suspicions_again_and_again_waits_longer_and_l
 fn a_check_of_a_file_whose_ctime_moves_all_the_time_counts_in_the_end() {
     let checks = Policy {
         inspects: true,
-        ..FIVE
+        ..five()
     };
     let mut engine = Engine::new(checks, 1, at(0));
     let mut from = 0;
@@ -255,7 +242,7 @@ fn a_check_of_a_file_whose_ctime_moves_all_the_time_counts_in_the_end() {
 #[test]
 fn another_file_with_the_same_stamp_is_another_version_and_a_share_whose_inodes_do_not_last_goes_on()
  {
-    let mut engine = Engine::new(FIVE, 1, at(0));
+    let mut engine = Engine::new(five(), 1, at(0));
     let sent = scan_until_handed_out(&mut engine, 0, |second| Look {
         ino: if second < 3 { 1 } else { 2 },
         ..look(i64::from(second >= 3))
@@ -263,7 +250,7 @@ fn another_file_with_the_same_stamp_is_another_version_and_a_share_whose_inodes_
     assert_eq!(sent.expect("it is delivered").0, 8);
     // Each look shows another number; the ctime says nothing, or moves as well.
     for ctime in [0, 1] {
-        let mut engine = Engine::new(FIVE, 1, at(0));
+        let mut engine = Engine::new(five(), 1, at(0));
         let sent = scan_until_handed_out(&mut engine, 0, |second| Look {
             ino: 1 + second as u64,
             ctime: Wall(ctime * second),
@@ -286,7 +273,7 @@ fn partial(size: u64) -> Look {
 
 #[test]
 fn a_file_with_an_mtime_of_0_waits_until_rsync_has_finished_it() {
-    let mut engine = Engine::new(FIVE, 1, at(0));
+    let mut engine = Engine::new(five(), 1, at(0));
     let sent = scan_until_handed_out(&mut engine, 0, |second| {
         if second < 40 { partial(1) } else { look(1) }
     });
@@ -295,7 +282,7 @@ fn a_file_with_an_mtime_of_0_waits_until_rsync_has_finished_it() {
 
 #[test]
 fn why_it_waits_is_said_once() {
-    let (mut engine, mut said) = (Engine::new(FIVE, 1, at(0)), 0);
+    let (mut engine, mut said) = (Engine::new(five(), 1, at(0)), 0);
     for second in 0..100 {
         let now = second * 1_000;
         let mut effects = pass(&mut engine, now, now);
@@ -311,7 +298,7 @@ fn why_it_waits_is_said_once() {
 fn its_marker_or_a_check_of_its_end_vouches_for_a_file_with_an_mtime_of_0() {
     let marker = Policy {
         marker: true,
-        ..FIVE
+        ..five()
     };
     let mut engine = Engine::new(marker, 1, at(0));
     let mut content = Content::default();
@@ -331,7 +318,7 @@ fn its_marker_or_a_check_of_its_end_vouches_for_a_file_with_an_mtime_of_0() {
         interval: Duration::from_secs(1_000),
         inspects: true,
         sees_end: true,
-        ..FIVE
+        ..five()
     };
     let mut engine = Engine::new(checks, 1, at(0));
     let job = scan_until_handed_out(&mut engine, 0, |_| partial(1));
@@ -354,7 +341,7 @@ fn its_marker_or_a_check_of_its_end_vouches_for_a_file_with_an_mtime_of_0() {
 
 #[test]
 fn where_everything_shows_an_mtime_of_0_it_means_nothing_and_that_is_said_once() {
-    let mut engine = Engine::new(FIVE, 1, at(0));
+    let mut engine = Engine::new(five(), 1, at(0));
     let (mut sent, mut said) = (0, 0);
     for second in 0..20 {
         let now = second * 1_000;
