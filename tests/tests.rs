@@ -30,6 +30,7 @@ mod settle;
 mod share;
 mod shown_modes;
 mod signals;
+mod status;
 mod suspicions;
 mod takeover;
 mod versions;

@@ -29,7 +29,7 @@ Exit codes:
   0  all delivered, or nothing to do; `once --no-wait`: or only settling
   1  failed at run time; `check` found something wrong
   2  wrong usage or configuration
-  3  `once`: something is left to be tried again
+  3  `once`: something is left to be tried again; `status --max-age`: stale
   4  `once`: a file went to dead-letter
   5  `once`: another dirpost works on this folder
 
@@ -54,6 +54,28 @@ pub(super) enum Command {
     },
     /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
     Check(CheckArgs),
+    /// Say what dirpost is doing: what waits, the endpoint, the folder, what is wrong
+    Status {
+        #[command(flatten)]
+        of: CheckArgs,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// Leave with 3 if dirpost has shown no sign of life for so long, or does not run
+        #[arg(long, value_name = "TIME")]
+        #[arg(value_parser = humantime::parse_duration)]
+        max_age: Option<Duration>,
+    },
+    /// Say why a file has not been sent yet, and what it waits for
+    Explain {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Files, or folders with all in them. Without a configuration the first is DIR, the watched
+        /// folder
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<OsString>,
+    },
     /// List, show, retry or delete rejected files; also while dirpost runs
     DeadLetter {
         #[command(subcommand)]

@@ -4,8 +4,10 @@ mod args;
 pub mod check;
 pub mod dead_letter;
 pub mod exit;
+pub mod explain;
 pub mod output;
 pub mod progress;
+pub mod status;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,26 @@ fn obey(cli: Cli) -> Exit {
             Mode::Once { deadline, no_wait },
         ),
         Command::Check(args) => check(&Source::of_place(args.config.or(outer), args.place)),
+        Command::Status { of, json, max_age } => {
+            let source = Source::of_place(of.config.or(outer), of.place);
+            load(&source).map(|config| {
+                let request = status::Request {
+                    config: &config,
+                    json,
+                    max_age,
+                };
+                status::status(&request, &mut Output::stdout())
+            })
+        }
+        Command::Explain { config, paths } => {
+            let has_usual = usual().is_some();
+            let (source, paths) = Source::of_paths(config.or(outer), paths, has_usual);
+            if paths.is_empty() {
+                Err("name a file, or a folder".into())
+            } else {
+                load(&source).map(|config| explain::explain(&config, &paths, &mut Output::stdout()))
+            }
+        }
         Command::DeadLetter { action } => dead_letter(outer, action),
         Command::Completions { shell } => {
             // Not straight to stdout: clap_complete panics where that cannot be written to.

@@ -31,6 +31,9 @@ use std::time::Duration;
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from, as an absolute path; `None` where the folder and the endpoint
+    /// were named instead.
+    pub file: Option<PathBuf>,
     /// `[watch]`: which folder is read, and how often.
     pub watch: Watch,
     /// `[ready]`: when a file is taken for complete.

@@ -11,9 +11,6 @@ type Pending = (&'static str, fn(&Config) -> bool);
 
 pub const PENDING: &[Pending] = &[
     ("watch.shard", |config| config.watch.shard.is_some()),
-    ("report.metrics_file", |config| {
-        config.report.metrics_file.is_some()
-    }),
     ("delivered.keep_for", |config| {
         config.delivered.keep_for.is_some()
     }),

@@ -46,10 +46,13 @@ pub fn parse(
     let tree = read::tree(text, path)?;
     let base = std::path::absolute(path)
         .map_err(|error| Error::whole(Some(path), None, format!("no usable path: {error}")))?;
-    let base = base.parent().unwrap_or(&base);
-    let source = Source::new(text, base, env);
+    let source = Source::new(text, base.parent().unwrap_or(&base), env);
     let config = resolve(&source, tree.get_ref(), None);
-    finish(&source, Some(path), config)
+    let config = finish(&source, Some(path), config)?;
+    Ok(Config {
+        file: Some(base),
+        ..config
+    })
 }
 
 /// Everything at its default but the folder and the URL, which are taken
@@ -129,6 +132,7 @@ pub(super) fn resolve<'a>(
     };
     let state = State { dir: state };
     let config = Config {
+        file: None,
         watch,
         ready,
         check,

@@ -353,8 +353,10 @@ fn keys_of(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<String>) 
 #[test]
 fn the_example_shows_every_key_with_its_default() {
     let path = at("config/dirpost.toml");
-    let shipped = load(&path, &env).unwrap();
+    let mut shipped = load(&path, &env).unwrap();
     let default = with("").unwrap();
+    assert_eq!(shipped.file.as_ref(), Some(&path));
+    shipped.file.clone_from(&default.file);
     assert_eq!(format!("{shipped:?}"), format!("{default:?}"));
 
     let text = std::fs::read_to_string(&path).unwrap();

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::flow::alarm::Alarm;
 use crate::flow::engine::Handover;
 use crate::flow::messages::{Command, Input};
+use crate::flow::status::Counters;
 use crate::flow::time::Mono;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
@@ -20,6 +21,7 @@ use crate::io::retries_file;
 use crate::io::send_fingerprint;
 use crate::io::share::state::StateDir;
 use crate::io::share::{self, Before, LOCK_GONE_WAIT, OpenError, Share};
+use crate::io::status;
 
 /// Interval between two looks of a standby whether the lock is free.
 const STANDBY: Duration = Duration::from_millis(500);
@@ -250,6 +252,9 @@ pub(super) fn open_all(config: &Config, opening: &share::Opening) -> OpenResult 
     let past = Handover {
         journal: replay,
         memory: memory_file::read(&state.folder),
+        counters: status::read(&state.folder).map_or_else(Counters::default, |status| {
+            Counters::of_earlier(status.work)
+        }),
         send: send_fingerprint::of(&config.send),
         ..Handover::default()
     };

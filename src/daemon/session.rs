@@ -18,6 +18,7 @@ use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Engine, Handover, Policy};
 use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
+use crate::flow::status::Pace;
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::journal::Journal;
@@ -27,6 +28,7 @@ use crate::io::os::lock;
 use crate::io::os::random;
 use crate::io::share::state::StateDir;
 use crate::io::share::{Before, Share};
+use crate::io::status;
 
 /// How long what is under way may take, beyond the time that an endpoint has to answer, before all
 /// is opened again; what takes longer hangs with its share.
@@ -56,6 +58,9 @@ pub(super) struct Session {
     mode: Mode,
     progress: Progress,
     threads: Threads,
+    /// Where the status is left to be written, and when it is.
+    board: status::Board,
+    pace: Pace,
     /// All is opened again when nothing is under way, or at this moment.
     closing: Option<Mono>,
     /// How long an endpoint may take to answer.
@@ -165,8 +170,17 @@ impl Session {
         };
         let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal))?;
         let now = clock::now();
+        let who = status::process(
+            config,
+            process.mode != Mode::Run,
+            now.wall_of(process.started),
+        );
+        let (board, writer) = status::board(config, who, Arc::clone(&state.folder));
+        spawn("status", move || writer.run())?;
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
+            board,
+            pace: Pace::default(),
             finish: None,
             mode: process.mode,
             progress: Progress::new(process.mode != Mode::Run, process.log),
@@ -210,9 +224,23 @@ impl Session {
             }
             self.progress.show(|| self.engine.tally());
             let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
-            let wake = self.engine.wake_at().into_iter().chain(closing).min();
+            let wake = [self.engine.wake_at(), closing, self.report(now)];
+            let wake = wake.into_iter().flatten().min();
             next = inbox.receive(wake.map(|wake| wake.since(clock::now().mono)));
         }
+    }
+
+    /// Leaves the status to be written if that is due; gives the next moment to look. While all is about
+    /// to be opened again the folder may be another process's.
+    fn report(&mut self, now: Now) -> Option<Mono> {
+        if self.closing.is_some() {
+            return None;
+        }
+        let pulse = self.engine.pulse();
+        if self.pace.is_due(pulse, now.mono) {
+            self.board.leave(self.engine.work(now));
+        }
+        Some(self.pace.next(pulse, now.mono))
     }
 
     /// Takes in a message and what else is in the inbox, no more than it holds at a time: what
@@ -329,6 +357,8 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
+        self.board.leave(self.engine.work(clock::now()));
+        self.board.close(FLUSH_WITHIN);
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);
         }

@@ -23,6 +23,7 @@ pub mod engine;
 pub mod events;
 pub mod memory;
 pub mod messages;
+pub mod status;
 // What they share
 pub mod alarm;
 pub mod clock;

@@ -166,6 +166,72 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// A [`Wall`] as text in RFC 3339, to the millisecond: `#[serde(with = "rfc3339")]`.
+pub mod rfc3339 {
+    use std::time::SystemTime;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Wall;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Of `serializer`.
+    pub fn serialize<S: Serializer>(wall: &Wall, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&wall.rfc3339_millis())
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Of `deserializer`, and for what is no time after 1970.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Wall, D::Error> {
+        parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+
+    fn parse(text: &str) -> Result<Wall, String> {
+        let time = humantime::parse_rfc3339(text).map_err(|err| err.to_string())?;
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since.map_err(|err| err.to_string())?.as_nanos();
+        i64::try_from(nanos)
+            .map(Wall)
+            .map_err(|err| err.to_string())
+    }
+
+    /// The same for a moment that there may not be.
+    pub mod option {
+        use serde::de::Error as _;
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        use super::super::Wall;
+
+        /// Writes it.
+        ///
+        /// # Errors
+        /// Of `serializer`.
+        pub fn serialize<S: Serializer>(
+            wall: &Option<Wall>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            wall.map(Wall::rfc3339_millis).serialize(serializer)
+        }
+
+        /// Reads it.
+        ///
+        /// # Errors
+        /// Of `deserializer`, and for what is no time after 1970.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Wall>, D::Error> {
+            let text = Option::<String>::deserialize(deserializer)?;
+            let wall = text.map(|text| super::parse(&text));
+            wall.transpose().map_err(D::Error::custom)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ pub mod share;
 // Towards people and the system
 pub mod logging;
 pub mod os;
+pub mod status;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -92,6 +92,7 @@ impl Run {
         self.observe(&input);
         let effects = self.engine.on(now, input);
         self.engine.check();
+        self.see_what_is_shown(now);
         self.see_that_it_may(&effects);
         assert!(
             self.unsure.is_none() || !effects.iter().any(needs_lock),
@@ -196,6 +197,29 @@ impl Run {
         self.engine.check();
         self.perform(effects);
         self.tell(Input::Tick);
+    }
+
+    /// What people are shown agrees with itself, whatever happens.
+    fn see_what_is_shown(&self, now: dirpost::flow::time::Now) {
+        let work = self.engine.work(now);
+        assert_eq!(work.sending.len(), work.files.sending, "each one is named");
+        assert_eq!(
+            work.oldest.is_some(),
+            work.files.to_deliver() > 0,
+            "what waits for the longest is named while anything waits: {:?}",
+            work.files
+        );
+        let oldest = work.oldest.as_ref().map(|oldest| oldest.since);
+        assert!(oldest <= Some(now.wall), "it has waited until now");
+        assert_eq!(
+            work.delivered.since_start.files,
+            self.engine.tally().delivered
+        );
+        let condemned: u64 = work.dead_lettered.values().sum();
+        assert_eq!(condemned, self.engine.tally().condemned, "each has a cause");
+        for fault in &work.faults {
+            assert!(fault.count > 0 && fault.since <= now.wall, "{fault:?}");
+        }
     }
 
     fn step(&mut self, event: Event) {

@@ -4,10 +4,11 @@
 //! its place, `presence` tells a folder that is empty from one that is not there.
 
 mod folder;
-mod names;
+pub(super) mod names;
 mod presence;
 mod put_back;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 
@@ -281,8 +282,60 @@ fn remove_reason(folder: &Dir, name: &[u8]) -> io::Result<()> {
     }
 }
 
+/// How many files lie in dead-letter, by the status that the endpoint gave, or else by what.
+///
+/// # Errors
+/// A sentence: the folder cannot be read.
+pub(super) fn by_reason(config: &Config) -> Result<BTreeMap<String, usize>, String> {
+    let mut counts = BTreeMap::new();
+    for file in listed(config)? {
+        let by = match &file.reason {
+            Reason::Known(reason) => match reason.status {
+                Some(status) => format!("status {status}"),
+                None => "a check".into(),
+            },
+            Reason::Missing | Reason::Unreadable => "a reason that is lost".into(),
+        };
+        *counts.entry(by).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// Where in dead-letter the files lie that came from `paths`, and why. What cannot be read is left
+/// out.
+pub(super) fn by_origin(
+    config: &Config,
+    paths: &BTreeSet<Rel>,
+) -> BTreeMap<Rel, Vec<(Rel, String)>> {
+    let mut found: BTreeMap<Rel, Vec<(Rel, String)>> = BTreeMap::new();
+    for file in listed(config).unwrap_or_default() {
+        let origin = file.origin();
+        if paths.contains(&origin) {
+            let why = match &file.reason {
+                Reason::Known(reason) => format!("since {}, {}", reason.dead_at, reason.reason),
+                Reason::Missing => NO_REASON.into(),
+                Reason::Unreadable => UNREADABLE_REASON.into(),
+            };
+            found.entry(origin).or_default().push((file.place, why));
+        }
+    }
+    found
+}
+
+fn listed(config: &Config) -> Result<Vec<DeadFile>, String> {
+    let Some(folder) = presence::open_dead_letter(config)? else {
+        return Ok(Vec::new());
+    };
+    let marker = config.ready.marker.as_deref().map(str::as_bytes);
+    let listing = folder::read(&folder, marker).map_err(|err| explain(&err))?;
+    Ok(listing.files)
+}
+
 /// Opens a folder of the configuration; below the watched one without following links.
-fn open(config: &Config, dir: &std::path::Path) -> io::Result<Dir> {
+///
+/// # Errors
+/// Of opening it.
+pub(super) fn open(config: &Config, dir: &std::path::Path) -> io::Result<Dir> {
     match below(&config.watch.dir, dir) {
         Some(rel) => Dir::at(&config.watch.dir)?.folder(&rel),
         None => Dir::at(dir),

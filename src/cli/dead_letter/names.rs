@@ -183,7 +183,7 @@ fn logged_place(path: &Rel) -> Option<Rel> {
 }
 
 /// A relative path without `.` and `..`; `None` if it leads out.
-fn plain(path: &Path) -> Option<Rel> {
+pub(in crate::cli) fn plain(path: &Path) -> Option<Rel> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for part in path.components() {
         match part {
@@ -197,7 +197,7 @@ fn plain(path: &Path) -> Option<Rel> {
 }
 
 /// Where `path`, absolute, lies in `folder`, also where one of them is written by way of a link.
-fn below_really(folder: &Path, path: &Path) -> Option<Rel> {
+pub(in crate::cli) fn below_really(folder: &Path, path: &Path) -> Option<Rel> {
     let path = normal(path);
     if let Some(rel) = below(folder, &path) {
         return Some(rel);

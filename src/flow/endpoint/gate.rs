@@ -253,6 +253,11 @@ impl Gate {
         }
     }
 
+    /// Since when it has been closed, if it is.
+    pub fn closed_since(&self) -> Option<Mono> {
+        self.closed().map(|closed| closed.since)
+    }
+
     /// When a probe may go. `None` while the gate is open, or a probe is out.
     pub fn next_probe(&self) -> Option<Mono> {
         self.closed()

@@ -45,6 +45,8 @@ pub(super) struct ActiveFile {
     pub detached: bool,
     /// The digest of what was sent.
     pub sent: Option<[u8; 32]>,
+    /// When the attempt that is out began.
+    pub sent_at: Mono,
     /// The attempt that is out may have begun with credentials that have changed since.
     pub is_outdated: bool,
 }
@@ -92,6 +94,21 @@ pub(super) enum At {
     Pausing,
     Filing,
     RetryFiling,
+}
+
+impl At {
+    /// All of them.
+    pub const ALL: [At; PLACES] = [
+        At::Settling,
+        At::Waiting,
+        At::ToInspect,
+        At::Ready,
+        At::Inspecting,
+        At::Sending,
+        At::Pausing,
+        At::Filing,
+        At::RetryFiling,
+    ];
 }
 
 const PLACES: usize = At::RetryFiling as usize + 1;
@@ -161,6 +178,7 @@ impl ActiveFile {
             filing: None,
             detached: false,
             sent: None,
+            sent_at: Mono::default(),
             is_outdated: false,
         }
     }

@@ -151,7 +151,7 @@ impl Engine {
                 return;
             }
             (Fate::Condemned(reason), Some(to)) => {
-                self.out.tally.condemned += 1;
+                self.count_condemned(reason.status);
                 self.note(Note::Condemned {
                     path,
                     reason: reason.reason.clone(),
@@ -169,7 +169,7 @@ impl Engine {
             return;
         };
         let (path, stamp) = (filing.path.clone(), filing.look.stamp);
-        self.out.tally.condemned += 1;
+        self.count_condemned(reason.status);
         self.note(Note::Condemned {
             path: path.clone(),
             reason: reason.reason.clone(),

@@ -27,6 +27,11 @@ impl Health {
         !self.is_full
     }
 
+    /// What is wrong with the journal.
+    pub fn down(&self) -> &Alarm {
+        &self.down
+    }
+
     /// A line could not be written.
     pub fn failed(&mut self, why: String, now: Mono) -> Option<Note> {
         Some(match self.down.raise(&why, now)? {

@@ -28,6 +28,7 @@ mod looking;
 mod outcome;
 mod phase;
 mod policy;
+mod report;
 mod restore;
 mod scans;
 mod track;
@@ -57,6 +58,7 @@ use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
+use crate::flow::status::Counters;
 use crate::flow::time::{Mono, Now};
 
 /// Upper bound on the files that are being filed: with so many no more are sent. One that cannot be
@@ -95,6 +97,8 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Output {
     tally: Tally,
+    /// Counts for the status.
+    counters: Counters,
     /// What is to be done, in this order, before the next observation.
     effects: Vec<Effect>,
     /// Lines for the journal that wait until they may be written.
@@ -102,7 +106,7 @@ struct Output {
 }
 
 /// Counts since the start, for a progress bar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tally {
     /// Files that were accepted.
     pub delivered: u64,
@@ -403,6 +407,10 @@ impl Engine {
     fn hand_out_delivery(&mut self, file: FileNo) {
         self.files.send(file);
         self.endpoint.sent(file);
+        let now = self.clock.now().mono;
+        if let Some(active) = self.files.get_mut(file) {
+            active.sent_at = now;
+        }
         let Some(active) = self.files.get(file) else {
             return;
         };

@@ -15,6 +15,7 @@ use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
 use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
+use crate::flow::status::LastDelivered;
 use crate::flow::time::Now;
 
 /// Who rejects, in the log.
@@ -77,6 +78,7 @@ impl Engine {
             return;
         }
         let is_outdated = std::mem::take(&mut active.is_outdated);
+        self.out.counters.attempts.count(&delivered);
         match delivered {
             Delivered::Replied {
                 verdict,
@@ -157,6 +159,12 @@ impl Engine {
         let marker = active.voucher.filter(|_| self.policy.marker);
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
+        self.out.counters.history.add(now.wall, look.stamp.size);
+        self.out.counters.last = Some(LastDelivered {
+            path: path.clone(),
+            at: now.wall,
+            status: answer.status,
+        });
         self.note(Note::Delivered {
             path: path.clone(),
             size: look.stamp.size,

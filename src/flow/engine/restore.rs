@@ -10,6 +10,7 @@ use crate::flow::journal::Replay;
 use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
 use crate::flow::settle::{Stability, settle_time};
+use crate::flow::status::Counters;
 use crate::flow::time::{Mono, Now};
 
 /// What there was before.
@@ -23,6 +24,8 @@ pub struct Handover {
     pub filings: Vec<Filing>,
     /// What an engine of the same process has counted.
     pub tally: Tally,
+    /// The same for the status; the history is that of earlier processes as well.
+    pub counters: Counters,
     /// What an engine of the same process has seen of the clocks.
     pub clock: Option<ClockWatch>,
     /// What stands for `[send]` and the credentials now, and holds no secret: what was learned of the
@@ -44,12 +47,14 @@ impl Engine {
             memory,
             filings,
             tally,
+            counters,
             clock,
             send,
             by_hand,
         } = past;
         self.endpoint.set_send(send);
         self.out.tally = tally;
+        self.out.counters = counters;
         if let Some(mut clock) = clock {
             // Nobody has waited for a turn while everything was opened again, and the lock is new.
             clock.await_turn(None);
@@ -214,6 +219,7 @@ impl Engine {
             memory: self.memory(true, now),
             filings: self.filings(),
             tally: self.out.tally,
+            counters: self.out.counters.clone(),
             clock: Some(self.clock),
             send: String::new(),
             by_hand: false,

@@ -43,6 +43,10 @@ pub(super) struct Scans {
     usual: Duration,
     /// How many were complete.
     completed: u64,
+    /// How many folders the scan under way has looked at in full.
+    looked_at: u64,
+    /// The last one that was complete.
+    last: Option<Last>,
     /// The scan under way hangs.
     hang: Alarm,
     /// The share is away.
@@ -52,6 +56,17 @@ pub(super) struct Scans {
     /// Another process may hold the lock by now: a scan after this one has to see that it
     /// is still ours.
     doubt: Option<u64>,
+}
+
+/// A scan that was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    /// When it was over.
+    pub ended: Mono,
+    /// How long it took.
+    pub took: Duration,
+    /// How many folders it has looked at in full.
+    pub looked_at: u64,
 }
 
 /// How often the folder is scanned.
@@ -109,6 +124,8 @@ impl Scans {
             wanted: false,
             usual: Duration::ZERO,
             completed: 0,
+            looked_at: 0,
+            last: None,
             hang: Alarm::default(),
             share: Alarm::default(),
             folders: BTreeMap::new(),
@@ -129,6 +146,31 @@ impl Scans {
     /// How many were complete.
     pub fn completed(&self) -> u64 {
         self.completed
+    }
+
+    /// The last one that was complete.
+    pub fn last(&self) -> Option<Last> {
+        self.last
+    }
+
+    /// Since when the one under way has been under way.
+    pub fn running_since(&self) -> Option<Mono> {
+        self.running.map(|running| running.since)
+    }
+
+    /// What is wrong with the share.
+    pub fn share(&self) -> &Alarm {
+        &self.share
+    }
+
+    /// What is wrong with the scan under way.
+    pub fn hang(&self) -> &Alarm {
+        &self.hang
+    }
+
+    /// The folders that cannot be listed, with what is wrong with each.
+    pub fn folders(&self) -> impl Iterator<Item = (&Rel, &Alarm)> {
+        self.folders.iter().map(|(path, (alarm, _))| (path, alarm))
     }
 
     pub fn is_share_away(&self) -> bool {
@@ -154,6 +196,7 @@ impl Scans {
             return None;
         };
         self.number += 1;
+        self.looked_at = 0;
         self.running = Some(Running {
             order,
             since: now,
@@ -261,6 +304,11 @@ impl Scans {
         let number = self.number;
         self.folders.retain(|_, (_, scan)| *scan == number);
         self.completed += 1;
+        self.last = Some(Last {
+            ended: now,
+            took: now.since(running.since),
+            looked_at: self.looked_at,
+        });
         let ended = Ended::Complete {
             first: self.completed == 1,
             whole: self.folders.is_empty(),
@@ -294,6 +342,7 @@ impl Scans {
 
     /// Something in `path` could not be listed or looked at (`trouble`), or all could.
     pub fn listed(&mut self, path: &Rel, trouble: Option<Note>, now: Mono) -> Option<Note> {
+        self.looked_at += 1;
         let Some(note) = trouble else {
             self.folders.remove(path)?;
             return Some(Note::FolderTroubleOver { path: path.clone() });

@@ -1,6 +1,7 @@
 //! One line: what it says of one version of a file, and how that is written and read.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::Visitor;
@@ -39,6 +40,19 @@ impl Entry {
     pub fn write(&self, at: &str, to: &mut Vec<u8>) {
         serde_json::to_writer(&mut *to, &Record::of(self, at)).expect("plain data becomes JSON");
         to.push(b'\n');
+    }
+}
+
+impl Entry {
+    /// Reads a line if it is about one of `paths`: when it was written, as it says it, and what it says.
+    pub fn read(line: &[u8], paths: &BTreeSet<Rel>) -> Option<(String, Entry)> {
+        let line = Record::read(line)?;
+        let path = Rel::new(&line.path);
+        paths.contains(&path).then(|| {
+            let at = line.at.0.into_owned();
+            let (stamp, event) = (line.stamp, line.event);
+            (at, Entry { path, stamp, event })
+        })
     }
 }
 

@@ -27,6 +27,23 @@ pub enum Class {
     Ignored,
 }
 
+/// Why a file is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// It is dirpost's own folder.
+    Own,
+    /// It lies too deep.
+    TooDeep,
+    /// Its name is one of a hidden or temporary file, or of a system's folder.
+    Temporary,
+    /// `watch.exclude` matches.
+    Excluded,
+    /// No glob of `watch.include` matches.
+    NotIncluded,
+    /// It is the marker of another file.
+    Marker,
+}
+
 /// The name of dirpost's own folder in the watched one: never scanned.
 pub const OWN_FOLDER: &str = ".dirpost";
 
@@ -102,6 +119,78 @@ impl Filter {
                 .exclude
                 .iter()
                 .any(|glob| glob.matches(path.as_bytes(), name))
+    }
+}
+
+impl Filter {
+    /// The rule by which the file `path` is left alone, if there is one, and whether for its own sake or
+    /// for that of a folder on its way.
+    pub fn rule(&self, path: &Rel) -> Option<(Rule, Rel)> {
+        let mut folder = Rel::root();
+        let mut parts = path.parts().peekable();
+        while let Some(name) = parts.next() {
+            let here = folder.join(name);
+            let is_file = parts.peek().is_none();
+            let rule = if is_file {
+                self.rule_of_file(&folder, name)
+            } else {
+                self.rule_of_folder(&folder, name)
+            };
+            if let Some(rule) = rule {
+                return Some((rule, here));
+            }
+            folder = here;
+        }
+        None
+    }
+
+    fn rule_of_folder(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
+        if self.enters(folder, name) {
+            return None;
+        }
+        let path = folder.join(name);
+        let is_own = path.as_bytes() == OWN_FOLDER.as_bytes() || self.own.contains(&path);
+        let at_any_depth = Filter {
+            max_depth: None,
+            ..self.clone()
+        };
+        let with_temporary = Filter {
+            ignore_temporary: false,
+            ..at_any_depth.clone()
+        };
+        Some(if is_own {
+            Rule::Own
+        } else if at_any_depth.enters(folder, name) {
+            Rule::TooDeep
+        } else if with_temporary.enters(folder, name) {
+            Rule::Temporary
+        } else {
+            Rule::Excluded
+        })
+    }
+
+    fn rule_of_file(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
+        match self.class(folder, name) {
+            Class::File => return None,
+            Class::Marker => return Some(Rule::Marker),
+            Class::Ignored => {}
+        }
+        let without_globs = Filter {
+            include: Vec::new(),
+            exclude: Vec::new(),
+            ..self.clone()
+        };
+        let with_all = Filter {
+            include: Vec::new(),
+            ..self.clone()
+        };
+        Some(if without_globs.class(folder, name) == Class::Ignored {
+            Rule::Temporary
+        } else if with_all.class(folder, name) == Class::Ignored {
+            Rule::Excluded
+        } else {
+            Rule::NotIncluded
+        })
     }
 }
 
@@ -194,6 +283,30 @@ mod tests {
         assert_eq!(class("", "a.txt"), Class::Ignored);
         assert_eq!(class("in/old", "a.csv"), Class::Ignored);
         assert_eq!(class("", "x.csv"), Class::Ignored);
+    }
+
+    #[test]
+    fn each_rule_by_which_a_file_is_left_alone_is_told_with_the_folder_that_it_is_about() {
+        let filter = filter(&["*.csv"], &["old"], Some(".done"), Some(2));
+        let rule = |path: &str| {
+            let found = filter.rule(&Rel::new(path.as_bytes()));
+            found.map(|(rule, which)| (rule, which.to_string()))
+        };
+        assert_eq!(rule("a.csv"), None);
+        assert_eq!(rule("sub/a.csv"), None);
+        for (path, wanted, which) in [
+            ("a.txt", Rule::NotIncluded, "a.txt"),
+            ("a.tmp", Rule::Temporary, "a.tmp"),
+            (".a.csv", Rule::Temporary, ".a.csv"),
+            ("a.csv.done", Rule::Marker, "a.csv.done"),
+            ("old/a.csv", Rule::Excluded, "old"),
+            ("a/b/c.csv", Rule::TooDeep, "a/b"),
+            (".git/a.csv", Rule::Temporary, ".git"),
+            (".dirpost/done/a.csv", Rule::Own, ".dirpost"),
+            ("state/a.csv", Rule::Own, "state"),
+        ] {
+            assert_eq!(rule(path), Some((wanted, which.into())), "{path}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //!   holder removes the files of the one before it, which must not bring them back.
 
 mod files;
+mod history;
 mod lines;
 mod removed;
 mod reserve;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use self::files::{OldFile, begin, name, open_all, read};
+pub use self::history::history_of;
 use self::lines::each_line;
 use self::removed::Guard;
 use self::reserve::Reserve;

@@ -35,6 +35,51 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// A program of this machine that has `path` open for writing, as far as the user who asks may see
+/// that. Writers on other machines are never seen. Only Linux tells (proc(5): `/proc/PID/fd`,
+/// `/proc/PID/fdinfo`).
+#[cfg(target_os = "linux")]
+pub fn writer_of(path: &Path) -> Option<String> {
+    /// The part of `flags` that says how it is open, in octal; 0 is for reading only (open(2)).
+    const ACCESS: u32 = 0o3;
+    let path = std::fs::canonicalize(path).ok()?;
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    for process in processes {
+        let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .filter(|name| is_number(name))
+            .map(String::from)
+        else {
+            continue;
+        };
+        let Ok(open) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        for fd in open.flatten() {
+            if std::fs::read_link(fd.path()).is_ok_and(|target| target == path) {
+                let info = process.path().join("fdinfo").join(fd.file_name());
+                let info = std::fs::read_to_string(info).unwrap_or_default();
+                let mut lines = info.lines();
+                let flags = lines.find_map(|line| line.strip_prefix("flags:"));
+                let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+                if flags.is_some_and(|flags| flags & ACCESS != 0) {
+                    let name = std::fs::read_to_string(process.path().join("comm"));
+                    return Some(format!("{} (pid {pid})", name.unwrap_or_default().trim()));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Nothing is known of writers here.
+#[cfg(not(target_os = "linux"))]
+pub fn writer_of(_: &Path) -> Option<String> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use crate::flow::file::Rel;
 use crate::flow::messages::Closing;
 use crate::io::dir::{Dir, Durability, FileId};
 use crate::io::os::error::explain;
-use crate::io::os::lock as locked;
+use crate::io::os::{host, lock as locked};
 
 use super::{OpenError, Unusable, random, read_small};
 
@@ -343,23 +343,6 @@ fn for_the_log(line: &[u8]) -> String {
     const LONGEST: usize = 200;
     let line = line.trim_ascii();
     escape(&line[..line.len().min(LONGEST)])
-}
-
-fn host() -> String {
-    #[cfg(unix)]
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    #[cfg(not(unix))]
-    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
-    // A word of its own.
-    let name: String = name.split_ascii_whitespace().collect();
-    if name.is_empty() {
-        "unknown".into()
-    } else {
-        name
-    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::config::Config;
 use crate::flow::alarm::Alarm;
 use crate::flow::messages::Closing;
+use crate::flow::scan::filter::OWN_FOLDER;
 use crate::flow::time::Mono;
 use crate::io::dir::Dir;
 use crate::io::journal::Journal;
@@ -323,6 +324,15 @@ fn open_root(path: &Path, require_mount: bool) -> Result<Dir, String> {
 /// Whether something is mounted on `path`. A bind mount of the same file system is not seen.
 fn is_mount(path: &Path, root: &Dir) -> bool {
     Dir::at(&path.join("..")).is_ok_and(|parent| !parent.same_fs(root))
+}
+
+/// What the last holder of the lock has written down: a token, its host and its process id. `None` if
+/// there is nothing.
+pub fn holder_of(config: &Config) -> Option<String> {
+    let own = config.watch.dir.join(OWN_FOLDER);
+    let read = |path: &Path| Dir::at(path).and_then(|dir| read_small(&dir, lock::HOLDER));
+    let bytes = read(&own).or_else(|_| read(&config.state.dir)).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|line| !line.is_empty())
 }
 
 /// The start of a small file, through a fresh open.

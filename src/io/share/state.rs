@@ -51,12 +51,13 @@ impl Drop for StateDir {
 
 /// Whether nothing of a former dirpost is in a folder, so that none can hold a lock there.
 pub(super) fn is_blank(folder: &Dir) -> bool {
-    const OWN: [&[u8]; 11] = [
+    const OWN: [&[u8]; 12] = [
         b"id",
         b"lock",
         b"holder",
         b"journal",
         b"memory.jsonl",
+        b"status.json",
         b"retries.jsonl",
         b"retries.lock",
         b"done",

@@ -259,6 +259,14 @@ impl Tree {
         })
     }
 
+    /// The one that is due first of those that wait, and since when it has been still.
+    pub fn longest_waiting(&self) -> Option<(Rel, Mono)> {
+        let (_, path) = self.due.first()?;
+        let folder = self.folders.get(path)?;
+        let at = folder.queue.first()?;
+        Some((path.join(folder.known.name(at)), folder.state(at).since()?))
+    }
+
     /// How many of those that wait are not due yet, and how many bytes all of them have.
     pub fn tally(&self, now: Mono) -> (usize, u64) {
         let (mut settling, mut bytes) = (0, 0u64);

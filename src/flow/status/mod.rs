@@ -1,0 +1,373 @@
+//! What is to be seen of a run from outside: by `dirpost status`, `dirpost explain` and the metrics.
+//!
+//! The engine gives a [`Work`] at any time ([`crate::flow::engine::Engine::work`]); the shell adds
+//! which process it is and writes both to `status.json` as a [`Status`]. A [`Pace`] says when.
+//!
+//! Invariants:
+//! - It holds moments of the wall clock and no ages: what is read later is as true as it was.
+//! - No secret and no path outside of the watched folder stands in it, but for those of the
+//!   configuration and of what an error names.
+
+mod history;
+mod pace;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::history::{History, Sum};
+pub use self::pace::{Pace, Pulse};
+use crate::flow::endpoint::classify::Verdict;
+use crate::flow::file::Rel;
+use crate::flow::messages::Delivered as Delivery;
+use crate::flow::time::{Wall, rfc3339};
+
+/// The version of the format: readers refuse one that they do not know.
+pub const VERSION: u32 = 1;
+
+/// All that stands in `status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Which process has written it, and when.
+    pub process: Process,
+    /// What it is doing.
+    #[serde(flatten)]
+    pub work: Work,
+}
+
+/// The process that a status is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The version of dirpost.
+    pub version: String,
+    /// Its id on `host`.
+    pub pid: u32,
+    /// The name of the machine.
+    pub host: String,
+    /// It was `once`: that it has ended is no fault.
+    pub once: bool,
+    /// When it started.
+    #[serde(with = "rfc3339")]
+    pub started: Wall,
+    /// When this was written.
+    #[serde(with = "rfc3339")]
+    pub written: Wall,
+    /// The configuration file; `None` where the folder and the endpoint were named instead.
+    pub config: Option<String>,
+    /// When the configuration was read.
+    #[serde(with = "rfc3339")]
+    pub config_read: Wall,
+    /// The watched folder.
+    pub dir: String,
+    /// The endpoint, without its query.
+    pub url: String,
+}
+
+/// What a run is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Whether it works.
+    pub state: State,
+    /// How many files there are, by what they wait for.
+    pub files: Files,
+    /// The file that has been waiting to be accepted for the longest.
+    pub oldest: Option<Oldest>,
+    /// The files on their way to the endpoint.
+    pub sending: Vec<Sending>,
+    /// What was delivered.
+    pub delivered: Delivered,
+    /// Files that went to dead-letter since the start of the process, by the status that the endpoint
+    /// gave, or "check".
+    pub dead_lettered: BTreeMap<String, u64>,
+    /// Attempts to deliver since the start of the process, by what came of them.
+    pub attempts: Attempts,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The scans.
+    pub scan: Scan,
+    /// What is wrong, but for the endpoint.
+    pub faults: Vec<Fault>,
+}
+
+/// Whether a run works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It works.
+    #[default]
+    Working,
+    /// It finishes what is on its way.
+    Stopping,
+    /// It has ended as it should.
+    Ended,
+}
+
+/// How many files there are, by what they wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// They may still be written to.
+    pub settling: usize,
+    /// They wait for their writer: a marker, content, or the end of an rsync.
+    pub waiting_for_writer: usize,
+    /// They are complete, and wait to be checked or sent.
+    pub ready: usize,
+    /// They failed for themselves, and wait for their next try.
+    pub failing: usize,
+    /// They are being checked.
+    pub checking: usize,
+    /// They are on their way to the endpoint.
+    pub sending: usize,
+    /// They are accepted or condemned, and are being moved to where they belong.
+    pub filing: usize,
+    /// They are accepted or condemned, and cannot be moved to where they belong.
+    pub unfiled: usize,
+    /// They are delivered and stay at their places.
+    pub at_rest: usize,
+}
+
+impl Files {
+    /// How many are still to be accepted, those that only their writer can finish not counted.
+    pub fn to_deliver(&self) -> usize {
+        self.settling + self.ready + self.failing + self.checking + self.sending
+    }
+}
+
+/// A file, and since when something is true of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oldest {
+    /// Which one.
+    pub path: Rel,
+    /// Since when it has been known, or, where it waits in its folder, has been still.
+    #[serde(with = "rfc3339")]
+    pub since: Wall,
+}
+
+/// A file on its way to the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sending {
+    /// Which one.
+    pub path: Rel,
+    /// In bytes.
+    pub size: u64,
+    /// When the attempt began.
+    #[serde(with = "rfc3339")]
+    pub since: Wall,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+}
+
+/// What was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Since the start of the process.
+    pub since_start: Sum,
+    /// In the last 24 hours, in parts of five minutes.
+    pub history: History,
+    /// The last one.
+    pub last: Option<LastDelivered>,
+}
+
+/// The file that was accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDelivered {
+    /// Which one.
+    pub path: Rel,
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: Wall,
+    /// The HTTP status of the answer.
+    pub status: u16,
+}
+
+/// Attempts to deliver, by what came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Attempts {
+    /// The endpoint has the file.
+    pub accepted: u64,
+    /// The file is bad.
+    pub rejected: u64,
+    /// The endpoint or the configuration is wrong.
+    pub refused: u64,
+    /// Later.
+    pub later: u64,
+    /// There was no answer.
+    pub unreachable: u64,
+    /// The file changed before its last byte was out, or could not be read.
+    pub broken_off: u64,
+}
+
+impl Attempts {
+    /// One more that came to this.
+    pub fn count(&mut self, delivered: &Delivery) {
+        let count = match delivered {
+            Delivery::Replied { verdict, .. } => match verdict {
+                Verdict::Accepted => &mut self.accepted,
+                Verdict::Rejected => &mut self.rejected,
+                Verdict::Refused => &mut self.refused,
+                Verdict::Busy | Verdict::Later => &mut self.later,
+                Verdict::Down { .. } => &mut self.unreachable,
+            },
+            Delivery::Changed(_) | Delivery::Missing(_) => &mut self.broken_off,
+            // Nothing was tried.
+            Delivery::NotSent(_) => return,
+        };
+        *count += 1;
+    }
+}
+
+/// What a run counts: kept over all engines of a process, the history over processes as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// What was delivered in the last 24 hours.
+    pub history: History,
+    /// The file that was accepted last.
+    pub last: Option<LastDelivered>,
+    /// See [`Work::dead_lettered`].
+    pub dead_lettered: BTreeMap<String, u64>,
+    /// See [`Work::attempts`].
+    pub attempts: Attempts,
+}
+
+impl Counters {
+    /// What the next process goes on with.
+    #[must_use]
+    pub fn of_earlier(work: Work) -> Counters {
+        Counters {
+            history: work.delivered.history,
+            last: work.delivered.last,
+            ..Counters::default()
+        }
+    }
+}
+
+/// How the endpoint stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// It is closed: files wait, and one at a time tries it.
+    pub closed: Option<Closed>,
+    /// It has rejected so many files in a row that nothing more is condemned.
+    pub brake_holds: bool,
+    /// How many it has rejected in a row.
+    pub rejected_in_a_row: usize,
+    /// The same of `check.command`.
+    pub command_brake_holds: bool,
+}
+
+/// A gate that is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Since when.
+    #[serde(with = "rfc3339")]
+    pub since: Wall,
+    /// What the endpoint answered, or why it cannot be reached.
+    pub why: String,
+    /// When it is tried again; `None` while a try is under way.
+    #[serde(with = "rfc3339::option")]
+    pub next_try: Option<Wall>,
+}
+
+/// The scans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// The last one that was complete.
+    pub last: Option<LastScan>,
+    /// Since when one has been under way.
+    #[serde(with = "rfc3339::option")]
+    pub running_since: Option<Wall>,
+    /// How many were complete since all was opened.
+    pub completed: u64,
+}
+
+/// A scan that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastScan {
+    /// When it was over.
+    #[serde(with = "rfc3339")]
+    pub ended: Wall,
+    /// How long it took.
+    pub took_ms: u64,
+    /// How many folders were looked at in full; the others showed that nothing had moved in them.
+    pub folders_looked_at: u64,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What is at fault.
+    pub what: Part,
+    /// Which folder or file, where it is one of several.
+    pub path: Option<Rel>,
+    /// How many there are of this kind; this is the first.
+    pub count: usize,
+    /// The error, as a sentence for a person.
+    pub why: String,
+    /// Since when.
+    #[serde(with = "rfc3339")]
+    pub since: Wall,
+}
+
+/// What may be at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The watched folder is away.
+    Share,
+    /// A scan hangs.
+    Scan,
+    /// The journal cannot be written.
+    Journal,
+    /// A folder cannot be listed, or a name in it not be looked at.
+    Folder,
+    /// A file cannot be read or checked.
+    File,
+    /// A file is accepted or condemned, and cannot be moved to where it belongs.
+    Filing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_back_as_it_was_written_and_its_times_are_for_people() {
+        let mut work = Work {
+            oldest: Some(Oldest {
+                path: Rel::new(b"d/odd\n\xff"),
+                since: Wall(1_700_000_000_123_000_000),
+            }),
+            ..Work::default()
+        };
+        work.delivered
+            .history
+            .add(Wall(1_700_000_000_000_000_000), 7);
+        work.endpoint.closed = Some(Closed {
+            since: Wall(0),
+            why: "503".into(),
+            next_try: Some(Wall(1_000_000)),
+        });
+        let status = Status {
+            v: VERSION,
+            process: Process {
+                version: "1".into(),
+                pid: 7,
+                host: "h".into(),
+                once: false,
+                started: Wall(0),
+                written: Wall(1_000_000),
+                config: None,
+                config_read: Wall(0),
+                dir: "/d".into(),
+                url: "http://x/".into(),
+            },
+            work,
+        };
+        let text = serde_json::to_string(&status).unwrap();
+        assert!(
+            text.contains("\"since\":\"2023-11-14T22:13:20.123Z\""),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+    }
+}

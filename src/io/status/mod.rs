@@ -1,0 +1,244 @@
+//! `status.json` in the state folder, and the metrics: written by a thread of its own, so that a share
+//! or a disk that hangs holds nothing up but its own file.
+//!
+//! Both are replaced as a whole, by a rename, so that a reader never sees half of one. Neither is
+//! brought onto the disk: after a power cut none is as good.
+
+pub mod metrics;
+pub mod words;
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::flow::alarm::Alarm;
+use crate::flow::status::{Process, State, Status, VERSION, Work};
+use crate::flow::time::Wall;
+use crate::io::dir::{Dir, Durability};
+use crate::io::os::error::explain;
+use crate::io::os::{clock, host, lock};
+
+/// The file in the state folder.
+pub const NAME: &[u8] = b"status.json";
+/// Upper bound on what is read of it, in bytes; one holds some 10 KiB.
+const MAX: u64 = 4 << 20;
+
+/// What was written last; `None` where there is none that can be read.
+pub fn read(state: &Dir) -> Option<Status> {
+    let mut bytes = Vec::new();
+    let mut file = state.file(NAME).ok()?.take(MAX);
+    file.read_to_end(&mut bytes).ok()?;
+    parse(&bytes)
+}
+
+/// Reads the text of a status.
+pub fn parse(bytes: &[u8]) -> Option<Status> {
+    let status: Status = serde_json::from_slice(bytes).ok()?;
+    (status.v == VERSION).then_some(status)
+}
+
+/// This process, as a status names it. `once`: it is one that ends by itself; `started`: when it
+/// started, and read its configuration.
+pub fn process(config: &Config, once: bool, started: Wall) -> Process {
+    Process {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        host: host(),
+        once,
+        started,
+        written: started,
+        config: config.file.as_ref().map(|file| file.display().to_string()),
+        config_read: started,
+        dir: config.watch.dir.display().to_string(),
+        url: config.send.url.shown().to_string(),
+    }
+}
+
+/// Where the loop leaves what is to be written.
+#[derive(Debug, Clone)]
+pub struct Board {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    work: Option<Box<Work>>,
+    /// Nothing more comes.
+    is_closed: bool,
+    /// What was left last has been dealt with.
+    is_written: bool,
+}
+
+/// Writes what is left on the board.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    process: Process,
+    state: Arc<Dir>,
+    metrics_file: Option<std::path::PathBuf>,
+    failing: Alarm,
+}
+
+/// A board, and who writes what is left there. The writer is to be run by a thread of its own.
+pub fn board(config: &Config, process: Process, state: Arc<Dir>) -> (Board, Writer) {
+    let shared = Arc::new(Shared::default());
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        process,
+        state,
+        metrics_file: config.report.metrics_file.clone(),
+        failing: Alarm::default(),
+    };
+    (Board { shared }, writer)
+}
+
+impl Board {
+    /// Leaves `work` to be written, in place of what was left before. It never waits.
+    pub fn leave(&self, work: Work) {
+        let mut slot = lock(&self.shared.slot);
+        slot.work = Some(Box::new(work));
+        slot.is_written = false;
+        drop(slot);
+        self.shared.changed.notify_all();
+    }
+
+    /// Nothing more is written; what was left is waited for, so long at most.
+    pub fn close(&self, bound: Duration) {
+        let until = Instant::now() + bound;
+        let mut slot = lock(&self.shared.slot);
+        slot.is_closed = true;
+        self.shared.changed.notify_all();
+        while slot.work.is_some() || !slot.is_written {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(slot, left);
+            slot = waited.expect("a thread that panics ends the process").0;
+        }
+    }
+}
+
+impl Drop for Board {
+    /// So that the thread ends with the session.
+    fn drop(&mut self) {
+        lock(&self.shared.slot).is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Writer {
+    /// Writes what comes, until the board is closed.
+    pub fn run(mut self) {
+        while let Some(work) = self.next() {
+            self.write(*work);
+            lock(&self.shared.slot).is_written = true;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    fn next(&self) -> Option<Box<Work>> {
+        let mut slot = lock(&self.shared.slot);
+        loop {
+            if let Some(work) = slot.work.take() {
+                return Some(work);
+            }
+            if slot.is_closed {
+                return None;
+            }
+            let waited = self.shared.changed.wait(slot);
+            slot = waited.expect("a thread that panics ends the process");
+        }
+    }
+
+    fn write(&mut self, work: Work) {
+        let status = Status {
+            v: VERSION,
+            process: Process {
+                written: clock::wall(),
+                ..self.process.clone()
+            },
+            work,
+        };
+        let written = self.write_status(&status).and_then(|()| {
+            self.metrics_file
+                .as_ref()
+                .map_or(Ok(()), |path| write_metrics(path, &status))
+        });
+        match written {
+            Ok(()) => {
+                self.failing.clear(clock::mono());
+            }
+            Err(why) => {
+                if self.failing.raise(&why, clock::mono()).is_some() {
+                    log::warn!(target: "dirpost", "status: {why}; deliveries go on without it");
+                }
+            }
+        }
+    }
+
+    fn write_status(&self, status: &Status) -> Result<(), String> {
+        let mut bytes = serde_json::to_vec(status).expect("plain data becomes JSON");
+        bytes.push(b'\n');
+        let written = self.state.replace(NAME, &bytes, Durability::Cached);
+        written.map_err(|err| format!("status.json cannot be written: {}", explain(&err)))
+    }
+}
+
+fn write_metrics(path: &Path, status: &Status) -> Result<(), String> {
+    let failed = |err: io::Error| format!("{}: {}", path.display(), explain(&err));
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(format!("{}: it is no path of a file", path.display()));
+    };
+    let folder = Dir::at(folder).map_err(failed)?;
+    let text = metrics::text(status);
+    let name = crate::io::dir::bytes_of(name);
+    let written = folder.replace(&name, text.as_bytes(), Durability::Cached);
+    written.map_err(failed)
+}
+
+/// How a reader finds the process that a status is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// The status is of a moment ago.
+    Working,
+    /// The process is there, and has not written for longer than it should have: its loop stands
+    /// still, or its state folder cannot be written to.
+    Silent,
+    /// It has ended as it should.
+    Ended,
+    /// There is no such process on this machine any more: it was killed, or the machine restarted.
+    Killed,
+    /// It is another machine's, and has not written for longer than it should have.
+    SilentElsewhere,
+}
+
+/// A status is written at least every 20 s while the loop turns; so much later it is late.
+const LATE: Duration = Duration::from_secs(60);
+
+/// What has become of the process that wrote `status`, seen at `now`.
+pub fn life(status: &Status, now: Wall) -> Life {
+    let age = Duration::from_nanos(
+        u64::try_from(now.0.saturating_sub(status.process.written.0)).unwrap_or(0),
+    );
+    let is_here = status.process.host == host();
+    if status.work.state == State::Ended {
+        Life::Ended
+    } else if is_here && !crate::io::os::is_alive(status.process.pid) {
+        Life::Killed
+    } else if age < LATE {
+        Life::Working
+    } else if is_here {
+        Life::Silent
+    } else {
+        Life::SilentElsewhere
+    }
+}

@@ -1,0 +1,324 @@
+//! A status in words: one sentence that says whether all is well, and then the rest.
+
+use std::time::Duration;
+
+use super::Life;
+use crate::flow::status::{Closed, Fault, Part, State, Status, Sum};
+use crate::flow::time::Wall;
+use crate::io::logging::words::{bytes, files, span};
+
+/// The time from `then` to `now`; zero if that is not over.
+pub fn ago(then: Wall, now: Wall) -> Duration {
+    Duration::from_nanos(u64::try_from(now.0.saturating_sub(then.0)).unwrap_or(0))
+}
+
+/// Whether all is well; else what is wrong, since when, and what to do.
+pub fn headline(status: &Status, life: Life, now: Wall) -> String {
+    let process = &status.process;
+    let written = span(ago(process.written, now));
+    let who = format!("pid {} on {}", process.pid, process.host);
+    match life {
+        Life::Working => of_work(status, now),
+        Life::Ended if process.once => match status.work.files.to_deliver() {
+            0 => format!("the last run has ended {written} ago, with nothing left to do"),
+            left => format!(
+                "the last run has ended {written} ago, and has left {} to the next",
+                files(left)
+            ),
+        },
+        Life::Ended => format!("not running: {who} has ended {written} ago; start it again"),
+        Life::Killed => format!(
+            "not running: {who} was killed, or its machine restarted, some time in the last \
+             {written}; start it again: what was in flight is sent again under the same key"
+        ),
+        Life::Silent => format!(
+            "standing still: {who} has shown no sign of life for {written}; its state folder hangs \
+             or is full, or it is stopped: see its log, and restart it if the log stands still as well"
+        ),
+        Life::SilentElsewhere => format!(
+            "unknown: {who} has shown no sign of life here for {written}; look there whether it runs, \
+             and whether this share is mounted"
+        ),
+    }
+}
+
+fn of_work(status: &Status, now: Wall) -> String {
+    let work = &status.work;
+    let waiting = files(work.files.to_deliver());
+    let grave = [Part::Share, Part::Scan, Part::Journal];
+    for part in grave {
+        if let Some(fault) = work.faults.iter().find(|fault| fault.what == part) {
+            let what = of_fault(fault, now);
+            return format!("in trouble: {what}; {waiting} waiting, nothing is lost");
+        }
+    }
+    if let Some(closed) = &work.endpoint.closed {
+        let closed = of_closed(closed, now);
+        return format!("in trouble: the endpoint {closed}; {waiting} waiting, nothing is lost");
+    }
+    if let Some(fault) = work.faults.first() {
+        return format!("nearly well: {}; all else goes on", of_fault(fault, now));
+    }
+    if work.state == State::Stopping {
+        return "stopping: what is on its way is finished first".into();
+    }
+    if work.scan.completed == 0 && work.scan.last.is_none() {
+        return "starting: the first look at the folder is not over yet".into();
+    }
+    match work.files.to_deliver() {
+        0 => "all is well: nothing waits".into(),
+        _ => format!("all is well: {waiting} on the way"),
+    }
+}
+
+/// What is said of an endpoint that does not accept.
+pub fn of_closed(closed: &Closed, now: Wall) -> String {
+    let next = match closed.next_try {
+        None => "a try is under way".into(),
+        Some(at) if at > now => format!("next try in {}", span(ago(now, at))),
+        Some(_) => "the next try is due".into(),
+    };
+    let since = span(ago(closed.since, now));
+    format!("has not accepted for {since}: {}; {next}", closed.why)
+}
+
+/// What is said of a fault.
+pub fn of_fault(fault: &Fault, now: Wall) -> String {
+    let since = span(ago(fault.since, now));
+    let path = match &fault.path {
+        Some(path) if path.as_bytes().is_empty() => "the watched folder".into(),
+        Some(path) => path.to_string(),
+        None => String::new(),
+    };
+    let why = &fault.why;
+    let more = match fault.count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    match fault.what {
+        Part::Share => format!("the folder has been away for {since}: {why}"),
+        Part::Scan => format!("a look at the folder has been hanging for {since}"),
+        Part::Journal => format!("the journal cannot be written for {since}: {why}"),
+        Part::Folder => format!("{path}{more} cannot be listed for {since}: {why}"),
+        Part::File => format!("{path}{more} cannot be read or checked for {since}: {why}"),
+        Part::Filing => format!(
+            "{path}{more} is accepted or rejected, and cannot be moved away for {since}: {why}"
+        ),
+    }
+}
+
+/// All of it, a line each: a heading and the text.
+pub fn lines(status: &Status, life: Life, now: Wall) -> Vec<(&'static str, String)> {
+    let process = &status.process;
+    let mut lines = vec![("dirpost", headline(status, life, now))];
+    if !matches!(life, Life::Working) {
+        let written = span(ago(process.written, now));
+        lines.push(("as of", format!("{written} ago, as it was then:")));
+    }
+    let config = process.config.as_deref().unwrap_or("none: DIR and URL");
+    let up = span(ago(process.started, now));
+    lines.push((
+        "process",
+        format!(
+            "{}, pid {} on {}, started {up} ago; configuration: {config}, read {} ago",
+            process.version,
+            process.pid,
+            process.host,
+            span(ago(process.config_read, now))
+        ),
+    ));
+    lines.push(("folder", of_folder(status, now)));
+    lines.push(("endpoint", of_endpoint(status, now)));
+    of_files(status, now, &mut lines);
+    of_deliveries(status, now, &mut lines);
+    for fault in &status.work.faults {
+        lines.push(("fault", of_fault(fault, now)));
+    }
+    lines
+}
+
+fn of_folder(status: &Status, now: Wall) -> String {
+    let scan = &status.work.scan;
+    let mut text = status.process.dir.clone();
+    match &scan.last {
+        None => text += ": no look at it is over yet",
+        Some(last) => {
+            let (ended, took) = (
+                span(ago(last.ended, now)),
+                span(Duration::from_millis(last.took_ms)),
+            );
+            let folders = match last.folders_looked_at {
+                1 => "1 folder looked at in full".into(),
+                count => format!("{count} folders looked at in full"),
+            };
+            text += &format!(": last look {ended} ago, took {took}, {folders}");
+        }
+    }
+    if let Some(since) = scan.running_since {
+        text += &format!("; one under way for {}", span(ago(since, now)));
+    }
+    text
+}
+
+fn of_endpoint(status: &Status, now: Wall) -> String {
+    let endpoint = &status.work.endpoint;
+    let mut text = status.process.url.clone();
+    match &endpoint.closed {
+        None => text += ": accepts, as far as is known",
+        Some(closed) => text += &format!(": {}", of_closed(closed, now)),
+    }
+    if endpoint.brake_holds {
+        text += &format!(
+            "; it rejected {} files in a row, so that no more go to dead-letter until it accepts one",
+            endpoint.rejected_in_a_row
+        );
+    }
+    if endpoint.command_brake_holds {
+        text += "; check.command rejects every file, so that no more go to dead-letter until it \
+                 accepts one";
+    }
+    text
+}
+
+fn of_files(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>) {
+    let (work, known) = (&status.work, &status.work.files);
+    let kinds = [
+        (known.ready, "ready"),
+        (known.settling, "settling"),
+        (known.checking, "being checked"),
+        (known.sending, "being sent"),
+        (known.failing, "failed, to be tried again"),
+    ];
+    let kinds = kinds.iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> = kinds
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect();
+    let mut text = match known.to_deliver() {
+        0 => "nothing".to_string(),
+        count => format!("{}: {}", files(count), kinds.join(", ")),
+    };
+    if let Some(oldest) = &work.oldest {
+        let since = span(ago(oldest.since, now));
+        text += &format!("; {} for the longest, {since}", oldest.path);
+    }
+    lines.push(("waiting", text));
+    if known.waiting_for_writer > 0 {
+        let count = files(known.waiting_for_writer);
+        let text = format!("{count} for a marker, for content or for the end of an rsync");
+        lines.push(("writers", text));
+    }
+    for sending in &work.sending {
+        lines.push((
+            "sending",
+            format!(
+                "{} ({}), attempt {}, for {}",
+                sending.path,
+                bytes(sending.size),
+                sending.attempt,
+                span(ago(sending.since, now))
+            ),
+        ));
+    }
+    if known.unfiled > 0 {
+        let count = files(known.unfiled);
+        let text = format!("{count} accepted or rejected, and not moved away yet");
+        lines.push(("filing", text));
+    }
+}
+
+fn of_deliveries(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>) {
+    let work = &status.work;
+    let delivered = &work.delivered;
+    let sum = |sum: Sum| format!("{} ({})", files(sum.files), bytes(sum.bytes));
+    let mut text = format!(
+        "{} in the last hour, {} today (UTC), {} since the start",
+        sum(delivered.history.last_hour(now)),
+        sum(delivered.history.today(now)),
+        sum(delivered.since_start)
+    );
+    if let Some(last) = &delivered.last {
+        let ended = span(ago(last.at, now));
+        text += &format!("; last {} {ended} ago ({})", last.path, last.status);
+    }
+    lines.push(("delivered", text));
+    if work.files.at_rest > 0 {
+        let text = format!(
+            "{} delivered and kept in the folder",
+            files(work.files.at_rest)
+        );
+        lines.push(("kept", text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::file::Rel;
+    use crate::flow::status::{Process, VERSION, Work};
+
+    fn status(work: Work) -> Status {
+        Status {
+            v: VERSION,
+            process: Process {
+                version: "1".into(),
+                pid: 7,
+                host: "box".into(),
+                once: false,
+                started: Wall(0),
+                written: Wall(0),
+                config: None,
+                config_read: Wall(0),
+                dir: "/d".into(),
+                url: "http://x/".into(),
+            },
+            work,
+        }
+    }
+
+    const NOW: Wall = Wall(90_000_000_000);
+
+    #[test]
+    fn the_first_sentence_says_what_is_worst() {
+        let mut work = Work::default();
+        work.scan.completed = 1;
+        let says = |work: &Work| headline(&status(work.clone()), Life::Working, NOW);
+        assert_eq!(says(&work), "all is well: nothing waits");
+        work.files.ready = 1;
+        assert_eq!(says(&work), "all is well: 1 file on the way");
+        let fault = |what, path: Option<&[u8]>, count| Fault {
+            what,
+            path: path.map(Rel::new),
+            count,
+            why: "no".into(),
+            since: Wall(0),
+        };
+        work.faults.push(fault(Part::File, Some(b"a"), 3));
+        assert_eq!(
+            says(&work),
+            "nearly well: a (and 2 more) cannot be read or checked for 90 s: no; all else goes on"
+        );
+        work.endpoint.closed = Some(Closed {
+            since: Wall(0),
+            why: "the endpoint answered 503".into(),
+            next_try: Some(Wall(NOW.0 + 5_000_000_000)),
+        });
+        assert_eq!(
+            says(&work),
+            "in trouble: the endpoint has not accepted for 90 s: the endpoint answered 503; next try in \
+             5.0 s; 1 file waiting, nothing is lost"
+        );
+        work.faults.push(fault(Part::Share, None, 1));
+        assert!(says(&work).contains("the folder has been away for 90 s: no"));
+    }
+
+    #[test]
+    fn a_process_that_does_not_run_is_told_of_before_all_else() {
+        let of = |life| headline(&status(Work::default()), life, NOW);
+        assert!(of(Life::Ended).starts_with("not running: pid 7 on box has ended 90 s ago"));
+        assert!(of(Life::Killed).starts_with("not running: pid 7 on box was killed"));
+        assert!(of(Life::Silent).starts_with("standing still: "));
+        assert!(of(Life::SilentElsewhere).starts_with("unknown: "));
+        let all = lines(&status(Work::default()), Life::Ended, NOW);
+        assert_eq!(all[1], ("as of", "90 s ago, as it was then:".into()));
+    }
+}

@@ -1,0 +1,243 @@
+//! `status`, `explain` and the metrics: what a person on call asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::Value;
+
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
+
+/// What a command prints, and its exit code.
+fn run(config: &Dir, args: &[&str]) -> (String, i32) {
+    let file = config.join("c.toml").display().to_string();
+    let out = dirpost(&[args, &["--config", &file]].concat());
+    let text = [out.stdout, out.stderr].concat();
+    let code = out.status.code().expect("it was not killed");
+    (String::from_utf8(text).unwrap(), code)
+}
+
+/// A folder that holds the configuration for the commands.
+fn named(text: &str) -> Dir {
+    let dir = Dir::new();
+    dir.write("c.toml", text);
+    dir
+}
+
+/// Stops it as a supervisor does.
+fn stop(mut daemon: Daemon) {
+    #[cfg(unix)]
+    daemon.signal(rustix::process::Signal::TERM);
+    #[cfg(unix)]
+    assert_eq!(daemon.wait_exit(BOUND), 0);
+    #[cfg(not(unix))]
+    daemon.kill();
+}
+
+fn status(config: &Dir) -> Value {
+    let (text, _) = run(config, &["status", "--json"]);
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+#[test]
+fn status_says_what_waits_since_when_and_why_and_that_all_is_well_again() {
+    let dir = Dir::new();
+    let answer = Arc::new(AtomicU16::new(503));
+    let server = {
+        let answer = Arc::clone(&answer);
+        Server::start(move |_| Reaction::Answer(answer.load(Ordering::SeqCst)))
+    };
+    let text = config(
+        dir.path(),
+        &server.url(),
+        "ready.settle = \"0s\"\nretry.max = \"1s\"",
+    );
+    let commands = named(&text);
+    let (said, code) = run(&commands, &["status"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("dirpost has not worked on"), "{said}");
+    dir.write("a.csv", "a");
+    let daemon = Daemon::start(&text);
+    wait_until("the gate to be closed", BOUND, || {
+        status(&commands)["endpoint"]["closed"]["why"]
+            .as_str()
+            .is_some_and(|why| why.contains("503"))
+    });
+    let (said, code) = run(&commands, &["status", "--max-age", "1m"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("in trouble: the endpoint has not accepted for"),
+        "{said}"
+    );
+    assert!(said.contains("1 file waiting, nothing is lost"), "{said}");
+    assert!(said.contains("a.csv for the longest"), "{said}");
+    let (said, _) = run(&commands, &["explain", "a.csv"]);
+    assert!(said.contains("a.csv: "), "{said}");
+    assert!(said.contains("the endpoint has not accepted"), "{said}");
+    answer.store(201, Ordering::SeqCst);
+    wait_until("it to be delivered", BOUND, || {
+        status(&commands)["delivered"]["since_start"]["files"] == 1
+    });
+    let (said, _) = run(&commands, &["status"]);
+    assert!(said.contains("all is well: nothing waits"), "{said}");
+    assert!(said.contains("1 file (1 B) in the last hour"), "{said}");
+    assert!(said.contains("last a.csv"), "{said}");
+    stop(daemon);
+    assert_eq!(status(&commands)["life"], "ended");
+    let (said, code) = run(&commands, &["status", "--max-age", "1h"]);
+    assert!(said.contains("not running: pid"), "{said}");
+    assert_eq!(code, 3, "{said}");
+    // What was delivered is known over restarts.
+    let daemon = Daemon::start(&text);
+    wait_until("it to work", BOUND, || {
+        status(&commands)["life"] == "working"
+    });
+    let (said, _) = run(&commands, &["status"]);
+    assert!(said.contains("1 file (1 B) in the last hour"), "{said}");
+    stop(daemon);
+}
+
+#[test]
+#[cfg(unix)]
+fn status_says_of_a_process_that_was_killed_that_it_does_not_run() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let text = config(dir.path(), &server.url(), "");
+    let commands = named(&text);
+    let mut daemon = Daemon::start(&text);
+    wait_until("a status", BOUND, || status(&commands)["life"] == "working");
+    daemon.kill();
+    let (said, _) = run(&commands, &["status"]);
+    assert!(said.contains("not running: pid"), "{said}");
+    assert!(said.contains("was killed"), "{said}");
+}
+
+#[test]
+fn explain_names_the_rule_the_marker_and_the_time_that_a_file_waits_for() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let more = "ready.settle = \"1h\"\nready.marker = \".done\"\nwatch.include = [\"*.csv\"]\n\
+                watch.exclude = [\"old\"]\nwatch.max_depth = 2";
+    let text = config(dir.path(), &server.url(), more);
+    let commands = named(&text);
+    for path in ["a.csv", "b.txt", ".c.csv", "old/d.csv", "x/y/e.csv"] {
+        dir.write(path, "x");
+    }
+    dir.write("a.csv.done", "");
+    let explain = |path: &str| run(&commands, &["explain", path]).0;
+    assert!(
+        explain("a.csv").contains("no dirpost is known to work"),
+        "{}",
+        explain("a.csv")
+    );
+    let daemon = Daemon::start(&text);
+    wait_until("a status", BOUND, || status(&commands)["life"] == "working");
+    for (path, wanted) in [
+        ("b.txt", "no glob of watch.include matches it (\"*.csv\")"),
+        (".c.csv", "hidden or temporary file"),
+        (
+            "old/d.csv",
+            "for of its folder old: watch.exclude matches it",
+        ),
+        (
+            "x/y/e.csv",
+            "for of its folder x/y: it lies deeper than watch.max_depth",
+        ),
+        ("a.csv.done", "it is a marker"),
+        ("a.csv", "of the 1h of ready.settle"),
+        ("nothing.csv", "it is not there"),
+        ("../elsewhere", "does not lie in"),
+        ("/etc/passwd", "does not lie in"),
+    ] {
+        let said = explain(path);
+        assert!(said.contains(wanted), "{path}: {said}");
+    }
+    // A folder is all in it, a line each.
+    let all = run(&commands, &["explain", "."]).0;
+    assert_eq!(all.lines().count(), 7, "{all}");
+    stop(daemon);
+}
+
+#[test]
+fn explain_tells_what_has_become_of_a_file() {
+    let dir = Dir::new();
+    let server = Server::start(|request| {
+        Reaction::Answer(if request.path.contains("bad") {
+            422
+        } else {
+            201
+        })
+    });
+    let more = "ready.settle = \"0s\"\ndelivered.action = \"keep\"";
+    let text = config(dir.path(), &server.url(), more);
+    let commands = named(&text);
+    dir.write("good.csv", "g");
+    dir.write("bad.csv", "b");
+    assert_eq!(once(&text, &[]).status.code(), Some(4));
+    let explain = |path: &str| run(&commands, &["explain", path]).0;
+    let said = explain("good.csv");
+    assert!(said.contains("it was accepted at 2"), "{said}");
+    assert!(said.contains("with status 201"), "{said}");
+    let said = explain("bad.csv");
+    assert!(said.contains("it is in dead-letter: since 2"), "{said}");
+    assert!(said.contains("dirpost dead-letter retry bad.csv"), "{said}");
+    let (said, code) = run(&commands, &["status"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("the last run has ended"), "{said}");
+    assert!(said.contains("1 in dead-letter: 1 by status 422"), "{said}");
+}
+
+#[test]
+fn the_metrics_are_written_with_names_and_types_and_are_replaced_as_a_whole() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let place = Dir::new();
+    let file = place.path().join("dirpost.prom");
+    let more = format!(
+        "ready.settle = \"0s\"\nreport.metrics_file = {:?}",
+        file.display().to_string()
+    );
+    let text = config(dir.path(), &server.url(), &more);
+    dir.write("a.csv", "abc");
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    let metrics = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        metrics.contains("\ndirpost_delivered_files_total 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\ndirpost_delivered_bytes_total 3\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\ndirpost_attempts_total{outcome=\"accepted\"} 1\n"),
+        "{metrics}"
+    );
+    let named = |line: &str| line.split([' ', '{']).next().unwrap().to_string();
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let head = format!("# TYPE {} ", named(line));
+        assert!(metrics.contains(&head), "{line} has no type");
+    }
+    assert_eq!(
+        std::fs::read_dir(place.path()).unwrap().count(),
+        1,
+        "no draft stays"
+    );
+}
+
+#[test]
+fn a_status_that_cannot_be_written_stops_nothing() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    // Nothing can be renamed over a folder.
+    std::fs::create_dir_all(dir.path().join(".dirpost/status.json/x")).unwrap();
+    let text = config(dir.path(), &server.url(), "ready.settle = \"0s\"");
+    dir.write("a.csv", "a");
+    let out = once(&text, &["--deadline", "30s"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    assert_eq!(server.accepted_count(), 1);
+    assert!(
+        said.contains("status: status.json cannot be written"),
+        "{said}"
+    );
+}
