@@ -269,6 +269,15 @@ fn sigusr1_lets_one_probe_go_at_once() {
     daemon.wait_log("503");
     // The first other file may probe at once: one of them alone may have been the cause.
     wait_until("a second attempt", BOUND, || server.requests().len() >= 2);
+    // Others had begun side by side with the first.
+    wait_until("all attempts to be over", BOUND, || {
+        let over = || {
+            let status = std::fs::read(dir.join(".dirpost/status.json")).ok()?;
+            let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
+            status["attempts"]["later"].as_u64()
+        };
+        over() == Some(server.requests().len() as u64)
+    });
     for _ in 0..3 {
         let tried = server.requests().len();
         daemon.signal(Signal::USR1);

@@ -241,3 +241,115 @@ fn a_status_that_cannot_be_written_stops_nothing() {
         "{said}"
     );
 }
+
+#[test]
+fn check_counts_what_goes_waits_and_is_left_alone_and_lists_each_file() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let more = "ready.settle = \"0s\"\nready.marker = \".done\"\nwatch.include = [\"*.csv\"]\n\
+                watch.exclude = [\"old\"]\nwatch.max_depth = 2";
+    let commands = named(&config(dir.path(), &server.url(), more));
+    for path in [
+        "a.csv",
+        "a.csv.done",
+        "waits.csv",
+        "b.txt",
+        ".c.csv",
+        "old/d.csv",
+        "x/y/e.csv",
+        "f.csv.done",
+    ] {
+        dir.write(path, "x");
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("a.csv", dir.join("link.csv")).unwrap();
+    let (said, code) = run(&commands, &["check", "--list"]);
+    assert_eq!(code, 0, "{said}");
+    let mut wanted = vec![
+        "ok       1 file would go now",
+        "ok       1 file waiting for its marker (ready.marker)",
+        "ok       1 left alone: named as hidden, temporary or a system's (watch.ignore_temporary)",
+        "ok       1 left alone: matched by watch.exclude",
+        "ok       1 left alone: not matched by watch.include",
+        "ok       1 left alone: deeper than watch.max_depth",
+        "ok       1 left alone: a marker without its file",
+        "  goes       a.csv",
+        "  waits      waits.csv: for its marker (ready.marker)",
+        "  left       old: matched by watch.exclude",
+        "  left       f.csv.done: a marker without its file",
+    ];
+    if cfg!(unix) {
+        wanted.push("ok       1 left alone: no regular file (a link, a FIFO, a socket, a device)");
+    }
+    for line in wanted {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    assert_eq!(
+        server
+            .requests()
+            .iter()
+            .filter(|request| request.method == "POST")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn check_says_that_globs_match_nothing() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let commands = named(&config(
+        dir.path(),
+        &server.url(),
+        "watch.include = [\"csv\"]",
+    ));
+    dir.write("a.csv", "x");
+    let (said, _) = run(&commands, &["check"]);
+    assert!(
+        said.contains("warning  no file here is matched by watch.include (\"csv\")"),
+        "{said}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn check_finds_what_cannot_be_read_listed_or_moved_away() {
+    use crate::util::User;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let Some(nobody) = User::nobody() else { return };
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let set = |name: &str, mode: u32| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(dir.join(name), mode).unwrap();
+    };
+    for path in ["closed/a.csv", "fixed/b.csv", "sticky/c.csv", "secret.csv"] {
+        dir.write(path, "x");
+    }
+    set("", 0o777);
+    set("closed", 0o700);
+    set("fixed", 0o755);
+    set("sticky", 0o1777);
+    set("secret.csv", 0o600);
+    let commands = named(&config(dir.path(), &server.url(), "ready.settle = \"0s\""));
+    std::fs::set_permissions(commands.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let file = commands.join("c.toml");
+    let out = nobody
+        .command()
+        .arg("check")
+        .arg("--config")
+        .arg(file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    for wanted in [
+        "WRONG    secret.csv: it cannot be read, and is not sent: ",
+        "WRONG    closed: it cannot be listed, and what is in it is not sent: ",
+        "WRONG    fixed: what is delivered from it cannot be moved away, and is not sent again: ",
+        "WRONG    sticky: what is delivered from it cannot be moved away, and is not sent again: ",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+}

@@ -53,7 +53,13 @@ pub(super) enum Command {
         no_wait: bool,
     },
     /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
-    Check(CheckArgs),
+    Check {
+        #[command(flatten)]
+        of: CheckArgs,
+        /// List each file as well, with what would become of it
+        #[arg(long)]
+        list: bool,
+    },
     /// Say what dirpost is doing: what waits, the endpoint, the folder, what is wrong
     Status {
         #[command(flatten)]

@@ -1,6 +1,6 @@
 //! `dirpost check`: what would happen, and what is wrong, without sending a file.
 
-mod unfinished;
+mod census;
 
 use std::io;
 use std::path::Path;
@@ -24,6 +24,8 @@ use crate::io::share::state;
 struct Findings<'a, 'out> {
     out: &'a mut Output<'out>,
     wrong: usize,
+    /// Each file is listed.
+    lists: bool,
 }
 
 impl Findings<'_, '_> {
@@ -41,11 +43,26 @@ impl Findings<'_, '_> {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What is looked at.
+    pub config: &'a Config,
+    /// The endpoint is asked as well.
+    pub asks_endpoint: bool,
+    /// Each file is listed, with what would become of it.
+    pub lists: bool,
+}
+
 /// Looks at everything, prints a line for each finding; the exit code says whether
 /// something is wrong.
-pub fn check(config: &Config, asks_endpoint: bool, out: &mut Output<'_>) -> Exit {
-    let mut findings = Findings { out, wrong: 0 };
-    match look_at_all(config, asks_endpoint, &mut findings) {
+pub fn check(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
+    let mut findings = Findings {
+        out,
+        wrong: 0,
+        lists: request.lists,
+    };
+    match look_at_all(request.config, request.asks_endpoint, &mut findings) {
         Ok(()) if findings.wrong == 0 => Exit::Success,
         Ok(()) => Exit::Failed,
         // Nobody has read the verdict, and it was not reached.
@@ -88,9 +105,8 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
         FsKind::Share => "on a network or unknown file system",
     };
     match folder.names(&Rel::root()) {
-        Ok(names) => findings.fine(&format!(
-            "{dir} is {kind}, {} in it; a file is complete when it has been still for {settle}",
-            entries(names.len())
+        Ok(_) => findings.fine(&format!(
+            "{dir} is {kind}; a file is complete when it has been still for {settle}"
         ))?,
         Err(err) => findings.wrong(&format!("{dir} cannot be listed: {}", explain(&err)))?,
     }
@@ -102,16 +118,9 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
             ))?;
         }
     }
-    unfinished::unfinished(config, &folder, findings)?;
+    census::census(config, &folder, findings.lists, findings)?;
     unsafe_share(config, folder.kind(), findings)?;
     writable(config, &folder, findings)
-}
-
-fn entries(count: usize) -> String {
-    match count {
-        1 => "1 entry".into(),
-        count => format!("{count} entries"),
-    }
 }
 
 /// What the settle rule cannot see on a share.

@@ -73,7 +73,9 @@ fn obey(cli: Cli) -> Exit {
             run.with(cli.verbosity),
             Mode::Once { deadline, no_wait },
         ),
-        Command::Check(args) => check(&Source::of_place(args.config.or(outer), args.place)),
+        Command::Check { of, list } => {
+            check(&Source::of_place(of.config.or(outer), of.place), list)
+        }
         Command::Status { of, json, max_age } => {
             let source = Source::of_place(of.config.or(outer), of.place);
             load(&source).map(|config| {
@@ -135,10 +137,14 @@ fn usual_level(mode: Mode) -> LevelFilter {
     }
 }
 
-fn check(source: &Source) -> Result<Exit, String> {
-    let asks_endpoint = !matches!(source, Source::Folder { url: None, .. });
+fn check(source: &Source, lists: bool) -> Result<Exit, String> {
     let config = load(source)?;
-    Ok(check::check(&config, asks_endpoint, &mut Output::stdout()))
+    let request = check::Request {
+        config: &config,
+        asks_endpoint: !matches!(source, Source::Folder { url: None, .. }),
+        lists,
+    };
+    Ok(check::check(&request, &mut Output::stdout()))
 }
 
 fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, String> {

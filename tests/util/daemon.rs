@@ -54,7 +54,7 @@ impl User {
     }
 
     /// The program, run by this user.
-    fn command(self) -> Command {
+    pub fn command(self) -> Command {
         let mut command = Command::new(PROGRAM);
         command.env_remove("RUST_LOG");
         #[cfg(unix)]

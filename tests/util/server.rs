@@ -100,6 +100,20 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
     listener: Option<thread::JoinHandle<()>>,
+    /// While nothing listens: keeps the port from the servers of other tests.
+    #[cfg(unix)]
+    held: Option<std::os::fd::OwnedFd>,
+}
+
+/// A socket that has the port and does not listen: whoever connects is refused.
+#[cfg(unix)]
+fn hold(address: SocketAddr) -> Option<std::os::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    sockopt::set_socket_reuseaddr(&held, true).ok()?;
+    bind(&held, &address).ok()?;
+    Some(held)
 }
 
 impl Server {
@@ -120,6 +134,8 @@ impl Server {
             shared,
             stop: Arc::default(),
             listener: None,
+            #[cfg(unix)]
+            held: None,
         };
         server.listen(listener);
         server
@@ -216,6 +232,15 @@ impl Server {
 
     /// Nothing listens on the port any more.
     pub fn down(&mut self) {
+        self.close();
+        #[cfg(unix)]
+        {
+            // A connection that is still about to close may have it: then it is left to chance.
+            self.held = hold(self.address);
+        }
+    }
+
+    fn close(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
         if let Some(listener) = self.listener.take() {
@@ -225,6 +250,8 @@ impl Server {
 
     /// Listens again on the same port.
     pub fn up(&mut self) {
+        #[cfg(unix)]
+        drop(self.held.take());
         let started = Instant::now();
         loop {
             match TcpListener::bind(self.address) {
@@ -241,7 +268,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.down();
+        self.close();
     }
 }
 

@@ -96,6 +96,11 @@ impl Dir {
         })
     }
 
+    /// Why this user may not move files out of it: nothing is known of that here.
+    pub fn holds_fast(&self) -> Option<String> {
+        None
+    }
+
     /// Access lists are not looked at: never.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{Access, AtFlags, Mode};
+use rustix::io::Errno;
 
 use crate::flow::file::Rel;
 use crate::flow::time::Wall;
@@ -44,6 +45,36 @@ impl Dir {
             owner: stat.st_uid,
             mode: stat.st_mode as u32 & 0o7777,
             changed: Wall(changed),
+        })
+    }
+
+    /// Why this user may not move files out of it, as a sentence; `None` if he may, or if it cannot be
+    /// told: over a share the server has the last word.
+    pub fn holds_fast(&self) -> Option<String> {
+        /// The sticky bit, by which only the owner of a file, or of the folder, may move it
+        /// (inode(7)).
+        const STICKY: u32 = 0o1000;
+        let may = Access::WRITE_OK | Access::EXEC_OK;
+        if let Err(err) =
+            rustix::fs::accessat(&self.fd, "", may, AtFlags::EMPTY_PATH | AtFlags::EACCESS).or_else(
+                |err| match err {
+                    // Without faccessat2(2), or on a system that takes no empty path.
+                    Errno::INVAL | Errno::NOENT | Errno::NOSYS => {
+                        rustix::fs::accessat(&self.fd, ".", may, AtFlags::EACCESS)
+                    }
+                    err => Err(err),
+                },
+            )
+        {
+            return Some(format!(
+                "dirpost may not change the folder: {}",
+                io::Error::from(err)
+            ));
+        }
+        let shown = self.ownership().ok()?;
+        let me = rustix::process::geteuid().as_raw();
+        (shown.mode & STICKY != 0 && me != 0 && shown.owner != me).then(|| {
+            "the folder is sticky: the files of other users cannot be moved out of it".into()
         })
     }
 
