@@ -187,6 +187,47 @@ fn explain_tells_what_has_become_of_a_file() {
 }
 
 #[test]
+fn explain_says_what_failed_for_a_file_and_when_it_is_tried_again() {
+    let dir = Dir::new();
+    let server = Server::start(|request| {
+        Reaction::Answer(if request.path.contains("slow") {
+            500
+        } else {
+            201
+        })
+    });
+    let more =
+        "check.format = \"json\"\ncheck.grace = \"1h\"\nretry.first = \"1h\"\nretry.max = \"1h\"";
+    let text = config(dir.path(), &server.url(), more);
+    let commands = named(&text);
+    dir.write("half.json", "{\"a\": ");
+    dir.write("slow.json", "{}");
+    let daemon = Daemon::start(&text);
+    wait_until("one to fail", BOUND, || {
+        status(&commands)["attempts"]["later"] == 1
+    });
+    dir.write("good.json", "{}");
+    wait_until("one to go", BOUND, || {
+        status(&commands)["attempts"]["accepted"] == 1
+    });
+    let explain = |path: &str| run(&commands, &["explain", path]).0;
+    let said = explain("half.json");
+    assert!(
+        said.contains("it may be unfinished: it is not whole as JSON"),
+        "{said}"
+    );
+    assert!(said.contains("if that is still so in 59 min"), "{said}");
+    let said = explain("slow.json");
+    assert!(said.contains("500"), "{said}");
+    assert!(
+        explain("good.json").contains("it is not there"),
+        "{}",
+        explain("good.json")
+    );
+    stop(daemon);
+}
+
+#[test]
 fn the_metrics_are_written_with_names_and_types_and_are_replaced_as_a_whole() {
     let dir = Dir::new();
     let server = Server::accepting();
@@ -352,4 +393,75 @@ fn check_finds_what_cannot_be_read_listed_or_moved_away() {
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
+}
+
+/// Runs promtool, from Debian's prometheus; `None`, and a line that says why, where it is not there.
+#[cfg(target_os = "linux")]
+fn promtool(args: &[&str], stdin: &[u8]) -> Option<String> {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    let started = Command::new("promtool")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(err) => {
+            crate::util::skip(format!(
+                "promtool (Debian: prometheus) cannot be started: {err}"
+            ));
+            return None;
+        }
+    };
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(stdin).unwrap();
+    drop(pipe);
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    assert!(out.status.success(), "{said}");
+    Some(said)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn promtool_finds_nothing_to_say_of_the_metrics_and_the_alerts_hold_what_their_tests_say() {
+    let dir = Dir::new();
+    let server = Server::start(|request| {
+        Reaction::Answer(if request.path.contains("bad") {
+            422
+        } else {
+            500
+        })
+    });
+    let place = Dir::new();
+    let file = place.join("dirpost.prom");
+    let more = format!("report.metrics_file = {:?}", file.display().to_string());
+    dir.write("a.csv", "a");
+    dir.write("bad.csv", "b");
+    once(
+        &config(dir.path(), &server.url(), &more),
+        &["--deadline", "2s"],
+    );
+    let metrics = std::fs::read_to_string(&file).unwrap();
+    // Each name that the alerts speak of is one that dirpost has.
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/config/dirpost.rules.yml");
+    let text = std::fs::read_to_string(rules).unwrap();
+    let names = text.split(|char: char| !(char.is_ascii_alphanumeric() || char == '_'));
+    let names: Vec<&str> = names.filter(|name| name.starts_with("dirpost_")).collect();
+    assert!(names.len() >= 6, "{names:?}");
+    for name in names {
+        assert!(
+            metrics.contains(&format!("# TYPE {name} ")),
+            "{name}: {metrics}"
+        );
+    }
+    let Some(said) = promtool(&["check", "metrics"], metrics.as_bytes()) else {
+        return;
+    };
+    assert_eq!(said, "");
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/alerts.yml");
+    promtool(&["test", "rules", tests], b"");
 }

@@ -209,6 +209,8 @@ impl Run {
             "what waits for the longest is named while anything waits: {:?}",
             work.files
         );
+        let named = work.files.failing.min(dirpost::flow::status::FAILING);
+        assert_eq!(work.failing.len(), named, "each that failed is named");
         let oldest = work.oldest.as_ref().map(|oldest| oldest.since);
         assert!(oldest <= Some(now.wall), "it has waited until now");
         assert_eq!(

@@ -10,7 +10,7 @@ use crate::flow::partial::Vouching;
 use crate::flow::scan::filter::Rule;
 use crate::flow::settle::settle_time;
 use crate::flow::shell_words::quote;
-use crate::flow::status::{Part, Status};
+use crate::flow::status::{Doing, Part, Status};
 use crate::flow::time::Wall;
 use crate::io::logging::words::{bytes, files, span};
 use crate::io::status::words::{ago, of_closed, of_fault};
@@ -31,6 +31,7 @@ pub(super) fn verdict(config: &Config, file: &File, status: Option<&Status>, now
         .or_else(|| of_journal(config, file, look.stamp))
         .or_else(|| of_process(status, now))
         .or_else(|| of_writer(config, file, look, now))
+        .or_else(|| of_failing(file, look, status, now))
         .or_else(|| of_check(config, file, look, now))
         .or_else(|| of_failures(file, status, now))
         .unwrap_or_else(|| of_queue(status, now))
@@ -264,6 +265,25 @@ fn of_check(config: &Config, file: &File, look: &Look, now: Wall) -> Option<Stri
          dead-letter (check.grace)",
         span(ago(now, until))
     ))
+}
+
+/// What failed for this version, as the process that works has it.
+fn of_failing(file: &File, look: &Look, status: Option<&Status>, now: Wall) -> Option<String> {
+    let mut failing = status?.work.failing.iter();
+    let failing =
+        failing.find(|failing| failing.path == file.path && failing.stamp == look.stamp)?;
+    let (why, next) = (&failing.why, span(ago(now, failing.next_try)));
+    Some(match failing.doing {
+        Doing::Check => format!(
+            "it may be unfinished: {why}; if that is still so in {next}, it goes to dead-letter \
+             (check.grace)"
+        ),
+        Doing::Read => format!("it cannot be read or checked: {why}; next try in {next}"),
+        Doing::Deliver => {
+            let attempts = attempts(failing.attempts);
+            format!("{attempts} failed, the last: {why}; next try in {next}")
+        }
+    })
 }
 
 fn nanos(time: Duration) -> i64 {

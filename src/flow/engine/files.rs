@@ -38,6 +38,8 @@ pub(super) struct ActiveFile {
     pub troubles: u32,
     /// The last of them.
     pub trouble: Alarm,
+    /// What a check has found missing of a version that may only be unfinished.
+    pub unfinished_why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
     /// It has left its place on the way to where it is filed: what is listed there is another
@@ -175,6 +177,7 @@ impl ActiveFile {
             learned,
             troubles: 0,
             trouble: Alarm::default(),
+            unfinished_why: None,
             filing: None,
             detached: false,
             sent: None,
@@ -185,6 +188,14 @@ impl ActiveFile {
 
     pub fn at(&self) -> At {
         self.seat.at()
+    }
+
+    /// When its pause is over, if it waits by its own clock.
+    pub fn paused_until(&self) -> Option<Mono> {
+        match self.seat {
+            Seat::Pausing(until) => Some(until),
+            _ => None,
+        }
     }
 
     /// Whether what happens to the file is no longer for the listings to say: a job is out for it,
@@ -213,6 +224,7 @@ impl ActiveFile {
         self.said_partial = false;
         self.troubles = 0;
         self.trouble = Alarm::default();
+        self.unfinished_why = None;
         self.filing = None;
         self.sent = None;
     }

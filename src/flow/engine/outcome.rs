@@ -35,6 +35,7 @@ impl Engine {
             Inspected::Good { sha256 } => {
                 active.checked = Checked::Yes { sha256 };
                 active.learned.unfinished = None;
+                active.unfinished_why = None;
                 self.over(file, now);
                 if let Some(condemned) = self.checker.accepted() {
                     let by = CHECKER;

@@ -10,8 +10,8 @@ use super::phase::Phase;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::Rel;
 use crate::flow::status::{
-    Closed, Delivered, Endpoint, Fault, Files, LastScan, Oldest, Part, Pulse, Scan, Sending, State,
-    Sum, Work,
+    Closed, Delivered, Doing, Endpoint, FAILING, Failing, Fault, Files, LastScan, Oldest, Part,
+    Pulse, Scan, Sending, State, Sum, Work,
 };
 use crate::flow::time::{Mono, Now};
 
@@ -96,6 +96,7 @@ impl Engine {
             files: self.count_files(now.mono),
             oldest: self.oldest(now),
             sending: self.sending(now),
+            failing: self.failing(now),
             delivered: Delivered {
                 since_start: Sum {
                     files: self.out.tally.delivered,
@@ -176,6 +177,29 @@ impl Engine {
                 attempt: active.learned.attempts + 1,
             })
             .collect()
+    }
+
+    fn failing(&self, now: Now) -> Vec<Failing> {
+        let failing = self.files.iter().filter_map(|(_, active)| {
+            let until = active.paused_until()?;
+            let learned = &active.learned;
+            let (doing, why) = if let Some(why) = &active.unfinished_why {
+                (Doing::Check, &**why)
+            } else if let Some(why) = active.trouble.why() {
+                (Doing::Read, why)
+            } else {
+                (Doing::Deliver, learned.failing.why().unwrap_or_default())
+            };
+            Some(Failing {
+                path: active.path.clone(),
+                stamp: active.still.look.stamp,
+                doing,
+                why: why.into(),
+                attempts: learned.attempts,
+                next_try: now.wall_of(until),
+            })
+        });
+        failing.take(FAILING).collect()
     }
 
     fn endpoint_shown(&self, now: Now) -> Endpoint {

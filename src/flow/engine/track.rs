@@ -426,6 +426,7 @@ impl Engine {
         };
         let first = active.learned.unfinished.is_none();
         let since = *active.learned.unfinished.get_or_insert(now.mono);
+        active.unfinished_why = Some(why.as_str().into());
         let due = since + self.policy.grace;
         let path = active.path.clone();
         if now.mono >= due {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::history::{History, Sum};
 pub use self::pace::{Pace, Pulse};
 use crate::flow::endpoint::classify::Verdict;
-use crate::flow::file::Rel;
+use crate::flow::file::{Rel, Stamp};
 use crate::flow::messages::Delivered as Delivery;
 use crate::flow::time::{Wall, rfc3339};
 
@@ -76,6 +76,9 @@ pub struct Work {
     pub oldest: Option<Oldest>,
     /// The files on their way to the endpoint.
     pub sending: Vec<Sending>,
+    /// Files that failed for themselves and wait for their next try; the first [`FAILING`] of them.
+    #[serde(default)]
+    pub failing: Vec<Failing>,
     /// What was delivered.
     pub delivered: Delivered,
     /// Files that went to dead-letter since the start of the process, by the status that the endpoint
@@ -156,6 +159,40 @@ pub struct Sending {
     pub since: Wall,
     /// Which attempt it is, from 1.
     pub attempt: u32,
+}
+
+/// How many failing files are named.
+pub const FAILING: usize = 100;
+
+/// A file that failed for itself, and waits for its next try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// Which one.
+    pub path: Rel,
+    /// Which version of it.
+    #[serde(flatten)]
+    pub stamp: Stamp,
+    /// What it was that failed.
+    pub doing: Doing,
+    /// What came of it.
+    pub why: String,
+    /// How many attempts to deliver it there were.
+    pub attempts: u32,
+    /// When it is tried again.
+    #[serde(with = "rfc3339")]
+    pub next_try: Wall,
+}
+
+/// What may fail for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// It does not pass its check, and may only be unfinished; at the next try it is condemned.
+    Check,
+    /// It could not be opened, read or checked.
+    Read,
+    /// The endpoint does not take it.
+    Deliver,
 }
 
 /// What was delivered.

@@ -219,6 +219,11 @@ fn of_files(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>)
             ),
         ));
     }
+    for failing in work.failing.iter().take(3) {
+        let next = span(ago(now, failing.next_try));
+        let text = format!("{}: {}; next try in {next}", failing.path, failing.why);
+        lines.push(("failing", text));
+    }
     if known.unfiled > 0 {
         let count = files(known.unfiled);
         let text = format!("{count} accepted or rejected, and not moved away yet");
