@@ -33,3 +33,4 @@ mod signals;
 mod suspicions;
 mod takeover;
 mod versions;
+mod words;

@@ -119,6 +119,8 @@ pub enum Note {
         waiting: usize,
         /// For how long the endpoint has not accepted.
         since: Duration,
+        /// How long until the endpoint is tried again.
+        again_in: Duration,
     },
     /// The endpoint did not accept when an earlier process left.
     GateRemembered {

@@ -10,6 +10,7 @@ use crate::flow::endpoint::brake::Rejection;
 use crate::flow::endpoint::classify::{Verdict, retry_after};
 use crate::flow::endpoint::gate::Failure;
 use crate::flow::endpoint::reply::{Answer, Reply};
+use crate::flow::endpoint::words::{Account, account};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
@@ -192,8 +193,7 @@ impl Engine {
         let Rejected { condemns, notes } = endpoint.rejected(file, answer, scene);
         self.say(notes);
         if condemns {
-            let why = format!("the endpoint answered {}", answer.status);
-            self.condemn(file, why, Some(answer), now);
+            self.condemn(file, account(answer).text, Some(answer), now);
         } else {
             self.try_again(file, now);
         }
@@ -202,8 +202,8 @@ impl Engine {
     /// No acceptance and no rejection: it will be tried again.
     fn failed(&mut self, file: FileNo, verdict: Verdict, reply: &Reply, now: Now) {
         let (why, answer) = match reply {
-            Reply::Answer(answer) => (sentence(answer), Some(answer)),
-            Reply::Failed(failure) => (failure.detail.clone(), None),
+            Reply::Answer(answer) => (account(answer), Some(answer)),
+            Reply::Failed(failure) => (Account::from(failure.detail.clone()), None),
         };
         let wait = answer
             .and_then(|answer| answer.retry_after.as_deref())
@@ -226,6 +226,7 @@ impl Engine {
         let limit = self.policy.give_up_after;
         if let Some(limit) = limit.filter(|&limit| clock.since(first) >= limit) {
             let limit = humantime::format_duration(limit);
+            let why = why.text;
             let why = format!("not accepted within retry.give_up_after ({limit}): {why}");
             self.condemn(file, why, answer, now);
             return;
@@ -251,7 +252,7 @@ impl Engine {
     }
 
     /// Lets `file` wait by its own clock.
-    fn pause(&mut self, file: FileNo, why: String, wait: Option<Duration>, now: Now) {
+    fn pause(&mut self, file: FileNo, why: Account, wait: Option<Duration>, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -262,13 +263,13 @@ impl Engine {
         let until = now.mono + pause;
         learned.own_failures = learned.own_failures.saturating_add(1);
         learned.not_before = Some(until);
-        let is_said = learned.failing.raise(&why, now.mono).is_some();
+        let is_said = learned.failing.raise(&why.cause, now.mono).is_some();
         let (path, attempts) = (active.path.clone(), learned.attempts);
         self.files.put(file, Seat::Pausing(until));
         if is_said {
             self.note(Note::Failing {
                 path,
-                why,
+                why: why.text,
                 attempts,
                 again_in: pause,
             });
@@ -288,24 +289,4 @@ impl Engine {
         let note = self.health.failed(why, now.mono);
         self.say(note);
     }
-}
-
-/// What an answer that was no acceptance says, in a few words.
-fn sentence(answer: &Answer) -> String {
-    let mut text = match answer.status {
-        // RFC 9110, 15.5.8: only a proxy says that.
-        407 => "the proxy wants credentials (407): write them into its URL, in send.proxy or the \
-                environment"
-            .into(),
-        status => format!("the endpoint answered {status}"),
-    };
-    if let Some(location) = &answer.location {
-        text += &format!(", a redirect to {location}, which is never followed");
-    }
-    if answer.early {
-        text += " before it had the whole file";
-    } else if !answer.body_matches {
-        text += ", but not with what send.accept_body asks for";
-    }
-    text
 }

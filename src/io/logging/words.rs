@@ -216,9 +216,11 @@ fn of_endpoint(note: &Note) -> (Level, String) {
             why,
             waiting,
             since,
+            again_in,
         } => {
-            let (waiting, since) = (files(*waiting), span(*since));
-            let text = format!("endpoint: for {since} now: {why}; {waiting} waiting");
+            let (waiting, since, again) = (files(*waiting), span(*since), span(*again_in));
+            let text =
+                format!("endpoint: for {since} now: {why}; {waiting} waiting, next try in {again}");
             (Error, text)
         }
         Note::GateRemembered {

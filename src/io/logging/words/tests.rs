@@ -171,9 +171,10 @@ fn how_the_endpoint_fares_is_said() {
             why: why(),
             waiting: 2,
             since: TIME,
+            again_in: TIME,
         },
         Error,
-        "endpoint: for 90 s now: no room; 2 files waiting",
+        "endpoint: for 90 s now: no room; 2 files waiting, next try in 90 s",
     );
     says(
         Note::GateRemembered {
