@@ -1,6 +1,6 @@
 //! What the log says to whoever is called at night.
 
-use crate::util::{Daemon, Dir, Reaction, Server, config, once};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, User, config, once, wait_until};
 
 fn field(name: &str, value: &str) -> (String, String) {
     (name.into(), value.into())
@@ -103,4 +103,82 @@ fn the_proxy_on_the_way_is_named() {
         "http://files.example/in answered 404 through the proxy {}: \"no such host\"",
         proxy.address()
     ));
+}
+
+/// The lines of the log with all of these words.
+fn lines_with(daemon: &Daemon, words: &[&str]) -> Vec<String> {
+    let mut log = daemon.log();
+    log.retain(|line| words.iter().all(|word| line.contains(word)));
+    log
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_cannot_be_read_are_one_line_with_their_number_and_one_when_it_is_over() {
+    use std::os::unix::fs::PermissionsExt;
+    const FILES: usize = 300;
+    let Some(nobody) = User::nobody() else {
+        return;
+    };
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let set_mode = |name: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(dir.join(name), mode).unwrap();
+    };
+    set_mode("", 0o777);
+    for at in 0..FILES {
+        let name = format!("f{at:03}.csv");
+        dir.write(&name, "x");
+        set_mode(&name, 0o000);
+    }
+    let daemon = Daemon::start_as(nobody, &config(dir.path(), &server.url(), ""));
+    daemon.wait_log(&format!("cannot read {FILES} files, for "));
+    let lines = lines_with(&daemon, &["cannot read"]);
+    assert!(lines.len() <= 3, "{lines:?}");
+    assert!(lines[0].contains("cannot read f"), "{lines:?}");
+    for at in 0..FILES {
+        set_mode(&format!("f{at:03}.csv"), 0o666);
+    }
+    wait_until("all to be delivered", BOUND, || dir.done().len() == FILES);
+    daemon.wait_log("no file is left that dirpost could not read");
+    assert_eq!(lines_with(&daemon, &["could not read"]).len(), 1);
+}
+
+#[test]
+fn a_folder_for_delivered_files_that_cannot_be_written_to_is_one_fault() {
+    const FILES: usize = 100;
+    let (dir, server) = (Dir::new(), Server::accepting());
+    // A plain file where the folder should be.
+    dir.write("blocked", "");
+    let watched = dir.mkdir("in");
+    for at in 0..FILES {
+        dir.write(format!("in/f{at:03}.csv"), "x");
+    }
+    let extra = format!("delivered.dir = '{}'", dir.join("blocked/done").display());
+    let text = config(&watched, &server.url(), &extra);
+    let output = once(&text, &["--deadline", "3s"]);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{log}");
+    let left = format!("left for the next run: {FILES} files delivered, to be moved away");
+    assert!(log.contains(&left), "{log}");
+    assert!(
+        !log.contains("stays where it is") && !log.contains("stay where they are"),
+        "{log}"
+    );
+    assert!(log.matches(" done: ").count() <= 2, "{log}");
+
+    let daemon = Daemon::start(&text);
+    daemon.wait_log(&format!("{FILES} files delivered before, to be moved away"));
+    daemon.wait_log("first look: 0 files to deliver");
+    daemon.wait_log(&format!(
+        "{FILES} files are delivered, but cannot be filed away"
+    ));
+    std::fs::remove_file(dir.join("blocked")).unwrap();
+    wait_until("all to be filed", BOUND, || {
+        dir.list("blocked/done").len() == FILES
+    });
+    daemon.wait_log("done: nothing waits to be filed away any more");
+    let lines = lines_with(&daemon, &[" done: "]);
+    assert!(lines.len() <= 4, "{lines:?}");
+    assert_eq!(server.requests().len(), FILES);
 }

@@ -8,13 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::flow::alarm::Alarm;
 use crate::flow::endpoint::gate::Gate;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::Filing;
 use crate::flow::memory::Learned;
 use crate::flow::settle::Stability;
 use crate::flow::time::Mono;
+use crate::flow::troubles::Kind;
 
 /// Everything known of a file that is not at rest.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub(super) struct ActiveFile {
     pub learned: Learned,
     /// Troubles with opening, reading or filing it, in a row.
     pub troubles: u32,
-    /// The last of them.
-    pub trouble: Alarm,
+    /// What is tried in vain with it: it counts among the files of that trouble.
+    pub trouble: Option<Kind>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
     /// It has left its place on the way to where it is filed: what is listed there is another
@@ -157,7 +157,7 @@ impl ActiveFile {
             said_partial: false,
             learned,
             troubles: 0,
-            trouble: Alarm::default(),
+            trouble: None,
             filing: None,
             detached: false,
             sent: None,
@@ -187,14 +187,14 @@ impl ActiveFile {
         (self.path.clone(), look.stamp)
     }
 
-    /// What was learned of the last version does not hold for a new one.
+    /// What was learned of the last version does not hold for a new one. Its trouble has to be ended
+    /// before.
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
         self.learned = Learned::new(first_seen, self.learned.used_marker);
         self.voucher = self.marker;
         self.checked = Checked::No;
         self.said_partial = false;
         self.troubles = 0;
-        self.trouble = Alarm::default();
         self.filing = None;
         self.sent = None;
     }

@@ -58,6 +58,7 @@ use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now};
+use crate::flow::troubles::{Kind, Troubles};
 
 /// Upper bound on the files that are being filed: with so many no more are sent. One that cannot be
 /// filed gives its place up until it is tried again.
@@ -85,6 +86,8 @@ pub struct Engine {
     /// The brake on what `check.command` rejects.
     checker: Brake,
     health: Health,
+    /// What is in the way of files, beside the endpoint.
+    troubles: Troubles,
     /// What is known from before.
     known: Known,
     phase: Phase,
@@ -145,6 +148,7 @@ impl Engine {
             endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
             checker: Brake::new(policy.brake),
             health: Health::default(),
+            troubles: Troubles::default(),
             known: Known::default(),
             phase: Phase::Working,
             out: Output::default(),
@@ -283,6 +287,10 @@ impl Engine {
                 active.path,
                 active.at()
             );
+        }
+        for kind in [Kind::Read, Kind::Deliver, Kind::Done, Kind::DeadLetter] {
+            let have = self.files.iter().filter(|(_, it)| it.trouble == Some(kind));
+            assert_eq!(self.troubles.files(kind), have.count(), "{kind:?}");
         }
         let nameless = self.files.iter().filter(|(file, active)| {
             active.detached || self.known.shares_name(&active.path, *file)

@@ -17,6 +17,7 @@ use crate::flow::filing::{Acceptance, Fate, Progress};
 use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
 use crate::flow::time::Now;
+use crate::flow::troubles::{Kind, Trouble};
 
 /// Who rejects, in the log.
 const CHECKER: &str = "check.command";
@@ -45,8 +46,8 @@ impl Engine {
             Inspected::Unfinished(why) => self.unfinished(file, why, now),
             Inspected::Bad(why) => self.condemn(file, why, None, now),
             Inspected::CommandRejects(why) => self.command_rejects(file, why, now),
-            Inspected::Undecided(why) => self.trouble(file, "check", why, now),
-            Inspected::Changed(look) => self.changed(file, "check", look, now),
+            Inspected::Undecided(why) => self.trouble(file, Kind::Check, why, now),
+            Inspected::Changed(look) => self.changed(file, Kind::Check, look, now),
             Inspected::Missing(miss) => self.missing(file, miss, now),
         }
     }
@@ -62,7 +63,7 @@ impl Engine {
             self.note(note);
         }
         if rejection == Rejection::Spare {
-            self.trouble(file, "check", why, now);
+            self.trouble(file, Kind::Check, why, now);
         } else {
             self.condemn(file, why, None, now);
         }
@@ -113,7 +114,7 @@ impl Engine {
             }
             Delivered::Changed(look) => {
                 self.endpoint.untried(file);
-                self.changed(file, "send", look, now);
+                self.changed(file, Kind::Send, look, now);
             }
             Delivered::Missing(miss) => {
                 self.endpoint.untried(file);
@@ -151,6 +152,10 @@ impl Engine {
             return;
         };
         let attempts = active.learned.attempts;
+        self.end_trouble(file, now);
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
         if is_news || attempts > 1 {
             self.known.learned(now.mono);
         }
@@ -266,10 +271,17 @@ impl Engine {
         let is_said = learned.failing.raise(&why.cause, now.mono).is_some();
         let (path, attempts) = (active.path.clone(), learned.attempts);
         self.files.put(file, Seat::Pausing(until));
-        if is_said {
+        let trouble = Trouble {
+            kind: Kind::Deliver,
+            cause: &why.cause,
+            is_new: self.begin_trouble(file, Kind::Deliver, now),
+            is_known: !is_said,
+        };
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
             self.note(Note::Failing {
                 path,
                 why: why.text,
+                extent,
                 attempts,
                 again_in: pause,
             });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::files::At;
 use super::{Ending, Engine};
 use crate::flow::events::Note;
+use crate::flow::filing::Fate;
 use crate::flow::messages::{Effect, Finish};
 use crate::flow::time::{Mono, Now};
 
@@ -144,6 +145,13 @@ impl Engine {
         }
     }
 
+    /// How many files are delivered, and not filed away yet.
+    pub(super) fn unfiled(&self) -> usize {
+        let filings = self.files.iter().filter_map(|(_, it)| it.filing.as_ref());
+        let delivered = filings.filter(|filing| matches!(filing.fate, Fate::Accepted(_)));
+        delivered.count()
+    }
+
     fn jobs_out(&self) -> usize {
         self.files.count(At::Inspecting) + self.in_flight()
     }
@@ -163,9 +171,15 @@ impl Engine {
         };
         let (waiting, (unsettled, _)) = (self.tree.count().waiting, self.tree.tally(now.mono));
         let settling = self.files.count(At::Settling) + unsettled;
-        let left = self.files.len() + waiting - self.files.count(At::Waiting) - settling;
-        if self.policy.ending != Ending::Never && settling + left > 0 {
-            self.note(Note::LeftForNext { settling, left });
+        let delivered = self.unfiled();
+        let all = self.files.len() + waiting - self.files.count(At::Waiting);
+        let left = all - settling - delivered;
+        if self.policy.ending != Ending::Never && all > 0 {
+            self.note(Note::LeftForNext {
+                settling,
+                left,
+                delivered,
+            });
         }
         self.save(true, now);
         self.phase = Phase::Finished;

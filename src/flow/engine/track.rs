@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::files::{ActiveFile, At, Checked, Queue, Seat};
-use super::scans::Ended;
+use super::scans::{Ended, FolderTrouble};
 use crate::config::Empty;
 use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
@@ -13,6 +13,7 @@ use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{Seen, Stability, settle_time};
 use crate::flow::time::{Now, Wall};
+use crate::flow::troubles::{Kind, Trouble};
 
 impl Engine {
     // ---- scans ----------------------------------------------------------------------
@@ -20,11 +21,16 @@ impl Engine {
     pub(super) fn on_listed(&mut self, folder: ListedFolder, now: Now) {
         let ListedFolder { path, content } = folder;
         let trouble = match &content {
-            Ok(content) => content.unseen_why.as_ref().map(|(name, why)| {
-                let (path, why) = (path.join(name), why.clone());
-                Note::NameTrouble { path, why }
-            }),
-            Err(why) => Some(Note::FolderTrouble {
+            Ok(content) => content
+                .unseen_why
+                .as_ref()
+                .map(|(name, why)| FolderTrouble {
+                    kind: Kind::Look,
+                    path: path.join(name),
+                    why: why.clone(),
+                }),
+            Err(why) => Some(FolderTrouble {
+                kind: Kind::List,
                 path: path.clone(),
                 why: why.clone(),
             }),
@@ -117,8 +123,10 @@ impl Engine {
         };
         if first {
             let count = self.tree.count();
+            let unfiled = self.unfiled();
             let note = Note::Looked {
-                files: self.files.len() + count.waiting + count.idle,
+                files: self.files.len() + count.waiting + count.idle - unfiled,
+                unfiled,
                 waiting: self.files.count(At::Waiting) + count.idle,
                 at_rest: count.at_rest,
             };
@@ -184,6 +192,7 @@ impl Engine {
 
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
+        self.end_trouble(file, self.clock.now());
         let active = self.files.remove(file)?;
         self.endpoint.untried(file);
         if active.detached
@@ -248,6 +257,7 @@ impl Engine {
 
     /// What is seen of `file` is another version than before: nothing that was learned of that holds.
     fn new_version(&mut self, file: FileNo, now: Now) {
+        self.end_trouble(file, now);
         if let Some(active) = self.files.get_mut(file) {
             active.forget_version(now.wall);
         }
@@ -291,13 +301,7 @@ impl Engine {
 
     /// A worker found that `file` is not as it was when it was looked at, while it was `doing`
     /// something with it: how it is now, if that is to be seen.
-    pub(super) fn changed(
-        &mut self,
-        file: FileNo,
-        doing: &'static str,
-        look: Option<Look>,
-        now: Now,
-    ) {
+    pub(super) fn changed(&mut self, file: FileNo, doing: Kind, look: Option<Look>, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -337,7 +341,7 @@ impl Engine {
                     self.tree.forget(&active.path);
                 }
             }
-            Miss::Unreadable(why) => self.trouble(file, "read", why, now),
+            Miss::Unreadable(why) => self.trouble(file, Kind::Read, why, now),
         }
     }
 
@@ -444,13 +448,12 @@ impl Engine {
     }
 
     /// Something here, not at the endpoint, stands in the way of `file`.
-    pub(super) fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
+    pub(super) fn trouble(&mut self, file: FileNo, kind: Kind, why: String, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
         let pause = self.policy.backoff.draw(active.troubles, &mut self.rng);
         active.troubles = active.troubles.saturating_add(1);
-        let is_said = active.trouble.raise(&why, now.mono).is_some();
         let path = active.path.clone();
         let until = now.mono + pause;
         let seat = if active.filing.is_some() {
@@ -460,25 +463,59 @@ impl Engine {
         };
         self.files.release_line(file);
         self.files.put(file, seat);
-        if is_said {
+        let is_new = self.begin_trouble(file, kind, now);
+        let trouble = Trouble {
+            kind,
+            cause: &why,
+            is_new,
+            is_known: false,
+        };
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
             self.note(Note::FileTrouble {
                 path,
-                doing,
+                kind,
                 why,
+                extent,
                 again_in: pause,
             });
         }
     }
 
-    /// What stood in the way of `file` does so no longer.
+    /// `file` has a trouble of this kind from now on. Gives whether it had none of the kind before.
+    pub(super) fn begin_trouble(&mut self, file: FileNo, kind: Kind, now: Now) -> bool {
+        let is_new = self
+            .files
+            .get(file)
+            .is_some_and(|it| it.trouble != Some(kind));
+        if is_new {
+            self.end_trouble(file, now);
+            if let Some(active) = self.files.get_mut(file) {
+                active.trouble = Some(kind);
+            }
+        }
+        is_new
+    }
+
+    /// `file` has no trouble any more, or is another version, or is gone.
+    pub(super) fn end_trouble(&mut self, file: FileNo, now: Now) {
+        let Some(kind) = self.files.get_mut(file).and_then(|it| it.trouble.take()) else {
+            return;
+        };
+        let over = self.troubles.leave(kind, now.mono);
+        // An acceptance speaks for itself.
+        if let Some(extent) = over.filter(|_| kind != Kind::Deliver) {
+            self.note(Note::FileTroubleOver { kind, extent });
+        }
+    }
+
+    /// What stood in the way of `file` here does so no longer.
     pub(super) fn over(&mut self, file: FileNo, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
         active.troubles = 0;
-        if active.trouble.clear(now.mono).is_some() {
-            let path = active.path.clone();
-            self.note(Note::FileTroubleOver { path });
+        if active.trouble != Some(Kind::Deliver) {
+            self.end_trouble(file, now);
         }
     }
 }

@@ -4,6 +4,15 @@ use super::*;
 
 const TIME: Duration = Duration::from_secs(90);
 
+const ONE: Extent = Extent {
+    files: 1,
+    since: TIME,
+};
+const MANY: Extent = Extent {
+    files: 300,
+    since: TIME,
+};
+
 fn path() -> Rel {
     Rel::new(b"in/a\nb.csv")
 }
@@ -39,6 +48,7 @@ fn what_becomes_of_a_file_is_said() {
             path: path(),
             why: why(),
             attempts: 2,
+            extent: ONE,
             again_in: TIME,
         },
         Warn,
@@ -128,30 +138,63 @@ fn what_filing_comes_to_is_said() {
         "changed while the answer was awaited, and its place is taken: in/a%0Ab.csv; the \
          version between was not sent: see: dirpost dead-letter show $'in/a\\nb.1.csv'",
     );
+    let trouble = |kind, extent| Note::FileTrouble {
+        path: path(),
+        kind,
+        why: why(),
+        extent,
+        again_in: TIME,
+    };
     says(
-        Note::FileTrouble {
-            path: path(),
-            doing: "file",
-            why: why(),
-            again_in: TIME,
-        },
+        trouble(Kind::Done, ONE),
         Warn,
-        "cannot file in/a%0Ab.csv: no room; it is not sent again, next try in 90 s",
+        "done: in/a%0Ab.csv is delivered, but cannot be filed away: no room; it is not sent again, \
+         next try in 90 s",
     );
     says(
-        Note::FileTrouble {
-            path: path(),
-            doing: "read",
-            why: why(),
-            again_in: TIME,
-        },
+        trouble(Kind::Done, MANY),
+        Warn,
+        "done: for 90 s now: 300 files are delivered, but cannot be filed away, one of them \
+         in/a%0Ab.csv: no room; none is sent again, each is tried again after its own pause",
+    );
+    says(
+        trouble(Kind::DeadLetter, ONE),
+        Warn,
+        "dead-letter: in/a%0Ab.csv is rejected, but cannot be filed there: no room; it is not sent \
+         again, next try in 90 s",
+    );
+    says(
+        trouble(Kind::DeadLetter, MANY),
+        Warn,
+        "dead-letter: for 90 s now: 300 files are rejected, but cannot be filed there, one of them \
+         in/a%0Ab.csv: no room; none is sent again, each is tried again after its own pause",
+    );
+    says(
+        trouble(Kind::Read, ONE),
         Warn,
         "cannot read in/a%0Ab.csv: no room; it stays where it is, next try in 90 s",
     );
     says(
-        Note::FileTroubleOver { path: path() },
+        trouble(Kind::Read, MANY),
+        Warn,
+        "cannot read 300 files, for 90 s now, one of them in/a%0Ab.csv: no room; they stay where \
+         they are, each is tried again after its own pause",
+    );
+    let over = |kind| Note::FileTroubleOver { kind, extent: MANY };
+    says(
+        over(Kind::Done),
         Info,
-        "trouble over: in/a%0Ab.csv",
+        "done: nothing waits to be filed away any more, after 90 s (300 files)",
+    );
+    says(
+        over(Kind::DeadLetter),
+        Info,
+        "dead-letter: nothing waits to be filed there any more, after 90 s (300 files)",
+    );
+    says(
+        over(Kind::Read),
+        Info,
+        "no file is left that dirpost could not read, after 90 s (300 files)",
     );
 }
 
@@ -243,12 +286,16 @@ fn how_the_share_fares_is_said() {
         Note::FolderTrouble {
             path: Rel::root(),
             why: why(),
+            extent: ONE,
         },
         Warn,
         "cannot list the watched folder: no room; what it holds is left as it was",
     );
     says(
-        Note::FolderTroubleOver { path: path() },
+        Note::FolderTroubleOver {
+            path: path(),
+            extent: ONE,
+        },
         Info,
         "can list in/a%0Ab.csv again",
     );
@@ -256,6 +303,7 @@ fn how_the_share_fares_is_said() {
         Note::NameTrouble {
             path: path(),
             why: why(),
+            extent: ONE,
         },
         Warn,
         "cannot look at in/a%0Ab.csv: no room; it is left as it was, the others go on",
@@ -323,6 +371,7 @@ fn how_a_run_begins_and_ends_is_said() {
     says(
         Note::Looked {
             files: 5,
+            unfiled: 0,
             waiting: 1,
             at_rest: 2,
         },
@@ -334,6 +383,7 @@ fn how_a_run_begins_and_ends_is_said() {
         Note::LeftForNext {
             settling: 1,
             left: 0,
+            delivered: 0,
         },
         Info,
         "left for the next run: 1 file still settling",
@@ -342,6 +392,7 @@ fn how_a_run_begins_and_ends_is_said() {
         Note::LeftForNext {
             settling: 2,
             left: 1,
+            delivered: 0,
         },
         Warn,
         "left for the next run: 1 file to be tried again, 2 files still settling",
