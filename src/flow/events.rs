@@ -56,6 +56,21 @@ pub enum Note {
         /// The file that changed.
         path: Rel,
     },
+    /// It was taken for complete and has changed before anything was done with it, so that it had not
+    /// come to rest.
+    Changing {
+        /// The file that changes.
+        path: Rel,
+    },
+    /// It never comes to rest. It is said at growing intervals.
+    Restless {
+        /// The file that changes all the time.
+        path: Rel,
+        /// For how long it has been changing.
+        since: Duration,
+        /// How many such files there are.
+        files: usize,
+    },
     /// Its size and mtime stand still, but something else of it moves.
     Suspicious {
         /// The file that may still be written to.

@@ -27,6 +27,8 @@ pub enum Kind {
     Done,
     /// To put a rejected file into dead-letter.
     DeadLetter,
+    /// To find it at rest: it changes all the time.
+    Settle,
     /// To list a folder.
     List,
     /// To look at what is in a folder.

@@ -38,6 +38,8 @@ pub(super) struct ActiveFile {
     pub troubles: u32,
     /// What is tried in vain with it: it counts among the files of that trouble.
     pub trouble: Option<Kind>,
+    /// It changes, and has not come to rest since.
+    pub changing: Option<Changing>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
     /// It has left its place on the way to where it is filed: what is listed there is another
@@ -47,6 +49,16 @@ pub(super) struct ActiveFile {
     pub sent: Option<[u8; 32]>,
     /// The attempt that is out may have begun with credentials that have changed since.
     pub is_outdated: bool,
+}
+
+/// A file changes again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Changing {
+    pub since: Mono,
+    /// When it was last seen to have changed.
+    pub last: Mono,
+    /// It counts among those that never come to rest.
+    pub is_restless: bool,
 }
 
 /// Whether a version has passed `[check]`.
@@ -158,6 +170,7 @@ impl ActiveFile {
             learned,
             troubles: 0,
             trouble: None,
+            changing: None,
             filing: None,
             detached: false,
             sent: None,

@@ -292,6 +292,9 @@ impl Engine {
             let have = self.files.iter().filter(|(_, it)| it.trouble == Some(kind));
             assert_eq!(self.troubles.files(kind), have.count(), "{kind:?}");
         }
+        let restless = |it: &ActiveFile| it.changing.is_some_and(|it| it.is_restless);
+        let restless = self.files.iter().filter(|(_, it)| restless(it)).count();
+        assert_eq!(self.troubles.files(Kind::Settle), restless, "restless");
         let nameless = self.files.iter().filter(|(file, active)| {
             active.detached || self.known.shares_name(&active.path, *file)
         });

@@ -90,6 +90,10 @@ impl Engine {
             } => {
                 active.learned.attempts += 1;
                 active.sent = sha256;
+                self.end_changing(file, now);
+                let Some(active) = self.files.get_mut(file) else {
+                    return;
+                };
                 if look.stamp == active.still.look.stamp {
                     // A ctime may have moved while it was sent. The worker has seen to that; for what
                     // comes next it is a suspicion.
@@ -115,6 +119,10 @@ impl Engine {
             Delivered::Changed(look) => {
                 self.endpoint.untried(file);
                 self.changed(file, Kind::Send, look, now);
+            }
+            Delivered::Unsettled(look) => {
+                self.endpoint.untried(file);
+                self.changed(file, Kind::Read, look, now);
             }
             Delivered::Missing(miss) => {
                 self.endpoint.untried(file);

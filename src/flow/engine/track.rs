@@ -1,7 +1,9 @@
 //! SCAN, TRACK and CHECK: what the engine makes of listings, and where a file waits next.
 
+use std::time::Duration;
+
 use super::Engine;
-use super::files::{ActiveFile, At, Checked, Queue, Seat};
+use super::files::{ActiveFile, At, Changing, Checked, Queue, Seat};
 use super::scans::{Ended, FolderTrouble};
 use crate::config::Empty;
 use crate::flow::endpoint::idempotency_key::key;
@@ -14,6 +16,11 @@ use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{Seen, Stability, settle_time};
 use crate::flow::time::{Now, Wall};
 use crate::flow::troubles::{Kind, Trouble};
+
+/// A file that has been changing for so long is said to.
+const RESTLESS_AFTER: Duration = Duration::from_secs(10 * 60);
+/// A file that changes at longer intervals, and than four settle times, comes to rest in between.
+const CALM: Duration = Duration::from_secs(60);
 
 impl Engine {
     // ---- scans ----------------------------------------------------------------------
@@ -193,6 +200,7 @@ impl Engine {
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
         self.end_trouble(file, self.clock.now());
+        self.end_changing(file, self.clock.now());
         let active = self.files.remove(file)?;
         self.endpoint.untried(file);
         if active.detached
@@ -262,8 +270,58 @@ impl Engine {
             active.forget_version(now.wall);
         }
         self.endpoint.forget(file);
+        self.note_changing(file, now);
         self.files.release_line(file);
         self.advance(file, now);
+    }
+
+    /// `file` has changed. What never comes to rest, as a log file does not, is said at growing
+    /// intervals.
+    fn note_changing(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let calm = (4 * settle).max(CALM);
+        if active
+            .changing
+            .is_some_and(|it| now.mono.since(it.last) >= calm)
+        {
+            self.end_changing(file, now);
+        }
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let changing = active.changing.get_or_insert(Changing {
+            since: now.mono,
+            last: now.mono,
+            is_restless: false,
+        });
+        changing.last = now.mono;
+        let since = now.mono.since(changing.since);
+        if since < RESTLESS_AFTER {
+            return;
+        }
+        let trouble = Trouble {
+            kind: Kind::Settle,
+            cause: "",
+            is_new: !std::mem::replace(&mut changing.is_restless, true),
+            is_known: false,
+        };
+        let path = active.path.clone();
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
+            let files = extent.files;
+            self.note(Note::Restless { path, since, files });
+        }
+    }
+
+    /// `file` has come to rest, or is gone.
+    pub(super) fn end_changing(&mut self, file: FileNo, now: Now) {
+        let changing = self.files.get_mut(file).and_then(|it| it.changing.take());
+        if changing.is_some_and(|it| it.is_restless) {
+            // That it is sent, or gone, speaks for itself.
+            let _ = self.troubles.leave(Kind::Settle, now.mono);
+        }
     }
 
     /// `file`, for which no job is out, may have been written to with its size and mtime put back:
@@ -299,9 +357,9 @@ impl Engine {
         }
     }
 
-    /// A worker found that `file` is not as it was when it was looked at, while it was `doing`
+    /// A worker found that `file` is not as it was when it was looked at, while it did
     /// something with it: how it is now, if that is to be seen.
-    pub(super) fn changed(&mut self, file: FileNo, doing: Kind, look: Option<Look>, now: Now) {
+    pub(super) fn changed(&mut self, file: FileNo, kind: Kind, look: Option<Look>, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -314,8 +372,13 @@ impl Engine {
             }
         };
         if seen == Seen::Changed {
+            let had_settled = active.learned.attempts > 0 || active.checked != Checked::No;
             let path = active.path.clone();
-            self.note(Note::Changed { path });
+            self.note(if had_settled || kind == Kind::Send {
+                Note::Changed { path }
+            } else {
+                Note::Changing { path }
+            });
             self.new_version(file, now);
             return;
         }
@@ -327,7 +390,7 @@ impl Engine {
         if active.still.is_beyond_suspicion(settle) && now.mono >= active.still.due(settle) {
             let why = "its ctime, or its blocks, moved meanwhile, and do so again and again (chmod, \
                        links, a virus scanner, a program that puts size and mtime back)";
-            self.trouble(file, doing, why.into(), now);
+            self.trouble(file, kind, why.into(), now);
         } else {
             self.suspicious(file, now);
         }

@@ -23,8 +23,10 @@ fn line(note: &Note) -> (Level, String) {
         Note::Delivered { .. }
         | Note::Failing { .. }
         | Note::Condemned { .. }
-        | Note::Changed { .. } => of_delivery(note),
-        Note::Suspicious { .. }
+        | Note::Changed { .. }
+        | Note::Changing { .. } => of_delivery(note),
+        Note::Restless { .. }
+        | Note::Suspicious { .. }
         | Note::Partial { .. }
         | Note::Timeless { .. }
         | Note::Unfinished { .. } => of_waiting(note),
@@ -108,6 +110,7 @@ fn of_delivery(note: &Note) -> (Level, String) {
             Info,
             format!("changed after it had settled: {path}; it settles again"),
         ),
+        Note::Changing { path } => (Debug, format!("still changing: {path}")),
         other => wordless(other),
     }
 }
@@ -115,6 +118,26 @@ fn of_delivery(note: &Note) -> (Level, String) {
 /// Why a file is not sent yet.
 fn of_waiting(note: &Note) -> (Level, String) {
     match note {
+        Note::Restless {
+            path,
+            since,
+            files: 1,
+        } => (
+            Warn,
+            format!(
+                "{path} has been changing for {}, and is sent when it has come to rest: a log file? \
+                 exclude it (watch.exclude)",
+                span(*since)
+            ),
+        ),
+        Note::Restless { path, since, files } => (
+            Warn,
+            format!(
+                "{files} files have been changing for over 10 min and are sent when they have come to \
+                 rest, one of them {path}, for {}: log files? exclude them (watch.exclude)",
+                span(*since)
+            ),
+        ),
         Note::Suspicious { path } => (
             Debug,
             format!(
@@ -263,6 +286,7 @@ fn verb(kind: Kind) -> &'static str {
         Kind::Read => "read",
         Kind::Send | Kind::Deliver => "send",
         Kind::Done | Kind::DeadLetter => "file away",
+        Kind::Settle => "find at rest",
         Kind::List => "list",
         Kind::Look => "look at",
     }

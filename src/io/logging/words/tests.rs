@@ -73,6 +73,31 @@ fn what_becomes_of_a_file_is_said() {
 #[test]
 fn why_a_file_waits_is_said() {
     says(
+        Note::Restless {
+            path: path(),
+            since: TIME,
+            files: 1,
+        },
+        Warn,
+        "in/a%0Ab.csv has been changing for 90 s, and is sent when it has come to rest: a log file? \
+         exclude it (watch.exclude)",
+    );
+    says(
+        Note::Restless {
+            path: path(),
+            since: TIME,
+            files: 3,
+        },
+        Warn,
+        "3 files have been changing for over 10 min and are sent when they have come to rest, one of \
+         them in/a%0Ab.csv, for 90 s: log files? exclude them (watch.exclude)",
+    );
+    says(
+        Note::Changing { path: path() },
+        Debug,
+        "still changing: in/a%0Ab.csv",
+    );
+    says(
         Note::Suspicious { path: path() },
         Debug,
         "perhaps still written to: in/a%0Ab.csv: its ctime or its blocks move while size \
