@@ -26,6 +26,7 @@ mod power;
 mod rsync;
 mod scanning;
 mod sending;
+mod service;
 mod settle;
 mod share;
 mod shown_modes;

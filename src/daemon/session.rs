@@ -209,6 +209,7 @@ impl Session {
                 return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
+            inbox.status(|| words::state(&self.engine.state()));
             let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
             let wake = self.engine.wake_at().into_iter().chain(closing).min();
             next = inbox.receive(wake.map(|wake| wake.since(clock::now().mono)));

@@ -210,6 +210,11 @@ impl Endpoint {
         })
     }
 
+    /// Why nothing but probes goes, if that is so.
+    pub fn why_closed(&self) -> Option<&str> {
+        (!self.gate.is_open()).then_some(self.why.as_str())
+    }
+
     /// Somebody has reason to believe that a fault is mended: one probe goes at once.
     pub fn probe_now(&mut self, now: Mono) {
         self.gate.hurry(now);
