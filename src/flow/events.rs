@@ -292,6 +292,11 @@ pub enum Note {
         /// How many files are on their way.
         in_flight: usize,
     },
+    /// `once` has worked for as long as it may, and finishes what is on its way.
+    DeadlineOver {
+        /// How many files are on their way.
+        in_flight: usize,
+    },
     /// The time to finish what was on its way is over.
     StoppedEarly {
         /// How many files were broken off. What the endpoint may already have is sent again under

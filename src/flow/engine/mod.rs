@@ -469,8 +469,10 @@ impl Engine {
 
     /// The endpoint, and by what a report on it is judged.
     fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
-        let in_hand = self.files.count(At::Ready) + self.files.count(At::Sending);
-        let waiting = in_hand + self.tree.count().waiting;
+        // All that is not accepted or condemned yet, but for what waits for its writer.
+        let is_over = [At::Waiting, At::Filing, At::RetryFiling];
+        let over: usize = is_over.into_iter().map(|at| self.files.count(at)).sum();
+        let waiting = self.files.len() - over + self.tree.count().waiting;
         let scene = Scene {
             now,
             rng: &mut self.rng,

@@ -95,6 +95,14 @@ impl Engine {
         }
     }
 
+    /// `once` has worked for as long as it may.
+    fn on_deadline(&mut self, now: Now) {
+        if self.phase.stop(now.mono + GRACE_OF_STOP) {
+            let in_flight = self.in_flight();
+            self.note(Note::DeadlineOver { in_flight });
+        }
+    }
+
     /// Ends the run if it is time.
     pub(super) fn end(&mut self, now: Now) {
         if self.phase == Phase::Finished {
@@ -128,7 +136,7 @@ impl Engine {
             self.finish(Finish::Stopped, now);
         } else if now.mono >= deadline {
             // What is on its way may end well; nothing new is started.
-            self.on_stop(now);
+            self.on_deadline(now);
         }
     }
 

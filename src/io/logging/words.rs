@@ -60,6 +60,7 @@ fn line(note: &Note) -> (Level, String) {
         Note::Looked { .. }
         | Note::LeftForNext { .. }
         | Note::Stopping { .. }
+        | Note::DeadlineOver { .. }
         | Note::StoppedEarly { .. } => of_run(note),
     }
 }
@@ -343,7 +344,7 @@ fn of_endpoint(note: &Note) -> (Level, String) {
             Error,
             format!(
                 "{files} files in a row were rejected by {by} ({why}): this looks like a fault of \
-                 {by}; no more files go to dead-letter until it accepts one"
+                 {by}; beside these no more files go to dead-letter until it accepts one"
             ),
         ),
         Note::BrakeReleased { by, condemned } => (
@@ -513,6 +514,17 @@ fn of_run(note: &Note) -> (Level, String) {
             Info,
             format!(
                 "stopping: finishing {} first, up to 10 s; a second signal ends it at once",
+                files(*in_flight)
+            ),
+        ),
+        Note::DeadlineOver { in_flight: 0 } => (
+            Warn,
+            "--deadline is over before all was delivered: stopping".into(),
+        ),
+        Note::DeadlineOver { in_flight } => (
+            Warn,
+            format!(
+                "--deadline is over before all was delivered: finishing {} first, up to 10 s",
                 files(*in_flight)
             ),
         ),

@@ -269,7 +269,7 @@ fn how_the_endpoint_fares_is_said() {
         },
         Error,
         "10 files in a row were rejected by the endpoint (422: bad): this looks like a \
-         fault of the endpoint; no more files go to dead-letter until it accepts one",
+         fault of the endpoint; beside these no more files go to dead-letter until it accepts one",
     );
     says(
         Note::BrakeReleased {
@@ -421,6 +421,16 @@ fn how_a_run_begins_and_ends_is_said() {
         },
         Warn,
         "left for the next run: 1 file to be tried again, 2 files still settling",
+    );
+    says(
+        Note::DeadlineOver { in_flight: 0 },
+        Warn,
+        "--deadline is over before all was delivered: stopping",
+    );
+    says(
+        Note::DeadlineOver { in_flight: 2 },
+        Warn,
+        "--deadline is over before all was delivered: finishing 2 files first, up to 10 s",
     );
     says(Note::Stopping { in_flight: 0 }, Info, "stopping");
     says(
