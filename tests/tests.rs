@@ -22,6 +22,7 @@ mod mended;
 mod modes;
 mod mounts;
 mod nginx;
+mod operations;
 mod power;
 mod rsync;
 mod scanning;
