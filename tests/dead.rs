@@ -56,7 +56,7 @@ fn what_lies_there_is_listed_shown_and_discarded() {
     let (code, said) = ask(&file, &["list"]);
     assert_eq!((code, said.lines().count()), (Some(0), 2), "{said}");
     assert!(
-        said.contains("sub/a.csv") && said.contains("the endpoint answered 422"),
+        said.contains("sub/a.csv") && said.contains("answered 422: \"no such customer\""),
         "{said}"
     );
     let (code, said) = ask(&file, &["show", "sub/a.csv"]);

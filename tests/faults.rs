@@ -152,11 +152,7 @@ fn refusals_that_concern_every_file_condemn_none() {
         let (dir, (server, status)) = (Dir::new(), switchable(refusal));
         write_many(&dir, 20);
         let daemon = Daemon::start(&config(dir.path(), &server.url(), ""));
-        let says = if refusal == 407 {
-            "endpoint: the proxy wants".into()
-        } else {
-            format!("endpoint: the endpoint answered {refusal}")
-        };
+        let says = format!("endpoint: {} answered {refusal}", server.url());
         daemon.wait_log(&says);
         let then = server.requests().len();
         wait_until("more probes", BOUND, || server.requests().len() >= then + 2);

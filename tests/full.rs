@@ -152,7 +152,7 @@ fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_afte
         wait_until("all to be accepted", BOUND, || {
             server.accepted_count() == names.len()
         });
-        daemon.wait_log("cannot file f000.csv: ");
+        daemon.wait_log("delivered, but cannot be filed away");
         assert!(
             daemon.has_logged("no room is left there"),
             "{:?}",
@@ -161,7 +161,7 @@ fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_afte
         if kill {
             daemon.kill();
             daemon = Daemon::start(&text);
-            daemon.wait_log("cannot file f000.csv: ");
+            daemon.wait_log("delivered, but cannot be filed away");
         }
         world.make_room();
         wait_until("all to be filed", BOUND, || world.list() == names);
@@ -202,11 +202,11 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
                 .sum::<usize>()
         };
         wait_until("all to be condemned", BOUND, || condemned() == names.len());
-        daemon.wait_log("cannot file f000.csv: ");
+        daemon.wait_log("rejected, but cannot be filed there");
         if kill {
             daemon.kill();
             daemon = Daemon::start(&text);
-            daemon.wait_log("cannot file f000.csv: ");
+            daemon.wait_log("rejected, but cannot be filed there");
         }
         world.make_room();
         let mut expected: Vec<String> = names

@@ -5,6 +5,7 @@
 //! and what to write instead. Nothing behind this module looks at TOML or
 //! checks a value again.
 
+mod duplicate;
 mod env;
 mod error;
 mod pending;

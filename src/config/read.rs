@@ -47,7 +47,12 @@ pub struct Item<'a> {
 pub fn tree<'a>(text: &'a str, path: &Path) -> Result<Spanned<DeTable<'a>>, Error> {
     DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text, span.start));
-        let message = error.message().replace('\n', ", ");
+        let mut message = error.message().replace('\n', ", ");
+        if message == "duplicate key"
+            && let Some(hint) = line.and_then(|line| super::duplicate::hint(text, line))
+        {
+            message += &format!(": {hint}");
+        }
         Error::whole(Some(path), line, format!("not valid TOML: {message}"))
     })
 }

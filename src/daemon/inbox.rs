@@ -23,6 +23,7 @@ use super::opening::OpenResult;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
 use crate::io::os::lock;
+use crate::io::os::service::Service;
 
 /// Upper bound on the reports that wait to be taken; who has more to say waits. As many may have been
 /// taken and not read yet.
@@ -45,6 +46,8 @@ pub(super) struct Inbox {
     shared: Arc<Shared>,
     /// What was taken and not read yet, all of it of the current epoch.
     taken: RefCell<VecDeque<Message>>,
+    /// Whose watchdog is fed by whoever reads: that the loop comes round is what it is to see.
+    service: RefCell<Service>,
 }
 
 /// Where the threads of one epoch put their reports.
@@ -132,6 +135,7 @@ impl Inbox {
         Inbox {
             shared: Arc::default(),
             taken: RefCell::default(),
+            service: RefCell::default(),
         }
     }
 
@@ -166,13 +170,27 @@ impl Inbox {
         // A bound beyond what the clock can count is none.
         let until = bound.and_then(|bound| Instant::now().checked_add(bound));
         loop {
+            self.service.borrow_mut().feed();
             if let Some(message) = self.receive_now() {
                 return Some(message);
             }
-            if !self.wait(until) {
+            let feed = self.service.borrow().until_feeding();
+            let feed = feed.and_then(|left| Instant::now().checked_add(left));
+            let wake = until.into_iter().chain(feed).min();
+            if !self.wait(wake) && until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
         }
+    }
+
+    /// Tells the service manager how things stand.
+    pub(super) fn status(&self, sentence: impl FnOnce() -> String) {
+        self.service.borrow_mut().status(sentence);
+    }
+
+    /// Tells the service manager how things stand for as long as nothing more is told.
+    pub(super) fn status_now(&self, sentence: &str) {
+        self.service.borrow_mut().status_now(sentence);
     }
 
     /// Waits until there may be something to read. False when it is `until`.

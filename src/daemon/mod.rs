@@ -29,6 +29,7 @@ use crate::flow::messages::Finish;
 use crate::flow::time::Mono;
 use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock;
+use crate::io::os::service;
 use crate::io::os::signal;
 
 /// How it is run.
@@ -101,6 +102,8 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
     if let Err(err) = signal::listen(inbox.commands()) {
         return fail(&format!("signals cannot be handled: {err}"));
     }
+    // Also while the folder is not there: it is waited for.
+    service::ready();
     let process = Process {
         config,
         mode,

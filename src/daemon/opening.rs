@@ -98,6 +98,8 @@ impl<'a> Opener<'a> {
     /// # Errors
     /// How the process is to end, which has been said.
     pub(super) fn open(mut self) -> Result<(Box<Opened>, bool), Exit> {
+        let dir = self.process.config.watch.dir.display();
+        self.inbox.status_now(&format!("opening {dir}"));
         loop {
             self.start()?;
             let result = self.wait_opened()?;
@@ -178,6 +180,8 @@ impl<'a> Opener<'a> {
                 return Err(Exit::Left);
             }
             Obstacle::Away(why) => {
+                self.inbox
+                    .status_now(&format!("waiting for the folder: {why}"));
                 if self.away.raise(&why, clock::now().mono).is_some() {
                     log::error!(target: "dirpost", "folder: {why}; waiting for it");
                 }
@@ -196,6 +200,8 @@ impl<'a> Opener<'a> {
                         "standby: another dirpost works on this folder ({holder})"
                     );
                 }
+                let status = format!("standby: another dirpost works on this folder ({holder})");
+                self.inbox.status_now(&status);
                 self.stood_by = true;
                 if self.opening.share.before == Before::Nothing {
                     self.opening.share.before = Before::StoodBy;

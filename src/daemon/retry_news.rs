@@ -55,7 +55,7 @@ impl RetryNews {
     pub(super) fn tell_before(&self, input: &Input) -> Result<(), Gone> {
         match input {
             Input::Inspected(_, Inspected::Changed(Some(_)))
-            | Input::Delivered(_, Delivered::Changed(Some(_)))
+            | Input::Delivered(_, Delivered::Changed(Some(_)) | Delivered::Unsettled(Some(_)))
             | Input::Filed(_, Filed::NewVersion(Some(_))) => self.tell(),
             _ => Ok(()),
         }

@@ -223,6 +223,7 @@ impl Session {
                 return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
+            inbox.status(|| words::state(&self.engine.state()));
             let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
             let wake = [self.engine.wake_at(), closing, self.report(now)];
             let wake = wake.into_iter().flatten().min();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::flow::file::Rel;
 use crate::flow::filing::Place;
+use crate::flow::troubles::{Extent, Kind};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Note {
         why: String,
         /// How many attempts this version has had, with this one.
         attempts: u32,
+        /// How many files fail so, and for how long.
+        extent: Extent,
         /// The pause before the next attempt.
         again_in: Duration,
     },
@@ -52,6 +55,21 @@ pub enum Note {
     Changed {
         /// The file that changed.
         path: Rel,
+    },
+    /// It was taken for complete and has changed before anything was done with it, so that it had not
+    /// come to rest.
+    Changing {
+        /// The file that changes.
+        path: Rel,
+    },
+    /// It never comes to rest. It is said at growing intervals.
+    Restless {
+        /// The file that changes all the time.
+        path: Rel,
+        /// For how long it has been changing.
+        since: Duration,
+        /// How many such files there are.
+        files: usize,
     },
     /// Its size and mtime stand still, but something else of it moves.
     Suspicious {
@@ -89,17 +107,21 @@ pub enum Note {
     FileTrouble {
         /// The file that the trouble is with.
         path: Rel,
-        /// What was tried, as a verb that goes before the path: "check", "read", "file".
-        doing: &'static str,
+        /// What was tried.
+        kind: Kind,
         /// The error, as a sentence for a person.
         why: String,
+        /// How many files have this trouble, and for how long.
+        extent: Extent,
         /// The pause before the next try.
         again_in: Duration,
     },
-    /// What failed for this file works again.
+    /// No file has this trouble any more.
     FileTroubleOver {
-        /// The file that the trouble was with.
-        path: Rel,
+        /// What was tried.
+        kind: Kind,
+        /// How many files had it at a time, and for how long.
+        extent: Extent,
     },
     /// The endpoint does not accept: deliveries stop, and one file at a time tries it.
     GateClosed {
@@ -119,6 +141,8 @@ pub enum Note {
         waiting: usize,
         /// For how long the endpoint has not accepted.
         since: Duration,
+        /// How long until the endpoint is tried again.
+        again_in: Duration,
     },
     /// The endpoint did not accept when an earlier process left.
     GateRemembered {
@@ -197,6 +221,8 @@ pub enum Note {
         path: Rel,
         /// The error, as a sentence for a person.
         why: String,
+        /// How many folders have it, and for how long.
+        extent: Extent,
     },
     /// A file that is there cannot be looked at.
     NameTrouble {
@@ -204,11 +230,15 @@ pub enum Note {
         path: Rel,
         /// The error, as a sentence for a person.
         why: String,
+        /// How many folders hold such names, and for how long.
+        extent: Extent,
     },
-    /// A folder that could not be listed, or not wholly, is listed again.
+    /// All folders that could not be listed, or not wholly, are listed again.
     FolderTroubleOver {
-        /// The folder; empty for the watched folder itself.
+        /// The last of them; empty for the watched folder itself.
         path: Rel,
+        /// How many there were at a time, and for how long.
+        extent: Extent,
     },
     /// Nothing has been heard of the scan under way, as when a server does not answer.
     ScanHangs {
@@ -222,8 +252,10 @@ pub enum Note {
     },
     /// The first scan is over.
     Looked {
-        /// How many files are in motion: still to settle, to be sent or to be filed.
+        /// How many files are in motion: still to settle, to be sent, or to go to dead-letter.
         files: usize,
+        /// How many files are delivered, and only to be moved away.
+        unfiled: usize,
         /// How many of them wait for a marker or for content, which only their writer can give.
         waiting: usize,
         /// How many files are known and stay where they are, with nothing left to be done.
@@ -252,9 +284,16 @@ pub enum Note {
         settling: usize,
         /// How many files are to be tried again.
         left: usize,
+        /// How many files are delivered, and only to be moved away.
+        delivered: usize,
     },
     /// The process was asked to stop, and finishes what is on its way.
     Stopping {
+        /// How many files are on their way.
+        in_flight: usize,
+    },
+    /// `once` has worked for as long as it may, and finishes what is on its way.
+    DeadlineOver {
         /// How many files are on their way.
         in_flight: usize,
     },

@@ -260,6 +260,9 @@ pub enum Delivered {
     /// It is not as it was when it was looked at, or changed while it was sent; how it is
     /// now, if that is known. No server can have taken it for whole.
     Changed(Option<Look>),
+    /// It was not as it was when it was looked at, before anything of it was sent: it had not come to
+    /// rest. How it is now, if that is known.
+    Unsettled(Option<Look>),
     /// The file could not be opened or read, so nothing whole was sent.
     Missing(Miss),
     /// Nothing was sent for a reason that lies here: credentials that cannot be read.

@@ -32,3 +32,4 @@ pub mod file;
 pub mod rng;
 pub mod shell_words;
 pub mod time;
+pub mod troubles;

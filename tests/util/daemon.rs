@@ -124,10 +124,20 @@ impl Daemon {
 
     /// `run` by another user.
     pub fn start_as(user: User, config: &str) -> Daemon {
+        Daemon::start_by(user.command(), config)
+    }
+
+    /// `run` with these variables in its environment.
+    pub fn start_with(env: &[(&str, &str)], config: &str) -> Daemon {
+        let mut command = User::Same.command();
+        command.envs(env.iter().copied());
+        Daemon::start_by(command, config)
+    }
+
+    fn start_by(mut command: Command, config: &str) -> Daemon {
         let dir = Dir::new();
         let file = dir.write("dirpost.toml", config);
-        let mut child = user
-            .command()
+        let mut child = command
             .arg("--config")
             .arg(file)
             .stderr(Stdio::piped())

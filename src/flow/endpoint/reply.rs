@@ -16,6 +16,13 @@ pub enum Reply {
 pub struct Answer {
     /// The HTTP status, from 200 on.
     pub status: u16,
+    /// Who was asked: `send.url` without its query.
+    pub from: String,
+    /// Host and port of the proxy on the way there, which may be the one that has answered.
+    pub proxy: Option<String>,
+    /// What it wants: the fields `WWW-Authenticate`, or `Proxy-Authenticate`, without control
+    /// characters.
+    pub wants: Vec<String>,
     /// The field `Retry-After` as it stands, unparsed.
     pub retry_after: Option<String>,
     /// The field `Location`, for the log: without control characters, and without its query,
@@ -23,8 +30,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// The field `Content-Type`, without control characters.
     pub content_type: Option<String>,
-    /// The start of the body, at most [`BODY_START`] bytes, as they came: to be escaped by whoever
-    /// shows them.
+    /// The start of the body, at most [`BODY_START`] bytes, as they came but for secrets of the
+    /// configuration, which are blanked out: to be escaped by whoever shows them.
     pub body: Vec<u8>,
     /// `send.accept_body` was looked for in the whole body (up to a bound) and found.
     /// True where that is not set.

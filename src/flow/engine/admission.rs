@@ -165,6 +165,7 @@ impl ActiveFile {
             && self.still.can_be_kept()
             && self.checked == Checked::No
             && self.troubles == 0
+            && self.trouble.is_none()
             && self.filing.is_none()
             && !self.detached
             && self.sent.is_none()

@@ -16,6 +16,7 @@ use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::brake::{Brake, Rejection};
 use crate::flow::endpoint::gate::{Change, Failure, Gate};
 use crate::flow::endpoint::reply::Answer;
+use crate::flow::endpoint::words::{Account, status_and_quote};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::memory;
@@ -34,6 +35,8 @@ pub(super) struct Endpoint {
     gate: Gate,
     brake: Brake,
     down: Alarm,
+    /// Why the gate is closed, in full; empty while it is open.
+    why: String,
     /// Stands for `[send]` and the credentials: what is learned is of this.
     send: String,
 }
@@ -81,6 +84,7 @@ impl Endpoint {
             gate: Gate::new(backoff, now),
             brake: Brake::new(brake),
             down: Alarm::default(),
+            why: String::new(),
             send: String::new(),
         }
     }
@@ -117,6 +121,7 @@ impl Endpoint {
             });
         }
         self.down.clear(scene.now);
+        self.why.clear();
         if let Some(since) = cleared.closed_for {
             // It is one of them itself.
             let waiting = scene.waiting.saturating_sub(1);
@@ -138,13 +143,17 @@ impl Endpoint {
             notes.push(Note::BrakeHolds {
                 files: self.brake.count(),
                 by: ENDPOINT,
-                why: format!("the endpoint answered {}", answer.status),
+                why: status_and_quote(answer),
             });
         }
         if self.brake.holds() {
             self.gate.suspect_endpoint(scene.now, scene.rng);
-            let why = format!("it rejects everything, the last with {}", answer.status);
-            notes.extend(self.alarm(why, &scene));
+            let rejects = "it rejects everything, the last with";
+            let why = Account {
+                cause: format!("{rejects} {}", answer.status),
+                text: format!("{rejects} {}", status_and_quote(answer)),
+            };
+            notes.extend(self.alarm(&why, &scene));
         }
         Rejected {
             condemns: rejection != Rejection::Spare,
@@ -153,7 +162,12 @@ impl Endpoint {
     }
 
     /// A file was neither accepted nor rejected, because of `why`.
-    pub fn failed(&mut self, failure: Failure, why: &str, scene: Scene<'_>) -> (Waits, Vec<Note>) {
+    pub fn failed(
+        &mut self,
+        failure: Failure,
+        why: &Account,
+        scene: Scene<'_>,
+    ) -> (Waits, Vec<Note>) {
         let change = self.gate.failed(failure, scene.now, scene.rng);
         let waits = if failure.own_fault || self.gate.is_open() {
             Waits::Alone
@@ -161,7 +175,7 @@ impl Endpoint {
             Waits::AtGate
         };
         let note = (change == Change::Closed || waits == Waits::AtGate)
-            .then(|| self.alarm(why.into(), &scene))
+            .then(|| self.alarm(why, &scene))
             .flatten();
         (waits, note.into_iter().collect())
     }
@@ -170,27 +184,35 @@ impl Endpoint {
     pub fn not_sent(&mut self, file: FileNo, why: String, scene: Scene<'_>) -> Option<Note> {
         self.gate.probe_failed(file, scene.now, scene.rng);
         self.gate.suspect_endpoint(scene.now, scene.rng);
-        self.alarm(why, &scene)
+        self.alarm(&Account::from(why), &scene)
     }
 
     /// The gate is closed. Said once, again at growing intervals, and with each new cause.
-    fn alarm(&mut self, why: String, scene: &Scene<'_>) -> Option<Note> {
+    fn alarm(&mut self, why: &Account, scene: &Scene<'_>) -> Option<Note> {
         let waiting = scene.waiting;
-        Some(match self.down.raise(&why, scene.now)? {
-            Said::Began => {
-                let next = self.gate.next_probe().unwrap_or(scene.now);
-                Note::GateClosed {
-                    why,
-                    waiting,
-                    again_in: next.since(scene.now),
-                }
-            }
+        self.why.clone_from(&why.text);
+        let said = self.down.raise(&why.cause, scene.now)?;
+        let why = why.text.clone();
+        let next = self.gate.next_probe().unwrap_or(scene.now);
+        let again_in = next.since(scene.now);
+        Some(match said {
+            Said::Began => Note::GateClosed {
+                why,
+                waiting,
+                again_in,
+            },
             Said::Still { since } => Note::GateStillClosed {
                 why,
                 waiting,
                 since,
+                again_in,
             },
         })
+    }
+
+    /// Why nothing but probes goes, if that is so.
+    pub fn why_closed(&self) -> Option<&str> {
+        (!self.gate.is_open()).then_some(self.why.as_str())
     }
 
     /// Somebody has reason to believe that a fault is mended: one probe goes at once.
@@ -212,7 +234,7 @@ impl Endpoint {
     pub fn learned(&self, now: Mono) -> memory::Endpoint {
         memory::Endpoint {
             gate: self.gate.learned(now),
-            why: self.down.why().unwrap_or_default().into(),
+            why: self.why.clone(),
             down: self.down.clone(),
             brake: self.brake.count(),
             brake_holds: self.brake.holds(),
@@ -252,7 +274,9 @@ impl Endpoint {
             return None;
         };
         // In the log of this process it is the beginning.
-        let _ = self.down.raise_since(&why, closed.since, now);
+        let cause = self.down.why().unwrap_or(&why).to_owned();
+        let _ = self.down.raise_since(&cause, closed.since, now);
+        self.why.clone_from(&why);
         Some(Note::GateRemembered {
             why,
             since: now.since(closed.since),

@@ -8,13 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::flow::alarm::Alarm;
 use crate::flow::endpoint::gate::Gate;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::Filing;
 use crate::flow::memory::Learned;
 use crate::flow::settle::Stability;
 use crate::flow::time::Mono;
+use crate::flow::troubles::Kind;
 
 /// Everything known of a file that is not at rest.
 #[derive(Debug)]
@@ -36,10 +36,12 @@ pub(super) struct ActiveFile {
     pub learned: Learned,
     /// Troubles with opening, reading or filing it, in a row.
     pub troubles: u32,
-    /// The last of them.
-    pub trouble: Alarm,
-    /// What a check has found missing of a version that may only be unfinished.
-    pub unfinished_why: Option<Box<str>>,
+    /// What is tried in vain with it: it counts among the files of that trouble.
+    pub trouble: Option<Kind>,
+    /// It changes, and has not come to rest since.
+    pub changing: Option<Changing>,
+    /// Why it waits by its own clock.
+    pub why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
     /// It has left its place on the way to where it is filed: what is listed there is another
@@ -51,6 +53,16 @@ pub(super) struct ActiveFile {
     pub sent_at: Mono,
     /// The attempt that is out may have begun with credentials that have changed since.
     pub is_outdated: bool,
+}
+
+/// A file changes again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Changing {
+    pub since: Mono,
+    /// When it was last seen to have changed.
+    pub last: Mono,
+    /// It counts among those that never come to rest.
+    pub is_restless: bool,
 }
 
 /// Whether a version has passed `[check]`.
@@ -176,8 +188,9 @@ impl ActiveFile {
             said_partial: false,
             learned,
             troubles: 0,
-            trouble: Alarm::default(),
-            unfinished_why: None,
+            trouble: None,
+            changing: None,
+            why: None,
             filing: None,
             detached: false,
             sent: None,
@@ -216,15 +229,15 @@ impl ActiveFile {
         (self.path.clone(), look.stamp)
     }
 
-    /// What was learned of the last version does not hold for a new one.
+    /// What was learned of the last version does not hold for a new one. Its trouble has to be ended
+    /// before.
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
         self.learned = Learned::new(first_seen, self.learned.used_marker);
         self.voucher = self.marker;
         self.checked = Checked::No;
         self.said_partial = false;
         self.troubles = 0;
-        self.trouble = Alarm::default();
-        self.unfinished_why = None;
+        self.why = None;
         self.filing = None;
         self.sent = None;
     }

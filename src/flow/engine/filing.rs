@@ -16,10 +16,12 @@ use crate::flow::messages::Effect;
 use crate::flow::scan::listing::Listing;
 use crate::flow::settle::Stability;
 use crate::flow::time::{Now, Wall};
+use crate::flow::troubles::Kind;
 
 impl Engine {
     /// `file` is to be filed away.
     pub(super) fn file_away(&mut self, file: FileNo, fate: Fate, progress: Progress, now: Now) {
+        self.end_trouble(file, now);
         let Some(motion) = self.files.get_mut(file) else {
             return;
         };
@@ -136,7 +138,11 @@ impl Engine {
                     self.files
                         .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
                 } else {
-                    self.trouble(file, "file", why, now);
+                    let kind = match filing.fate {
+                        Fate::Accepted(_) => Kind::Done,
+                        Fate::Condemned(_) => Kind::DeadLetter,
+                    };
+                    self.trouble(file, kind, why, now);
                 }
             }
         }
@@ -197,6 +203,10 @@ impl Engine {
         };
         motion.learned.used_marker = filing.marker_stamp();
         motion.still = Stability::new(look, now, &self.clock);
+        self.end_trouble(file, now);
+        let Some(motion) = self.files.get_mut(file) else {
+            return;
+        };
         motion.forget_version(now.wall);
         self.advance(file, now);
     }

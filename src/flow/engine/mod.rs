@@ -60,6 +60,7 @@ use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
 use crate::flow::status::Counters;
 use crate::flow::time::{Mono, Now};
+use crate::flow::troubles::{Kind, Troubles};
 
 /// Upper bound on the files that are being filed: with so many no more are sent. One that cannot be
 /// filed gives its place up until it is tried again.
@@ -87,6 +88,8 @@ pub struct Engine {
     /// The brake on what `check.command` rejects.
     checker: Brake,
     health: Health,
+    /// What is in the way of files, beside the endpoint.
+    troubles: Troubles,
     /// What is known from before.
     known: Known,
     phase: Phase,
@@ -103,6 +106,24 @@ struct Output {
     effects: Vec<Effect>,
     /// Lines for the journal that wait until they may be written.
     lines: Vec<(Rel, Stamp, journal::Event)>,
+}
+
+/// How things stand: what is wrong with everything, or that nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State<'a> {
+    /// The watched folder is away.
+    ShareAway,
+    /// The journal cannot be written.
+    JournalDown,
+    /// The endpoint does not accept: why.
+    EndpointDown(&'a str),
+    /// Files go when they are ready.
+    Working {
+        /// How many files are on their way, in whatever state.
+        waiting: usize,
+        /// How many were delivered since the start.
+        delivered: u64,
+    },
 }
 
 /// Counts since the start, for a progress bar.
@@ -149,6 +170,7 @@ impl Engine {
             endpoint: Endpoint::new(policy.backoff, policy.brake, now.mono),
             checker: Brake::new(policy.brake),
             health: Health::default(),
+            troubles: Troubles::default(),
             known: Known::default(),
             phase: Phase::Working,
             out: Output::default(),
@@ -246,6 +268,22 @@ impl Engine {
         tally
     }
 
+    /// How things stand, for a sentence. It counts nothing: for every turn.
+    pub fn state(&self) -> State<'_> {
+        if self.scans.is_share_away() {
+            State::ShareAway
+        } else if !self.health.is_good() {
+            State::JournalDown
+        } else if let Some(why) = self.endpoint.why_closed() {
+            State::EndpointDown(why)
+        } else {
+            State::Working {
+                waiting: self.files.len() + self.tree.count().waiting,
+                delivered: self.out.tally.delivered,
+            }
+        }
+    }
+
     /// How many files are on their way to or at the endpoint, or being filed.
     pub fn in_flight(&self) -> usize {
         self.files.count(At::Sending) + self.files.count(At::Filing)
@@ -288,6 +326,13 @@ impl Engine {
                 active.at()
             );
         }
+        for kind in [Kind::Read, Kind::Deliver, Kind::Done, Kind::DeadLetter] {
+            let have = self.files.iter().filter(|(_, it)| it.trouble == Some(kind));
+            assert_eq!(self.troubles.files(kind), have.count(), "{kind:?}");
+        }
+        let restless = |it: &ActiveFile| it.changing.is_some_and(|it| it.is_restless);
+        let restless = self.files.iter().filter(|(_, it)| restless(it)).count();
+        assert_eq!(self.troubles.files(Kind::Settle), restless, "restless");
         let nameless = self.files.iter().filter(|(file, active)| {
             active.detached || self.known.shares_name(&active.path, *file)
         });
@@ -432,8 +477,10 @@ impl Engine {
 
     /// The endpoint, and by what a report on it is judged.
     fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
-        let in_hand = self.files.count(At::Ready) + self.files.count(At::Sending);
-        let waiting = in_hand + self.tree.count().waiting;
+        // All that is not accepted or condemned yet, but for what waits for its writer.
+        let is_over = [At::Waiting, At::Filing, At::RetryFiling];
+        let over: usize = is_over.into_iter().map(|at| self.files.count(at)).sum();
+        let waiting = self.files.len() - over + self.tree.count().waiting;
         let scene = Scene {
             now,
             rng: &mut self.rng,

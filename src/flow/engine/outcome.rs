@@ -10,6 +10,7 @@ use crate::flow::endpoint::brake::Rejection;
 use crate::flow::endpoint::classify::{Verdict, retry_after};
 use crate::flow::endpoint::gate::Failure;
 use crate::flow::endpoint::reply::{Answer, Reply};
+use crate::flow::endpoint::words::{Account, account};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
@@ -17,6 +18,7 @@ use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
 use crate::flow::status::LastDelivered;
 use crate::flow::time::Now;
+use crate::flow::troubles::{Kind, Trouble};
 
 /// Who rejects, in the log.
 const CHECKER: &str = "check.command";
@@ -35,7 +37,7 @@ impl Engine {
             Inspected::Good { sha256 } => {
                 active.checked = Checked::Yes { sha256 };
                 active.learned.unfinished = None;
-                active.unfinished_why = None;
+                active.why = None;
                 self.over(file, now);
                 if let Some(condemned) = self.checker.accepted() {
                     let by = CHECKER;
@@ -46,8 +48,8 @@ impl Engine {
             Inspected::Unfinished(why) => self.unfinished(file, why, now),
             Inspected::Bad(why) => self.condemn(file, why, None, now),
             Inspected::CommandRejects(why) => self.command_rejects(file, why, now),
-            Inspected::Undecided(why) => self.trouble(file, "check", why, now),
-            Inspected::Changed(look) => self.changed(file, "check", look, now),
+            Inspected::Undecided(why) => self.trouble(file, Kind::Check, why, now),
+            Inspected::Changed(look) => self.changed(file, Kind::Check, look, now),
             Inspected::Missing(miss) => self.missing(file, miss, now),
         }
     }
@@ -63,7 +65,7 @@ impl Engine {
             self.note(note);
         }
         if rejection == Rejection::Spare {
-            self.trouble(file, "check", why, now);
+            self.trouble(file, Kind::Check, why, now);
         } else {
             self.condemn(file, why, None, now);
         }
@@ -91,6 +93,10 @@ impl Engine {
             } => {
                 active.learned.attempts += 1;
                 active.sent = sha256;
+                self.end_changing(file, now);
+                let Some(active) = self.files.get_mut(file) else {
+                    return;
+                };
                 if look.stamp == active.still.look.stamp {
                     // A ctime may have moved while it was sent. The worker has seen to that; for what
                     // comes next it is a suspicion.
@@ -115,7 +121,11 @@ impl Engine {
             }
             Delivered::Changed(look) => {
                 self.endpoint.untried(file);
-                self.changed(file, "send", look, now);
+                self.changed(file, Kind::Send, look, now);
+            }
+            Delivered::Unsettled(look) => {
+                self.endpoint.untried(file);
+                self.changed(file, Kind::Read, look, now);
             }
             Delivered::Missing(miss) => {
                 self.endpoint.untried(file);
@@ -153,6 +163,10 @@ impl Engine {
             return;
         };
         let attempts = active.learned.attempts;
+        self.end_trouble(file, now);
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
         if is_news || attempts > 1 {
             self.known.learned(now.mono);
         }
@@ -201,8 +215,7 @@ impl Engine {
         let Rejected { condemns, notes } = endpoint.rejected(file, answer, scene);
         self.say(notes);
         if condemns {
-            let why = format!("the endpoint answered {}", answer.status);
-            self.condemn(file, why, Some(answer), now);
+            self.condemn(file, account(answer).text, Some(answer), now);
         } else {
             self.try_again(file, now);
         }
@@ -211,8 +224,8 @@ impl Engine {
     /// No acceptance and no rejection: it will be tried again.
     fn failed(&mut self, file: FileNo, verdict: Verdict, reply: &Reply, now: Now) {
         let (why, answer) = match reply {
-            Reply::Answer(answer) => (sentence(answer), Some(answer)),
-            Reply::Failed(failure) => (failure.detail.clone(), None),
+            Reply::Answer(answer) => (account(answer), Some(answer)),
+            Reply::Failed(failure) => (Account::from(failure.detail.clone()), None),
         };
         let wait = answer
             .and_then(|answer| answer.retry_after.as_deref())
@@ -235,6 +248,7 @@ impl Engine {
         let limit = self.policy.give_up_after;
         if let Some(limit) = limit.filter(|&limit| clock.since(first) >= limit) {
             let limit = humantime::format_duration(limit);
+            let why = why.text;
             let why = format!("not accepted within retry.give_up_after ({limit}): {why}");
             self.condemn(file, why, answer, now);
             return;
@@ -260,7 +274,7 @@ impl Engine {
     }
 
     /// Lets `file` wait by its own clock.
-    fn pause(&mut self, file: FileNo, why: String, wait: Option<Duration>, now: Now) {
+    fn pause(&mut self, file: FileNo, why: Account, wait: Option<Duration>, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -271,13 +285,21 @@ impl Engine {
         let until = now.mono + pause;
         learned.own_failures = learned.own_failures.saturating_add(1);
         learned.not_before = Some(until);
-        let is_said = learned.failing.raise(&why, now.mono).is_some();
+        active.why = Some(why.text.as_str().into());
+        let is_said = learned.failing.raise(&why.cause, now.mono).is_some();
         let (path, attempts) = (active.path.clone(), learned.attempts);
         self.files.put(file, Seat::Pausing(until));
-        if is_said {
+        let trouble = Trouble {
+            kind: Kind::Deliver,
+            cause: &why.cause,
+            is_new: self.begin_trouble(file, Kind::Deliver, now),
+            is_known: !is_said,
+        };
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
             self.note(Note::Failing {
                 path,
-                why,
+                why: why.text,
+                extent,
                 attempts,
                 again_in: pause,
             });
@@ -297,24 +319,4 @@ impl Engine {
         let note = self.health.failed(why, now.mono);
         self.say(note);
     }
-}
-
-/// What an answer that was no acceptance says, in a few words.
-fn sentence(answer: &Answer) -> String {
-    let mut text = match answer.status {
-        // RFC 9110, 15.5.8: only a proxy says that.
-        407 => "the proxy wants credentials (407): write them into its URL, in send.proxy or the \
-                environment"
-            .into(),
-        status => format!("the endpoint answered {status}"),
-    };
-    if let Some(location) = &answer.location {
-        text += &format!(", a redirect to {location}, which is never followed");
-    }
-    if answer.early {
-        text += " before it had the whole file";
-    } else if !answer.body_matches {
-        text += ", but not with what send.accept_body asks for";
-    }
-    text
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::files::At;
 use super::{Ending, Engine};
 use crate::flow::events::Note;
+use crate::flow::filing::Fate;
 use crate::flow::messages::{Effect, Finish};
 use crate::flow::time::{Mono, Now};
 
@@ -94,6 +95,14 @@ impl Engine {
         }
     }
 
+    /// `once` has worked for as long as it may.
+    fn on_deadline(&mut self, now: Now) {
+        if self.phase.stop(now.mono + GRACE_OF_STOP) {
+            let in_flight = self.in_flight();
+            self.note(Note::DeadlineOver { in_flight });
+        }
+    }
+
     /// Ends the run if it is time.
     pub(super) fn end(&mut self, now: Now) {
         if self.phase == Phase::Finished {
@@ -127,7 +136,7 @@ impl Engine {
             self.finish(Finish::Stopped, now);
         } else if now.mono >= deadline {
             // What is on its way may end well; nothing new is started.
-            self.on_stop(now);
+            self.on_deadline(now);
         }
     }
 
@@ -142,6 +151,13 @@ impl Engine {
             }
             _ => known + self.tree.count().waiting > 0,
         }
+    }
+
+    /// How many files are delivered, and not filed away yet.
+    pub(super) fn unfiled(&self) -> usize {
+        let filings = self.files.iter().filter_map(|(_, it)| it.filing.as_ref());
+        let delivered = filings.filter(|filing| matches!(filing.fate, Fate::Accepted(_)));
+        delivered.count()
     }
 
     fn jobs_out(&self) -> usize {
@@ -163,9 +179,15 @@ impl Engine {
         };
         let (waiting, (unsettled, _)) = (self.tree.count().waiting, self.tree.tally(now.mono));
         let settling = self.files.count(At::Settling) + unsettled;
-        let left = self.files.len() + waiting - self.files.count(At::Waiting) - settling;
-        if self.policy.ending != Ending::Never && settling + left > 0 {
-            self.note(Note::LeftForNext { settling, left });
+        let delivered = self.unfiled();
+        let all = self.files.len() + waiting - self.files.count(At::Waiting);
+        let left = all - settling - delivered;
+        if self.policy.ending != Ending::Never && all > 0 {
+            self.note(Note::LeftForNext {
+                settling,
+                left,
+                delivered,
+            });
         }
         self.save(true, now);
         self.phase = Phase::Finished;

@@ -14,44 +14,36 @@ use crate::flow::status::{
     Pulse, Scan, Sending, State, Sum, Work,
 };
 use crate::flow::time::{Mono, Now};
+use crate::flow::troubles::{Group, Kind};
 
-/// A fault of one kind: the first of them, and how many there are.
-#[derive(Debug)]
-struct Kind {
-    what: Part,
-    count: usize,
-    first: Option<(Mono, Option<Rel>, String)>,
+/// A fault of the whole, if there is one.
+fn whole(what: Part, alarm: &Alarm, now: Now) -> Option<Fault> {
+    Some(Fault {
+        what,
+        path: None,
+        count: 1,
+        why: alarm.why().unwrap_or_default().into(),
+        since: now.wall_of(alarm.since()?),
+    })
 }
 
-impl Kind {
-    fn new(what: Part) -> Kind {
-        Kind {
-            what,
-            count: 0,
-            first: None,
-        }
-    }
-
-    /// One more, if it is raised.
-    fn add(&mut self, alarm: &Alarm, path: Option<&Rel>) {
-        let Some(since) = alarm.since() else { return };
-        self.count += 1;
-        if self.first.as_ref().is_none_or(|(first, ..)| since < *first) {
-            let why = alarm.why().unwrap_or_default().into();
-            self.first = Some((since, path.cloned(), why));
-        }
-    }
-
-    fn fault(self, now: Now) -> Option<Fault> {
-        let (since, path, why) = self.first?;
-        Some(Fault {
-            what: self.what,
-            path,
-            count: self.count,
-            why,
-            since: now.wall_of(since),
-        })
-    }
+/// A fault that several files or folders have. What the endpoint does not take of single files is in
+/// [`Work::failing`].
+fn of_group(group: Group<'_>, path: Option<&Rel>, now: Now) -> Option<Fault> {
+    let what = match group.kind {
+        Kind::Deliver => return None,
+        Kind::Check | Kind::Read | Kind::Send => Part::File,
+        Kind::Done | Kind::DeadLetter => Part::Filing,
+        Kind::Settle => Part::Restless,
+        Kind::List | Kind::Look => Part::Folder,
+    };
+    Some(Fault {
+        what,
+        path: path.cloned(),
+        count: group.files,
+        why: group.cause.into(),
+        since: now.wall_of(group.since),
+    })
 }
 
 impl Engine {
@@ -79,7 +71,13 @@ impl Engine {
         }
         let (since, next) = (gate.closed_since(), gate.next_probe());
         (since, next, self.endpoint.why()).hash(&mut hasher);
-        (self.scans.folders().count(), self.phase.until()).hash(&mut hasher);
+        for group in self.troubles.groups() {
+            (group.kind, group.files).hash(&mut hasher);
+        }
+        for (group, _) in self.scans.troubles() {
+            (group.kind, group.files).hash(&mut hasher);
+        }
+        self.phase.until().hash(&mut hasher);
         (self.scans.completed() == 0).hash(&mut hasher);
         Pulse(hasher.finish())
     }
@@ -183,13 +181,14 @@ impl Engine {
         let failing = self.files.iter().filter_map(|(_, active)| {
             let until = active.paused_until()?;
             let learned = &active.learned;
-            let (doing, why) = if let Some(why) = &active.unfinished_why {
-                (Doing::Check, &**why)
-            } else if let Some(why) = active.trouble.why() {
-                (Doing::Read, why)
-            } else {
-                (Doing::Deliver, learned.failing.why().unwrap_or_default())
+            let doing = match active.trouble {
+                None if learned.unfinished.is_some() => Doing::Check,
+                Some(Kind::Check | Kind::Read | Kind::Send) => Doing::Read,
+                _ => Doing::Deliver,
             };
+            // What an earlier process has learned is remembered by its cause alone.
+            let known = learned.failing.why().unwrap_or_default();
+            let why = active.why.as_deref().unwrap_or(known);
             Some(Failing {
                 path: active.path.clone(),
                 stamp: active.still.look.stamp,
@@ -218,27 +217,26 @@ impl Engine {
     }
 
     fn faults(&self, now: Now) -> Vec<Fault> {
-        let mut share = Kind::new(Part::Share);
-        share.add(self.scans.share(), None);
-        let mut scan = Kind::new(Part::Scan);
-        scan.add(self.scans.hang(), None);
-        let mut journal = Kind::new(Part::Journal);
-        journal.add(self.health.down(), None);
-        let mut folder = Kind::new(Part::Folder);
-        for (path, alarm) in self.scans.folders() {
-            folder.add(alarm, Some(path));
-        }
-        let (mut file, mut filing) = (Kind::new(Part::File), Kind::new(Part::Filing));
-        for (_, active) in self.files.iter() {
-            let kind = if active.filing.is_some() {
-                &mut filing
-            } else {
-                &mut file
+        let whole = [
+            whole(Part::Share, self.scans.share(), now),
+            whole(Part::Scan, self.scans.hang(), now),
+            whole(Part::Journal, self.health.down(), now),
+        ];
+        let folders = self.scans.troubles();
+        let folders = folders.map(|(group, path)| of_group(group, path, now));
+        let files = self.troubles.groups().map(|group| {
+            let has_it = |active: &ActiveFile| match group.kind {
+                Kind::Settle => active.changing.is_some_and(|it| it.is_restless),
+                kind => active.trouble == Some(kind),
             };
-            kind.add(&active.trouble, Some(&active.path));
-        }
-        let kinds = [share, scan, journal, folder, file, filing];
-        let faults = kinds.into_iter().filter_map(|kind| kind.fault(now));
-        faults.collect()
+            let first = self.files.iter().find(|(_, active)| has_it(active));
+            of_group(group, first.map(|(_, active)| &active.path), now)
+        });
+        whole
+            .into_iter()
+            .chain(folders)
+            .chain(files)
+            .flatten()
+            .collect()
     }
 }

@@ -18,6 +18,7 @@ use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::time::Mono;
+use crate::flow::troubles::{Group, Kind, Trouble, Troubles};
 
 /// A scan that is silent for longer is said to hang.
 const HANG_LOGGED_AFTER: Duration = Duration::from_secs(30);
@@ -51,8 +52,11 @@ pub(super) struct Scans {
     hang: Alarm,
     /// The share is away.
     share: Alarm,
-    /// Folders that cannot be listed, with the number of the last scan that met the fault.
-    folders: BTreeMap<Rel, (Alarm, u64)>,
+    /// Folders that cannot be listed, or not wholly, with the number of the last scan that met the
+    /// fault.
+    folders: BTreeMap<Rel, (Kind, u64)>,
+    /// When they are mentioned.
+    troubles: Troubles,
     /// Another process may hold the lock by now: a scan after this one has to see that it
     /// is still ours.
     doubt: Option<u64>,
@@ -99,6 +103,17 @@ struct Running {
     confirmed: bool,
 }
 
+/// What is wrong with a folder.
+#[derive(Clone, Debug)]
+pub(super) struct FolderTrouble {
+    /// It cannot be listed, or something in it cannot be looked at.
+    pub kind: Kind,
+    /// The folder, or what is in it.
+    pub path: Rel,
+    /// The error, as a sentence for a person.
+    pub why: String,
+}
+
 /// What the end of a scan shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -129,6 +144,7 @@ impl Scans {
             hang: Alarm::default(),
             share: Alarm::default(),
             folders: BTreeMap::new(),
+            troubles: Troubles::default(),
             doubt: None,
         }
     }
@@ -168,9 +184,13 @@ impl Scans {
         &self.hang
     }
 
-    /// The folders that cannot be listed, with what is wrong with each.
-    pub fn folders(&self) -> impl Iterator<Item = (&Rel, &Alarm)> {
-        self.folders.iter().map(|(path, (alarm, _))| (path, alarm))
+    /// What is wrong with folders: each kind of trouble with the first folder that has it.
+    pub fn troubles(&self) -> impl Iterator<Item = (Group<'_>, Option<&Rel>)> {
+        self.troubles.groups().map(|group| {
+            let mut folders = self.folders.iter();
+            let first = folders.find(|(_, (kind, _))| *kind == group.kind);
+            (group, first.map(|(path, _)| path))
+        })
     }
 
     pub fn is_share_away(&self) -> bool {
@@ -302,7 +322,14 @@ impl Scans {
         self.plan_next(running, true, now);
         // A folder that is gone has no trouble any more.
         let number = self.number;
-        self.folders.retain(|_, (_, scan)| *scan == number);
+        let troubles = &mut self.troubles;
+        self.folders.retain(|_, (kind, scan)| {
+            let stays = *scan == number;
+            if !stays {
+                let _ = troubles.leave(*kind, now);
+            }
+            stays
+        });
         self.completed += 1;
         self.last = Some(Last {
             ended: now,
@@ -341,19 +368,40 @@ impl Scans {
     }
 
     /// Something in `path` could not be listed or looked at (`trouble`), or all could.
-    pub fn listed(&mut self, path: &Rel, trouble: Option<Note>, now: Mono) -> Option<Note> {
+    pub fn listed(
+        &mut self,
+        path: &Rel,
+        trouble: Option<FolderTrouble>,
+        now: Mono,
+    ) -> Option<Note> {
         self.looked_at += 1;
-        let Some(note) = trouble else {
-            self.folders.remove(path)?;
-            return Some(Note::FolderTroubleOver { path: path.clone() });
+        let Some(FolderTrouble {
+            kind,
+            path: of,
+            why,
+        }) = trouble
+        else {
+            let (kind, _) = self.folders.remove(path)?;
+            let extent = self.troubles.leave(kind, now)?;
+            let path = path.clone();
+            return Some(Note::FolderTroubleOver { path, extent });
         };
-        let (Note::FolderTrouble { why, .. } | Note::NameTrouble { why, .. }) = &note else {
-            return Some(note);
+        let before = self.folders.insert(path.clone(), (kind, self.number));
+        if let Some((other, _)) = before.filter(|(before, _)| *before != kind) {
+            let _ = self.troubles.leave(other, now);
+        }
+        let trouble = Trouble {
+            kind,
+            cause: &why,
+            is_new: before.is_none_or(|(before, _)| before != kind),
+            is_known: false,
         };
-        let (alarm, scan) = self.folders.entry(path.clone()).or_default();
-        *scan = self.number;
-        alarm.raise(why, now)?;
-        Some(note)
+        let extent = self.troubles.raise(trouble, now)?;
+        let path = of;
+        Some(match kind {
+            Kind::List => Note::FolderTrouble { path, why, extent },
+            _ => Note::NameTrouble { path, why, extent },
+        })
     }
 
     /// Sees that the invariants hold.

@@ -1,8 +1,10 @@
 //! SCAN, TRACK and CHECK: what the engine makes of listings, and where a file waits next.
 
+use std::time::Duration;
+
 use super::Engine;
-use super::files::{ActiveFile, At, Checked, Queue, Seat};
-use super::scans::Ended;
+use super::files::{ActiveFile, At, Changing, Checked, Queue, Seat};
+use super::scans::{Ended, FolderTrouble};
 use crate::config::Empty;
 use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
@@ -13,6 +15,12 @@ use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{Seen, Stability, settle_time};
 use crate::flow::time::{Now, Wall};
+use crate::flow::troubles::{Kind, Trouble};
+
+/// A file that has been changing for so long is said to.
+const RESTLESS_AFTER: Duration = Duration::from_secs(10 * 60);
+/// A file that changes at longer intervals, and than four settle times, comes to rest in between.
+const CALM: Duration = Duration::from_secs(60);
 
 impl Engine {
     // ---- scans ----------------------------------------------------------------------
@@ -20,11 +28,16 @@ impl Engine {
     pub(super) fn on_listed(&mut self, folder: ListedFolder, now: Now) {
         let ListedFolder { path, content } = folder;
         let trouble = match &content {
-            Ok(content) => content.unseen_why.as_ref().map(|(name, why)| {
-                let (path, why) = (path.join(name), why.clone());
-                Note::NameTrouble { path, why }
-            }),
-            Err(why) => Some(Note::FolderTrouble {
+            Ok(content) => content
+                .unseen_why
+                .as_ref()
+                .map(|(name, why)| FolderTrouble {
+                    kind: Kind::Look,
+                    path: path.join(name),
+                    why: why.clone(),
+                }),
+            Err(why) => Some(FolderTrouble {
+                kind: Kind::List,
                 path: path.clone(),
                 why: why.clone(),
             }),
@@ -117,8 +130,10 @@ impl Engine {
         };
         if first {
             let count = self.tree.count();
+            let unfiled = self.unfiled();
             let note = Note::Looked {
-                files: self.files.len() + count.waiting + count.idle,
+                files: self.files.len() + count.waiting + count.idle - unfiled,
+                unfiled,
                 waiting: self.files.count(At::Waiting) + count.idle,
                 at_rest: count.at_rest,
             };
@@ -184,6 +199,8 @@ impl Engine {
 
     /// Takes `file` out of motion: nothing is known of it any more.
     pub(super) fn drop_file(&mut self, file: FileNo) -> Option<ActiveFile> {
+        self.end_trouble(file, self.clock.now());
+        self.end_changing(file, self.clock.now());
         let active = self.files.remove(file)?;
         self.endpoint.untried(file);
         if active.detached
@@ -248,12 +265,63 @@ impl Engine {
 
     /// What is seen of `file` is another version than before: nothing that was learned of that holds.
     fn new_version(&mut self, file: FileNo, now: Now) {
+        self.end_trouble(file, now);
         if let Some(active) = self.files.get_mut(file) {
             active.forget_version(now.wall);
         }
         self.endpoint.forget(file);
+        self.note_changing(file, now);
         self.files.release_line(file);
         self.advance(file, now);
+    }
+
+    /// `file` has changed. What never comes to rest, as a log file does not, is said at growing
+    /// intervals.
+    fn note_changing(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let settle = settle_time(self.policy.settle, active.still.look.fs);
+        let calm = (4 * settle).max(CALM);
+        if active
+            .changing
+            .is_some_and(|it| now.mono.since(it.last) >= calm)
+        {
+            self.end_changing(file, now);
+        }
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let changing = active.changing.get_or_insert(Changing {
+            since: now.mono,
+            last: now.mono,
+            is_restless: false,
+        });
+        changing.last = now.mono;
+        let since = now.mono.since(changing.since);
+        if since < RESTLESS_AFTER {
+            return;
+        }
+        let trouble = Trouble {
+            kind: Kind::Settle,
+            cause: "",
+            is_new: !std::mem::replace(&mut changing.is_restless, true),
+            is_known: false,
+        };
+        let path = active.path.clone();
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
+            let files = extent.files;
+            self.note(Note::Restless { path, since, files });
+        }
+    }
+
+    /// `file` has come to rest, or is gone.
+    pub(super) fn end_changing(&mut self, file: FileNo, now: Now) {
+        let changing = self.files.get_mut(file).and_then(|it| it.changing.take());
+        if changing.is_some_and(|it| it.is_restless) {
+            // That it is sent, or gone, speaks for itself.
+            let _ = self.troubles.leave(Kind::Settle, now.mono);
+        }
     }
 
     /// `file`, for which no job is out, may have been written to with its size and mtime put back:
@@ -289,15 +357,9 @@ impl Engine {
         }
     }
 
-    /// A worker found that `file` is not as it was when it was looked at, while it was `doing`
+    /// A worker found that `file` is not as it was when it was looked at, while it did
     /// something with it: how it is now, if that is to be seen.
-    pub(super) fn changed(
-        &mut self,
-        file: FileNo,
-        doing: &'static str,
-        look: Option<Look>,
-        now: Now,
-    ) {
+    pub(super) fn changed(&mut self, file: FileNo, kind: Kind, look: Option<Look>, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -310,8 +372,13 @@ impl Engine {
             }
         };
         if seen == Seen::Changed {
+            let had_settled = active.learned.attempts > 0 || active.checked != Checked::No;
             let path = active.path.clone();
-            self.note(Note::Changed { path });
+            self.note(if had_settled || kind == Kind::Send {
+                Note::Changed { path }
+            } else {
+                Note::Changing { path }
+            });
             self.new_version(file, now);
             return;
         }
@@ -323,7 +390,7 @@ impl Engine {
         if active.still.is_beyond_suspicion(settle) && now.mono >= active.still.due(settle) {
             let why = "its ctime, or its blocks, moved meanwhile, and do so again and again (chmod, \
                        links, a virus scanner, a program that puts size and mtime back)";
-            self.trouble(file, doing, why.into(), now);
+            self.trouble(file, kind, why.into(), now);
         } else {
             self.suspicious(file, now);
         }
@@ -337,7 +404,7 @@ impl Engine {
                     self.tree.forget(&active.path);
                 }
             }
-            Miss::Unreadable(why) => self.trouble(file, "read", why, now),
+            Miss::Unreadable(why) => self.trouble(file, Kind::Read, why, now),
         }
     }
 
@@ -426,7 +493,7 @@ impl Engine {
         };
         let first = active.learned.unfinished.is_none();
         let since = *active.learned.unfinished.get_or_insert(now.mono);
-        active.unfinished_why = Some(why.as_str().into());
+        active.why = Some(why.as_str().into());
         let due = since + self.policy.grace;
         let path = active.path.clone();
         if now.mono >= due {
@@ -445,13 +512,13 @@ impl Engine {
     }
 
     /// Something here, not at the endpoint, stands in the way of `file`.
-    pub(super) fn trouble(&mut self, file: FileNo, doing: &'static str, why: String, now: Now) {
+    pub(super) fn trouble(&mut self, file: FileNo, kind: Kind, why: String, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
         let pause = self.policy.backoff.draw(active.troubles, &mut self.rng);
         active.troubles = active.troubles.saturating_add(1);
-        let is_said = active.trouble.raise(&why, now.mono).is_some();
+        active.why = Some(why.as_str().into());
         let path = active.path.clone();
         let until = now.mono + pause;
         let seat = if active.filing.is_some() {
@@ -461,25 +528,59 @@ impl Engine {
         };
         self.files.release_line(file);
         self.files.put(file, seat);
-        if is_said {
+        let is_new = self.begin_trouble(file, kind, now);
+        let trouble = Trouble {
+            kind,
+            cause: &why,
+            is_new,
+            is_known: false,
+        };
+        if let Some(extent) = self.troubles.raise(trouble, now.mono) {
             self.note(Note::FileTrouble {
                 path,
-                doing,
+                kind,
                 why,
+                extent,
                 again_in: pause,
             });
         }
     }
 
-    /// What stood in the way of `file` does so no longer.
+    /// `file` has a trouble of this kind from now on. Gives whether it had none of the kind before.
+    pub(super) fn begin_trouble(&mut self, file: FileNo, kind: Kind, now: Now) -> bool {
+        let is_new = self
+            .files
+            .get(file)
+            .is_some_and(|it| it.trouble != Some(kind));
+        if is_new {
+            self.end_trouble(file, now);
+            if let Some(active) = self.files.get_mut(file) {
+                active.trouble = Some(kind);
+            }
+        }
+        is_new
+    }
+
+    /// `file` has no trouble any more, or is another version, or is gone.
+    pub(super) fn end_trouble(&mut self, file: FileNo, now: Now) {
+        let Some(kind) = self.files.get_mut(file).and_then(|it| it.trouble.take()) else {
+            return;
+        };
+        let over = self.troubles.leave(kind, now.mono);
+        // An acceptance speaks for itself.
+        if let Some(extent) = over.filter(|_| kind != Kind::Deliver) {
+            self.note(Note::FileTroubleOver { kind, extent });
+        }
+    }
+
+    /// What stood in the way of `file` here does so no longer.
     pub(super) fn over(&mut self, file: FileNo, now: Now) {
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
         active.troubles = 0;
-        if active.trouble.clear(now.mono).is_some() {
-            let path = active.path.clone();
-            self.note(Note::FileTroubleOver { path });
+        if active.trouble != Some(Kind::Deliver) {
+            self.end_trouble(file, now);
         }
     }
 }

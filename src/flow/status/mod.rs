@@ -246,7 +246,9 @@ impl Attempts {
                 Verdict::Busy | Verdict::Later => &mut self.later,
                 Verdict::Down { .. } => &mut self.unreachable,
             },
-            Delivery::Changed(_) | Delivery::Missing(_) => &mut self.broken_off,
+            Delivery::Changed(_) | Delivery::Unsettled(_) | Delivery::Missing(_) => {
+                &mut self.broken_off
+            }
             // Nothing was tried.
             Delivery::NotSent(_) => return,
         };
@@ -359,6 +361,8 @@ pub enum Part {
     Folder,
     /// A file cannot be read or checked.
     File,
+    /// A file changes all the time, and never comes to rest.
+    Restless,
     /// A file is accepted or condemned, and cannot be moved to where it belongs.
     Filing,
 }

@@ -8,9 +8,11 @@
 use std::io::Read;
 
 use ureq::Body;
-use ureq::http::Response;
 use ureq::http::header::{self, HeaderName};
+use ureq::http::{Response, StatusCode};
 
+use super::failure_text::PeerNames;
+use super::secrets::Secrets;
 use crate::flow::endpoint::reply::{Answer, BODY_START};
 
 const DRAIN: usize = 64 * 1024;
@@ -20,8 +22,16 @@ const PIECE: usize = 16 * 1024;
 pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) -> Answer {
     let (parts, body) = response.into_parts();
     let field = |name: HeaderName| Some(harmless(parts.headers.get(name)?.as_bytes()));
+    let wants = match parts.status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => header::PROXY_AUTHENTICATE,
+        _ => header::WWW_AUTHENTICATE,
+    };
+    let wants = parts.headers.get_all(wants).iter();
     let mut answer = Answer {
         status: parts.status.as_u16(),
+        from: String::new(),
+        proxy: None,
+        wants: wants.map(|value| harmless(value.as_bytes())).collect(),
         retry_after: field(header::RETRY_AFTER),
         location: field(header::LOCATION).as_deref().map(without_query),
         content_type: field(header::CONTENT_TYPE),
@@ -53,6 +63,21 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
             }
         }
     }
+    answer
+}
+
+/// `answer` as it may be shown: with who was asked, and without what is secret.
+pub(super) fn shown(mut answer: Answer, names: &PeerNames, secrets: &Secrets) -> Answer {
+    answer.from.clone_from(&names.url);
+    answer.proxy.clone_from(&names.proxy);
+    let is_cut = answer.body.len() == BODY_START;
+    answer.body = secrets.blank(&answer.body, is_cut);
+    answer.location = answer.location.map(|text| secrets.blank_text(&text));
+    answer.wants = answer
+        .wants
+        .iter()
+        .map(|text| secrets.blank_text(text))
+        .collect();
     answer
 }
 

@@ -111,10 +111,12 @@ impl Client {
     /// Sends a file, and says what came of it.
     pub fn send<B: Body>(&mut self, meta: &FileMeta, body: &mut B) -> Outcome<B::Broken> {
         let credentials = self.credentials.as_mut().map(Credentials::header);
-        let head = credentials
-            .transpose()
-            .and_then(|credentials| self.shared.template.head(meta, credentials));
-        let mut head = match head {
+        let credentials = match credentials.transpose() {
+            Ok(credentials) => credentials,
+            Err(sentence) => return Outcome::Local(sentence),
+        };
+        let secret = credentials.as_ref().map(|(_, value)| value.clone());
+        let mut head = match self.shared.template.head(meta, credentials) {
             Ok(head) => head,
             Err(sentence) => return Outcome::Local(sentence),
         };
@@ -135,7 +137,13 @@ impl Client {
             ))),
             Attempt::Answered { response, is_early } => {
                 let wanted = self.accept_body.as_deref();
-                Outcome::Reply(Reply::Answer(answer::read(response, wanted, is_early)))
+                let answer = answer::read(response, wanted, is_early);
+                let secrets = self.shared.secrets.with(secret.as_ref());
+                Outcome::Reply(Reply::Answer(answer::shown(
+                    answer,
+                    &self.shared.names,
+                    &secrets,
+                )))
             }
         }
     }

@@ -12,6 +12,8 @@ use crate::flow::time::date_time;
 /// Whom the sentences speak of.
 #[derive(Debug)]
 pub(super) struct PeerNames {
+    /// `send.url` without its query.
+    pub url: String,
     /// The endpoint's host and port.
     pub endpoint: String,
     /// The proxy's, where there is one.
@@ -323,6 +325,7 @@ mod tests {
     #[test]
     fn nothing_that_a_peer_says_can_forge_a_line() {
         let names = PeerNames {
+            url: "https://h/in".into(),
             endpoint: "h:443".into(),
             proxy: None,
             stall: "30s".into(),

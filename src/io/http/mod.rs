@@ -41,6 +41,7 @@ mod probe;
 mod proxy;
 mod rate;
 mod request;
+mod secrets;
 mod shared;
 mod stream;
 mod template;

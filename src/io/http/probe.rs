@@ -12,6 +12,7 @@ use ureq::http::{Method, StatusCode, Uri};
 
 use super::client::{Attempt, Client};
 use super::{FileMeta, answer, failure_text, template};
+use crate::flow::endpoint::words::said_and_wanted;
 use crate::flow::time::Wall;
 
 /// What the endpoint said to `dirpost check`.
@@ -29,9 +30,11 @@ pub(super) fn probe(client: &mut Client) -> Probe {
         fine: false,
         sentence,
     };
-    if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
-        return wrong(sentence);
-    }
+    let credentials = client.credentials.as_mut().map(|all| all.header());
+    let secret = match credentials.transpose() {
+        Ok(credentials) => credentials.map(|(_, value)| value),
+        Err(sentence) => return wrong(sentence),
+    };
     let meta = FileMeta {
         path: b"dirpost-check",
         size: 0,
@@ -61,11 +64,16 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     match attempt {
         Attempt::Answered { response, .. } => {
             let answer = answer::read(response, None, false);
-            let (fine, sentence) = match answer.status {
+            let secrets = shared.secrets.with(secret.as_ref());
+            let answer = answer::shown(answer, &shared.names, &secrets);
+            let (fine, mut sentence) = match answer.status {
                 200..=299 if is_unknown => (true, no_options(endpoint, 404)),
                 400 => bad_request(endpoint, &answer.body),
                 status => meaning(endpoint, status, answer.location.as_deref()),
             };
+            if !fine {
+                sentence += &said_and_wanted(&answer);
+            }
             Probe { fine, sentence }
         }
         Attempt::Failed(err) => {
@@ -151,7 +159,10 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
         ),
         407 => (
             false,
-            format!("the proxy on the way to {endpoint} wants a password (status 407)"),
+            format!(
+                "the proxy on the way to {endpoint} wants a password (status 407): write it into its \
+                 URL, in send.proxy or the environment"
+            ),
         ),
         _ => (false, format!("{endpoint} answers with status {status}")),
     }

@@ -10,6 +10,7 @@ use super::failure_text::PeerNames;
 use super::proxy::{self, ProxyRoute};
 use super::rate::Rate;
 use super::request::RequestTemplate;
+use super::secrets::Secrets;
 use super::{Error, tls};
 use crate::config;
 
@@ -24,6 +25,8 @@ pub struct Shared {
     /// `send.max_rate`.
     pub(super) rate: Option<Rate>,
     pub(super) names: PeerNames,
+    /// What is not to be shown of answers.
+    pub(super) secrets: Secrets,
 }
 
 /// URLs and headers may hold secrets.
@@ -64,6 +67,7 @@ impl Shared {
         };
         let write = |time| humantime::format_duration(time).to_string();
         let names = PeerNames {
+            url: send.url.shown().into(),
             endpoint: format!("{host}:{port}"),
             proxy: route.host(),
             stall: write(send.stall_timeout),
@@ -73,6 +77,7 @@ impl Shared {
         Ok(Arc::new(Shared {
             template: RequestTemplate::new(send, &route)?,
             names,
+            secrets: Secrets::new(send, &route),
             rate: send.max_rate.map(Rate::new),
             authority: endpoint.authority().map_or("", without_user).to_owned(),
             route,

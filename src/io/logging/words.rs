@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use log::Level::{self, Debug, Error, Info, Warn};
 
+use crate::flow::engine::State;
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
 use crate::flow::shell_words::quote;
+use crate::flow::troubles::{Extent, Kind};
 
 /// Writes one line.
 pub fn write(note: &Note) {
@@ -22,8 +24,10 @@ fn line(note: &Note) -> (Level, String) {
         Note::Delivered { .. }
         | Note::Failing { .. }
         | Note::Condemned { .. }
-        | Note::Changed { .. } => of_delivery(note),
-        Note::Suspicious { .. }
+        | Note::Changed { .. }
+        | Note::Changing { .. } => of_delivery(note),
+        Note::Restless { .. }
+        | Note::Suspicious { .. }
         | Note::Partial { .. }
         | Note::Timeless { .. }
         | Note::Unfinished { .. } => of_waiting(note),
@@ -56,6 +60,7 @@ fn line(note: &Note) -> (Level, String) {
         Note::Looked { .. }
         | Note::LeftForNext { .. }
         | Note::Stopping { .. }
+        | Note::DeadlineOver { .. }
         | Note::StoppedEarly { .. } => of_run(note),
     }
 }
@@ -86,12 +91,18 @@ fn of_delivery(note: &Note) -> (Level, String) {
             path,
             why,
             attempts,
+            extent,
             again_in,
         } => {
             let again = span(*again_in);
-            let text =
-                format!("not delivered: {path}: {why} (attempt {attempts}); again in {again}");
-            (Warn, text)
+            let text = match many(extent) {
+                None => format!("{path}: {why} (attempt {attempts}); again in {again}"),
+                Some((many, since)) => format!(
+                    "{many}, for {since} now, one of them {path}: {why} (attempt {attempts}); each is \
+                     tried again after its own pause"
+                ),
+            };
+            (Warn, format!("not delivered: {text}"))
         }
         Note::Condemned { path, reason, to } => {
             let see = see(to);
@@ -101,6 +112,7 @@ fn of_delivery(note: &Note) -> (Level, String) {
             Info,
             format!("changed after it had settled: {path}; it settles again"),
         ),
+        Note::Changing { path } => (Debug, format!("still changing: {path}")),
         other => wordless(other),
     }
 }
@@ -108,6 +120,26 @@ fn of_delivery(note: &Note) -> (Level, String) {
 /// Why a file is not sent yet.
 fn of_waiting(note: &Note) -> (Level, String) {
     match note {
+        Note::Restless {
+            path,
+            since,
+            files: 1,
+        } => (
+            Warn,
+            format!(
+                "{path} has been changing for {}, and is sent when it has come to rest: a log file? \
+                 exclude it (watch.exclude)",
+                span(*since)
+            ),
+        ),
+        Note::Restless { path, since, files } => (
+            Warn,
+            format!(
+                "{files} files have been changing for over 10 min and are sent when they have come to \
+                 rest, one of them {path}, for {}: log files? exclude them (watch.exclude)",
+                span(*since)
+            ),
+        ),
         Note::Suspicious { path } => (
             Debug,
             format!(
@@ -180,24 +212,91 @@ fn of_filing(note: &Note) -> (Level, String) {
                 see(to)
             ),
         ),
-        Note::FileTrouble {
-            path,
-            doing,
-            why,
-            again_in,
-        } => {
-            // What cannot be filed may have left its place, and it is settled what becomes of it.
-            let then = match *doing {
-                "file" => "it is not sent again",
-                _ => "it stays where it is",
-            };
-            let again = span(*again_in);
-            let text = format!("cannot {doing} {path}: {why}; {then}, next try in {again}");
-            (Warn, text)
-        }
-        Note::FileTroubleOver { path } => (Info, format!("trouble over: {path}")),
+        Note::FileTrouble { .. } | Note::FileTroubleOver { .. } => of_trouble(note),
         other => wordless(other),
     }
+}
+
+/// What is in the way of files here.
+fn of_trouble(note: &Note) -> (Level, String) {
+    match note {
+        Note::FileTrouble {
+            path,
+            kind,
+            why,
+            extent,
+            again_in,
+        } => {
+            let next = span(*again_in);
+            let text = match (many(extent), kind) {
+                (None, Kind::Done) => format!(
+                    "done: {path} is delivered, but cannot be filed away: {why}; it is not sent \
+                     again, next try in {next}"
+                ),
+                (Some((many, since)), Kind::Done) => format!(
+                    "done: for {since} now: {many} are delivered, but cannot be filed away, one of \
+                     them {path}: {why}; none is sent again, each is tried again after its own pause"
+                ),
+                (None, Kind::DeadLetter) => format!(
+                    "dead-letter: {path} is rejected, but cannot be filed there: {why}; it is not \
+                     sent again, next try in {next}"
+                ),
+                (Some((many, since)), Kind::DeadLetter) => format!(
+                    "dead-letter: for {since} now: {many} are rejected, but cannot be filed there, \
+                     one of them {path}: {why}; none is sent again, each is tried again after its own pause"
+                ),
+                (None, kind) => {
+                    let doing = verb(*kind);
+                    format!(
+                        "cannot {doing} {path}: {why}; it stays where it is, next try in {next}"
+                    )
+                }
+                (Some((many, since)), kind) => format!(
+                    "cannot {} {many}, for {since} now, one of them {path}: {why}; they stay where \
+                     they are, each is tried again after its own pause",
+                    verb(*kind)
+                ),
+            };
+            (Warn, text)
+        }
+        Note::FileTroubleOver { kind, extent } => {
+            let (count, since) = (files(extent.files), span(extent.since));
+            let text = match kind {
+                Kind::Done => {
+                    format!(
+                        "done: nothing waits to be filed away any more, after {since} ({count})"
+                    )
+                }
+                Kind::DeadLetter => format!(
+                    "dead-letter: nothing waits to be filed there any more, after {since} ({count})"
+                ),
+                kind => format!(
+                    "no file is left that dirpost could not {}, after {since} ({count})",
+                    verb(*kind)
+                ),
+            };
+            (Info, text)
+        }
+        other => wordless(other),
+    }
+}
+
+/// What is tried in vain, as a verb that goes before a file.
+fn verb(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Check => "check",
+        Kind::Read => "read",
+        Kind::Send | Kind::Deliver => "send",
+        Kind::Done | Kind::DeadLetter => "file away",
+        Kind::Settle => "find at rest",
+        Kind::List => "list",
+        Kind::Look => "look at",
+    }
+}
+
+/// So many files, and for how long, if it is more than one.
+fn many(extent: &Extent) -> Option<(String, String)> {
+    (extent.files > 1).then(|| (files(extent.files), span(extent.since)))
 }
 
 fn of_endpoint(note: &Note) -> (Level, String) {
@@ -216,9 +315,11 @@ fn of_endpoint(note: &Note) -> (Level, String) {
             why,
             waiting,
             since,
+            again_in,
         } => {
-            let (waiting, since) = (files(*waiting), span(*since));
-            let text = format!("endpoint: for {since} now: {why}; {waiting} waiting");
+            let (waiting, since, again) = (files(*waiting), span(*since), span(*again_in));
+            let text =
+                format!("endpoint: for {since} now: {why}; {waiting} waiting, next try in {again}");
             (Error, text)
         }
         Note::GateRemembered {
@@ -243,7 +344,7 @@ fn of_endpoint(note: &Note) -> (Level, String) {
             Error,
             format!(
                 "{files} files in a row were rejected by {by} ({why}): this looks like a fault of \
-                 {by}; no more files go to dead-letter until it accepts one"
+                 {by}; beside these no more files go to dead-letter until it accepts one"
             ),
         ),
         Note::BrakeReleased { by, condemned } => (
@@ -272,15 +373,38 @@ fn of_share(note: &Note) -> (Level, String) {
             Info,
             "a file system has been mounted on the folder: opening it again".into(),
         ),
-        Note::FolderTrouble { path, why } => {
+        Note::FolderTrouble { path, why, extent } => {
             let folder = folder(path);
-            let text = format!("cannot list {folder}: {why}; what it holds is left as it was");
+            let text = match extent.files {
+                0 | 1 => format!("cannot list {folder}: {why}; what it holds is left as it was"),
+                many => format!(
+                    "cannot list {many} folders, one of them {folder}: {why}; what they hold is \
+                     left as it was"
+                ),
+            };
             (Warn, text)
         }
-        Note::FolderTroubleOver { path } => (Info, format!("can list {} again", folder(path))),
-        Note::NameTrouble { path, why } => (
+        Note::FolderTroubleOver { path, extent } => (
+            Info,
+            match extent.files {
+                0 | 1 => format!("can list {} again", folder(path)),
+                many => format!(
+                    "can list all {many} folders again, after {}",
+                    span(extent.since)
+                ),
+            },
+        ),
+        Note::NameTrouble { path, why, extent } => (
             Warn,
-            format!("cannot look at {path}: {why}; it is left as it was, the others go on"),
+            match extent.files {
+                0 | 1 => {
+                    format!("cannot look at {path}: {why}; it is left as it was, the others go on")
+                }
+                many => format!(
+                    "cannot look at all that is in {many} folders, as at {path}: {why}; it is left \
+                     as it was, the others go on"
+                ),
+            },
         ),
         Note::ScanHangs { since } => {
             let since = span(*since);
@@ -345,6 +469,7 @@ fn of_run(note: &Note) -> (Level, String) {
     match note {
         Note::Looked {
             files: all,
+            unfiled,
             waiting,
             at_rest,
         } => {
@@ -353,13 +478,24 @@ fn of_run(note: &Note) -> (Level, String) {
                 let waiting = files(*waiting);
                 let _ = write!(text, ", {waiting} waiting for a marker or content");
             }
+            if *unfiled > 0 {
+                let unfiled = files(*unfiled);
+                let _ = write!(text, ", {unfiled} delivered before, to be moved away");
+            }
             if *at_rest > 0 {
                 let _ = write!(text, ", {} delivered before", files(*at_rest));
             }
             (Info, text)
         }
-        Note::LeftForNext { settling, left } => {
+        Note::LeftForNext {
+            settling,
+            left,
+            delivered,
+        } => {
             let mut parts = Vec::new();
+            if *delivered > 0 {
+                parts.push(format!("{} delivered, to be moved away", files(*delivered)));
+            }
             if *left > 0 {
                 parts.push(format!("{} to be tried again", files(*left)));
             }
@@ -367,7 +503,7 @@ fn of_run(note: &Note) -> (Level, String) {
                 parts.push(format!("{} still settling", files(*settling)));
             }
             // That a file settles is no fault.
-            let level = if *left > 0 { Warn } else { Info };
+            let level = if left + delivered > 0 { Warn } else { Info };
             (
                 level,
                 format!("left for the next run: {}", parts.join(", ")),
@@ -381,6 +517,17 @@ fn of_run(note: &Note) -> (Level, String) {
                 files(*in_flight)
             ),
         ),
+        Note::DeadlineOver { in_flight: 0 } => (
+            Warn,
+            "--deadline is over before all was delivered: stopping".into(),
+        ),
+        Note::DeadlineOver { in_flight } => (
+            Warn,
+            format!(
+                "--deadline is over before all was delivered: finishing {} first, up to 10 s",
+                files(*in_flight)
+            ),
+        ),
         Note::StoppedEarly { in_flight } => (
             Warn,
             format!(
@@ -390,6 +537,20 @@ fn of_run(note: &Note) -> (Level, String) {
             ),
         ),
         other => wordless(other),
+    }
+}
+
+/// How things stand, in a sentence.
+pub fn state(state: &State<'_>) -> String {
+    match state {
+        State::ShareAway => "the folder is away: waiting for it".into(),
+        State::JournalDown => "the journal cannot be written: nothing is sent until it can".into(),
+        State::EndpointDown(why) => format!("the endpoint does not accept: {why}"),
+        State::Working { waiting, delivered } => format!(
+            "working: {} on their way, {} delivered since the start",
+            files(*waiting),
+            files(*delivered)
+        ),
     }
 }
 

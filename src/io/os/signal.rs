@@ -2,6 +2,8 @@
 //! A second stop leaves at once.
 
 use crate::flow::messages::Command;
+#[cfg(unix)]
+use crate::io::os::service;
 
 /// How the process ends at the second stop: 128 + SIGINT, as shells count.
 const KILLED: i32 = 130;
@@ -15,24 +17,32 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut stopping = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGUSR1 => send(Command::Scan),
-                // Without a handler a SIGHUP would end the process.
-                SIGHUP => log::warn!(
-                    target: "dirpost",
-                    "SIGHUP: reading the configuration again is not yet supported; restart instead"
-                ),
-                _ if stopping => leave(),
-                _ => {
-                    stopping = true;
-                    send(Command::Stop);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut stopping = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGUSR1 => send(Command::Scan),
+                    // Without a handler a SIGHUP would end the process.
+                    SIGHUP => {
+                        service::reloading();
+                        log::warn!(
+                            target: "dirpost",
+                            "SIGHUP: reading the configuration again is not yet supported; restart \
+                             instead"
+                        );
+                        service::ready();
+                    }
+                    _ if stopping => leave(),
+                    _ => {
+                        stopping = true;
+                        service::stopping();
+                        send(Command::Stop);
+                    }
                 }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 

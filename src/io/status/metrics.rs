@@ -185,6 +185,7 @@ fn of_scans(status: &Status, out: &mut Text) {
         ("journal", Part::Journal),
         ("folder", Part::Folder),
         ("file", Part::File),
+        ("restless", Part::Restless),
         ("filing", Part::Filing),
     ];
     let count = |what: Part| {

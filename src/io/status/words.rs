@@ -101,6 +101,10 @@ pub fn of_fault(fault: &Fault, now: Wall) -> String {
         Part::Journal => format!("the journal cannot be written for {since}: {why}"),
         Part::Folder => format!("{path}{more} cannot be listed for {since}: {why}"),
         Part::File => format!("{path}{more} cannot be read or checked for {since}: {why}"),
+        Part::Restless => format!(
+            "{path}{more} has been changing for {since} and more, and is not sent before it is still: is it \
+             a log? exclude it (watch.exclude)"
+        ),
         Part::Filing => format!(
             "{path}{more} is accepted or rejected, and cannot be moved away for {since}: {why}"
         ),

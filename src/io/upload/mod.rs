@@ -66,6 +66,7 @@ pub fn deliver<R>(
             let sent = send(context, client, delivery, &mut body, began);
             report(sent.unwrap_or_else(broken_off))
         }
+        Err(Broken::Changed(look)) => report(Delivered::Unsettled(look)),
         Err(broken) => report(broken_off(broken)),
     }
 }

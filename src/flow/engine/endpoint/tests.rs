@@ -41,7 +41,8 @@ impl Bench {
         };
         let (endpoint, scene) = self.report();
         endpoint.sent(failure.file);
-        let failed = endpoint.failed(failure, why, scene);
+        let why = why.to_owned().into();
+        let failed = endpoint.failed(failure, &why, scene);
         self.endpoint.check();
         failed
     }

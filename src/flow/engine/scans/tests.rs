@@ -182,7 +182,8 @@ fn a_share_that_is_away_is_said_once_and_is_back_once() {
 fn the_fault_of_a_folder_that_is_gone_is_forgotten() {
     let mut scans = begun(0);
     let (path, why) = (Rel::new(b"d"), String::from("EACCES"));
-    let trouble = || Note::FolderTrouble {
+    let trouble = || FolderTrouble {
+        kind: Kind::List,
         path: path.clone(),
         why: why.clone(),
     };

@@ -224,3 +224,43 @@ fn a_refusal_of_the_credentials_before_the_last_change_keeps_nothing_waiting() {
     turn(&mut engine, 5, Input::Delivered(late.file, refused(401)));
     assert!(deliveries(idle(&mut engine, 5, 1_000)).is_empty());
 }
+
+#[test]
+fn the_number_of_files_that_wait_is_that_of_all_that_are_not_accepted_yet() {
+    for inspects in [false, true] {
+        let names: Vec<String> = (0..700).map(|at| format!("f{at:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let policy = Policy {
+            inspects,
+            ..policy()
+        };
+        let mut engine = Engine::new(policy, 1, at(0));
+        let mut effects = pass(&mut engine, 0, 0);
+        let files: Vec<(&str, Look)> = names.iter().map(|name| (*name, look(0))).collect();
+        effects.extend(turn(&mut engine, 0, listed(&files)));
+        effects.extend(turn(&mut engine, 0, Input::Scanned(Ok(()))));
+        effects.extend(pass(&mut engine, 1, 60_000));
+        if inspects {
+            let jobs: Vec<FileNo> = effects
+                .iter()
+                .filter_map(|effect| match effect {
+                    Effect::Inspect(job) => Some(job.file),
+                    _ => None,
+                })
+                .collect();
+            let good = crate::flow::messages::Inspected::Good { sha256: None };
+            effects = turn(&mut engine, 60_001, Input::Inspected(jobs[0], good));
+        }
+        let job = deliveries(effects).remove(0);
+        let effects = turn(
+            &mut engine,
+            60_002,
+            Input::Delivered(job.file, unreachable()),
+        );
+        let waiting = effects.iter().find_map(|effect| match effect {
+            Effect::Note(Note::GateClosed { waiting, .. }) => Some(*waiting),
+            _ => None,
+        });
+        assert_eq!(waiting, Some(700), "inspects: {inspects}");
+    }
+}

@@ -390,3 +390,91 @@ fn what_a_worker_has_seen_of_a_file_goes_with_its_next_attempt() {
     let again = deliveries(pass(&mut engine, 2, 60_000));
     assert_eq!(again[0].look, seen);
 }
+
+/// What is said in an hour of a file that grows every two seconds; `settle` in seconds.
+fn said_of_a_log_file(settle: u64) -> (Vec<(i64, Note)>, usize) {
+    let policy = Policy {
+        settle: Settle::For(Duration::from_secs(settle)),
+        ..five()
+    };
+    let mut engine = Engine::new(policy, 1, at(0));
+    let (mut said, mut tries) = (Vec::new(), 0);
+    for second in 0..3_600 {
+        let now = second * 1_000;
+        let mut growing = look(now / 2_000 * 2_000);
+        growing.stamp.size = 100 + second as u64 / 2;
+        let mut effects = pass(&mut engine, now, now);
+        effects.extend(turn(&mut engine, now, Input::Confirmed));
+        effects.extend(turn(&mut engine, now, listed(&[("app.log", growing)])));
+        effects.extend(turn(&mut engine, now, Input::Scanned(Ok(()))));
+        effects.extend(pass(&mut engine, now, now + 999));
+        let jobs = deliveries(effects.clone());
+        tries += jobs.len();
+        for job in jobs {
+            growing.stamp.size += 1;
+            let grown = Delivered::Unsettled(Some(growing));
+            effects.extend(turn(
+                &mut engine,
+                now + 999,
+                Input::Delivered(job.file, grown),
+            ));
+        }
+        said.extend(effects.into_iter().filter_map(|effect| match effect {
+            Effect::Note(note @ (Note::Changed { .. } | Note::Restless { .. })) => {
+                Some((second / 60, note))
+            }
+            _ => None,
+        }));
+        engine.check();
+    }
+    (said, tries)
+}
+
+#[test]
+fn a_file_that_never_comes_to_rest_is_said_by_name_at_growing_intervals_and_not_to_have_settled() {
+    for settle in [5, 1] {
+        let (said, tries) = said_of_a_log_file(settle);
+        assert_eq!(tries > 0, settle == 1, "{tries}");
+        let minutes: Vec<i64> = said.iter().map(|(minute, _)| *minute).collect();
+        assert_eq!(minutes, [10, 11, 15, 25], "{said:?}");
+        let (path, files) = (Rel::new(b"app.log"), 1);
+        for (minute, note) in said {
+            let Note::Restless { since, .. } = note else {
+                panic!("it had not settled");
+            };
+            assert!(since.as_secs() / 60 >= minute as u64 - 1);
+            let path = path.clone();
+            assert_eq!(note, Note::Restless { path, since, files });
+        }
+    }
+}
+
+#[test]
+fn a_file_that_comes_to_rest_between_its_changes_is_not_called_restless() {
+    let mut engine = Engine::new(five(), 1, at(0));
+    let mut said = 0;
+    for second in 0..3_600 {
+        let now = second * 1_000;
+        let mut rewritten = look(now / 90_000 * 90_000);
+        rewritten.stamp.size = 100 + second as u64 / 90;
+        let mut effects = pass(&mut engine, now, now);
+        effects.extend(turn(&mut engine, now, Input::Confirmed));
+        effects.extend(turn(&mut engine, now, listed(&[("a", rewritten)])));
+        effects.extend(turn(&mut engine, now, Input::Scanned(Ok(()))));
+        effects.extend(pass(&mut engine, now, now + 999));
+        for effect in effects {
+            match effect {
+                Effect::Deliver(job) => {
+                    turn(
+                        &mut engine,
+                        now + 999,
+                        Input::Delivered(job.file, unreachable()),
+                    );
+                }
+                Effect::Note(Note::Restless { .. }) => said += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(said, 0, "the endpoint was down, the file was still");
+}

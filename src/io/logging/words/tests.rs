@@ -4,6 +4,15 @@ use super::*;
 
 const TIME: Duration = Duration::from_secs(90);
 
+const ONE: Extent = Extent {
+    files: 1,
+    since: TIME,
+};
+const MANY: Extent = Extent {
+    files: 300,
+    since: TIME,
+};
+
 fn path() -> Rel {
     Rel::new(b"in/a\nb.csv")
 }
@@ -39,6 +48,7 @@ fn what_becomes_of_a_file_is_said() {
             path: path(),
             why: why(),
             attempts: 2,
+            extent: ONE,
             again_in: TIME,
         },
         Warn,
@@ -62,6 +72,31 @@ fn what_becomes_of_a_file_is_said() {
 
 #[test]
 fn why_a_file_waits_is_said() {
+    says(
+        Note::Restless {
+            path: path(),
+            since: TIME,
+            files: 1,
+        },
+        Warn,
+        "in/a%0Ab.csv has been changing for 90 s, and is sent when it has come to rest: a log file? \
+         exclude it (watch.exclude)",
+    );
+    says(
+        Note::Restless {
+            path: path(),
+            since: TIME,
+            files: 3,
+        },
+        Warn,
+        "3 files have been changing for over 10 min and are sent when they have come to rest, one of \
+         them in/a%0Ab.csv, for 90 s: log files? exclude them (watch.exclude)",
+    );
+    says(
+        Note::Changing { path: path() },
+        Debug,
+        "still changing: in/a%0Ab.csv",
+    );
     says(
         Note::Suspicious { path: path() },
         Debug,
@@ -128,30 +163,63 @@ fn what_filing_comes_to_is_said() {
         "changed while the answer was awaited, and its place is taken: in/a%0Ab.csv; the \
          version between was not sent: see: dirpost dead-letter show $'in/a\\nb.1.csv'",
     );
+    let trouble = |kind, extent| Note::FileTrouble {
+        path: path(),
+        kind,
+        why: why(),
+        extent,
+        again_in: TIME,
+    };
     says(
-        Note::FileTrouble {
-            path: path(),
-            doing: "file",
-            why: why(),
-            again_in: TIME,
-        },
+        trouble(Kind::Done, ONE),
         Warn,
-        "cannot file in/a%0Ab.csv: no room; it is not sent again, next try in 90 s",
+        "done: in/a%0Ab.csv is delivered, but cannot be filed away: no room; it is not sent again, \
+         next try in 90 s",
     );
     says(
-        Note::FileTrouble {
-            path: path(),
-            doing: "read",
-            why: why(),
-            again_in: TIME,
-        },
+        trouble(Kind::Done, MANY),
+        Warn,
+        "done: for 90 s now: 300 files are delivered, but cannot be filed away, one of them \
+         in/a%0Ab.csv: no room; none is sent again, each is tried again after its own pause",
+    );
+    says(
+        trouble(Kind::DeadLetter, ONE),
+        Warn,
+        "dead-letter: in/a%0Ab.csv is rejected, but cannot be filed there: no room; it is not sent \
+         again, next try in 90 s",
+    );
+    says(
+        trouble(Kind::DeadLetter, MANY),
+        Warn,
+        "dead-letter: for 90 s now: 300 files are rejected, but cannot be filed there, one of them \
+         in/a%0Ab.csv: no room; none is sent again, each is tried again after its own pause",
+    );
+    says(
+        trouble(Kind::Read, ONE),
         Warn,
         "cannot read in/a%0Ab.csv: no room; it stays where it is, next try in 90 s",
     );
     says(
-        Note::FileTroubleOver { path: path() },
+        trouble(Kind::Read, MANY),
+        Warn,
+        "cannot read 300 files, for 90 s now, one of them in/a%0Ab.csv: no room; they stay where \
+         they are, each is tried again after its own pause",
+    );
+    let over = |kind| Note::FileTroubleOver { kind, extent: MANY };
+    says(
+        over(Kind::Done),
         Info,
-        "trouble over: in/a%0Ab.csv",
+        "done: nothing waits to be filed away any more, after 90 s (300 files)",
+    );
+    says(
+        over(Kind::DeadLetter),
+        Info,
+        "dead-letter: nothing waits to be filed there any more, after 90 s (300 files)",
+    );
+    says(
+        over(Kind::Read),
+        Info,
+        "no file is left that dirpost could not read, after 90 s (300 files)",
     );
 }
 
@@ -171,9 +239,10 @@ fn how_the_endpoint_fares_is_said() {
             why: why(),
             waiting: 2,
             since: TIME,
+            again_in: TIME,
         },
         Error,
-        "endpoint: for 90 s now: no room; 2 files waiting",
+        "endpoint: for 90 s now: no room; 2 files waiting, next try in 90 s",
     );
     says(
         Note::GateRemembered {
@@ -200,7 +269,7 @@ fn how_the_endpoint_fares_is_said() {
         },
         Error,
         "10 files in a row were rejected by the endpoint (422: bad): this looks like a \
-         fault of the endpoint; no more files go to dead-letter until it accepts one",
+         fault of the endpoint; beside these no more files go to dead-letter until it accepts one",
     );
     says(
         Note::BrakeReleased {
@@ -242,12 +311,16 @@ fn how_the_share_fares_is_said() {
         Note::FolderTrouble {
             path: Rel::root(),
             why: why(),
+            extent: ONE,
         },
         Warn,
         "cannot list the watched folder: no room; what it holds is left as it was",
     );
     says(
-        Note::FolderTroubleOver { path: path() },
+        Note::FolderTroubleOver {
+            path: path(),
+            extent: ONE,
+        },
         Info,
         "can list in/a%0Ab.csv again",
     );
@@ -255,6 +328,7 @@ fn how_the_share_fares_is_said() {
         Note::NameTrouble {
             path: path(),
             why: why(),
+            extent: ONE,
         },
         Warn,
         "cannot look at in/a%0Ab.csv: no room; it is left as it was, the others go on",
@@ -322,6 +396,7 @@ fn how_a_run_begins_and_ends_is_said() {
     says(
         Note::Looked {
             files: 5,
+            unfiled: 0,
             waiting: 1,
             at_rest: 2,
         },
@@ -333,6 +408,7 @@ fn how_a_run_begins_and_ends_is_said() {
         Note::LeftForNext {
             settling: 1,
             left: 0,
+            delivered: 0,
         },
         Info,
         "left for the next run: 1 file still settling",
@@ -341,9 +417,20 @@ fn how_a_run_begins_and_ends_is_said() {
         Note::LeftForNext {
             settling: 2,
             left: 1,
+            delivered: 0,
         },
         Warn,
         "left for the next run: 1 file to be tried again, 2 files still settling",
+    );
+    says(
+        Note::DeadlineOver { in_flight: 0 },
+        Warn,
+        "--deadline is over before all was delivered: stopping",
+    );
+    says(
+        Note::DeadlineOver { in_flight: 2 },
+        Warn,
+        "--deadline is over before all was delivered: finishing 2 files first, up to 10 s",
     );
     says(Note::Stopping { in_flight: 0 }, Info, "stopping");
     says(
