@@ -98,7 +98,7 @@ impl Machine {
             return Ok(Filed::Away { to: None });
         }
         let mut stage = match self.progress.clone() {
-            Progress::Moving(moving) => self.resume(moving).await?,
+            Progress::Moving(moving) | Progress::Copied(moving) => self.resume(moving).await?,
             Progress::Unwritten | Progress::Written => Stage::InPlace,
         };
         loop {

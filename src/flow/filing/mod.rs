@@ -186,13 +186,17 @@ pub enum Progress {
     Written,
     /// This move stands in the journal. Whether it took place is to be looked at.
     Moving(Move),
+    /// This move stands in the journal, and this process has brought the name of its copy onto the
+    /// disk. No other process can know that: what an fsync has failed to bring there, the next one
+    /// says nothing of.
+    Copied(Move),
 }
 
 impl Progress {
     /// Whether the file is known to have left its place: a copy is made of what lies in the staging
     /// folder only once it has been looked at there.
     pub fn has_left_its_place(&self) -> bool {
-        let Progress::Moving(moving) = self else {
+        let (Progress::Moving(moving) | Progress::Copied(moving)) = self else {
             return false;
         };
         let from = moving.copy_of.as_ref();

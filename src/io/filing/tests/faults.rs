@@ -1,0 +1,181 @@
+//! Operations of the real disk that are refused or come upon something else, one moment at a time.
+
+use super::*;
+use crate::flow::filing::disk::{Operation, Side};
+
+/// The real disk; `before` is called before each operation, and may refuse it.
+struct Scripted<'a, 'disk, B> {
+    disk: &'a mut RealDisk<'disk>,
+    before: B,
+}
+
+impl<B: FnMut(&Operation) -> Result<(), Fault>> Disk for Scripted<'_, '_, B> {
+    fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
+        (self.before)(&Operation::Look(at.clone()))?;
+        self.disk.look(at)
+    }
+    fn same_device(&mut self, one: &Place, other: &Place) -> Result<bool, Fault> {
+        self.disk.same_device(one, other)
+    }
+    fn digest(&mut self, at: &Place) -> Result<[u8; 32], Fault> {
+        (self.before)(&Operation::Digest(at.clone()))?;
+        self.disk.digest(at)
+    }
+    fn rename(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        (self.before)(&Operation::Rename(from.clone(), to.clone()))?;
+        self.disk.rename(from, to)
+    }
+    fn link(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        (self.before)(&Operation::Link(from.clone(), to.clone()))?;
+        self.disk.link(from, to)
+    }
+    fn reserve(&mut self, at: &Place) -> Result<Look, Fault> {
+        (self.before)(&Operation::Reserve(at.clone()))?;
+        self.disk.reserve(at)
+    }
+    fn rename_over(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        (self.before)(&Operation::RenameOver(from.clone(), to.clone()))?;
+        self.disk.rename_over(from, to)
+    }
+    fn remove(&mut self, at: &Place) -> Result<(), Fault> {
+        (self.before)(&Operation::Remove(at.clone()))?;
+        self.disk.remove(at)
+    }
+    fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
+        (self.before)(&Operation::Copy(from.clone(), draft.clone()))?;
+        self.disk.copy(from, draft)
+    }
+    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+        self.disk.write_reason(at, text, like)
+    }
+    fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        self.disk.make_folder(folder)
+    }
+    fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        // Which side of a move it is, the disk is not told.
+        (self.before)(&Operation::SyncFolder(Side::Target, folder.clone()))?;
+        self.disk.sync_folder(folder)
+    }
+    fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.disk.append(lines)
+    }
+    fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.disk.append_or_owe(lines)
+    }
+    fn sync_journal(&mut self) -> Result<(), Fault> {
+        self.disk.sync_journal()
+    }
+}
+
+/// Files one file away.
+fn file(
+    process: &mut Process,
+    job: Filing,
+    before: impl FnMut(&Operation) -> Result<(), Fault>,
+) -> Filed {
+    let (filed, _) = process.filer.file_by(vec![job], |batch, disk| {
+        let mut scripted = Scripted { disk, before };
+        while batch.step(&mut scripted) {}
+    });
+    filed.into_iter().next().unwrap().1
+}
+
+/// What the next try begins with.
+fn again(job: &Filing, filed: Filed) -> Filing {
+    let Filed::Failed { progress, .. } = filed else {
+        panic!("it was to fail: {filed:?}");
+    };
+    Filing {
+        progress,
+        ..job.clone()
+    }
+}
+
+fn eio() -> Fault {
+    Fault::new(FaultKind::Unclear, "EIO")
+}
+
+fn is_sync_of_done(operation: &Operation) -> bool {
+    matches!(operation, Operation::SyncFolder(_, folder) if folder.area == Area::Done)
+}
+
+/// Nothing can be looked at, from the moment at which the name of the copy was to be brought onto
+/// the disk.
+fn fails_to_sync(world: &World, process: &mut Process) -> Filing {
+    let mut is_down = false;
+    let filed = file(process, world.jobs[0].clone(), |operation| {
+        is_down |= is_sync_of_done(operation);
+        if is_down { Err(eio()) } else { Ok(()) }
+    });
+    assert!(is_down);
+    again(&world.jobs[0], filed)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_whose_fsync_failed_is_made_again_before_what_it_was_made_of_goes() {
+    for restarts in [false, true] {
+        let Some(world) = World::new(Case {
+            crosses: true,
+            ..MOVED
+        }) else {
+            return;
+        };
+        let mut process = world.begin();
+        let mut job = fails_to_sync(&world, &mut process);
+        if restarts {
+            drop(process);
+            process = world.begin();
+            let live = std::mem::take(&mut process.replay.live);
+            job = resumed(&world.jobs[0], live.into_values().next().unwrap());
+        }
+        let mut order = Vec::new();
+        let filed = file(&mut process, job, |operation| {
+            match operation {
+                Operation::Copy(..) => order.push("copied"),
+                Operation::RenameOver(_, to) if to.area == Area::Done => order.push("named"),
+                Operation::Remove(at)
+                    if at.area == Area::Done && !at.to_string().contains(".draft") =>
+                {
+                    order.push("removed there");
+                }
+                Operation::Remove(at) if at.area == Area::Staging => order.push("removed here"),
+                sync if is_sync_of_done(sync) => order.push("on the disk"),
+                _ => {}
+            }
+            Ok(())
+        });
+        assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+        let order = &order[..4];
+        assert_eq!(order, ["copied", "named", "on the disk", "removed here"]);
+        assert_eq!(world.copies(FILES[0]), 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_that_is_known_to_be_on_the_disk_is_made_once_however_often_its_original_cannot_go() {
+    let Some(world) = World::new(Case {
+        crosses: true,
+        ..MOVED
+    }) else {
+        return;
+    };
+    let mut process = world.begin();
+    let mut job = world.jobs[0].clone();
+    let mut copies = 0;
+    for _ in 0..3 {
+        let filed = file(&mut process, job, |operation| {
+            copies += u32::from(matches!(operation, Operation::Copy(..)));
+            match operation {
+                Operation::Remove(at) if at.area == Area::Staging => Err(eio()),
+                _ => Ok(()),
+            }
+        });
+        job = again(&world.jobs[0], filed);
+    }
+    assert_eq!(copies, 1);
+    let filed = file(&mut process, job, |_| Ok(()));
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!(world.copies(FILES[0]), 1);
+}
