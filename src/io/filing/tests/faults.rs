@@ -179,3 +179,36 @@ fn a_copy_that_is_known_to_be_on_the_disk_is_made_once_however_often_its_origina
     assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
     assert_eq!(world.copies(FILES[0]), 1);
 }
+
+#[test]
+fn a_name_that_was_reserved_for_nothing_is_off_the_disk_before_the_journal_says_filed() {
+    let world = World::new(Case {
+        action: Action::Delete,
+        ..MOVED
+    })
+    .unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    let mut order = Vec::new();
+    let filed = file(&mut process, world.jobs[0].clone(), |operation| {
+        match operation {
+            Operation::Rename(..) => {
+                let why = "there is no such rename";
+                return Err(Fault::new(FaultKind::Unsupported, why));
+            }
+            Operation::Reserve(at) if at.area == Area::Staging => {
+                // Its writer takes it away.
+                std::fs::remove_file(&path).unwrap();
+                order.push("reserved");
+            }
+            Operation::Remove(at) if at.area == Area::Staging => order.push("removed"),
+            Operation::SyncFolder(_, folder) if folder.area == Area::Staging => {
+                order.push("on the disk");
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    assert_eq!(filed, Filed::Gone);
+    assert_eq!(order, ["reserved", "removed", "on the disk"]);
+}
