@@ -210,5 +210,53 @@ fn a_name_that_was_reserved_for_nothing_is_off_the_disk_before_the_journal_says_
         Ok(())
     });
     assert_eq!(filed, Filed::Gone);
+    order.dedup();
     assert_eq!(order, ["reserved", "removed", "on the disk"]);
+}
+
+/// A writer puts another marker there after the one before was looked at, and before `moment`.
+fn marks_again_before(crosses: bool, moment: fn(&Operation) -> bool) {
+    let case = Case {
+        crosses,
+        marker: true,
+        ..MOVED
+    };
+    let Some(world) = World::new(case) else {
+        return;
+    };
+    let marker = format!("{}{MARKER}", FILES[0]);
+    let path = world.watched.path().join(&marker);
+    let mut process = world.begin();
+    let mut is_marked = false;
+    let filed = file(&mut process, world.jobs[0].clone(), |operation| {
+        let is_of_marker = match operation {
+            Operation::Rename(from, _) | Operation::Copy(from, _) => {
+                *from == Place::new(Area::Watched, Rel::new(marker.as_bytes()))
+            }
+            _ => false,
+        };
+        if is_of_marker && moment(operation) {
+            is_marked = true;
+            std::fs::write(&path, "another").unwrap();
+        }
+        Ok(())
+    });
+    assert!(is_marked);
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
+    let (done, _) = world.area(&world.config.delivered.dir);
+    assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
+}
+
+#[test]
+fn a_marker_that_was_written_again_right_before_its_rename_is_put_back() {
+    marks_again_before(false, |operation| {
+        matches!(operation, Operation::Rename(..))
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_marker_that_was_written_again_right_before_it_was_copied_stays_at_its_place_alone() {
+    marks_again_before(true, |operation| matches!(operation, Operation::Copy(..)));
 }
