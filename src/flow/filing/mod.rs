@@ -177,6 +177,16 @@ pub enum Fate {
     Condemned(Box<Reason>),
 }
 
+impl Fate {
+    /// The `Idempotency-Key` of the round that has come to this.
+    pub fn key(&self) -> &str {
+        match self {
+            Fate::Accepted(acceptance) => &acceptance.key,
+            Fate::Condemned(reason) => &reason.key,
+        }
+    }
+}
+
 /// How far the filing of a version has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {

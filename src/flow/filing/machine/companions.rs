@@ -1,8 +1,9 @@
 //! What goes with a file: its reason and its marker.
 
 use super::super::disk::{Fault, Operation, Side};
-use super::super::moving::{Moved, Relocation, Target, relocate};
+use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{draft_of, draft_of_reason, free};
+use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
 use super::Machine;
@@ -66,7 +67,10 @@ impl Machine {
         let marker = self.place().beside(&self.rules.marker);
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,
-            _ => return self.remove_marker_draft(&marker, to).await,
+            other => {
+                self.remove_marker_draft(&marker, to).await?;
+                return self.finish_putting_marker_back(&marker, other, to).await;
+            }
         };
         let Some(to) = to else {
             return self.remove_marker(&marker, &look).await;
@@ -126,6 +130,29 @@ impl Machine {
             Moved::NotDone(fault) => return Err(fault),
             // There is yet another one, or somebody has taken it away.
             Moved::Taken | Moved::Gone | Moved::NoWay(_) | Moved::CrossesDevices => {}
+        }
+        Ok(())
+    }
+
+    /// An earlier try may have put a marker back by a second name, and have come no further.
+    async fn finish_putting_marker_back(
+        &mut self,
+        marker: &Place,
+        here: Entry,
+        to: Option<&Place>,
+    ) -> Result<(), Fault> {
+        let (Entry::File(here), Some(to)) = (here, to) else {
+            return Ok(());
+        };
+        let target = to.beside(&self.rules.marker);
+        if let Entry::File(there) = self.ops.look(&target).await?
+            && there.stamp == here.stamp
+            && may_be_same_inode(&there, &here)
+        {
+            self.sources.insert(target.folder());
+            if let Moved::NotDone(fault) = remove_first_name(&self.ops, &target, marker).await? {
+                return Err(fault);
+            }
         }
         Ok(())
     }

@@ -80,9 +80,18 @@ impl Machine {
     }
 
     pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
+        self.take_reason_back(at).await?;
+        self.remove_reservation(at).await
+    }
+
+    /// That it is gone is on the disk before the journal names another move: nobody would know of
+    /// an empty file that a power cut brings back.
+    async fn remove_reservation(&mut self, at: &Place) -> Result<(), Fault> {
         self.ops.remove_own(at).await?;
-        self.sources.insert(at.folder());
-        self.take_reason_back(at).await
+        self.ops
+            .ask(Operation::SyncFolder(Side::Source, at.folder()))
+            .await
+            .map(drop)
     }
 
     /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
@@ -145,8 +154,7 @@ impl Machine {
             && from.area == Area::Staging
             && self.is_reservation(&look)
         {
-            self.ops.remove_own(from).await?;
-            self.sources.insert(from.folder());
+            self.remove_reservation(from).await?;
             return Ok(Entry::Absent);
         }
         Ok(found)

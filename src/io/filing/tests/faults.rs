@@ -260,3 +260,80 @@ fn a_marker_that_was_written_again_right_before_its_rename_is_put_back() {
 fn a_marker_that_was_written_again_right_before_it_was_copied_stays_at_its_place_alone() {
     marks_again_before(true, |operation| matches!(operation, Operation::Copy(..)));
 }
+
+#[cfg(unix)]
+#[test]
+fn what_was_changed_behind_its_copy_with_its_mtime_put_back_is_not_removed() {
+    let Some(world) = World::new(Case {
+        crosses: true,
+        ..MOVED
+    }) else {
+        return;
+    };
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    // As where a folder of the share is a mount point of its own: it stays at its place until it is
+    // copied.
+    let in_place = |operation: &Operation| match operation {
+        Operation::Rename(_, to) if to.area == Area::Staging => {
+            Err(Fault::new(FaultKind::CrossesDevices, "EXDEV"))
+        }
+        Operation::Remove(at) if at.area == Area::Watched => {
+            Err(Fault::new(FaultKind::Refused, "EACCES"))
+        }
+        _ => Ok(()),
+    };
+    let filed = file(&mut process, world.jobs[0].clone(), in_place);
+    let job = again(&world.jobs[0], filed);
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let other = content(FILES[0]).replace("this", "that");
+    std::fs::write(&path, &other).unwrap();
+    let file_there = std::fs::File::options().write(true).open(&path).unwrap();
+    file_there.set_modified(before).unwrap();
+    let filed = file(&mut process, job, |_| Ok(()));
+    assert!(matches!(filed, Filed::NewVersion(_)), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
+    assert_eq!(world.copies(FILES[0]), 1);
+}
+
+#[test]
+fn a_marker_that_was_put_back_by_a_second_name_loses_the_first_at_the_next_try() {
+    let world = World::new(Case {
+        marker: true,
+        ..MOVED
+    })
+    .unwrap();
+    let marker = format!("{}{MARKER}", FILES[0]);
+    let at = |area| Place::new(area, Rel::new(marker.as_bytes()));
+    let path = world.watched.path().join(&marker);
+    let mut process = world.begin();
+    let mut is_down = false;
+    let filed = file(
+        &mut process,
+        world.jobs[0].clone(),
+        |operation| match operation {
+            _ if is_down => Err(eio()),
+            Operation::Rename(from, _) if *from == at(Area::Watched) => {
+                std::fs::write(&path, "another").unwrap();
+                Ok(())
+            }
+            // Back by a link, and then nothing more.
+            Operation::Rename(from, _) if *from == at(Area::Done) => Err(Fault::new(
+                FaultKind::Unsupported,
+                "there is no such rename",
+            )),
+            Operation::Link(..) => Ok(()),
+            Operation::Remove(at) if at.area == Area::Done => {
+                is_down = true;
+                Err(eio())
+            }
+            _ => Ok(()),
+        },
+    );
+    assert!(is_down);
+    let filed = file(&mut process, again(&world.jobs[0], filed), |_| Ok(()));
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
+    let (done, _) = world.area(&world.config.delivered.dir);
+    assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
+}
