@@ -133,6 +133,9 @@ impl Simulation {
             // What is condemned unsent, under another inode and another mtime, is nobody's to know
             // again without a digest: it is a new version, whose marker was used.
             world.model.traits.late_mtimes &= !(features.marker && features.inspects);
+            // Nor is what was filed, where the journal could not be told of that before everything
+            // was opened again.
+            world.model.traits.late_mtimes &= !features.journal_faults;
             plan(&mut world, crashes);
         }
         // With `send.in_order` a file that the endpoint refuses for ever holds the line for ever,
