@@ -154,6 +154,7 @@ pub fn digest_of(version: Version) -> [u8; 32] {
 impl Disk for WorldDisk<'_> {
     fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
         self.count("look");
+        self.world.model.looked_at = at.path.to_string();
         let faults = &self.world.model.faults;
         if faults.one_in > 0 && self.world.rng.below(faults.one_in * 3) == 0 {
             self.world.meet("look that fails");

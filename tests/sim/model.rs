@@ -89,6 +89,8 @@ pub struct Model {
     pub given_up: BTreeSet<Version>,
     /// The last operation was a look.
     pub last_was_look: bool,
+    /// What was looked at last: its name, wherever it lay.
+    pub looked_at: String,
 }
 
 impl Model {
@@ -130,6 +132,7 @@ impl Model {
             last_inode: 1_000_000,
             given_up: BTreeSet::new(),
             last_was_look: false,
+            looked_at: String::new(),
         }
     }
 

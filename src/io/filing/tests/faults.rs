@@ -337,3 +337,87 @@ fn a_marker_that_was_put_back_by_a_second_name_loses_the_first_at_the_next_try()
     let (done, _) = world.area(&world.config.delivered.dir);
     assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
 }
+
+#[test]
+fn no_name_goes_from_the_disk_before_the_new_ones_of_an_earlier_process_are_there() {
+    let world = World::new(MOVED).unwrap();
+    let mut process = world.begin();
+    // One is renamed into its folder below done, and then nothing more.
+    let mut is_down = false;
+    file(
+        &mut process,
+        world.jobs[1].clone(),
+        |operation| match operation {
+            _ if is_down => Err(eio()),
+            Operation::Rename(..) => {
+                is_down = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+    );
+    drop(process);
+    let mut process = world.begin();
+    let mut jobs = process.still_to_file(&world);
+    jobs.sort_by_key(|job| job.progress == Progress::Unwritten);
+    assert_eq!(jobs.len(), 2);
+    let mut order = Vec::new();
+    let (filed, _) = process.filer.file_by(jobs, |batch, disk| {
+        let mut scripted = Scripted {
+            disk,
+            before: |operation: &Operation| match operation {
+                // It cannot be looked at where it went.
+                Operation::Look(at) if at.path == world.jobs[1].path => Err(eio()),
+                Operation::SyncFolder(_, folder) => {
+                    order.push(folder.to_string());
+                    Ok(())
+                }
+                _ => Ok(()),
+            },
+        };
+        while batch.step(&mut scripted) {}
+    });
+    assert!(
+        filed
+            .iter()
+            .any(|(_, filed)| matches!(filed, Filed::Failed { .. }))
+    );
+    let at = |name: &str| order.iter().position(|folder| folder == name);
+    let (there, here) = (at("done/sub"), at("watched/"));
+    assert!(there.is_some() && there < here, "{order:?}");
+}
+
+/// As a power cut leaves it that has taken half of a rename.
+#[cfg(unix)]
+#[test]
+fn a_version_that_comes_when_the_second_name_of_the_one_before_is_to_be_removed_stays() {
+    let world = World::new(MOVED).unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    let filed = file(
+        &mut process,
+        world.jobs[0].clone(),
+        |operation| match operation {
+            Operation::Rename(from, _) if from.area == Area::Watched => {
+                let done = &world.config.delivered.dir;
+                std::fs::hard_link(&path, done.join(FILES[0])).unwrap();
+                Err(Fault::new(FaultKind::Refused, "EACCES"))
+            }
+            _ => Ok(()),
+        },
+    );
+    let mut looks = 0;
+    let filed = file(&mut process, again(&world.jobs[0], filed), |operation| {
+        if matches!(operation, Operation::Look(at) if at.area == Area::Watched) {
+            looks += 1;
+            // One finds two names of one file, one is made before the removal, and one for it.
+            if looks == 3 {
+                std::fs::write(world.watched.path().join(".next"), "the next").unwrap();
+                std::fs::rename(world.watched.path().join(".next"), &path).unwrap();
+            }
+        }
+        Ok(())
+    });
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the next");
+}
