@@ -221,13 +221,13 @@ fn run_all(simulations: impl Iterator<Item = Simulation>) -> Coverage {
 
 #[test]
 fn nothing_is_lost_torn_or_repeated_whatever_files_and_the_endpoint_do() {
-    let coverage = run_all(seeds(600).map(Simulation::new));
+    let coverage = run_all(seeds(900).map(Simulation::new));
     coverage.assert_met(&[ALWAYS, MOVING, UNCRASHED, RETRIES]);
 }
 
 #[test]
 fn nothing_is_lost_torn_or_repeated_whenever_it_crashes() {
-    let coverage = run_all(seeds(600).map(|seed| Simulation {
+    let coverage = run_all(seeds(900).map(|seed| Simulation {
         crashes: true,
         ..Simulation::new(seed)
     }));
@@ -236,7 +236,7 @@ fn nothing_is_lost_torn_or_repeated_whenever_it_crashes() {
 
 #[test]
 fn what_stays_is_sent_once_each_version_whatever_goes_and_comes_back_and_whenever_it_crashes() {
-    let coverage = run_all(seeds(600).map(|seed| Simulation {
+    let coverage = run_all(seeds(900).map(|seed| Simulation {
         crashes: seed % 2 == 0,
         keep: true,
         ..Simulation::new(seed)
