@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::util::mount::{Mount, fill};
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, once, wait_until};
 
 const DOWN: &str = "nothing is sent until it can be written again";
 
@@ -258,4 +258,79 @@ fn a_share_that_is_full_repeats_nothing_and_loses_nothing() {
         dir.list("in/.dirpost/done").len() == 46
     });
     assert_eq!((accepted(&server).len(), repeats(&server)), (46, 0));
+}
+
+/// Bytes of all files of the journal.
+fn journal_size(world: &World) -> usize {
+    let files = world.list().into_iter();
+    let journal = files.filter(|name| name.starts_with("journal/") && !name.ends_with("reserve"));
+    let sizes = journal.map(|name| world.dir.read(format!("small/of-its-own/{name}")).len());
+    sizes.sum()
+}
+
+#[test]
+fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten_when_there_is() {
+    /// With names of 200 bytes, so that the new journal does not fit into the room that is left.
+    const KEPT: usize = 1_500;
+    /// Bytes that are left on the disk: for lines, and for no second journal.
+    const LEFT: u64 = 256 << 10;
+    let Some(world) = World::new("32m") else {
+        return;
+    };
+    let server = Server::accepting();
+    let text = world.config(&server, "state.dir", "delivered.action = \"keep\"");
+    for number in 0..KEPT {
+        world.dir.write(format!("in/{number:0>200}"), "kept");
+    }
+    let sent = once(&text, &[]);
+    assert!(sent.status.success(), "{sent:?}");
+    assert_eq!(server.requests().len(), KEPT);
+    // Each line outdates the one before of the same file.
+    let journal = world.list().into_iter();
+    let newest = journal.filter(|name| name.starts_with("journal/") && !name.ends_with("reserve"));
+    let newest = newest.max().expect("a journal");
+    let path = format!("small/of-its-own/{newest}");
+    let lines = world.dir.read(&path);
+    let first = lines
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .expect("a line")
+        + 1;
+    world
+        .dir
+        .write(&path, [&lines[..], &lines[first..].repeat(10)].concat());
+    let before = journal_size(&world);
+    assert!(before > 10 * KEPT * 280, "{before}");
+    world.fill();
+    let filler = std::fs::File::options()
+        .write(true)
+        .open(world.dir.join("small/filler"))
+        .unwrap();
+    let filled = filler.metadata().unwrap().len();
+    filler.set_len(filled - LEFT).unwrap();
+    drop(filler);
+
+    let mut daemon = Daemon::start(&text);
+    daemon.wait_log("rewriting it without what is filed failed");
+    assert!(journal_size(&world) >= before, "something has gone");
+    let names = world.drop_files(20, 10);
+    wait_until("the new ones", BOUND, || {
+        server.accepted_count() >= KEPT + names.len()
+    });
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait_exit(BOUND), 0);
+    world.make_room();
+    let daemon = Daemon::start(&text);
+    world.dir.write("in/last.csv", "last");
+    wait_until("the last one", BOUND, || {
+        accepted(&server).contains_key("last.csv")
+    });
+    wait_until("it to be rewritten", BOUND, || {
+        journal_size(&world) < before / 4
+    });
+    assert_eq!(
+        (server.requests().len(), repeats(&server)),
+        (KEPT + names.len() + 1, 0)
+    );
+    drop(daemon);
 }

@@ -17,7 +17,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::util::mount::Disk;
-use crate::util::{BOUND, Daemon, Dir, Reaction, Received, Server, config, once, wait_until};
+use crate::util::{
+    BOUND, Daemon, Dir, Reaction, Received, Server, config, dirpost, once, wait_until,
+};
 
 /// What was accepted so long before the cut must be known after it (docs/journal.md).
 const KNOWN: Duration = Duration::from_secs(1);
@@ -496,5 +498,45 @@ fn after_a_power_cut_dirposts_own_files_are_whole_and_what_a_run_has_learned_is_
                 "{run}: {name}: {after:?}"
             );
         }
+    }
+}
+
+#[test]
+fn after_a_power_cut_a_dead_letter_that_was_sent_again_goes_under_its_new_key() {
+    let dir = Dir::new();
+    let watched = dir.mkdir("in");
+    let Some(mut disk) = Disk::new(&watched) else {
+        return;
+    };
+    let server = Server::start(|_| Reaction::Answer(422));
+    let path = dir.write("in/a.csv", "a");
+    let file = File::open(path).expect("the file");
+    file.sync_all().expect("it is on the disk");
+    drop(file);
+    let text = config(&watched, &server.url(), "send.brake = 0");
+    let ended = once(&text, &[]);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(dir.exists("in/.dirpost/dead-letter/a.csv"), "{said}");
+    let config_file = dir.write("retry.toml", &text);
+    let config_file = config_file.to_str().expect("a path that is text");
+    for round in 2..=3 {
+        let retried = dirpost(&["dead-letter", "retry", "--config", config_file, "--all"]);
+        assert!(retried.status.success(), "{retried:?}");
+        // Another program's fsync brings all renames onto the disk, and no content but its own.
+        let neighbour = File::create(watched.join(".neighbour")).expect("a file");
+        neighbour.sync_all().expect("an fsync");
+        drop(neighbour);
+        disk.cut_power();
+        disk.switch_off();
+        assert!(disk.switch_on());
+        assert_eq!(dir.text("in/a.csv"), "a");
+        let ended = once(&text, &[]);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let keys: BTreeSet<String> = server.requests().into_iter().map(|sent| sent.key).collect();
+        assert_eq!(
+            (server.requests().len(), keys.len()),
+            (round, round),
+            "{said}"
+        );
     }
 }

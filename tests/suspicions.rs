@@ -225,6 +225,56 @@ fn a_hard_link_and_an_attribute_break_no_upload_off() {
     }
 }
 
+/// A zip archive of one file, which is not compressed (APPNOTE.TXT, 4.3).
+fn zip(content: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(content);
+    let size = u32::try_from(content.len()).unwrap();
+    // Version and flags, method, time and date, CRC, both sizes, the lengths of name and extra field.
+    let mut entry = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+    for number in [crc.sum(), size, size] {
+        entry.extend(number.to_le_bytes());
+    }
+    entry.extend([1, 0, 0, 0]);
+    let mut archive = b"PK\x03\x04".to_vec();
+    archive.extend(&entry);
+    archive.extend(b"a");
+    archive.extend(content);
+    let directory = u32::try_from(archive.len()).unwrap();
+    archive.extend(b"PK\x01\x02\x14\x00");
+    archive.extend(&entry);
+    // Comment, disk, attributes, and where its entry begins.
+    archive.extend([0; 14]);
+    archive.extend(b"a");
+    let length = u32::try_from(archive.len()).unwrap() - directory;
+    archive.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    archive.extend(length.to_le_bytes());
+    archive.extend(directory.to_le_bytes());
+    archive.extend([0, 0]);
+    archive
+}
+
+#[test]
+fn a_chmod_breaks_no_upload_off_of_what_a_command_or_a_zip_check_has_passed() {
+    let bytes = zip(&draw_bytes(&mut Rng::new(4), SIZE));
+    for check in ["check.command = [\"true\"]", "check.format = \"zip\""] {
+        for place in Place::all() {
+            let file = place.back().join("large.zip");
+            let source = file.clone();
+            let (url, bodies) = endpoint(Duration::ZERO, move |_| {
+                let mode = PermissionsExt::from_mode(0o640);
+                std::fs::set_permissions(&source, mode).unwrap();
+            });
+            let daemon = Daemon::start(&config(&place.watched(), &url, check));
+            put(&file, &bytes);
+            wait_until("it filed", BOUND, || place.is_filed("large.zip"));
+            let bodies = bodies.lock().unwrap();
+            assert_eq!(bodies.len(), 1, "{check}: {:?}", daemon.log());
+            assert!(bodies[0].whole);
+        }
+    }
+}
+
 #[test]
 fn content_that_changes_during_an_upload_with_size_and_mtime_put_back_is_never_accepted_mixed() {
     for place in Place::all() {

@@ -420,10 +420,17 @@ impl World {
             self.ambushes -= 1;
             self.at(0, Event::Crash);
         }
-        if self.model.last_was_look && self.faulty && self.rng.below(30) == 0 {
+        // The last writer is that of the good file at the end, which is to come when the faults are
+        // over.
+        let others = &self.writers[..self.writers.len() - 1];
+        let looked_at = &self.model.looked_at;
+        let hurried = others.iter().position(|writer| writer.name == *looked_at);
+        if let Some(hurried) = hurried
+            && self.model.last_was_look
+            && self.faulty
+            && self.rng.below(8) == 0
+        {
             self.meet("writer between a look and what follows it");
-            // The last one is the good file at the end, which is to come when the faults are over.
-            let hurried = self.rng.below(self.writers.len() as u64 - 1) as usize;
             self.at(0, Event::Write(hurried));
         }
     }

@@ -89,6 +89,8 @@ pub struct Model {
     pub given_up: BTreeSet<Version>,
     /// The last operation was a look.
     pub last_was_look: bool,
+    /// What was looked at last: its name, wherever it lay.
+    pub looked_at: String,
 }
 
 impl Model {
@@ -130,6 +132,7 @@ impl Model {
             last_inode: 1_000_000,
             given_up: BTreeSet::new(),
             last_was_look: false,
+            looked_at: String::new(),
         }
     }
 
@@ -259,6 +262,7 @@ impl Model {
         };
         let mut last = None;
         let mut left = undone;
+        let mut moved: Option<(u64, u64)> = None;
         while let Some(change) = self.pending.last() {
             if left == 0 && Some(change.operation) != last {
                 break;
@@ -266,15 +270,32 @@ impl Model {
             left = left.saturating_sub(1);
             last = Some(change.operation);
             let Change {
-                at, before, after, ..
+                at,
+                before,
+                after,
+                operation,
+                ..
             } = self.pending.pop().expect("it was just there");
+            if let Some(after) = after {
+                moved = Some((operation, after));
+            }
             if self.names.get(&at).copied() != after {
                 // A writer has used the name since: that is on the disk.
                 continue;
             }
-            match before {
-                Some(ino) => drop(self.names.insert(at, ino)),
-                None => drop(self.names.remove(&at)),
+            match (before, moved) {
+                // The number of a renamed file is another one, and the file is the same: what its
+                // writer has written since through an open handle is in it.
+                (Some(ino), Some((same, new))) if same == operation && after.is_none() => {
+                    let node = self.nodes[&new];
+                    if node.version != self.nodes[&ino].version {
+                        let look = Look { ino, ..node.look };
+                        self.nodes.insert(ino, Node { look, ..node });
+                    }
+                    self.names.insert(at, ino);
+                }
+                (Some(ino), _) => drop(self.names.insert(at, ino)),
+                (None, _) => drop(self.names.remove(&at)),
             }
         }
         self.pending.clear();

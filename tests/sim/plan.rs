@@ -95,8 +95,10 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
 /// Draws what the writers, the endpoint and the power will do.
 pub fn plan(world: &mut World, crashes: bool) {
     // Content that changes while size and mtime stand still. After a restart nobody knows any more
-    // what exactly was sent, and of what stays only the stamp is known.
-    let sneaks = !crashes && !world.keeps() && world.rng.below(2) == 0;
+    // what exactly was sent, and of what stays only the stamp is known; nor does who opens everything
+    // again and finds that the journal could not be told of what was filed.
+    let knows_bytes = !crashes && !world.features.journal_faults;
+    let sneaks = world.rng.below(2) == 0 && knows_bytes && !world.keeps();
     world.model.traits.syncs_fail &= !sneaks;
     world.model.traits.target_syncs_fail &= !sneaks;
     let files = 1 + world.rng.below(12) as usize;

@@ -248,11 +248,19 @@ impl Engine {
     /// Goes on with what an earlier engine of the same process had to file away, and with what
     /// the journal says.
     pub(super) fn resume_filings(&mut self, filings: Vec<Filing>, journal: Replay, now: Now) {
-        let Replay { live, at_rest, .. } = journal;
+        let Replay {
+            mut live, at_rest, ..
+        } = journal;
         // The journal does not know the bytes that were sent.
         let mut digests = BTreeMap::new();
         for filing in filings {
             let version = (filing.path.clone(), filing.look.stamp);
+            if live
+                .get(&version)
+                .is_some_and(|live| is_later(&filing, live))
+            {
+                live.remove(&version);
+            }
             if live.contains_key(&version) {
                 digests.extend(filing.sha256.map(|sha256| (version, sha256)));
             } else if !at_rest.has(&version.0, version.1) {
@@ -369,6 +377,12 @@ fn resumed((path, stamp): (Rel, Stamp), live: Live, sha256: Option<[u8; 32]>) ->
         fate: live.fate,
         progress: live.moving.map_or(Progress::Written, Progress::Moving),
     }
+}
+
+/// Whether the journal tells of an earlier round only: the version was sent again since, as a dead
+/// letter that somebody put back, and what came of that could not be written down.
+fn is_later(filing: &Filing, live: &Live) -> bool {
+    filing.progress == Progress::Unwritten && filing.fate.key() != live.fate.key()
 }
 
 /// Without what a share that was mounted again may show otherwise: inodes and devices.

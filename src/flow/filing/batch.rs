@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
 use super::machine;
 use super::ops::{Claims, Desk, Ops};
-use super::{Filed, Filing, Place, Rules};
+use super::{Filed, Filing, Place, Progress, Rules};
 use crate::flow::file::Entry;
 use crate::flow::file::FileNo;
 use crate::flow::time::Wall;
@@ -89,7 +89,16 @@ impl Batch {
     /// Begins to file `jobs` away. `carried` is what the batch before has handed on, `now` the time
     /// of reasons that filing itself gives.
     pub fn new(jobs: Vec<Filing>, rules: &Rules, carried: Carried, now: Wall) -> Batch {
-        let Carried { claims, unsynced } = carried;
+        let Carried {
+            claims,
+            mut unsynced,
+        } = carried;
+        // An earlier opening, or an earlier process, may have given them their names and have come
+        // no further.
+        unsynced.extend(jobs.iter().filter_map(|job| match &job.progress {
+            Progress::Moving(moving) | Progress::Copied(moving) => Some(moving.to.folder()),
+            Progress::Unwritten | Progress::Written => None,
+        }));
         let claims = Rc::new(RefCell::new(claims));
         let rules = Rc::new(rules.clone());
         let machines = jobs

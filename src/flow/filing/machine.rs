@@ -98,7 +98,7 @@ impl Machine {
             return Ok(Filed::Away { to: None });
         }
         let mut stage = match self.progress.clone() {
-            Progress::Moving(moving) => self.resume(moving).await?,
+            Progress::Moving(moving) | Progress::Copied(moving) => self.resume(moving).await?,
             Progress::Unwritten | Progress::Written => Stage::InPlace,
         };
         loop {
@@ -178,7 +178,12 @@ impl Machine {
             })
             .await?;
             self.write_reason(&to, &place).await?;
-            match self.relocate_own(&place, &to, Some(&look)).await? {
+            let moved = self.relocate_own(&place, &to, Some(&look)).await?;
+            if moved != Moved::Done {
+                // An empty file may have reserved the name, and a power cut must not bring it back.
+                self.sources.insert(to.folder());
+            }
+            match moved {
                 Moved::Done => return Ok(self.moved(to)),
                 Moved::NotDone(fault) | Moved::NoWay(fault) => {
                     drop(self.take_reason_back(&to).await);

@@ -177,6 +177,16 @@ pub enum Fate {
     Condemned(Box<Reason>),
 }
 
+impl Fate {
+    /// The `Idempotency-Key` of the round that has come to this.
+    pub fn key(&self) -> &str {
+        match self {
+            Fate::Accepted(acceptance) => &acceptance.key,
+            Fate::Condemned(reason) => &reason.key,
+        }
+    }
+}
+
 /// How far the filing of a version has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -186,13 +196,17 @@ pub enum Progress {
     Written,
     /// This move stands in the journal. Whether it took place is to be looked at.
     Moving(Move),
+    /// This move stands in the journal, and this process has brought the name of its copy onto the
+    /// disk. No other process can know that: what an fsync has failed to bring there, the next one
+    /// says nothing of.
+    Copied(Move),
 }
 
 impl Progress {
     /// Whether the file is known to have left its place: a copy is made of what lies in the staging
     /// folder only once it has been looked at there.
     pub fn has_left_its_place(&self) -> bool {
-        let Progress::Moving(moving) = self else {
+        let (Progress::Moving(moving) | Progress::Copied(moving)) = self else {
             return false;
         };
         let from = moving.copy_of.as_ref();

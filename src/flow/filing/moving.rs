@@ -87,7 +87,8 @@ async fn by_link(ops: &Ops, file: Relocation<'_>) -> Result<Moved, Fault> {
 /// See [`relocate`].
 pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Result<Moved, Fault> {
     // Somebody may have put another version under the first name since.
-    match (ops.look(from).await?, ops.look(to).await?) {
+    let first = ops.look(from).await?;
+    match (first, ops.look(to).await?) {
         (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {}
         (Entry::File(first), Entry::File(second)) if from.area != Area::Watched => {
             // What is under the first name is the file, for nobody else writes there; its second
@@ -103,7 +104,12 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
         (Entry::File(_), _) => return Ok(Moved::Taken),
         _ => return Ok(Moved::Gone),
     }
-    let Err(fault) = ops.remove(from).await else {
+    let removed = match first {
+        // Or puts one there now.
+        Entry::File(known) if from.area == Area::Watched => ops.remove_if(from, &known).await,
+        _ => ops.remove(from).await,
+    };
+    let Err(fault) = removed else {
         return Ok(Moved::Done);
     };
     match (ops.look(from).await?, ops.look(to).await?) {

@@ -73,19 +73,45 @@ impl Inspector {
             }
         }
         drop(file);
-        match &self.check.command {
-            Some(argv) => Ok(self.ask(argv, job, sha256)),
-            None => Ok(Inspected::Good { sha256 }),
+        if let Some(argv) = &self.check.command
+            && let Some(wrong) = self.ask(argv, job)
+        {
+            return Ok(wrong);
         }
+        if sha256.is_none() {
+            sha256 = self.digest(job)?;
+        }
+        Ok(Inspected::Good { sha256 })
     }
 
-    fn ask(&self, argv: &[String], job: &Inspection, sha256: Option<[u8; 32]>) -> Inspected {
+    /// What a format that is not read from its start to its end (zip), or a command, has passed is
+    /// read once more for its digest: without one a mere chmod during the upload would break it
+    /// off, for nobody could tell whether what goes out is what was checked. `None` where anything
+    /// has moved since the check began, or the file became shorter.
+    fn digest(&self, job: &Inspection) -> io::Result<Option<[u8; 32]>> {
+        let root = self.share.folder();
+        let (file, before) = root.open(&job.path)?;
+        if before != job.look {
+            return Ok(None);
+        }
+        let mut reader = Hashing::new(&file);
+        io::copy(
+            &mut reader.by_ref().take(job.look.stamp.size),
+            &mut io::sink(),
+        )?;
+        let sha256 = reader.finish(job.look.stamp.size);
+        let (_, now) = root.open(&job.path)?;
+        Ok(sha256.filter(|_| now == job.look))
+    }
+
+    /// Asks the command; gives what it has against the file, or against being asked.
+    fn ask(&self, argv: &[String], job: &Inspection) -> Option<Inspected> {
         let path = self.share.path().join(name_of(job.path.as_bytes()));
         // On one line, whatever it wrote.
         let ran = command::run(argv, &path, self.check.command_timeout)
             .map(|(status, said)| (status, escape(said.trim_ascii()).replace("%0A", " ")));
-        match ran {
-            Ok((status, _)) if status.success() => Inspected::Good { sha256 },
+        let wrong = match ran {
+            Ok((status, _)) if status.success() => return None,
             Ok((status, said)) if status.code() == Some(1) => {
                 Inspected::CommandRejects(if said.is_empty() {
                     "check.command rejects it and says nothing".into()
@@ -103,7 +129,8 @@ impl Inspector {
             Err(err) => {
                 Inspected::Undecided(format!("check.command `{}` cannot be run: {err}", argv[0]))
             }
-        }
+        };
+        Some(wrong)
     }
 }
 

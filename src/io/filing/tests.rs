@@ -1,5 +1,7 @@
 //! Filing on a real file system, whole and cut off after each of its operations.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use crate::config::Action;
 use crate::flow::file::{Entry, Look, Rel};
 use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::reason::ReasonFile;
-use crate::flow::filing::{Acceptance, Fate, FaultKind, Place, Progress, Reason};
+use crate::flow::filing::{Acceptance, Area, Fate, FaultKind, Place, Progress, Reason};
 use crate::flow::journal::{Live, Replay};
 use crate::flow::time::Wall;
 use crate::io::dir::Dir;

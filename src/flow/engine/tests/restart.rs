@@ -514,3 +514,65 @@ fn listed_with_marker(version: Stamp, marker: Stamp) -> Input {
         content: Ok(content),
     })
 }
+
+#[test]
+fn an_acceptance_that_could_not_be_written_outlives_the_condemnation_of_an_earlier_round() {
+    use crate::flow::filing::{Acceptance, Fate, Filing, Reason};
+    let (path, stamp) = (
+        Rel::new(b"a"),
+        Stamp {
+            size: 1,
+            mtime: Wall(1),
+        },
+    );
+    let reason = Reason {
+        reason: "the endpoint answered 422".into(),
+        status: Some(422),
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(2),
+        key: "the first round".into(),
+    };
+    let condemned = journal::Entry {
+        path: path.clone(),
+        stamp,
+        event: journal::Event::condemned(&reason, None),
+    };
+    let resumed = |key: &str| {
+        let mut journal = journal::Replay::default();
+        journal.add(&condemned.line(Wall(3)));
+        let accepted = Filing {
+            file: FileNo::default(),
+            path: path.clone(),
+            look: Look {
+                stamp,
+                ..Look::default()
+            },
+            sha256: None,
+            marker: None,
+            fate: Fate::Accepted(Acceptance {
+                key: key.into(),
+                status: 200,
+            }),
+            progress: Progress::Unwritten,
+        };
+        let past = Handover {
+            journal,
+            filings: vec![accepted],
+            ..Handover::default()
+        };
+        let mut engine = Engine::new(policy(), 1, at(0));
+        let effects = engine.resume(past, at(0));
+        engine.check();
+        let filings = effects.into_iter().filter_map(|effect| match effect {
+            Effect::File(filing) => Some(filing),
+            _ => None,
+        });
+        filings.collect::<Vec<_>>()
+    };
+    let filings = resumed("the second round");
+    assert_eq!(filings.len(), 1);
+    assert!(matches!(filings[0].fate, Fate::Accepted(_)));
+    assert_eq!(filings[0].progress, Progress::Unwritten);
+}

@@ -1,8 +1,9 @@
 //! What goes with a file: its reason and its marker.
 
 use super::super::disk::{Fault, Operation, Side};
-use super::super::moving::Moved;
+use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{draft_of, draft_of_reason, free};
+use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
 use super::Machine;
@@ -66,53 +67,133 @@ impl Machine {
         let marker = self.place().beside(&self.rules.marker);
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,
-            _ => return Ok(()),
+            other => {
+                self.remove_marker_draft(&marker, to).await?;
+                return self.finish_putting_marker_back(&marker, other, to).await;
+            }
         };
-        if let Some(to) = to {
-            // Its own name was promised to it together with the file's.
-            let mut target = to.beside(&self.rules.marker);
-            let there = self.ops.look(&target).await?;
-            let size = known.stamp.size;
-            if there.file().is_some_and(|there| there.stamp.size == size) {
-                // The name was promised to it: an earlier try was over but for the removal of what
-                // was copied. An empty file that reserves the name of an empty marker is as good.
-                return self.remove_marker(&marker, &look).await;
+        let Some(to) = to else {
+            return self.remove_marker(&marker, &look).await;
+        };
+        // Its own name was promised to it together with the file's.
+        let mut target = to.beside(&self.rules.marker);
+        let there = self.ops.look(&target).await?;
+        let size = known.stamp.size;
+        if there.file().is_some_and(|there| there.stamp.size == size) {
+            // The name was promised to it: an earlier try was over but for the removal of what
+            // was copied. An empty file that reserves the name of an empty marker is as good.
+            self.remove_marker_draft(&marker, Some(to)).await?;
+            return self.remove_marker(&marker, &look).await;
+        }
+        if there != Entry::Absent {
+            target = free(&self.ops, &to.folder(), target.path.name(), &[]).await?;
+        }
+        match self.relocate_own(&marker, &target, Some(&look)).await? {
+            Moved::Done => {
+                self.targets.insert(target.folder());
+                self.look_behind_marker(&marker, &target, &look).await
             }
-            if there != Entry::Absent {
-                target = free(&self.ops, &to.folder(), target.path.name(), &[]).await?;
-            }
-            match self.relocate_own(&marker, &target, Some(&look)).await? {
-                Moved::Done => {
-                    self.targets.insert(target.folder());
-                    return Ok(());
-                }
-                Moved::Gone => return Ok(()),
-                Moved::NotDone(fault) => return Err(fault),
-                // Who takes its file out of dead-letter takes it, too.
-                Moved::CrossesDevices => self.copy_marker(&marker, &target).await?,
-                // It is empty or nearly so, and has done its work.
-                Moved::Taken | Moved::NoWay(_) => {}
+            Moved::Gone => Ok(()),
+            Moved::NotDone(fault) => Err(fault),
+            // Who takes its file out of dead-letter takes it, too.
+            Moved::CrossesDevices => self.copy_marker(&marker, &target, &look).await,
+            // It is empty or nearly so, and has done its work.
+            Moved::Taken | Moved::NoWay(_) => self.remove_marker(&marker, &look).await,
+        }
+    }
+
+    /// What its writer has put there since it was looked at went along with the rename. It vouches
+    /// for the next version, and goes back, replacing nothing.
+    ///
+    /// That is not made up for after a crash or where it cannot be looked at: an empty file there
+    /// may be a name that was only reserved, and a marker out of nothing would vouch for what is
+    /// not finished. The next version then waits for another marker.
+    async fn look_behind_marker(
+        &mut self,
+        marker: &Place,
+        target: &Place,
+        known: &Look,
+    ) -> Result<(), Fault> {
+        match self.ops.look(target).await? {
+            Entry::File(moved) if moved.stamp != known.stamp => {}
+            _ => return Ok(()),
+        }
+        self.sources.insert(target.folder());
+        let back = Relocation {
+            from: target,
+            to: marker,
+            look: None,
+            target: Target::Foreign,
+        };
+        match relocate(&self.ops, back).await? {
+            Moved::Done => drop(self.targets.insert(marker.folder())),
+            Moved::NotDone(fault) => return Err(fault),
+            // There is yet another one, or somebody has taken it away.
+            Moved::Taken | Moved::Gone | Moved::NoWay(_) | Moved::CrossesDevices => {}
+        }
+        Ok(())
+    }
+
+    /// An earlier try may have put a marker back by a second name, and have come no further.
+    async fn finish_putting_marker_back(
+        &mut self,
+        marker: &Place,
+        here: Entry,
+        to: Option<&Place>,
+    ) -> Result<(), Fault> {
+        let (Entry::File(here), Some(to)) = (here, to) else {
+            return Ok(());
+        };
+        let target = to.beside(&self.rules.marker);
+        if let Entry::File(there) = self.ops.look(&target).await?
+            && there.stamp == here.stamp
+            && may_be_same_inode(&there, &here)
+        {
+            self.sources.insert(target.folder());
+            if let Moved::NotDone(fault) = remove_first_name(&self.ops, &target, marker).await? {
+                return Err(fault);
             }
         }
-        self.remove_marker(&marker, &look).await
+        Ok(())
     }
 
     /// Copies a marker to another file system. The copy is on the disk before it is removed here.
-    async fn copy_marker(&mut self, marker: &Place, target: &Place) -> Result<(), Fault> {
-        let draft = target.folder().join(&draft_of(&marker.to_string()));
-        if let Err(fault) = self.ops.copy(marker, &draft).await {
-            drop(self.ops.remove_own(&draft).await);
-            return Err(fault);
+    async fn copy_marker(
+        &mut self,
+        marker: &Place,
+        target: &Place,
+        known: &Look,
+    ) -> Result<(), Fault> {
+        let draft = draft_of_marker(marker, target);
+        let copied = self.copy_to_draft(marker, &draft).await?;
+        if copied.of.stamp != known.stamp {
+            // Its writer has put another one there since: it stays, for the next version.
+            return self.remove_marker_draft(marker, Some(target)).await;
         }
         match self.relocate_own(&draft, target, None).await? {
             Moved::Done => {
-                let folder = target.folder();
-                let sync = Operation::SyncFolder(Side::Target, folder);
-                self.ops.ask(sync).await.map(drop)
+                let sync = Operation::SyncFolder(Side::Target, target.folder());
+                self.ops.ask(sync).await?;
             }
-            Moved::NotDone(fault) | Moved::NoWay(fault) => Err(fault),
-            Moved::Taken | Moved::Gone | Moved::CrossesDevices => self.ops.remove_own(&draft).await,
+            Moved::NotDone(fault) | Moved::NoWay(fault) => return Err(fault),
+            Moved::Taken | Moved::Gone | Moved::CrossesDevices => {
+                self.ops.remove_own(&draft).await?;
+            }
         }
+        self.remove_marker(marker, known).await
+    }
+
+    /// An earlier try may have left the draft of a copy of the marker, which is not copied now.
+    async fn remove_marker_draft(
+        &mut self,
+        marker: &Place,
+        to: Option<&Place>,
+    ) -> Result<(), Fault> {
+        if let Some(to) = to {
+            self.ops.remove_own(&draft_of_marker(marker, to)).await?;
+            self.sources.insert(to.folder());
+        }
+        Ok(())
     }
 
     /// Removes a marker, unless its writer has put another one there since it was looked at.
@@ -121,4 +202,9 @@ impl Machine {
         self.sources.insert(marker.folder());
         Ok(())
     }
+}
+
+/// The draft of a copy of `marker`, in the folder that `to` lies in.
+fn draft_of_marker(marker: &Place, to: &Place) -> Place {
+    to.folder().join(&draft_of(&marker.to_string()))
 }

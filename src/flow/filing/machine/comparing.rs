@@ -77,8 +77,9 @@ impl Machine {
             && self.ops.digest(&moving.to).await? == self.ops.digest(from).await?)
     }
 
-    /// Whether what is to be removed is still what was copied. After a restart what lies at its
-    /// place under an equal stamp may be a new file: the bytes decide.
+    /// Whether what is to be removed is still what was copied. What has been touched since it was
+    /// read may hold something else under an equal stamp, and after a restart it may be a new file:
+    /// the bytes decide.
     pub(super) async fn is_original_of(
         &self,
         look: &Look,
@@ -88,7 +89,7 @@ impl Machine {
         if !self.is_sent_original(look, from).await? {
             return Ok(false);
         }
-        if from.area != Area::Watched || self.job.look.ino != 0 {
+        if from.area != Area::Watched || look.is_unmoved(&self.job.look) {
             return Ok(true);
         }
         let copied = self.ops.digest(to).await?;

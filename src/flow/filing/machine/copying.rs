@@ -1,9 +1,9 @@
 //! To another file system: a copy that is whole before it takes its name, and only then the
 //! removal of what it was made of.
 
-use super::super::disk::{Fault, FaultKind, Operation, Side};
+use super::super::disk::{Copied, Fault, FaultKind, Operation, Side};
 use super::super::moving::Moved;
-use super::super::{Area, Fate, Filed, Move, Place};
+use super::super::{Area, Fate, Filed, Move, Place, Progress};
 use super::{Machine, Stage};
 use crate::flow::file::{Entry, Look};
 
@@ -34,11 +34,12 @@ impl Machine {
             self.take_reason_back(&moving.to).await?;
             return self.original_changed(from, look).await;
         }
+        self.progress = Progress::Moving(moving.clone());
         self.left = from.area != Area::Watched;
         self.write_reason(&moving.to, &from).await?;
         match self.copy_to_name(&from, &draft, &moving.to).await? {
             Moved::Done => {
-                self.bring_copy_onto_disk(&from, &moving.to).await?;
+                self.bring_copy_onto_disk(&moving).await?;
                 Ok(Stage::Copied(moving))
             }
             Moved::Taken => {
@@ -63,14 +64,7 @@ impl Machine {
         draft: &Place,
         to: &Place,
     ) -> Result<Moved, Fault> {
-        let copied = match self.ops.copy(from, draft).await {
-            Ok(copied) => copied,
-            Err(fault) => {
-                // No whole copy: nothing is lost with it, and a full disk gets its room back.
-                drop(self.ops.remove_own(draft).await);
-                return Err(fault);
-            }
-        };
+        let copied = self.copy_to_draft(from, draft).await?;
         if !self.is_sent_copy(&copied) {
             self.ops.remove_own(draft).await?;
             let why = format!("{from} changed while it was copied");
@@ -79,25 +73,71 @@ impl Machine {
         self.relocate_own(draft, to, None).await
     }
 
-    /// The name of the copy is on the disk, or is taken back: a second fsync may report success
-    /// for what the first one lost, so the copy is made again.
-    pub(super) async fn bring_copy_onto_disk(
-        &mut self,
-        from: &Place,
-        to: &Place,
-    ) -> Result<(), Fault> {
-        let Err(fault) = self
-            .ops
-            .ask(Operation::SyncFolder(Side::Target, to.folder()))
-            .await
-        else {
-            return Ok(());
-        };
-        if self.ops.look(from).await?.file().is_some() {
-            self.ops.remove_own(to).await?;
-            drop(self.take_reason_back(to).await);
+    pub(super) async fn copy_to_draft(&self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
+        let copied = self.ops.copy(from, draft).await;
+        if copied.is_err() {
+            // No whole copy: nothing is lost with it, and a full disk gets its room back.
+            drop(self.ops.remove_own(draft).await);
         }
-        Err(fault)
+        copied
+    }
+
+    /// Brings the name of the copy onto the disk. Where that fails the next try copies again, for
+    /// a second fsync may report success for what the first one lost (fsync(2), ERRORS: EIO). The
+    /// copy stays where it is until then: its writer may replace what it was made of at any moment.
+    pub(super) async fn bring_copy_onto_disk(&mut self, moving: &Move) -> Result<(), Fault> {
+        self.ops
+            .ask(Operation::SyncFolder(Side::Target, moving.to.folder()))
+            .await?;
+        self.progress = Progress::Copied(moving.clone());
+        Ok(())
+    }
+
+    /// The copy has its name since an earlier try, and nobody can say whether that is on the disk:
+    /// its fsync may have failed there, also in a process that is gone. It is copied once more, and
+    /// takes the place of the one before in one step, so that there is no moment without.
+    pub(super) async fn copy_again(
+        &mut self,
+        moving: Move,
+        original: Look,
+    ) -> Result<Stage, Fault> {
+        let (Some(from), Some(draft)) = (&moving.copy_of, moving.draft()) else {
+            return Ok(Stage::InPlace);
+        };
+        let copied = self.copy_to_draft(from, &draft).await?;
+        if copied.sha256 != self.ops.digest(&moving.to).await? {
+            // Another version lies there by now: nothing is left to copy it from.
+            self.ops.remove_own(&draft).await?;
+            return self.resume_copied(moving).await;
+        }
+        self.write_reason_again(&moving.to, from, &original).await?;
+        if let Err(fault) = self.ops.rename_over(&draft, &moving.to).await {
+            match (
+                self.ops.look(&draft).await?,
+                self.ops.look(&moving.to).await?,
+            ) {
+                (Entry::Absent, Entry::File(_)) => {}
+                _ => return Err(fault),
+            }
+        }
+        self.bring_copy_onto_disk(&moving).await?;
+        Ok(Stage::Copied(moving))
+    }
+
+    /// The name of the reason was brought onto the disk by the same fsync as that of the copy.
+    async fn write_reason_again(
+        &mut self,
+        to: &Place,
+        from: &Place,
+        original: &Look,
+    ) -> Result<(), Fault> {
+        if to.area != Area::DeadLetter {
+            return Ok(());
+        }
+        if from.area == Area::Staging && !self.is_sent_behind(original, from).await? {
+            return self.ask_reason(to, self.displaced(original), from).await;
+        }
+        self.write_reason(to, from).await
     }
 
     /// Removes what the copy was made of, if that is still what was sent.

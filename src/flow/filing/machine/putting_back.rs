@@ -92,7 +92,7 @@ impl Machine {
         if named != Moved::Done {
             return Ok(named);
         }
-        self.bring_copy_onto_disk(from, &moving.to).await?;
+        self.bring_copy_onto_disk(&moving).await?;
         if !self.is_as_it_was(&copied.of, from).await? {
             // Its writer still writes to it: the copy is of a part.
             self.ops.remove_own(&moving.to).await?;

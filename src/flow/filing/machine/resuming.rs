@@ -3,7 +3,7 @@
 use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::{Moved, remove_first_name};
 use super::super::reason::REASON;
-use super::super::{Area, Move, Place};
+use super::super::{Area, Move, Place, Progress};
 use super::{Machine, Stage};
 use crate::flow::file::{Entry, Look};
 
@@ -80,9 +80,18 @@ impl Machine {
     }
 
     pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
+        self.take_reason_back(at).await?;
+        self.remove_reservation(at).await
+    }
+
+    /// That it is gone is on the disk before the journal names another move: nobody would know of
+    /// an empty file that a power cut brings back.
+    async fn remove_reservation(&mut self, at: &Place) -> Result<(), Fault> {
         self.ops.remove_own(at).await?;
-        self.sources.insert(at.folder());
-        self.take_reason_back(at).await
+        self.ops
+            .ask(Operation::SyncFolder(Side::Source, at.folder()))
+            .await
+            .map(drop)
     }
 
     /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
@@ -99,6 +108,16 @@ impl Machine {
         let original = self.look_for_more_than_its_name(&from).await?;
         let copy = self.ops.look(&moving.to).await?;
         self.left |= from.area == Area::Staging && original.file().is_some();
+        if let (Entry::File(original), Entry::File(copy)) = (original, copy)
+            && !self.is_reservation(&copy)
+            && self.is_copy(&copy, &original, &moving).await?
+        {
+            return match self.progress {
+                Progress::Copied(_) => Ok(Stage::Copied(moving)),
+                _ => self.copy_again(moving, original).await,
+            };
+        }
+        self.progress = Progress::Moving(moving.clone());
         match (original, copy) {
             (Entry::File(_), Entry::Absent) if !self.ops.is_claimed(&moving.to) => {
                 Ok(Stage::Copying(moving))
@@ -106,11 +125,6 @@ impl Machine {
             (Entry::File(_), Entry::File(copy)) if self.is_reservation(&copy) => {
                 self.take_reservation_back(&moving.to).await?;
                 Ok(Stage::Copying(moving))
-            }
-            (Entry::File(original), Entry::File(copy))
-                if self.is_copy(&copy, &original, &moving).await? =>
-            {
-                self.resume_copied(moving).await
             }
             // The name has gone to another file, and so has the reason beside it.
             (Entry::File(_), _) => self.plan_copy(from).await.map(Stage::Copying),
@@ -140,15 +154,15 @@ impl Machine {
             && from.area == Area::Staging
             && self.is_reservation(&look)
         {
-            self.ops.remove_own(from).await?;
-            self.sources.insert(from.folder());
+            self.remove_reservation(from).await?;
             return Ok(Entry::Absent);
         }
         Ok(found)
     }
 
     pub(super) async fn resume_copied(&mut self, moving: Move) -> Result<Stage, Fault> {
-        // A crash may have come before the name was on the disk.
+        // Nothing is left that it could be copied from again. What was removed on purpose was so
+        // only when the name was on the disk.
         self.ops
             .ask(Operation::SyncFolder(Side::Target, moving.to.folder()))
             .await?;
