@@ -6,3 +6,4 @@ pub mod classify;
 pub mod gate;
 pub mod idempotency_key;
 pub mod reply;
+pub mod server_page;

@@ -10,6 +10,7 @@ use crate::flow::endpoint::brake::Rejection;
 use crate::flow::endpoint::classify::{Verdict, retry_after};
 use crate::flow::endpoint::gate::Failure;
 use crate::flow::endpoint::reply::{Answer, Reply};
+use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
@@ -297,7 +298,10 @@ fn sentence(answer: &Answer) -> String {
         407 => "the proxy wants credentials (407): write them into its URL, in send.proxy or the \
                 environment"
             .into(),
-        status => format!("the endpoint answered {status}"),
+        status => match wrong_way(answer) {
+            Some(way) => return way.sentence("the endpoint", status),
+            None => format!("the endpoint answered {status}"),
+        },
     };
     if let Some(location) = &answer.location {
         text += &format!(", a redirect to {location}, which is never followed");

@@ -12,6 +12,7 @@ use ureq::http::{Method, StatusCode, Uri};
 
 use super::client::{Attempt, Client};
 use super::{FileMeta, answer, failure_text, template};
+use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::time::Wall;
 
 /// What the endpoint said to `dirpost check`.
@@ -57,14 +58,22 @@ pub(super) fn probe(client: &mut Client) -> Probe {
             };
         }
         attempt = client.ask(Method::GET, uri);
+    } else if matches!(attempt, Attempt::Failed(ref err) if !matches!(err, ureq::Error::Timeout(_)))
+        && shared.tls.is_none()
+    {
+        // OpenSSL, and Apache with it, tells plain HTTP on a TLS port by GET, HEAD, POST and PUT alone.
+        let again = client.ask(Method::GET, uri);
+        if again.has_status(StatusCode::BAD_REQUEST) {
+            attempt = again;
+        }
     }
     match attempt {
         Attempt::Answered { response, .. } => {
             let answer = answer::read(response, None, false);
-            let (fine, sentence) = match answer.status {
-                200..=299 if is_unknown => (true, no_options(endpoint, 404)),
-                400 => bad_request(endpoint, &answer.body),
-                status => meaning(endpoint, status, answer.location.as_deref()),
+            let (fine, sentence) = match (answer.status, wrong_way(&answer)) {
+                (status, Some(way)) => (false, way.sentence(endpoint, status)),
+                (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
+                (status, None) => meaning(endpoint, status, answer.location.as_deref()),
             };
             Probe { fine, sentence }
         }
@@ -82,36 +91,6 @@ fn no_options(endpoint: &str, status: u16) -> String {
     )
 }
 
-/// nginx and Apache answer so to everybody who comes in the wrong way.
-fn bad_request(endpoint: &str, body: &[u8]) -> (bool, String) {
-    let text = String::from_utf8_lossy(body);
-    if text.contains("required SSL certificate") {
-        return (
-            false,
-            format!("{endpoint} wants a client certificate (status 400): set send.tls.client_cert"),
-        );
-    }
-    if text.contains("SSL certificate error") {
-        return (
-            false,
-            format!(
-                "{endpoint} refuses the client certificate (status 400): it may have expired, or \
-                 be from an authority that the server does not trust"
-            ),
-        );
-    }
-    if text.contains("sent to HTTPS port") || text.contains("speaking plain HTTP to an SSL-enabled")
-    {
-        return (
-            false,
-            format!(
-                "{endpoint} speaks TLS on this port (status 400): send.url must begin with https://"
-            ),
-        );
-    }
-    (true, no_options(endpoint, 400))
-}
-
 fn not_there_yet(endpoint: &str) -> String {
     format!(
         "{endpoint} answers; it has no file of the name that was asked for (status 404), so \
@@ -122,7 +101,7 @@ fn not_there_yet(endpoint: &str) -> String {
 fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String) {
     match status {
         200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
-        405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
+        400 | 405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
         300..=399 => (
             false,
             format!(
