@@ -262,7 +262,28 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
     }
 }
 
+/// Files of one name in different folders that have one address.
+fn one_address(config: &Config, findings: &mut Findings) -> Printed {
+    let send = &config.send;
+    let is_in = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+    let unique = ["{path}", "{key}", "{sha256}"];
+    let named = ["{name}", "{stem}"]
+        .into_iter()
+        .find(|word| send.url.contains(word));
+    let told =
+        is_in(&send.url, &unique) || send.headers.iter().any(|(_, value)| is_in(value, &unique));
+    match named {
+        Some(word) if !told && config.watch.max_depth != Some(1) => findings.warning(&format!(
+            "send.url has {word} in it and not {{path}}: files of one name in different folders have \
+             one address there, and the later may replace the earlier; write {{path}}, or \
+             watch.max_depth = 1"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn endpoint(config: &Config, findings: &mut Findings) -> Printed {
+    one_address(config, findings)?;
     let client = Shared::new(&config.send).map(|shared| Client::new(&config.send, &shared));
     match client {
         Err(err) => findings.wrong(&err.to_string()),

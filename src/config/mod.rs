@@ -24,6 +24,7 @@ mod tests;
 pub use error::Error;
 pub use resolve::{from_dir_and_url, load, parse};
 pub use secret::{Argv, Hidden, Url};
+pub(crate) use values::differs_by_file;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -192,7 +193,7 @@ pub enum Format {
 /// `[send]`: the endpoint and the request.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// With `{path}` and `{name}` still in it; the rest is a valid http(s) URL.
+    /// With its placeholders still in it, those of `headers`; the rest is a valid http(s) URL.
     pub url: Url,
     /// `send.method`, "POST" by default.
     pub method: Method,
@@ -200,7 +201,8 @@ pub struct Send {
     pub body: BodyKind,
     /// `None` = by the file's extension.
     pub content_type: Option<String>,
-    /// Names are valid field names; values may hold `{path} {name} {size} {mtime} {key} {sha256}`.
+    /// Names are valid field names; values may hold `{path} {name} {stem} {size} {mtime} {key}
+    /// {sha256}`.
     pub headers: Vec<(String, Hidden)>,
     /// `send.workers`, 4 by default: how many files are sent side by side.
     pub workers: usize,

@@ -4,7 +4,7 @@
 //! are the unknown ones, and the others are what they may have been meant to be.
 
 use super::error::{Error, Problem};
-use super::{env, suggest, units};
+use super::{env, suggest, units, values};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -372,6 +372,13 @@ impl<'a> Item<'a> {
             (name.get_ref().to_string(), item)
         });
         Ok(entries.collect())
+    }
+
+    /// The path of a folder, made absolute.
+    pub fn folder(&self) -> Result<PathBuf, Problem> {
+        let path = self.path()?;
+        values::folder(&path.to_string_lossy()).map_err(|text| self.wrong(text))?;
+        Ok(path)
     }
 
     /// A path, made absolute.

@@ -109,12 +109,13 @@ pub(super) fn resolve<'a>(
     let log = Log {
         level: root.table("log").get("level", level),
     };
-    let state = root.table("state").get("dir", Item::path);
+    let state = root.table("state").get("dir", Item::folder);
     let delivered = delivered(&root.table("delivered"));
-    let dead_letter = root.table("dead_letter").get("dir", Item::path);
+    let dead_letter = root.table("dead_letter").get("dir", Item::folder);
     source.unknown(map);
 
     let (watch, send) = (watch?, send?);
+    send::check_put(&send, &watch, source);
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
     let (action, delivered_dir, keep_for, remember) = delivered;
     let dir = delivered_dir.unwrap_or_else(|| state.join("done"));
@@ -153,7 +154,7 @@ fn default_state(watched: &Path, shard: Option<Shard>) -> PathBuf {
 }
 
 fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Option<Watch> {
-    let dir = table.get("dir", Item::path);
+    let dir = table.get("dir", Item::folder);
     if dir.is_none() && given.is_none() && !source.is_set("watch.dir") {
         source.problem(
             "watch.dir",
@@ -218,13 +219,8 @@ fn ready(table: &Section<'_>) -> Ready {
         }),
         marker: table.get("marker", |item| {
             let marker = item.word("the ending of a marker's name, such as \".done\"")?;
-            if marker.contains(['/', '\\']) || marker.contains(char::is_control) {
-                return Err(item.wrong(
-                    "is added to a file's name, so it can have no `/`, `\\` or control \
-                     character in it; write an ending such as \".done\"",
-                ));
-            }
-            Ok(marker)
+            let ending = values::marker(&marker).map_err(|text| item.wrong(text))?;
+            Ok(ending.to_owned())
         }),
         empty: table.or("empty", Empty::Wait, |item| {
             item.choice(&[
@@ -322,7 +318,7 @@ fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>,
             ("keep", Action::Keep),
         ])
     });
-    let dir = table.get("dir", Item::path);
+    let dir = table.get("dir", Item::folder);
     let keep_for = table.get("keep_for", |item| item.duration(false));
     (action, dir, keep_for, table.duration("remember", 30 * DAY))
 }

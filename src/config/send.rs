@@ -2,7 +2,9 @@
 
 use super::error::Problem;
 use super::read::{Item, Section, Source};
-use super::{Auth, BodyKind, Compress, Digest, Hidden, Method, Proxy, Roots, Send, Statuses, Tls};
+use super::{
+    Auth, BodyKind, Compress, Digest, Hidden, Method, Proxy, Roots, Send, Statuses, Tls, Watch,
+};
 use super::{units, values};
 use std::time::Duration;
 
@@ -21,12 +23,14 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     let seconds = Duration::from_secs;
     let body = body(table, source);
     let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
-        statuses(item, false)
+        statuses(item, Of::Acceptance)
     });
     let reject = [400, 413, 414, 415, 422]
         .map(|status| (status, status))
         .to_vec();
-    let reject = table.or("reject", Statuses(reject), |item| statuses(item, true));
+    let reject = table.or("reject", Statuses(reject), |item| {
+        statuses(item, Of::Rejection)
+    });
     check_overlap(&accept, &reject, source);
     let auth = auth(&table.table("auth"), source);
     let send = Send {
@@ -76,6 +80,30 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         url: url.into(),
         ..send
     })
+}
+
+/// Refuses PUT to one address for all files, unless the globs leave one file alone. (A header may say
+/// where a file is to go.)
+pub fn check_put(send: &Send, watch: &Watch, source: &Source<'_>) {
+    let differs = values::differs_by_file(&send.url)
+        || send
+            .headers
+            .iter()
+            .any(|(_, value)| values::differs_by_file(value));
+    let is_one_file = match &watch.include[..] {
+        [only] => {
+            !only.contains(['*', '?', '[', '{', '\\'])
+                && (only.contains('/') || watch.max_depth == Some(1))
+        }
+        _ => false,
+    };
+    if send.method == Method::Put && !differs && !is_one_file {
+        source.problem(
+            "send.url",
+            "is the same for all files, and with send.method = \"PUT\" each one would replace the one \
+             before; put {path} or {name} into it, or write send.method = \"POST\"",
+        );
+    }
 }
 
 fn checked(
@@ -159,19 +187,33 @@ fn check_headers(send: &Send, source: &Source<'_>) {
     }
 }
 
-fn statuses(item: &Item<'_>, may_be_empty: bool) -> Result<Statuses, Problem> {
+/// What statuses mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Some status must. A redirect may, where it is named singly: 303 can say that the file is
+    /// stored, and the answer is elsewhere (RFC 9110, 15.4.4).
+    Acceptance,
+    /// None need. A redirect never says that a file is bad.
+    Rejection,
+}
+
+fn statuses(item: &Item<'_>, of: Of) -> Result<Statuses, Problem> {
+    let redirects = match of {
+        Of::Acceptance => units::Redirects::Singly,
+        Of::Rejection => units::Redirects::Never,
+    };
     let mut ranges = Vec::new();
     for member in item.members("an array, such as [200, \"202-204\"]")? {
         let range = match member.maybe_text()? {
-            Some(text) => units::status_range(&text),
+            Some(text) => units::status_range(&text, redirects),
             None => {
                 let status = member.integer(0, i64::from(u16::MAX))?;
-                units::status_bounds(status, status)
+                units::status_bounds(status, status, redirects)
             }
         };
         ranges.push(range.map_err(|text| member.wrong(text))?);
     }
-    if ranges.is_empty() && !may_be_empty {
+    if ranges.is_empty() && of == Of::Acceptance {
         return Err(item.wrong("is empty, so nothing would ever be accepted; write [\"200-299\"]"));
     }
     Ok(Statuses(ranges))

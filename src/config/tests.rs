@@ -171,6 +171,50 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
+fn put_needs_a_url_for_each_file() {
+    let of = |url: &str, more: &str| {
+        let text =
+            format!("watch.dir = \"/in\"\nsend.url = \"{url}\"\nsend.method = \"PUT\"\n{more}");
+        parse(&text, Path::new("/etc/x.toml"), &env)
+    };
+    for (url, more) in [
+        ("http://h/{path}", ""),
+        ("http://h/?n={name}", ""),
+        ("http://h/{key}", ""),
+        ("http://h/in", "send.headers = { X-Name = \"{name}\" }"),
+        // A presigned URL, say, for one file.
+        (
+            "http://h/in",
+            "watch.include = [\"report.csv\"]\nwatch.max_depth = 1",
+        ),
+        ("http://h/in", "watch.include = [\"a/report.csv\"]"),
+    ] {
+        of(url, more).unwrap();
+    }
+    for more in [
+        "",
+        "send.headers = { X-Name = \"plant\" }",
+        "watch.include = [\"report.csv\"]",
+        "watch.include = [\"*.csv\"]\nwatch.max_depth = 1",
+        "watch.include = [\"a.csv\", \"b.csv\"]\nwatch.max_depth = 1",
+    ] {
+        let error = of("http://h/in", more).expect_err(more).to_string();
+        assert!(
+            error.contains("x.toml:2: send.url: is the same for all files"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_marker_may_be_written_with_the_name_it_is_added_to() {
+    for marker in [".done", "{name}.done"] {
+        let config = with(&format!("ready.marker = \"{marker}\"")).unwrap();
+        assert_eq!(config.ready.marker.as_deref(), Some(".done"));
+    }
+}
+
+#[test]
 fn proxies() {
     for scheme in ["http", "https", "socks4", "socks4a", "socks5"] {
         with(&format!("send.proxy = \"{scheme}://proxy:3128\"")).unwrap();

@@ -26,8 +26,8 @@ const OWN: [(&str, &str); 10] = [
     ("content-type", "write send.content_type instead"),
 ];
 
-const IN_URL: [&str; 2] = ["path", "name"];
-const IN_HEADER: [&str; 6] = ["path", "name", "size", "mtime", "key", "sha256"];
+/// What is filled in for each file, in `send.url`, `send.headers` and `send.fields`.
+const OF_FILE: [&str; 7] = ["path", "name", "stem", "size", "mtime", "key", "sha256"];
 
 /// Checks `send.url`.
 pub fn url(text: &str) -> Result<(), String> {
@@ -69,8 +69,8 @@ pub fn url(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    placeholders(tail, &IN_URL)?;
-    let filled = IN_URL.iter().fold(text.to_owned(), |url, p| {
+    placeholders(tail, &OF_FILE)?;
+    let filled = OF_FILE.iter().fold(text.to_owned(), |url, p| {
         url.replace(&format!("{{{p}}}"), "x")
     });
     let legal = |b: u8| b.is_ascii_graphic() && !br#"{}"<>\^`|"#.contains(&b);
@@ -125,14 +125,55 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
+/// What stands between braces and looks like a placeholder.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let inner = text
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'));
+    inner
+        .map(|(word, _)| word)
+        .filter(|word| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+/// Whether something of the file is filled in.
+pub fn differs_by_file(text: &str) -> bool {
+    words(text).any(|word| OF_FILE.contains(&word))
+}
+
+/// Checks the name of a folder: nothing is filled in there.
+pub fn folder(text: &str) -> Result<(), String> {
+    match words(text).next() {
+        Some(word) => Err(format!(
+            "`{{{word}}}` is not filled in in the name of a folder; leave it out"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// From `ready.marker` to what is added to a file's name.
+pub fn marker(text: &str) -> Result<&str, String> {
+    let ending = text.strip_prefix("{name}").unwrap_or(text);
+    if ending.is_empty() || ending.contains(['/', '\\']) || ending.contains(char::is_control) {
+        return Err(
+            "is added to a file's name, so it can have no `/`, `\\` or control character in it; \
+             write an ending such as \".done\""
+                .to_owned(),
+        );
+    }
+    match words(ending).next() {
+        Some(word) => Err(format!(
+            "`{{{word}}}` is not filled in here; write an ending such as \".done\", which is the \
+             same as \"{{name}}.done\""
+        )),
+        None => Ok(ending),
+    }
+}
+
 /// Refuses every `{word}` that is not known. Other braces are left alone.
 fn placeholders(text: &str, known: &[&str]) -> Result<(), String> {
-    for rest in text.split('{').skip(1) {
-        let Some((word, _)) = rest.split_once('}') else {
-            continue;
-        };
-        let is_word = word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if is_word && !known.contains(&word) {
+    for word in words(text) {
+        if !known.contains(&word) {
             let all: Vec<String> = known.iter().map(|word| format!("{{{word}}}")).collect();
             let all = super::suggest::either(&all);
             return Err(format!("`{{{word}}}` is not filled in here; write {all}"));
@@ -160,7 +201,7 @@ fn is_token(text: &str) -> bool {
 /// Checks the value of a header field.
 pub fn header_value(value: &str) -> Result<(), String> {
     plain(value)?;
-    placeholders(value, &IN_HEADER)
+    placeholders(value, &OF_FILE)
 }
 
 /// Only what a header field can carry.

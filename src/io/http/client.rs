@@ -34,6 +34,8 @@ pub struct Client {
     pub(super) exchange: Exchange,
     pub(super) credentials: Option<Credentials>,
     timeouts: Timeouts,
+    /// `send.accept`.
+    pub(super) accept: config::Statuses,
     /// `send.accept_body`.
     accept_body: Option<String>,
 }
@@ -86,6 +88,7 @@ impl Client {
             exchange,
             credentials: send.auth.clone().map(Credentials::new),
             timeouts,
+            accept: send.accept.clone(),
             accept_body: send.accept_body.clone(),
         }
     }

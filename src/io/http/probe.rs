@@ -72,6 +72,9 @@ pub(super) fn probe(client: &mut Client) -> Probe {
             let answer = answer::read(response, None, false);
             let (fine, sentence) = match (answer.status, wrong_way(&answer)) {
                 (status, Some(way)) => (false, way.sentence(endpoint, status)),
+                (status @ 300..=399, None) if client.accept.contains(status) => {
+                    (true, format!("{endpoint} answers (OPTIONS: {status})"))
+                }
                 (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
                 (status, None) => meaning(endpoint, status, answer.location.as_deref()),
             };

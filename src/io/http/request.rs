@@ -102,7 +102,7 @@ impl RequestTemplate {
 
     /// Whether each file has an address of its own.
     pub fn names_file(&self) -> bool {
-        self.url.contains("{path}") || self.url.contains("{name}")
+        config::differs_by_file(&self.url)
     }
 
     /// For a proxy that is asked to forward.

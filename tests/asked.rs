@@ -1,0 +1,111 @@
+//! What people have asked for of names, checks and requests, as a user sees it.
+
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
+
+/// All that `check` prints.
+fn check_says(config: &str) -> String {
+    let dir = Dir::new();
+    let file = dir.write("dirpost.toml", config);
+    let output = dirpost(&["check", "--config", file.to_str().unwrap()]);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+fn warnings(said: &str) -> Vec<&str> {
+    said.lines()
+        .filter(|line| line.starts_with("warning"))
+        .collect()
+}
+
+#[test]
+fn put_to_one_url_for_all_files_is_refused_before_anything_is_sent() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("a.csv", "a");
+    let output = once(
+        &config(dir.path(), &server.url(), "send.method = \"PUT\""),
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("send.url: is the same for all files"),
+        "{said}"
+    );
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn check_warns_of_names_that_meet_at_one_url() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let said = |url: &str, extra: &str| {
+        check_says(&config(
+            dir.path(),
+            &format!("{}{url}", server.url()),
+            extra,
+        ))
+    };
+    for url in ["/{name}", "/{stem}.x", "?file={name}"] {
+        let said = said(url, "");
+        let all = warnings(&said);
+        assert!(
+            all.len() == 1 && all[0].contains("files of one name"),
+            "{said}"
+        );
+    }
+    for (url, extra) in [
+        ("/{path}", ""),
+        ("/{name}?of={path}", ""),
+        ("/{name}", "watch.max_depth = 1"),
+        ("/{name}", "send.headers = { X-Where = \"{path}\" }"),
+        ("", ""),
+    ] {
+        let said = said(url, extra);
+        assert_eq!(warnings(&said), [""; 0], "{url} {extra}: {said}");
+    }
+}
+
+#[test]
+fn a_303_that_is_named_says_that_a_file_is_stored_and_is_not_followed() {
+    let server = Server::start(|_| {
+        let there = vec![("Location".to_string(), "/stored/1".to_string())];
+        Reaction::AnswerWith(303, there, String::new())
+    });
+    let dir = Dir::new();
+    dir.write("a.csv", "a");
+    let text = config(dir.path(), &server.url(), "send.accept = [201, 303]");
+    assert!(check_says(&text).contains("answers (OPTIONS: 303)"));
+    let before = server.requests().len();
+    let output = once(&text, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(dir.done(), ["a.csv"]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), before + 1);
+    assert!(requests.iter().all(|request| request.target == "/up"));
+}
+
+#[test]
+fn a_stem_is_filled_in_without_the_ending() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("sub/a b.tar.gz", "x");
+    dir.write("plain", "x");
+    let url = format!("{}/{{stem}}", server.url());
+    let _daemon = Daemon::start(&config(
+        dir.path(),
+        &url,
+        "send.headers = { X-Stem = \"<{stem}>\" }",
+    ));
+    wait_until("both delivered", BOUND, || dir.done().len() == 2);
+    let mut seen: Vec<(String, String)> = server
+        .accepted()
+        .into_iter()
+        .map(|request| (request.target, request.headers["x-stem"].clone()))
+        .collect();
+    seen.sort();
+    let pair = |target: &str, header: &str| (target.to_string(), header.to_string());
+    assert_eq!(
+        seen,
+        [
+            pair("/up/a%20b.tar", "<a%20b.tar>"),
+            pair("/up/plain", "<plain>")
+        ]
+    );
+}
