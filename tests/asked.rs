@@ -109,3 +109,42 @@ fn a_stem_is_filled_in_without_the_ending() {
         ]
     );
 }
+
+#[test]
+fn what_is_not_a_users_file_is_left_alone_and_its_near_misses_are_sent() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    let left = [
+        "#recycle/deleted.csv",
+        "sub/@Recently-Snapshot/hourly/old.csv",
+        "$RECYCLE.BIN/S-1-5/a.csv",
+        "lost+found/1.csv",
+        "__MACOSX/a.csv",
+        "a.csv.!qB",
+        "a.csv.aria2",
+        "b.download",
+        "c.csv._COPYING_",
+    ];
+    let sent = [
+        "#recycled/kept.csv",
+        "@Recently/a.csv",
+        "a.aria2.csv",
+        "download",
+        "lost and found/1.csv",
+        "lost+found.csv",
+        "sub/trashbox",
+    ];
+    for name in left.iter().chain(&sent) {
+        dir.write(name, "x");
+    }
+    let output = once(&config(dir.path(), &server.url(), ""), &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(dir.done(), sent);
+    let mut waiting = left.map(str::to_string);
+    waiting.sort();
+    assert_eq!(dir.waiting(), waiting);
+    // Who wants them all can have them.
+    let all = "watch.ignore_temporary = false\nwatch.exclude = [\"**/@*/**\"]";
+    let output = once(&config(dir.path(), &server.url(), all), &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(dir.waiting(), ["sub/@Recently-Snapshot/hourly/old.csv"]);
+}
