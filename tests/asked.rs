@@ -148,3 +148,18 @@ fn what_is_not_a_users_file_is_left_alone_and_its_near_misses_are_sent() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(dir.waiting(), ["sub/@Recently-Snapshot/hourly/old.csv"]);
 }
+
+#[test]
+fn globs_ignore_case_where_that_is_asked_for() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    for name in ["SCAN.PDF", "a.pdf", "Old/B.Pdf", "c.csv"] {
+        dir.write(name, "x");
+    }
+    let globs = "watch.include = [\"*.pdf\"]\nwatch.exclude = [\"old/**\"]\n";
+    once(&config(dir.path(), &server.url(), globs), &[]);
+    assert_eq!(dir.done(), ["a.pdf"]);
+    let ignoring = format!("{globs}watch.ignore_case = true");
+    once(&config(dir.path(), &server.url(), &ignoring), &[]);
+    assert_eq!(dir.done(), ["SCAN.PDF", "a.pdf"]);
+    assert_eq!(dir.waiting(), ["Old/B.Pdf", "c.csv"]);
+}

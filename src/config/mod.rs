@@ -70,8 +70,12 @@ pub struct Watch {
     /// `watch.exclude`: globs of what is left alone even if it is included. Empty by default. A
     /// folder that matches is not entered.
     pub exclude: Vec<String>,
+    /// `watch.ignore_case`, false by default: whether `include` and `exclude` match names in upper and
+    /// lower case alike.
+    pub ignore_case: bool,
     /// `watch.ignore_temporary`, true by default: hidden and temporary names (`.*`, `*.tmp`,
-    /// `*.part` and their like) are left alone, as most programs name unfinished files so.
+    /// `*.part` and their like) are left alone, as most programs name unfinished files so, and so are
+    /// recycle bins, snapshots and system folders.
     pub ignore_temporary: bool,
     /// `watch.require_mount`, false by default: the folder counts as the share only while something
     /// is mounted there, so that an empty mount point is never taken for it.

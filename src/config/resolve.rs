@@ -8,7 +8,7 @@ use super::{
     Rewrites, Settle, Shard, State, Watch,
 };
 use super::{pending, places, read, send, units, values};
-use crate::flow::scan::glob::Glob;
+use crate::flow::scan::glob::{Case, Glob};
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -166,13 +166,16 @@ fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Op
             .duration_or("auto", true)?
             .map_or(Rewrites::Auto, Rewrites::Every))
     });
+    let ignore_case = table.flag("ignore_case", false);
+    let case = Case::ignored_if(ignore_case);
     let watch = Watch {
         dir: PathBuf::new(),
         interval: table.duration("interval", 5 * SECOND),
         max_share: table.or("max_share", 0.25, Item::share),
         max_depth: table.get("max_depth", |item| item.integer(1, i64::from(u32::MAX))),
-        include: table.or("include", Vec::new(), globs),
-        exclude: table.or("exclude", Vec::new(), globs),
+        include: table.or("include", Vec::new(), |item| globs(item, case)),
+        exclude: table.or("exclude", Vec::new(), |item| globs(item, case)),
+        ignore_case,
         ignore_temporary: table.flag("ignore_temporary", true),
         require_mount: table.flag("require_mount", false),
         threads: table.or("threads", 1, |item| item.integer(1, 64)),
@@ -185,12 +188,12 @@ fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Op
     given.or(dir).map(|dir| Watch { dir, ..watch })
 }
 
-fn globs(item: &Item<'_>) -> Result<Vec<String>, super::error::Problem> {
+fn globs(item: &Item<'_>, case: Case) -> Result<Vec<String>, super::error::Problem> {
     let want = "an array of globs, such as [\"*.csv\", \"in/**\"]";
     let mut globs = Vec::new();
     for member in item.members(want)? {
         let glob = member.word("a glob in quotes, such as \"*.csv\"")?;
-        if let Err(why) = Glob::new(&glob) {
+        if let Err(why) = Glob::new(&glob, case) {
             return Err(member.wrong(format!("\"{glob}\" is not a glob: {why}")));
         }
         if glob.starts_with('/') {

@@ -1,6 +1,6 @@
 //! Which names are looked at: SCAN's policy, decided from the name alone.
 
-use super::glob::{Glob, GlobError};
+use super::glob::{Case, Glob, GlobError};
 use super::temporary::{is_system_folder, is_temporary};
 use crate::flow::file::Rel;
 
@@ -42,9 +42,10 @@ impl Filter {
         marker: Option<&str>,
         own: Vec<Rel>,
     ) -> Result<Filter, GlobError> {
+        let case = Case::ignored_if(watch.ignore_case);
         Ok(Filter {
-            include: globs(&watch.include)?,
-            exclude: globs(&watch.exclude)?,
+            include: globs(&watch.include, case)?,
+            exclude: globs(&watch.exclude, case)?,
             ignore_temporary: watch.ignore_temporary,
             marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
             max_depth: watch.max_depth,
@@ -106,8 +107,8 @@ impl Filter {
     }
 }
 
-fn globs(texts: &[String]) -> Result<Vec<Glob>, GlobError> {
-    texts.iter().map(|text| Glob::new(text)).collect()
+fn globs(texts: &[String], case: Case) -> Result<Vec<Glob>, GlobError> {
+    texts.iter().map(|text| Glob::new(text, case)).collect()
 }
 
 #[cfg(test)]
@@ -120,7 +121,12 @@ mod tests {
         marker: Option<&str>,
         max_depth: Option<u32>,
     ) -> Filter {
-        let globs = |texts: &[&str]| texts.iter().map(|text| Glob::new(text).unwrap()).collect();
+        let globs = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| Glob::new(text, Case::Matters).unwrap())
+                .collect()
+        };
         Filter {
             include: globs(include),
             exclude: globs(exclude),
