@@ -163,3 +163,52 @@ fn globs_ignore_case_where_that_is_asked_for() {
     assert_eq!(dir.done(), ["SCAN.PDF", "a.pdf"]);
     assert_eq!(dir.waiting(), ["Old/B.Pdf", "c.csv"]);
 }
+
+/// What becomes of a file that is finished late, of one that never is, and of one that begins otherwise.
+fn ends_are_waited_for(check: &str, [half, rest]: [&str; 2], bad: &str) {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    for name in ["slow", "never"] {
+        dir.write(name, half);
+    }
+    let extra = format!("{check}\ncheck.grace = \"3s\"");
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), &extra));
+    daemon.wait_log("perhaps unfinished: slow");
+    dir.append("slow", rest);
+    wait_until("the finished one accepted", BOUND, || {
+        server.accepted_count() == 1
+    });
+    assert_eq!(
+        server.accepted_bodies("slow"),
+        [format!("{half}{rest}").into_bytes()]
+    );
+    wait_until("the other condemned", BOUND, || dir.dead() == ["never"]);
+    if !bad.is_empty() {
+        // What begins otherwise can never become right: no grace.
+        dir.write("bad", bad);
+        wait_until("the bad one condemned", BOUND, || dir.dead().len() == 2);
+        let reason = dir.reason("bad").to_string();
+        assert!(reason.contains("it does not begin as"), "{reason}");
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_file_that_lacks_its_last_line_is_waited_for() {
+    ends_are_waited_for(
+        "check.starts_with = [\"UNA\", \"UNB\"]\ncheck.ends_with = \"UNZ+*'\"",
+        ["UNB+UNOC:3+A+B'\nUNH+1'\n", "UNT+2+1'\nUNZ+1+17'\n"],
+        "<html>",
+    );
+}
+
+#[test]
+fn a_pdf_that_a_scanner_is_still_writing_is_waited_for() {
+    ends_are_waited_for(
+        "check.format = \"pdf\"",
+        [
+            "%PDF-1.4\n1 0 obj\n<< >>\nendobj\n",
+            "xref\n0 1\ntrailer\n<< >>\nstartxref\n31\n%%EOF\n",
+        ],
+        "",
+    );
+}

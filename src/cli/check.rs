@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::output::{Output, PrintError, Printed};
-use crate::config::{Action, Config, Format, Settle};
+use crate::config::{Action, Config, Settle};
 use crate::flow::file::{FsKind, Rel};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::flow::settle::settle_time;
@@ -116,17 +116,13 @@ fn entries(count: usize) -> String {
 
 /// What the settle rule cannot see on a share.
 fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Printed {
-    let seen_end = matches!(
-        config.check.format,
-        Format::Json | Format::Xml | Format::Zip | Format::Gzip
-    );
-    if kind != FsKind::Share || config.ready.marker.is_some() || seen_end {
+    if kind != FsKind::Share || config.ready.marker.is_some() || config.check.sees_end() {
         return Ok(());
     }
     findings.warning(
         "a writer on another machine may hold a file open and show nothing of what it writes for \
          up to a minute: let writers use temporary names or a marker (ready.marker), or set \
-         check.format to one whose end can be seen (json, xml, zip, gzip)",
+         check.format to one whose end can be seen (json, xml, zip, gzip, pdf) or check.ends_with",
     )?;
     if matches!(config.ready.settle, Settle::For(time) if time.as_secs() < 60) {
         findings

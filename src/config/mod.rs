@@ -148,6 +148,10 @@ pub struct Check {
     pub max_size: Option<u64>,
     /// `check.format`, "any" by default: what the content must be, from its start to its end.
     pub format: Format,
+    /// `check.starts_with`: what a file begins with; any of them will do. Empty by default: anything.
+    pub starts_with: Vec<String>,
+    /// `check.ends_with`: what a whole file ends with, white space behind it aside. Empty by default.
+    pub ends_with: Vec<String>,
     /// argv; `{file}` stands for the absolute path.
     pub command: Option<Argv>,
     /// `check.command_timeout`, 1 minute by default: the command is stopped after that, and the
@@ -161,14 +165,19 @@ pub struct Check {
 impl Check {
     /// Whether a file's content is looked at before it is sent.
     pub fn reads_content(&self) -> bool {
-        self.format != Format::Any || self.command.is_some()
+        self.format != Format::Any || self.has_edges() || self.command.is_some()
+    }
+
+    /// Whether a file is to begin or to end in some way.
+    pub fn has_edges(&self) -> bool {
+        !self.starts_with.is_empty() || !self.ends_with.is_empty()
     }
 
     /// Whether a file that lacks its end is told from a whole one.
     pub fn sees_end(&self) -> bool {
         match self.format {
-            Format::Json | Format::Xml | Format::Gzip | Format::Zip => true,
-            Format::Any | Format::Utf8 | Format::Jsonl | Format::Csv => false,
+            Format::Json | Format::Xml | Format::Gzip | Format::Zip | Format::Pdf => true,
+            Format::Any | Format::Utf8 | Format::Jsonl | Format::Csv => !self.ends_with.is_empty(),
         }
     }
 }
@@ -192,6 +201,8 @@ pub enum Format {
     Gzip,
     /// "zip": an archive whose directory stands at its end, so that a cut shows.
     Zip,
+    /// "pdf": a document that is read from its end, so that a cut shows.
+    Pdf,
 }
 
 /// `[send]`: the endpoint and the request.

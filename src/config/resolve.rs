@@ -249,7 +249,17 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
                 ("csv", Format::Csv),
                 ("gzip", Format::Gzip),
                 ("zip", Format::Zip),
+                ("pdf", Format::Pdf),
             ])
+        }),
+        starts_with: table.or("starts_with", Vec::new(), |item| edges(item, "%PDF-")),
+        ends_with: table.or("ends_with", Vec::new(), |item| {
+            let mut texts = edges(item, "%%EOF")?;
+            // White space at the end of a file does not count, so it cannot be asked for.
+            for text in &mut texts {
+                text.truncate(text.trim_ascii_end().len());
+            }
+            Ok(texts)
         }),
         command: table.get("command", |item| {
             let want =
@@ -279,6 +289,37 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
         );
     }
     check
+}
+
+/// The longest text of `check.starts_with` and `check.ends_with`, in bytes.
+const EDGE_MAX: usize = 4096;
+
+/// One text or a list of them.
+fn edges(item: &Item<'_>, example: &str) -> Result<Vec<String>, super::error::Problem> {
+    let want = format!("a text such as \"{example}\", or an array of them");
+    let texts = match item.maybe_text()? {
+        Some(text) => vec![text],
+        None => {
+            let members = item.members(&want)?;
+            let texts = members.iter().map(|member| member.text("a string"));
+            texts.collect::<Result<_, _>>()?
+        }
+    };
+    if texts.is_empty() {
+        return Err(item.wrong("is empty, so no file would pass; leave the key out"));
+    }
+    for text in &texts {
+        if text
+            .bytes()
+            .all(|byte| byte == b'*' || byte.is_ascii_whitespace())
+        {
+            return Err(item.wrong(format!("\"{text}\" fits every file; write {want}")));
+        }
+        if text.len() > EDGE_MAX {
+            return Err(item.wrong(format!("has a text of more than {EDGE_MAX} bytes in it")));
+        }
+    }
+    Ok(texts)
 }
 
 fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
