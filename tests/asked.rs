@@ -212,3 +212,37 @@ fn a_pdf_that_a_scanner_is_still_writing_is_waited_for() {
         "",
     );
 }
+
+#[test]
+fn a_form_has_further_fields_and_a_header_of_dirposts_own_can_be_left_out() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("sub/a b.jpg", "pixels");
+    let output = once(
+        &config(
+            dir.path(),
+            &server.url(),
+            "send.body = \"multipart\"\nsend.field = \"assetData\"\n\
+             send.headers = { X-File-Path = \"\" }\n\
+             send.fields = { deviceId = \"plänt 7\", deviceAssetId = \"{stem}-{size}\" }",
+        ),
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let request = server.requests().remove(0);
+    assert!(!request.headers.contains_key("x-file-path"));
+    assert!(request.headers.contains_key("x-file-mtime"));
+    let body = String::from_utf8(request.body).unwrap();
+    let boundary = body.lines().next().unwrap();
+    let part = |name: &str, value: &str| {
+        format!("{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    assert_eq!(
+        body,
+        format!(
+            "{}{}{boundary}\r\nContent-Disposition: form-data; name=\"assetData\"; \
+             filename=\"a b.jpg\"\r\nContent-Type: image/jpeg\r\n\r\npixels\r\n{boundary}--\r\n",
+            part("deviceId", "plänt 7"),
+            part("deviceAssetId", "a%20b-6")
+        )
+    );
+}

@@ -24,7 +24,7 @@ mod tests;
 pub use error::Error;
 pub use resolve::{from_dir_and_url, load, parse};
 pub use secret::{Argv, Hidden, Url};
-pub(crate) use values::differs_by_file;
+pub(crate) use values::{differs_by_file, may_be_left_out};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -219,6 +219,11 @@ pub struct Send {
     /// Names are valid field names; values may hold `{path} {name} {stem} {size} {mtime} {key}
     /// {sha256}`.
     pub headers: Vec<(String, Hidden)>,
+    /// `send.fields`: with a multipart body the fields before the file, in the order of the
+    /// configuration; values as in `headers`. Empty by default.
+    pub fields: Vec<(String, Hidden)>,
+    /// `send.expect`, "auto" by default: whether large bodies wait for the endpoint to ask for them.
+    pub expect: Expect,
     /// `send.workers`, 4 by default: how many files are sent side by side.
     pub workers: usize,
     /// `send.connect_timeout`, 10 seconds by default: an attempt that has no connection by then has
@@ -278,6 +283,16 @@ pub enum BodyKind {
     Raw,
     /// The name of the form field.
     Multipart(String),
+}
+
+/// Whether a large body is sent only once the endpoint has said that it wants it
+/// (`Expect: 100-continue`, RFC 9110, 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// "auto": it is, as long as nothing on the way is found to drop such requests.
+    Auto,
+    /// "never": it is sent at once.
+    Never,
 }
 
 /// When a request says the SHA-256 of its content (RFC 9530).

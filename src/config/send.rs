@@ -3,7 +3,8 @@
 use super::error::Problem;
 use super::read::{Item, Section, Source};
 use super::{
-    Auth, BodyKind, Compress, Digest, Hidden, Method, Proxy, Roots, Send, Statuses, Tls, Watch,
+    Auth, BodyKind, Compress, Digest, Expect, Hidden, Method, Proxy, Roots, Send, Statuses, Tls,
+    Watch,
 };
 use super::{units, values};
 use std::time::Duration;
@@ -41,6 +42,10 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         body,
         content_type: table.or("content_type", None, content_type),
         headers: table.or("headers", Vec::new(), headers),
+        fields: table.or("fields", Vec::new(), fields),
+        expect: table.or("expect", Expect::Auto, |item| {
+            item.choice(&[("auto", Expect::Auto), ("never", Expect::Never)])
+        }),
         workers: table.or("workers", 4, |item| item.integer(1, 64)),
         connect_timeout: table.duration("connect_timeout", seconds(10)),
         stall_timeout: table.duration("stall_timeout", seconds(30)),
@@ -76,6 +81,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         proxy: table.or("proxy", Proxy::Environment, proxy),
     };
     check_headers(&send, source);
+    check_form(&send, source);
     given.or(url).map(|url| Send {
         url: url.into(),
         ..send
@@ -150,18 +156,51 @@ fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
 fn headers(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
     let mut headers: Vec<(String, Hidden)> = Vec::new();
     for (name, value) in item.entries("a table, such as { X-Source = \"plant-7\" }")? {
-        values::header_name(&name).map_err(|text| value.wrong(text))?;
+        let text = value.text("a string")?;
+        if !(text.is_empty() && values::may_be_left_out(&name)) {
+            values::header_name(&name).map_err(|text| value.wrong(text))?;
+        }
         if headers
             .iter()
             .any(|(other, _)| other.eq_ignore_ascii_case(&name))
         {
             return Err(value.wrong("is there twice (case does not matter); leave one out"));
         }
-        let text = value.text("a string")?;
         let text = checked(&value, text, values::header_value)?;
         headers.push((name, text.into()));
     }
     Ok(headers)
+}
+
+fn fields(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
+    let mut fields = Vec::new();
+    for (name, value) in item.entries("a table, such as { deviceId = \"plant-7\" }")? {
+        values::field_name(&name).map_err(|text| value.wrong(text))?;
+        let text = checked(&value, value.text("a string")?, values::field_value)?;
+        fields.push((name, text.into()));
+    }
+    Ok(fields)
+}
+
+/// Fields without a form, and a form that does not say that it is one.
+fn check_form(send: &Send, source: &Source<'_>) {
+    let is_form = matches!(send.body, BodyKind::Multipart(_));
+    if !is_form && !send.fields.is_empty() {
+        source.problem(
+            "send.fields",
+            "is only for send.body = \"multipart\"; leave it out, or write that too",
+        );
+    }
+    let lacks_type = |(name, value): &(String, Hidden)| {
+        name.eq_ignore_ascii_case("content-type") && value.is_empty()
+    };
+    if is_form && send.headers.iter().any(lacks_type) {
+        source.problem(
+            "send.headers",
+            "Content-Type says where the parts of a form begin, so with send.body = \"multipart\" it \
+             cannot be left out",
+        );
+    }
 }
 
 /// Headers that another key sets, too.

@@ -373,7 +373,7 @@ fn uncommented(text: &str) -> String {
         let (key, _) = line.split_once(" = ")?;
         let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         // The example of headers, next to the default.
-        (is_key && key != "headers").then(|| line.to_owned())
+        (is_key && key != "headers" && key != "fields").then(|| line.to_owned())
     };
     let lines: Vec<String> = text
         .lines()
@@ -386,7 +386,7 @@ fn keys_of(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<String>) 
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         match value.get_ref() {
-            toml::de::DeValue::Table(inner) if key != "send.headers" => {
+            toml::de::DeValue::Table(inner) if key != "send.headers" && key != "send.fields" => {
                 keys_of(&format!("{key}."), inner, keys);
             }
             _ => keys.push(key),

@@ -15,7 +15,7 @@ const OWN: [(&str, &str); 10] = [
     ),
     ("connection", "connections are managed by dirpost"),
     ("host", "it comes from send.url"),
-    ("expect", "it is sent with bodies over 1 MiB"),
+    ("expect", "see send.expect"),
     (
         "idempotency-key",
         "it is made of the file and send.key_scope",
@@ -24,6 +24,16 @@ const OWN: [(&str, &str); 10] = [
     ("x-file-path", "it is the path of the file"),
     ("x-file-mtime", "it is the time of the file"),
     ("content-type", "write send.content_type instead"),
+];
+
+/// What dirpost adds of its own and an empty value leaves out.
+const OPTIONAL: [&str; 6] = [
+    "content-type",
+    "idempotency-key",
+    "content-digest",
+    "x-file-path",
+    "x-file-mtime",
+    "user-agent",
 ];
 
 /// What is filled in for each file, in `send.url`, `send.headers` and `send.fields`.
@@ -182,12 +192,39 @@ fn placeholders(text: &str, known: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a header of this name is one of dirpost's own that a request can do without.
+pub fn may_be_left_out(name: &str) -> bool {
+    OPTIONAL.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Checks the name of a form field.
+pub fn field_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(char::is_control) || name.contains('"') {
+        return Err(
+            "must be a name without `\"` or a control character in it, such as \"deviceId\""
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Checks the value of a form field.
+pub fn field_value(value: &str) -> Result<(), String> {
+    if value.contains(char::is_control) {
+        return Err("has a control character (a line break, say) in it; write one line".to_owned());
+    }
+    placeholders(value, &OF_FILE)
+}
+
 /// Checks the name of a header field.
 pub fn header_name(name: &str) -> Result<(), String> {
     if !is_token(name) {
         return Err("is not the name of a header; write letters, digits and `-`".to_owned());
     }
     match OWN.iter().find(|(own, _)| name.eq_ignore_ascii_case(own)) {
+        Some((_, why)) if may_be_left_out(name) => Err(format!(
+            "is set by dirpost and cannot be set here: {why} (\"\" leaves it out)"
+        )),
         Some((_, why)) => Err(format!("is set by dirpost and cannot be set here: {why}")),
         None => Ok(()),
     }

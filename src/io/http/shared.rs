@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
@@ -24,6 +25,29 @@ pub struct Shared {
     /// `send.max_rate`.
     pub(super) rate: Option<Rate>,
     pub(super) names: PeerNames,
+    pub(super) expectations: Expectations,
+}
+
+/// Whether something on the way drops requests with `Expect`, as was found out by the first that was.
+#[derive(Debug, Default)]
+pub(super) struct Expectations {
+    dropped: AtomicBool,
+}
+
+impl Expectations {
+    pub fn are_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// A request was broken off, and was answered without `Expect`.
+    pub fn found_dropped(&self, endpoint: &str) {
+        if !self.dropped.swap(true, Ordering::Relaxed) {
+            log::info!(
+                "something on the way to {endpoint} drops requests with Expect: 100-continue; they \
+                 go without it from now on (send.expect = \"never\" does so from the start)"
+            );
+        }
+    }
 }
 
 /// URLs and headers may hold secrets.
@@ -73,6 +97,7 @@ impl Shared {
         Ok(Arc::new(Shared {
             template: RequestTemplate::new(send, &route)?,
             names,
+            expectations: Expectations::default(),
             rate: send.max_rate.map(Rate::new),
             authority: endpoint.authority().map_or("", without_user).to_owned(),
             route,
