@@ -285,6 +285,9 @@ fn endpoint(config: &Config, findings: &mut Findings) -> Printed {
         Err(err) => findings.wrong(&err.to_string()),
         Ok(mut client) => {
             let probe = client.probe();
+            if let Some(certificate) = &probe.certificate {
+                findings.fine(&format!("the endpoint presents a {certificate}"))?;
+            }
             if probe.fine {
                 findings.fine(&probe.sentence)
             } else {

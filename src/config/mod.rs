@@ -355,13 +355,17 @@ pub enum Auth {
 /// `[send.tls]`: the certificates of both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// `send.tls.ca`: a PEM file with certificates to trust besides the roots. `None` by default.
+    /// `send.tls.ca`: a PEM file with certificates to trust besides the roots, as authorities or as the
+    /// endpoint's own. `None` by default.
     pub ca: Option<PathBuf>,
     /// `send.tls.client_cert`: a PEM file with our own certificate. Set together with `client_key`
     /// or not at all; `None` by default.
     pub client_cert: Option<PathBuf>,
     /// `send.tls.client_key`: a PEM file with the private key of `client_cert`. `None` by default.
     pub client_key: Option<PathBuf>,
+    /// `send.tls.fingerprint`: the SHA-256 of the certificates that are the endpoint's, whoever signed
+    /// them; then nothing else is trusted. Empty by default.
+    pub fingerprint: Vec<[u8; 32]>,
     /// `send.tls.roots`, "system" by default: whose root certificates are trusted.
     pub roots: Roots,
 }

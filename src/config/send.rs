@@ -332,9 +332,31 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
     }
 }
 
+/// One fingerprint or a list of them.
+fn fingerprints(item: &Item<'_>) -> Result<Vec<[u8; 32]>, Problem> {
+    let want = "\"SHA256:\" and 32 bytes in hex, as `dirpost check` shows it";
+    let texts = match item.maybe_text()? {
+        Some(text) => vec![text],
+        None => {
+            let members = item.members(want)?;
+            let texts = members.iter().map(|member| member.text(want));
+            texts.collect::<Result<_, _>>()?
+        }
+    };
+    if texts.is_empty() {
+        return Err(item.wrong(format!("is empty; write {want}, or leave the key out")));
+    }
+    let read = |text: &String| {
+        values::fingerprint(text)
+            .ok_or_else(|| item.wrong(format!("is no fingerprint; write {want}")))
+    };
+    texts.iter().map(read).collect()
+}
+
 fn tls(table: &Section<'_>, source: &Source<'_>) -> Tls {
     let tls = Tls {
         ca: table.get("ca", Item::path),
+        fingerprint: table.or("fingerprint", Vec::new(), fingerprints),
         client_cert: table.get("client_cert", Item::path),
         client_key: table.get("client_key", Item::path),
         roots: table.or("roots", Roots::System, |item| {

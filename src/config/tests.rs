@@ -171,6 +171,30 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
+fn a_fingerprint_is_written_as_openssl_shows_it_or_without_colons() {
+    let colons = vec!["0A"; 32].join(":");
+    let plain = "0a".repeat(32);
+    for (text, count) in [
+        (format!("\"SHA256:{colons}\""), 1),
+        (format!("\"sha256:{plain}\""), 1),
+        (format!("[\"SHA256:{plain}\", \"SHA256:{colons}\"]"), 2),
+    ] {
+        let config = with(&format!("send.tls.fingerprint = {text}")).unwrap();
+        assert_eq!(config.send.tls.fingerprint, vec![[10; 32]; count]);
+    }
+    for wrong in [
+        format!("SHA1:{plain}"),
+        plain.clone(),
+        format!("SHA256:{}", &plain[2..]),
+        format!("SHA256:{}", plain.replace('a', "g")),
+        String::new(),
+    ] {
+        let message = message(&format!("send.tls.fingerprint = \"{wrong}\""));
+        assert!(message.contains("is no fingerprint"), "{message}");
+    }
+}
+
+#[test]
 fn put_needs_a_url_for_each_file() {
     let of = |url: &str, more: &str| {
         let text =

@@ -265,6 +265,25 @@ pub fn media_type(value: &str) -> Result<(), String> {
         .ok_or_else(|| "is not a media type; write one such as \"text/csv\"".to_owned())
 }
 
+/// `SHA256:AB:CD…` as openssl writes it, with or without its colons.
+pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let prefix = text.get(..7)?;
+    let digits: Vec<u8> = text
+        .get(7..)?
+        .bytes()
+        .filter(|&byte| byte != b':')
+        .collect();
+    if !prefix.eq_ignore_ascii_case("SHA256:") || digits.len() != 64 {
+        return None;
+    }
+    let mut print = [0; 32];
+    for (byte, pair) in print.iter_mut().zip(digits.chunks(2)) {
+        let nibble = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(nibble(pair[0])? * 16 + nibble(pair[1])?).ok()?;
+    }
+    Some(print)
+}
+
 /// Checks `send.proxy`.
 pub fn proxy(text: &str) -> Result<(), String> {
     const WRITE: &str = "write one such as \"http://proxy.example.org:3128\", or \"none\"";

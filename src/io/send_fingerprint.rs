@@ -110,8 +110,10 @@ impl Lines {
             ca,
             client_cert,
             client_key,
+            fingerprint,
             roots,
         } = tls;
+        self.add("fingerprint", fingerprint);
         self.add("roots", roots);
         for file in [ca, client_cert, client_key].into_iter().flatten() {
             self.add_file("tls", file);

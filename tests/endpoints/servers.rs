@@ -188,6 +188,33 @@ fn check_tells_of_certificates_and_ports_in_one_sentence() {
 }
 
 #[test]
+fn what_check_shows_of_a_certificate_can_be_pinned() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    // The name does not fit, and nobody here knows the authority.
+    let url = format!("https://127.0.0.1:{}/in/{{path}}", nginx.tls);
+    let place = Dir::new();
+    let file = place.write("dirpost.toml", config(dir.path(), &url, ""));
+    let output = crate::util::dirpost(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.contains("the endpoint presents a certificate of localhost"))
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("issued by Plant-CA, good until 20"), "{line}");
+    let print = line.rsplit(' ').next().unwrap();
+    let extra = format!("send.method = \"PUT\"\nsend.tls.fingerprint = \"{print}\"");
+    let sources = drop_files(&dir, 6);
+    delivers(
+        &config(dir.path(), &url, &extra),
+        &dir,
+        &sources,
+        &nginx.place,
+        "www/in",
+    );
+}
+
+#[test]
 fn an_authority_that_the_system_trusts_is_trusted_and_not_with_the_bundled_roots() {
     let Some(nginx) = Nginx::start() else { return };
     let dir = Dir::new();

@@ -22,14 +22,28 @@ pub struct Probe {
     pub fine: bool,
     /// One sentence for a person.
     pub sentence: String,
+    /// The certificate that the endpoint presented, in one line; nothing of it can forge a line.
+    pub certificate: Option<String>,
 }
 
 /// Asks, and puts what came of it into a sentence.
 pub(super) fn probe(client: &mut Client) -> Probe {
-    let wrong = |sentence| Probe {
-        fine: false,
+    let (fine, sentence) = ask(client);
+    let presented = client
+        .shared
+        .verifier
+        .as_ref()
+        .and_then(|all| all.presented());
+    Probe {
+        fine,
         sentence,
-    };
+        certificate: presented.map(|text| answer::harmless(text.as_bytes())),
+    }
+}
+
+/// Whether nothing is known to stand in the way, and a sentence.
+fn ask(client: &mut Client) -> (bool, String) {
+    let wrong = |sentence| (false, sentence);
     if let Some(Err(sentence)) = client.credentials.as_mut().map(|all| all.header()) {
         return wrong(sentence);
     }
@@ -52,10 +66,7 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     let is_unknown = attempt.has_status(StatusCode::NOT_FOUND);
     if is_unknown {
         if shared.template.names_file() {
-            return Probe {
-                fine: true,
-                sentence: not_there_yet(endpoint),
-            };
+            return (true, not_there_yet(endpoint));
         }
         attempt = client.ask(Method::GET, uri);
     } else if matches!(attempt, Attempt::Failed(ref err) if !matches!(err, ureq::Error::Timeout(_)))
@@ -70,15 +81,14 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     match attempt {
         Attempt::Answered { response, .. } => {
             let answer = answer::read(response, None, false);
-            let (fine, sentence) = match (answer.status, wrong_way(&answer)) {
+            match (answer.status, wrong_way(&answer)) {
                 (status, Some(way)) => (false, way.sentence(endpoint, status)),
                 (status @ 300..=399, None) if client.accept.contains(status) => {
                     (true, format!("{endpoint} answers (OPTIONS: {status})"))
                 }
                 (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
                 (status, None) => meaning(endpoint, status, answer.location.as_deref()),
-            };
-            Probe { fine, sentence }
+            }
         }
         Attempt::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)

@@ -11,6 +11,7 @@ use super::failure_text::PeerNames;
 use super::proxy::{self, ProxyRoute};
 use super::rate::Rate;
 use super::request::RequestTemplate;
+use super::verifier::Verifier;
 use super::{Error, tls};
 use crate::config;
 
@@ -21,6 +22,8 @@ pub struct Shared {
     pub(super) route: ProxyRoute,
     /// For `https:` URLs.
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    /// Beside it: what it was shown.
+    pub(super) verifier: Option<Arc<Verifier>>,
     pub(super) template: RequestTemplate,
     /// `send.max_rate`.
     pub(super) rate: Option<Rate>,
@@ -81,10 +84,10 @@ impl Shared {
             .ok_or_else(|| Error("send.url names no host".into()))?;
         let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
         let route = proxy::route(&send.proxy, &endpoint)?;
-        let tls = if https {
-            Some(tls::configure(&send.tls)?)
+        let (tls, verifier) = if https {
+            Some(tls::configure(&send.tls)?).unzip()
         } else {
-            None
+            (None, None)
         };
         let write = |time| humantime::format_duration(time).to_string();
         let names = PeerNames {
@@ -102,6 +105,7 @@ impl Shared {
             authority: endpoint.authority().map_or("", without_user).to_owned(),
             route,
             tls,
+            verifier,
         }))
     }
 }
