@@ -246,3 +246,113 @@ fn a_form_has_further_fields_and_a_header_of_dirposts_own_can_be_left_out() {
         )
     );
 }
+
+/// A command that prints what is in `token`, and writes down that it was asked.
+#[cfg(unix)]
+fn token_command(place: &Dir) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = place.write(
+        "print-token",
+        format!(
+            "#!/bin/sh\necho asked >> '{0}/calls'\ntest -f '{0}/token' || {{ echo 'no ticket' >&2; exit 7; }}\n\
+             printf 'Bearer '; cat '{0}/token'\n",
+            place.path().display()
+        ),
+    );
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!(
+        "send.auth = {{ header = \"Authorization\", value_command = ['{}'] }}",
+        script.display()
+    )
+}
+
+#[cfg(unix)]
+fn calls(place: &Dir) -> usize {
+    match place.exists("calls") {
+        true => place.text("calls").lines().count(),
+        false => 0,
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_is_asked_for_a_credential_once_for_all_and_again_after_a_401() {
+    let place = Dir::new();
+    place.write("token", "tok-alpha\n");
+    let valid = std::sync::Arc::new(std::sync::Mutex::new("Bearer tok-alpha"));
+    let now = std::sync::Arc::clone(&valid);
+    let server = Server::start(move |head| {
+        let right =
+            head.headers.get("authorization").map(String::as_str) == Some(*now.lock().unwrap());
+        Reaction::Answer(if right { 200 } else { 401 })
+    });
+    let dir = Dir::new();
+    for number in 0..12 {
+        dir.write(format!("{number}"), "x");
+    }
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), &token_command(&place)));
+    wait_until("the first twelve", BOUND, || dir.done().len() == 12);
+    assert_eq!((calls(&place), server.requests().len()), (1, 12));
+    // It has expired there: asked once more, and the same attempt succeeds.
+    place.write("token", "tok-beta\n");
+    *valid.lock().unwrap() = "Bearer tok-beta";
+    dir.write("late", "x");
+    wait_until("the late one", BOUND, || dir.done().len() == 13);
+    assert_eq!((calls(&place), server.requests().len()), (2, 14));
+    let log = daemon.log().join("\n");
+    assert!(!log.contains("tok-") && !log.contains("401"), "{log}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_fails_says_why_and_is_no_verdict_on_a_file() {
+    let (place, dir, server) = (Dir::new(), Dir::new(), Server::accepting());
+    for number in 0..3 {
+        dir.write(format!("{number}"), "x");
+    }
+    let text = config(dir.path(), &server.url(), &token_command(&place));
+    let said = check_says(&text);
+    assert!(
+        said.contains("WRONG") && said.contains("ended with exit status: 7: no ticket"),
+        "{said}"
+    );
+    let daemon = Daemon::start(&text);
+    daemon.wait_log("print-token` ended with exit status: 7: no ticket");
+    wait_until("it is asked again", BOUND, || calls(&place) >= 4);
+    assert_eq!((dir.dead().len(), server.requests().len()), (0, 0));
+    place.write("token", "tok-alpha");
+    wait_until("all delivered", BOUND, || dir.done().len() == 3);
+    for request in server.requests() {
+        assert_eq!(request.headers["authorization"], "Bearer tok-alpha");
+    }
+    assert!(!daemon.log().join("\n").contains("tok-"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_is_asked_for_again_when_it_is_due_and_kept_where_that_fails() {
+    let (place, dir, server) = (Dir::new(), Dir::new(), Server::accepting());
+    place.write("token", "tok-alpha");
+    let auth = token_command(&place).replace(" }", ", refresh = \"100ms\" }");
+    let daemon = Daemon::start(&config(dir.path(), &server.url(), &auth));
+    let mut number = 0;
+    let mut drop_one = || {
+        number += 1;
+        dir.write(format!("{number}"), "x");
+        wait_until("it is delivered", BOUND, || dir.done().len() == number);
+    };
+    drop_one();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    drop_one();
+    assert!(calls(&place) >= 2);
+    std::fs::remove_file(place.join("token")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    drop_one();
+    daemon.wait_log("what it printed before is used for now");
+    assert!(
+        server
+            .accepted()
+            .iter()
+            .all(|request| request.headers["authorization"] == "Bearer tok-alpha")
+    );
+}

@@ -248,6 +248,8 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
         Some(crate::config::Auth::Bearer { file }) => file,
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
+        // It is run when the endpoint is asked.
+        Some(crate::config::Auth::Command { .. }) => return Ok(()),
     };
     match read_regular(path, CREDENTIALS_MAX) {
         Ok(bytes) if bytes.trim_ascii().is_empty() => {

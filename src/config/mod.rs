@@ -350,6 +350,15 @@ pub enum Auth {
         /// `value_file`: the file with the value of the field.
         value_file: PathBuf,
     },
+    /// A field whose value a command prints: OAuth2, Kerberos, Vault and others.
+    Command {
+        /// `header`: the name of the field.
+        name: String,
+        /// `value_command`: the program and its arguments.
+        argv: Argv,
+        /// `refresh`, 50 minutes by default: it is asked again then, and once after a 401.
+        refresh: Duration,
+    },
 }
 
 /// `[send.tls]`: the certificates of both sides.

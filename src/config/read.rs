@@ -4,7 +4,7 @@
 //! are the unknown ones, and the others are what they may have been meant to be.
 
 use super::error::{Error, Problem};
-use super::{env, suggest, units, values};
+use super::{Argv, env, suggest, units, values};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -351,6 +351,19 @@ impl<'a> Item<'a> {
             value: value.get_ref(),
         };
         Ok(array.iter().map(member).collect())
+    }
+
+    /// A program and its arguments.
+    pub fn argv(&self, want: &str) -> Result<Argv, Problem> {
+        let members = self.members(want)?;
+        let argv: Vec<String> = members
+            .iter()
+            .map(|member| member.text("a string"))
+            .collect::<Result<_, _>>()?;
+        if argv.first().is_none_or(|program| program.trim().is_empty()) {
+            return Err(self.wrong(format!("names no program; write {want}")));
+        }
+        Ok(argv.into())
     }
 
     /// The entries of a table in the order of the file, each with its own line.

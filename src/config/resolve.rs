@@ -262,17 +262,7 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
             Ok(texts)
         }),
         command: table.get("command", |item| {
-            let want =
-                "a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]";
-            let members = item.members(want)?;
-            let argv: Vec<String> = members
-                .iter()
-                .map(|member| member.text("a string"))
-                .collect::<Result<_, _>>()?;
-            if argv.first().is_none_or(|program| program.trim().is_empty()) {
-                return Err(item.wrong(format!("names no program; write {want}")));
-            }
-            Ok(argv.into())
+            item.argv("a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]")
         }),
         command_timeout: table.duration("command_timeout", MINUTE),
         grace: table.or("grace", MINUTE, |item| item.duration(true)),

@@ -206,7 +206,7 @@ fn check_form(send: &Send, source: &Source<'_>) {
 /// Headers that another key sets, too.
 fn check_headers(send: &Send, source: &Source<'_>) {
     let by_auth = match &send.auth {
-        Some(Auth::Header { name, .. }) => name.as_str(),
+        Some(Auth::Header { name, .. } | Auth::Command { name, .. }) => name.as_str(),
         Some(_) => "Authorization",
         None => "",
     };
@@ -298,6 +298,17 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
     });
     let value_file = table.get("value_file", Item::path);
 
+    let command = table.get("value_command", |item| {
+        item.argv("a program and its arguments, such as [\"/usr/local/bin/token\", \"plant-7\"]")
+    });
+    let refresh = table.duration("refresh", Duration::from_secs(50 * 60));
+    if source.is_set("send.auth.refresh") && !source.is_set("send.auth.value_command") {
+        source.problem(
+            "send.auth.refresh",
+            "is only for value_command; a file is read again when it changes",
+        );
+    }
+
     let set = |name: &str| source.is_set(&format!("send.auth.{name}"));
     let names = [
         "bearer_file",
@@ -305,27 +316,35 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
         "password_file",
         "header",
         "value_file",
+        "value_command",
     ]
     .map(set);
     match names {
-        [true, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
-        [false, true, true, false, false] => {
+        [true, false, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
+        [false, true, true, false, false, false] => {
             user.zip(password_file)
                 .map(|(user, password_file)| Auth::Basic {
                     user,
                     password_file,
                 })
         }
-        [false, false, false, true, true] => header
+        [false, false, false, true, true, false] => header
             .zip(value_file)
             .map(|(name, value_file)| Auth::Header { name, value_file }),
-        [false, false, false, false, false] if !source.is_set("send.auth") => None,
+        [false, false, false, true, false, true] => {
+            header.zip(command).map(|(name, argv)| Auth::Command {
+                name,
+                argv,
+                refresh,
+            })
+        }
+        [false, false, false, false, false, false] if !source.is_set("send.auth") => None,
         _ => {
             source.problem(
                 "send.auth",
                 "write exactly one of { bearer_file = \"…\" }, { user = \"…\", password_file = \
-                 \"…\" } or { header = \"…\", value_file = \"…\" }; secrets are in files of \
-                 their own",
+                 \"…\" }, { header = \"…\", value_file = \"…\" } or { header = \"…\", value_command \
+                 = [\"…\"] }; secrets are in files of their own",
             );
             None
         }

@@ -102,6 +102,12 @@ impl Lines {
                 self.add("header", name);
                 self.add_file("value", value_file);
             }
+            // Its arguments may hold a secret, which `Debug` leaves out.
+            Some(Auth::Command {
+                name,
+                argv,
+                refresh,
+            }) => self.add("command", &(name, argv, refresh)),
         }
     }
 

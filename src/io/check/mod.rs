@@ -1,6 +1,6 @@
 //! CHECK: opens a file and judges its content.
 
-mod command;
+pub(crate) mod command;
 pub mod formats;
 
 use std::fs::File;

@@ -91,7 +91,10 @@ impl Client {
             agent: agent(shared, &exchange, timeouts),
             shared: Arc::clone(shared),
             exchange,
-            credentials: send.auth.clone().map(Credentials::new),
+            credentials: send
+                .auth
+                .clone()
+                .map(|auth| Credentials::new(auth, &shared.command)),
             timeouts,
             accept: send.accept.clone(),
             accept_body: send.accept_body.clone(),
@@ -131,20 +134,16 @@ impl Client {
         if self.shared.expectations.are_dropped() {
             head.expect_nothing();
         }
-        let mut attempt = self.attempt_on_live(meta, &head, body);
-        let is_unknown = attempt.has_status(StatusCode::EXPECTATION_FAILED);
-        let is_dropped = matches!(attempt, Attempt::Failed(ref err) if self.may_be_dropped(err));
-        if head.expects && (is_unknown || is_dropped) {
-            head.expect_nothing();
+        let mut attempt = self.attempt_as_expected(meta, &mut head, body);
+        // A file of credentials is read before each request; a command is asked once more.
+        if attempt.has_status(StatusCode::UNAUTHORIZED)
+            && let Some((name, value)) = self.credentials.as_mut().and_then(Credentials::renewed)
+        {
+            head.headers.insert(name, value);
             attempt = match body.rewind() {
-                Ok(()) => self.attempt_on_live(meta, &head, body),
+                Ok(()) => self.attempt_as_expected(meta, &mut head, body),
                 Err(broken) => Attempt::Broken(broken),
             };
-            if is_dropped && matches!(attempt, Attempt::Answered { .. }) {
-                self.shared
-                    .expectations
-                    .found_dropped(&self.shared.names.endpoint);
-            }
         }
         match attempt {
             Attempt::Broken(broken) => Outcome::Broken(broken),
@@ -158,6 +157,31 @@ impl Client {
                 Outcome::Reply(Reply::Answer(answer::read(response, wanted, is_early)))
             }
         }
+    }
+
+    /// An attempt, and another one without `Expect` where that was not understood or is dropped.
+    fn attempt_as_expected<B: Body>(
+        &mut self,
+        meta: &FileMeta,
+        head: &mut Head,
+        body: &mut B,
+    ) -> Attempt<B::Broken> {
+        let mut attempt = self.attempt_on_live(meta, head, body);
+        let is_unknown = attempt.has_status(StatusCode::EXPECTATION_FAILED);
+        let is_dropped = matches!(attempt, Attempt::Failed(ref err) if self.may_be_dropped(err));
+        if head.expects && (is_unknown || is_dropped) {
+            head.expect_nothing();
+            attempt = match body.rewind() {
+                Ok(()) => self.attempt_on_live(meta, head, body),
+                Err(broken) => Attempt::Broken(broken),
+            };
+            if is_dropped && matches!(attempt, Attempt::Answered { .. }) {
+                self.shared
+                    .expectations
+                    .found_dropped(&self.shared.names.endpoint);
+            }
+        }
+        attempt
     }
 
     /// An attempt, and another one where the connection was stale.

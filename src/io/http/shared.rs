@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use super::auth::CommandValue;
 use super::failure_text::PeerNames;
 use super::proxy::{self, ProxyRoute};
 use super::rate::Rate;
@@ -29,6 +30,7 @@ pub struct Shared {
     pub(super) rate: Option<Rate>,
     pub(super) names: PeerNames,
     pub(super) expectations: Expectations,
+    pub(super) command: Arc<CommandValue>,
 }
 
 /// Whether something on the way drops requests with `Expect`, as was found out by the first that was.
@@ -101,6 +103,7 @@ impl Shared {
             template: RequestTemplate::new(send, &route)?,
             names,
             expectations: Expectations::default(),
+            command: Arc::default(),
             rate: send.max_rate.map(Rate::new),
             authority: endpoint.authority().map_or("", without_user).to_owned(),
             route,
