@@ -108,10 +108,10 @@ impl Credentials {
             self.used = number;
             return Ok((name, value));
         }
-        self.from_file()
+        self.read_file()
     }
 
-    fn from_file(&mut self) -> Result<(HeaderName, HeaderValue), String> {
+    fn read_file(&mut self) -> Result<(HeaderName, HeaderValue), String> {
         let (Auth::Bearer { file }
         | Auth::Basic {
             password_file: file,
