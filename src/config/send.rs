@@ -11,16 +11,7 @@ use std::time::Duration;
 
 /// Reads `[send]`; `given` is the URL if it comes from elsewhere, and valid.
 pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<Send> {
-    let url = table.get("url", |item| {
-        let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
-        checked(item, url, values::url)
-    });
-    if url.is_none() && given.is_none() && !source.is_set("send.url") {
-        source.problem(
-            "send.url",
-            "is missing; add under [send]: url = \"https://example.org/in/{path}\"",
-        );
-    }
+    let url = address(table, source, given);
     let seconds = Duration::from_secs;
     let body = body(table, source);
     let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
@@ -82,10 +73,25 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     };
     check_headers(&send, source);
     check_form(&send, source);
-    given.or(url).map(|url| Send {
+    url.map(|url| Send {
         url: url.into(),
         ..send
     })
+}
+
+/// `send.url`, unless it is given.
+fn address(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<String> {
+    let url = table.get("url", |item| {
+        let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
+        checked(item, url, values::url)
+    });
+    if url.is_none() && given.is_none() && !source.is_set("send.url") {
+        source.problem(
+            "send.url",
+            "is missing; add under [send]: url = \"https://example.org/in/{path}\"",
+        );
+    }
+    given.or(url)
 }
 
 /// Refuses PUT to one address for all files, unless the globs leave one file alone. (A header may say
