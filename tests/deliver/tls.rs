@@ -554,3 +554,36 @@ fn check_shows_the_certificate_that_is_presented() {
         drop(server.join());
     }
 }
+
+#[test]
+fn one_of_send_tls_ca_that_has_expired_is_named_with_its_date_and_can_be_pinned() {
+    let Some(pki) = Pki::new("tls-own-old") else {
+        return;
+    };
+    pki.dir
+        .file("ca.conf", &CA_CONF.replace("CA:FALSE", "CA:TRUE"));
+    pki.dir.file("index.txt", "");
+    pki.dir.file("serial", "01");
+    pki.openssl(
+        "req -new -newkey rsa:2048 -nodes -keyout old.key -out old.csr -subj /CN=localhost",
+    );
+    let expired = "ca -batch -notext -selfsign -keyfile old.key -config ca.conf -in old.csr -out \
+        old.pem -startdate 20200101000000Z -enddate 20200201000000Z";
+    if !pki.openssl(expired) {
+        crate::skip::skip("this openssl cannot make an expired certificate");
+        return;
+    }
+    let (url, server) = serve_tls(serving_any(&pki, "old", &TLS13), shaking);
+    let mut config = config(&url);
+    config.tls.roots = config::Roots::Bundled;
+    config.tls.ca = Some(pki.path("old.pem"));
+    let detail = tls_failure(&config, server);
+    assert!(detail.contains("expired on 2020-02-01"), "{detail}");
+
+    let (url, server) = serve_tls(serving_any(&pki, "old", &TLS13), shaking);
+    config.url = url.as_str().into();
+    config.tls.fingerprint = vec![fingerprint(&pki, "old")];
+    let answer = answer(send(&mut client(&config), "a", &mut Bytes::new("x")));
+    assert_eq!(answer.status, 200);
+    server.join().unwrap();
+}
