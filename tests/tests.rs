@@ -3,6 +3,7 @@
 mod util;
 
 mod acted;
+mod asked;
 mod away;
 mod checks;
 mod chmod;

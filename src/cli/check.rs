@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::output::{Output, PrintError, Printed};
-use crate::config::{Action, Config, Format, Settle};
+use crate::config::{Action, Config, Settle};
 use crate::flow::file::{FsKind, Rel};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::flow::settle::settle_time;
@@ -125,17 +125,13 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
 
 /// What the settle rule cannot see on a share.
 fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Printed {
-    let seen_end = matches!(
-        config.check.format,
-        Format::Json | Format::Xml | Format::Zip | Format::Gzip
-    );
-    if kind != FsKind::Share || config.ready.marker.is_some() || seen_end {
+    if kind != FsKind::Share || config.ready.marker.is_some() || config.check.sees_end() {
         return Ok(());
     }
     findings.warning(
         "a writer on another machine may hold a file open and show nothing of what it writes for \
          up to a minute: let writers use temporary names or a marker (ready.marker), or set \
-         check.format to one whose end can be seen (json, xml, zip, gzip)",
+         check.format to one whose end can be seen (json, xml, zip, gzip, pdf) or check.ends_with",
     )?;
     if matches!(config.ready.settle, Settle::For(time) if time.as_secs() < 60) {
         findings
@@ -261,6 +257,8 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
         Some(crate::config::Auth::Bearer { file }) => file,
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
+        // It is run when the endpoint is asked.
+        Some(crate::config::Auth::Command { .. }) => return Ok(()),
     };
     match read_regular(path, CREDENTIALS_MAX) {
         Ok(bytes) if bytes.trim_ascii().is_empty() => {
@@ -271,12 +269,36 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
     }
 }
 
+/// Files of one name in different folders that have one address.
+fn one_address(config: &Config, findings: &mut Findings) -> Printed {
+    let send = &config.send;
+    let is_in = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+    let unique = ["{path}", "{key}", "{sha256}"];
+    let named = ["{name}", "{stem}"]
+        .into_iter()
+        .find(|word| send.url.contains(word));
+    let told =
+        is_in(&send.url, &unique) || send.headers.iter().any(|(_, value)| is_in(value, &unique));
+    match named {
+        Some(word) if !told && config.watch.max_depth != Some(1) => findings.warning(&format!(
+            "send.url has {word} in it and not {{path}}: files of one name in different folders have \
+             one address there, and the later may replace the earlier; write {{path}}, or \
+             watch.max_depth = 1"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn endpoint(config: &Config, findings: &mut Findings) -> Printed {
+    one_address(config, findings)?;
     let client = Shared::new(&config.send).map(|shared| Client::new(&config.send, &shared));
     match client {
         Err(err) => findings.wrong(&err.to_string()),
         Ok(mut client) => {
             let probe = client.probe();
+            if let Some(certificate) = &probe.certificate {
+                findings.fine(&format!("the endpoint presents a {certificate}"))?;
+            }
             if probe.fine {
                 findings.fine(&probe.sentence)
             } else {

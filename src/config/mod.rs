@@ -25,6 +25,7 @@ mod tests;
 pub use error::Error;
 pub use resolve::{from_dir_and_url, load, parse};
 pub use secret::{Argv, Hidden, Url};
+pub(crate) use values::{differs_by_file, may_be_left_out};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,8 +74,12 @@ pub struct Watch {
     /// `watch.exclude`: globs of what is left alone even if it is included. Empty by default. A
     /// folder that matches is not entered.
     pub exclude: Vec<String>,
+    /// `watch.ignore_case`, false by default: whether `include` and `exclude` match names in upper and
+    /// lower case alike.
+    pub ignore_case: bool,
     /// `watch.ignore_temporary`, true by default: hidden and temporary names (`.*`, `*.tmp`,
-    /// `*.part` and their like) are left alone, as most programs name unfinished files so.
+    /// `*.part` and their like) are left alone, as most programs name unfinished files so, and so are
+    /// recycle bins, snapshots and system folders.
     pub ignore_temporary: bool,
     /// `watch.require_mount`, false by default: the folder counts as the share only while something
     /// is mounted there, so that an empty mount point is never taken for it.
@@ -147,6 +152,10 @@ pub struct Check {
     pub max_size: Option<u64>,
     /// `check.format`, "any" by default: what the content must be, from its start to its end.
     pub format: Format,
+    /// `check.starts_with`: what a file begins with; any of them will do. Empty by default: anything.
+    pub starts_with: Vec<String>,
+    /// `check.ends_with`: what a whole file ends with, white space behind it aside. Empty by default.
+    pub ends_with: Vec<String>,
     /// argv; `{file}` stands for the absolute path.
     pub command: Option<Argv>,
     /// `check.command_timeout`, 1 minute by default: the command is stopped after that, and the
@@ -160,14 +169,19 @@ pub struct Check {
 impl Check {
     /// Whether a file's content is looked at before it is sent.
     pub fn reads_content(&self) -> bool {
-        self.format != Format::Any || self.command.is_some()
+        self.format != Format::Any || self.has_edges() || self.command.is_some()
+    }
+
+    /// Whether a file is to begin or to end in some way.
+    pub fn has_edges(&self) -> bool {
+        !self.starts_with.is_empty() || !self.ends_with.is_empty()
     }
 
     /// Whether a file that lacks its end is told from a whole one.
     pub fn sees_end(&self) -> bool {
         match self.format {
-            Format::Json | Format::Xml | Format::Gzip | Format::Zip => true,
-            Format::Any | Format::Utf8 | Format::Jsonl | Format::Csv => false,
+            Format::Json | Format::Xml | Format::Gzip | Format::Zip | Format::Pdf => true,
+            Format::Any | Format::Utf8 | Format::Jsonl | Format::Csv => !self.ends_with.is_empty(),
         }
     }
 }
@@ -191,12 +205,14 @@ pub enum Format {
     Gzip,
     /// "zip": an archive whose directory stands at its end, so that a cut shows.
     Zip,
+    /// "pdf": a document that is read from its end, so that a cut shows.
+    Pdf,
 }
 
 /// `[send]`: the endpoint and the request.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// With `{path}` and `{name}` still in it; the rest is a valid http(s) URL.
+    /// With its placeholders still in it, those of `headers`; the rest is a valid http(s) URL.
     pub url: Url,
     /// `send.method`, "POST" by default.
     pub method: Method,
@@ -204,8 +220,14 @@ pub struct Send {
     pub body: BodyKind,
     /// `None` = by the file's extension.
     pub content_type: Option<String>,
-    /// Names are valid field names; values may hold `{path} {name} {size} {mtime} {key} {sha256}`.
+    /// Names are valid field names; values may hold `{path} {name} {stem} {size} {mtime} {key}
+    /// {sha256}`.
     pub headers: Vec<(String, Hidden)>,
+    /// `send.fields`: with a multipart body the fields before the file, in the order of the
+    /// configuration; values as in `headers`. Empty by default.
+    pub fields: Vec<(String, Hidden)>,
+    /// `send.expect`, "auto" by default: whether large bodies wait for the endpoint to ask for them.
+    pub expect: Expect,
     /// `send.workers`, 4 by default: how many files are sent side by side.
     pub workers: usize,
     /// `send.connect_timeout`, 10 seconds by default: an attempt that has no connection by then has
@@ -267,6 +289,16 @@ pub enum BodyKind {
     Multipart(String),
 }
 
+/// Whether a large body is sent only once the endpoint has said that it wants it
+/// (`Expect: 100-continue`, RFC 9110, 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// "auto": it is, as long as nothing on the way is found to drop such requests.
+    Auto,
+    /// "never": it is sent at once.
+    Never,
+}
+
 /// When a request says the SHA-256 of its content (RFC 9530).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
@@ -322,18 +354,31 @@ pub enum Auth {
         /// `value_file`: the file with the value of the field.
         value_file: PathBuf,
     },
+    /// A field whose value a command prints: OAuth2, Kerberos, Vault and others.
+    Command {
+        /// `header`: the name of the field.
+        name: String,
+        /// `value_command`: the program and its arguments.
+        argv: Argv,
+        /// `refresh`, 50 minutes by default: it is asked again then, and once after a 401.
+        refresh: Duration,
+    },
 }
 
 /// `[send.tls]`: the certificates of both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// `send.tls.ca`: a PEM file with certificates to trust besides the roots. `None` by default.
+    /// `send.tls.ca`: a PEM file with certificates to trust besides the roots, as authorities or as the
+    /// endpoint's own. `None` by default.
     pub ca: Option<PathBuf>,
     /// `send.tls.client_cert`: a PEM file with our own certificate. Set together with `client_key`
     /// or not at all; `None` by default.
     pub client_cert: Option<PathBuf>,
     /// `send.tls.client_key`: a PEM file with the private key of `client_cert`. `None` by default.
     pub client_key: Option<PathBuf>,
+    /// `send.tls.fingerprint`: the SHA-256 of the certificates that are the endpoint's, whoever signed
+    /// them; then nothing else is trusted. Empty by default.
+    pub fingerprint: Vec<[u8; 32]>,
     /// `send.tls.roots`, "system" by default: whose root certificates are trusted.
     pub roots: Roots,
 }

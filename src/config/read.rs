@@ -4,7 +4,7 @@
 //! are the unknown ones, and the others are what they may have been meant to be.
 
 use super::error::{Error, Problem};
-use super::{env, suggest, units};
+use super::{Argv, env, suggest, units, values};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -358,6 +358,19 @@ impl<'a> Item<'a> {
         Ok(array.iter().map(member).collect())
     }
 
+    /// A program and its arguments.
+    pub fn argv(&self, want: &str) -> Result<Argv, Problem> {
+        let members = self.members(want)?;
+        let argv: Vec<String> = members
+            .iter()
+            .map(|member| member.text("a string"))
+            .collect::<Result<_, _>>()?;
+        if argv.first().is_none_or(|program| program.trim().is_empty()) {
+            return Err(self.wrong(format!("names no program; write {want}")));
+        }
+        Ok(argv.into())
+    }
+
     /// The entries of a table in the order of the file, each with its own line.
     pub fn entries(&self, want: &str) -> Result<Vec<(String, Item<'a>)>, Problem> {
         let DeValue::Table(map) = self.value else {
@@ -377,6 +390,13 @@ impl<'a> Item<'a> {
             (name.get_ref().to_string(), item)
         });
         Ok(entries.collect())
+    }
+
+    /// The path of a folder, made absolute.
+    pub fn folder(&self) -> Result<PathBuf, Problem> {
+        let path = self.path()?;
+        values::folder(&path.to_string_lossy()).map_err(|text| self.wrong(text))?;
+        Ok(path)
     }
 
     /// A path, made absolute.

@@ -8,7 +8,7 @@ use super::{
     Rewrites, Settle, Shard, State, Watch,
 };
 use super::{pending, places, read, send, units, values};
-use crate::flow::scan::glob::Glob;
+use crate::flow::scan::glob::{Case, Glob};
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -112,12 +112,13 @@ pub(super) fn resolve<'a>(
     let log = Log {
         level: root.table("log").get("level", level),
     };
-    let state = root.table("state").get("dir", Item::path);
+    let state = root.table("state").get("dir", Item::folder);
     let delivered = delivered(&root.table("delivered"));
-    let dead_letter = root.table("dead_letter").get("dir", Item::path);
+    let dead_letter = root.table("dead_letter").get("dir", Item::folder);
     source.unknown(map);
 
     let (watch, send) = (watch?, send?);
+    send::check_put(&send, &watch, source);
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
     let (action, delivered_dir, keep_for, remember) = delivered;
     let dir = delivered_dir.unwrap_or_else(|| state.join("done"));
@@ -157,7 +158,7 @@ fn default_state(watched: &Path, shard: Option<Shard>) -> PathBuf {
 }
 
 fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Option<Watch> {
-    let dir = table.get("dir", Item::path);
+    let dir = table.get("dir", Item::folder);
     if dir.is_none() && given.is_none() && !source.is_set("watch.dir") {
         source.problem(
             "watch.dir",
@@ -169,13 +170,16 @@ fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Op
             .duration_or("auto", true)?
             .map_or(Rewrites::Auto, Rewrites::Every))
     });
+    let ignore_case = table.flag("ignore_case", false);
+    let case = Case::ignored_if(ignore_case);
     let watch = Watch {
         dir: PathBuf::new(),
         interval: table.duration("interval", 5 * SECOND),
         max_share: table.or("max_share", 0.25, Item::share),
         max_depth: table.get("max_depth", |item| item.integer(1, i64::from(u32::MAX))),
-        include: table.or("include", Vec::new(), globs),
-        exclude: table.or("exclude", Vec::new(), globs),
+        include: table.or("include", Vec::new(), |item| globs(item, case)),
+        exclude: table.or("exclude", Vec::new(), |item| globs(item, case)),
+        ignore_case,
         ignore_temporary: table.flag("ignore_temporary", true),
         require_mount: table.flag("require_mount", false),
         threads: table.or("threads", 1, |item| item.integer(1, 64)),
@@ -188,12 +192,12 @@ fn watch(table: &Section<'_>, source: &Source<'_>, given: Option<PathBuf>) -> Op
     given.or(dir).map(|dir| Watch { dir, ..watch })
 }
 
-fn globs(item: &Item<'_>) -> Result<Vec<String>, super::error::Problem> {
+fn globs(item: &Item<'_>, case: Case) -> Result<Vec<String>, super::error::Problem> {
     let want = "an array of globs, such as [\"*.csv\", \"in/**\"]";
     let mut globs = Vec::new();
     for member in item.members(want)? {
         let glob = member.word("a glob in quotes, such as \"*.csv\"")?;
-        if let Err(why) = Glob::new(&glob) {
+        if let Err(why) = Glob::new(&glob, case) {
             return Err(member.wrong(format!("\"{glob}\" is not a glob: {why}")));
         }
         if glob.starts_with('/') {
@@ -222,13 +226,8 @@ fn ready(table: &Section<'_>) -> Ready {
         }),
         marker: table.get("marker", |item| {
             let marker = item.word("the ending of a marker's name, such as \".done\"")?;
-            if marker.contains(['/', '\\']) || marker.contains(char::is_control) {
-                return Err(item.wrong(
-                    "is added to a file's name, so it can have no `/`, `\\` or control \
-                     character in it; write an ending such as \".done\"",
-                ));
-            }
-            Ok(marker)
+            let ending = values::marker(&marker).map_err(|text| item.wrong(text))?;
+            Ok(ending.to_owned())
         }),
         empty: table.or("empty", Empty::Wait, |item| {
             item.choice(&[
@@ -254,20 +253,20 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
                 ("csv", Format::Csv),
                 ("gzip", Format::Gzip),
                 ("zip", Format::Zip),
+                ("pdf", Format::Pdf),
             ])
         }),
-        command: table.get("command", |item| {
-            let want =
-                "a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]";
-            let members = item.members(want)?;
-            let argv: Vec<String> = members
-                .iter()
-                .map(|member| member.text("a string"))
-                .collect::<Result<_, _>>()?;
-            if argv.first().is_none_or(|program| program.trim().is_empty()) {
-                return Err(item.wrong(format!("names no program; write {want}")));
+        starts_with: table.or("starts_with", Vec::new(), |item| edges(item, "%PDF-")),
+        ends_with: table.or("ends_with", Vec::new(), |item| {
+            let mut texts = edges(item, "%%EOF")?;
+            // White space at the end of a file does not count, so it cannot be asked for.
+            for text in &mut texts {
+                text.truncate(text.trim_ascii_end().len());
             }
-            Ok(argv.into())
+            Ok(texts)
+        }),
+        command: table.get("command", |item| {
+            item.argv("a program and its arguments, such as [\"/usr/local/bin/check\", \"{file}\"]")
         }),
         command_timeout: table.duration("command_timeout", MINUTE),
         grace: table.or("grace", MINUTE, |item| item.duration(true)),
@@ -284,6 +283,37 @@ fn check(table: &Section<'_>, source: &Source<'_>) -> Check {
         );
     }
     check
+}
+
+/// The longest text of `check.starts_with` and `check.ends_with`, in bytes.
+const EDGE_MAX: usize = 4096;
+
+/// One text or a list of them.
+fn edges(item: &Item<'_>, example: &str) -> Result<Vec<String>, super::error::Problem> {
+    let want = format!("a text such as \"{example}\", or an array of them");
+    let texts = match item.maybe_text()? {
+        Some(text) => vec![text],
+        None => {
+            let members = item.members(&want)?;
+            let texts = members.iter().map(|member| member.text("a string"));
+            texts.collect::<Result<_, _>>()?
+        }
+    };
+    if texts.is_empty() {
+        return Err(item.wrong("is empty, so no file would pass; leave the key out"));
+    }
+    for text in &texts {
+        if text
+            .bytes()
+            .all(|byte| byte == b'*' || byte.is_ascii_whitespace())
+        {
+            return Err(item.wrong(format!("\"{text}\" fits every file; write {want}")));
+        }
+        if text.len() > EDGE_MAX {
+            return Err(item.wrong(format!("has a text of more than {EDGE_MAX} bytes in it")));
+        }
+    }
+    Ok(texts)
 }
 
 fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
@@ -326,7 +356,7 @@ fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>,
             ("keep", Action::Keep),
         ])
     });
-    let dir = table.get("dir", Item::path);
+    let dir = table.get("dir", Item::folder);
     let keep_for = table.get("keep_for", |item| item.duration(false));
     (action, dir, keep_for, table.duration("remember", 30 * DAY))
 }

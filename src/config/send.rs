@@ -2,31 +2,27 @@
 
 use super::error::Problem;
 use super::read::{Item, Section, Source};
-use super::{Auth, BodyKind, Compress, Digest, Hidden, Method, Proxy, Roots, Send, Statuses, Tls};
+use super::{
+    Auth, BodyKind, Compress, Digest, Expect, Hidden, Method, Proxy, Roots, Send, Statuses, Tls,
+    Watch,
+};
 use super::{units, values};
 use std::time::Duration;
 
 /// Reads `[send]`; `given` is the URL if it comes from elsewhere, and valid.
 pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<Send> {
-    let url = table.get("url", |item| {
-        let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
-        checked(item, url, values::url)
-    });
-    if url.is_none() && given.is_none() && !source.is_set("send.url") {
-        source.problem(
-            "send.url",
-            "is missing; add under [send]: url = \"https://example.org/in/{path}\"",
-        );
-    }
+    let url = address(table, source, given);
     let seconds = Duration::from_secs;
     let body = body(table, source);
     let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
-        statuses(item, false)
+        statuses(item, Of::Acceptance)
     });
     let reject = [400, 413, 414, 415, 422]
         .map(|status| (status, status))
         .to_vec();
-    let reject = table.or("reject", Statuses(reject), |item| statuses(item, true));
+    let reject = table.or("reject", Statuses(reject), |item| {
+        statuses(item, Of::Rejection)
+    });
     check_overlap(&accept, &reject, source);
     let auth = auth(&table.table("auth"), source);
     let send = Send {
@@ -37,6 +33,10 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         body,
         content_type: table.or("content_type", None, content_type),
         headers: table.or("headers", Vec::new(), headers),
+        fields: table.or("fields", Vec::new(), fields),
+        expect: table.or("expect", Expect::Auto, |item| {
+            item.choice(&[("auto", Expect::Auto), ("never", Expect::Never)])
+        }),
         workers: table.or("workers", 4, |item| item.integer(1, 64)),
         connect_timeout: table.duration("connect_timeout", seconds(10)),
         stall_timeout: table.duration("stall_timeout", seconds(30)),
@@ -72,10 +72,50 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         proxy: table.or("proxy", Proxy::Environment, proxy),
     };
     check_headers(&send, source);
-    given.or(url).map(|url| Send {
+    check_form(&send, source);
+    url.map(|url| Send {
         url: url.into(),
         ..send
     })
+}
+
+/// `send.url`, unless it is given.
+fn address(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<String> {
+    let url = table.get("url", |item| {
+        let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
+        checked(item, url, values::url)
+    });
+    if url.is_none() && given.is_none() && !source.is_set("send.url") {
+        source.problem(
+            "send.url",
+            "is missing; add under [send]: url = \"https://example.org/in/{path}\"",
+        );
+    }
+    given.or(url)
+}
+
+/// Refuses PUT to one address for all files, unless the globs leave one file alone. (A header may say
+/// where a file is to go.)
+pub fn check_put(send: &Send, watch: &Watch, source: &Source<'_>) {
+    let differs = values::differs_by_file(&send.url)
+        || send
+            .headers
+            .iter()
+            .any(|(_, value)| values::differs_by_file(value));
+    let is_one_file = match &watch.include[..] {
+        [only] => {
+            !only.contains(['*', '?', '[', '{', '\\'])
+                && (only.contains('/') || watch.max_depth == Some(1))
+        }
+        _ => false,
+    };
+    if send.method == Method::Put && !differs && !is_one_file {
+        source.problem(
+            "send.url",
+            "is the same for all files, and with send.method = \"PUT\" each one would replace the one \
+             before; put {path} or {name} into it, or write send.method = \"POST\"",
+        );
+    }
 }
 
 fn checked(
@@ -122,24 +162,57 @@ fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
 fn headers(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
     let mut headers: Vec<(String, Hidden)> = Vec::new();
     for (name, value) in item.entries("a table, such as { X-Source = \"plant-7\" }")? {
-        values::header_name(&name).map_err(|text| value.wrong(text))?;
+        let text = value.text("a string")?;
+        if !(text.is_empty() && values::may_be_left_out(&name)) {
+            values::header_name(&name).map_err(|text| value.wrong(text))?;
+        }
         if headers
             .iter()
             .any(|(other, _)| other.eq_ignore_ascii_case(&name))
         {
             return Err(value.wrong("is there twice (case does not matter); leave one out"));
         }
-        let text = value.text("a string")?;
         let text = checked(&value, text, values::header_value)?;
         headers.push((name, text.into()));
     }
     Ok(headers)
 }
 
+fn fields(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
+    let mut fields = Vec::new();
+    for (name, value) in item.entries("a table, such as { deviceId = \"plant-7\" }")? {
+        values::field_name(&name).map_err(|text| value.wrong(text))?;
+        let text = checked(&value, value.text("a string")?, values::field_value)?;
+        fields.push((name, text.into()));
+    }
+    Ok(fields)
+}
+
+/// Fields without a form, and a form that does not say that it is one.
+fn check_form(send: &Send, source: &Source<'_>) {
+    let is_form = matches!(send.body, BodyKind::Multipart(_));
+    if !is_form && !send.fields.is_empty() {
+        source.problem(
+            "send.fields",
+            "is only for send.body = \"multipart\"; leave it out, or write that too",
+        );
+    }
+    let lacks_type = |(name, value): &(String, Hidden)| {
+        name.eq_ignore_ascii_case("content-type") && value.is_empty()
+    };
+    if is_form && send.headers.iter().any(lacks_type) {
+        source.problem(
+            "send.headers",
+            "Content-Type says where the parts of a form begin, so with send.body = \"multipart\" it \
+             cannot be left out",
+        );
+    }
+}
+
 /// Headers that another key sets, too.
 fn check_headers(send: &Send, source: &Source<'_>) {
     let by_auth = match &send.auth {
-        Some(Auth::Header { name, .. }) => name.as_str(),
+        Some(Auth::Header { name, .. } | Auth::Command { name, .. }) => name.as_str(),
         Some(_) => "Authorization",
         None => "",
     };
@@ -159,19 +232,33 @@ fn check_headers(send: &Send, source: &Source<'_>) {
     }
 }
 
-fn statuses(item: &Item<'_>, may_be_empty: bool) -> Result<Statuses, Problem> {
+/// What statuses mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Some status must. A redirect may, where it is named singly: 303 can say that the file is
+    /// stored, and the answer is elsewhere (RFC 9110, 15.4.4).
+    Acceptance,
+    /// None need. A redirect never says that a file is bad.
+    Rejection,
+}
+
+fn statuses(item: &Item<'_>, of: Of) -> Result<Statuses, Problem> {
+    let redirects = match of {
+        Of::Acceptance => units::Redirects::Singly,
+        Of::Rejection => units::Redirects::Never,
+    };
     let mut ranges = Vec::new();
     for member in item.members("an array, such as [200, \"202-204\"]")? {
         let range = match member.maybe_text()? {
-            Some(text) => units::status_range(&text),
+            Some(text) => units::status_range(&text, redirects),
             None => {
                 let status = member.integer(0, i64::from(u16::MAX))?;
-                units::status_bounds(status, status)
+                units::status_bounds(status, status, redirects)
             }
         };
         ranges.push(range.map_err(|text| member.wrong(text))?);
     }
-    if ranges.is_empty() && !may_be_empty {
+    if ranges.is_empty() && of == Of::Acceptance {
         return Err(item.wrong("is empty, so nothing would ever be accepted; write [\"200-299\"]"));
     }
     Ok(Statuses(ranges))
@@ -217,6 +304,17 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
     });
     let value_file = table.get("value_file", Item::path);
 
+    let command = table.get("value_command", |item| {
+        item.argv("a program and its arguments, such as [\"/usr/local/bin/token\", \"plant-7\"]")
+    });
+    let refresh = table.duration("refresh", Duration::from_secs(50 * 60));
+    if source.is_set("send.auth.refresh") && !source.is_set("send.auth.value_command") {
+        source.problem(
+            "send.auth.refresh",
+            "is only for value_command; a file is read again when it changes",
+        );
+    }
+
     let set = |name: &str| source.is_set(&format!("send.auth.{name}"));
     let names = [
         "bearer_file",
@@ -224,36 +322,66 @@ fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
         "password_file",
         "header",
         "value_file",
+        "value_command",
     ]
     .map(set);
     match names {
-        [true, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
-        [false, true, true, false, false] => {
+        [true, false, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
+        [false, true, true, false, false, false] => {
             user.zip(password_file)
                 .map(|(user, password_file)| Auth::Basic {
                     user,
                     password_file,
                 })
         }
-        [false, false, false, true, true] => header
+        [false, false, false, true, true, false] => header
             .zip(value_file)
             .map(|(name, value_file)| Auth::Header { name, value_file }),
-        [false, false, false, false, false] if !source.is_set("send.auth") => None,
+        [false, false, false, true, false, true] => {
+            header.zip(command).map(|(name, argv)| Auth::Command {
+                name,
+                argv,
+                refresh,
+            })
+        }
+        [false, false, false, false, false, false] if !source.is_set("send.auth") => None,
         _ => {
             source.problem(
                 "send.auth",
                 "write exactly one of { bearer_file = \"…\" }, { user = \"…\", password_file = \
-                 \"…\" } or { header = \"…\", value_file = \"…\" }; secrets are in files of \
-                 their own",
+                 \"…\" }, { header = \"…\", value_file = \"…\" } or { header = \"…\", value_command \
+                 = [\"…\"] }; secrets are in files of their own",
             );
             None
         }
     }
 }
 
+/// One fingerprint or a list of them.
+fn fingerprints(item: &Item<'_>) -> Result<Vec<[u8; 32]>, Problem> {
+    let want = "\"SHA256:\" and 32 bytes in hex, as `dirpost check` shows it";
+    let texts = match item.maybe_text()? {
+        Some(text) => vec![text],
+        None => {
+            let members = item.members(want)?;
+            let texts = members.iter().map(|member| member.text(want));
+            texts.collect::<Result<_, _>>()?
+        }
+    };
+    if texts.is_empty() {
+        return Err(item.wrong(format!("is empty; write {want}, or leave the key out")));
+    }
+    let read = |text: &String| {
+        values::fingerprint(text)
+            .ok_or_else(|| item.wrong(format!("is no fingerprint; write {want}")))
+    };
+    texts.iter().map(read).collect()
+}
+
 fn tls(table: &Section<'_>, source: &Source<'_>) -> Tls {
     let tls = Tls {
         ca: table.get("ca", Item::path),
+        fingerprint: table.or("fingerprint", Vec::new(), fingerprints),
         client_cert: table.get("client_cert", Item::path),
         client_key: table.get("client_key", Item::path),
         roots: table.or("roots", Roots::System, |item| {

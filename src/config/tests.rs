@@ -171,6 +171,74 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
+fn a_fingerprint_is_written_as_openssl_shows_it_or_without_colons() {
+    let colons = vec!["0A"; 32].join(":");
+    let plain = "0a".repeat(32);
+    for (text, count) in [
+        (format!("\"SHA256:{colons}\""), 1),
+        (format!("\"sha256:{plain}\""), 1),
+        (format!("[\"SHA256:{plain}\", \"SHA256:{colons}\"]"), 2),
+    ] {
+        let config = with(&format!("send.tls.fingerprint = {text}")).unwrap();
+        assert_eq!(config.send.tls.fingerprint, vec![[10; 32]; count]);
+    }
+    for wrong in [
+        format!("SHA1:{plain}"),
+        plain.clone(),
+        format!("SHA256:{}", &plain[2..]),
+        format!("SHA256:{}", plain.replace('a', "g")),
+        String::new(),
+    ] {
+        let message = message(&format!("send.tls.fingerprint = \"{wrong}\""));
+        assert!(message.contains("is no fingerprint"), "{message}");
+    }
+}
+
+#[test]
+fn put_needs_a_url_for_each_file() {
+    let of = |url: &str, more: &str| {
+        let text =
+            format!("watch.dir = \"/in\"\nsend.url = \"{url}\"\nsend.method = \"PUT\"\n{more}");
+        parse(&text, Path::new("/etc/x.toml"), &env)
+    };
+    for (url, more) in [
+        ("http://h/{path}", ""),
+        ("http://h/?n={name}", ""),
+        ("http://h/{key}", ""),
+        ("http://h/in", "send.headers = { X-Name = \"{name}\" }"),
+        // A presigned URL, say, for one file.
+        (
+            "http://h/in",
+            "watch.include = [\"report.csv\"]\nwatch.max_depth = 1",
+        ),
+        ("http://h/in", "watch.include = [\"a/report.csv\"]"),
+    ] {
+        of(url, more).unwrap();
+    }
+    for more in [
+        "",
+        "send.headers = { X-Name = \"plant\" }",
+        "watch.include = [\"report.csv\"]",
+        "watch.include = [\"*.csv\"]\nwatch.max_depth = 1",
+        "watch.include = [\"a.csv\", \"b.csv\"]\nwatch.max_depth = 1",
+    ] {
+        let error = of("http://h/in", more).expect_err(more).to_string();
+        assert!(
+            error.contains("x.toml:2: send.url: is the same for all files"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_marker_may_be_written_with_the_name_it_is_added_to() {
+    for marker in [".done", "{name}.done"] {
+        let config = with(&format!("ready.marker = \"{marker}\"")).unwrap();
+        assert_eq!(config.ready.marker.as_deref(), Some(".done"));
+    }
+}
+
+#[test]
 fn proxies() {
     for scheme in ["http", "https", "socks4", "socks4a", "socks5"] {
         with(&format!("send.proxy = \"{scheme}://proxy:3128\"")).unwrap();
@@ -329,7 +397,7 @@ fn uncommented(text: &str) -> String {
         let (key, _) = line.split_once(" = ")?;
         let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         // The example of headers, next to the default.
-        (is_key && key != "headers").then(|| line.to_owned())
+        (is_key && key != "headers" && key != "fields").then(|| line.to_owned())
     };
     let lines: Vec<String> = text
         .lines()
@@ -342,7 +410,7 @@ fn keys_of(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<String>) 
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         match value.get_ref() {
-            toml::de::DeValue::Table(inner) if key != "send.headers" => {
+            toml::de::DeValue::Table(inner) if key != "send.headers" && key != "send.fields" => {
                 keys_of(&format!("{key}."), inner, keys);
             }
             _ => keys.push(key),
@@ -374,7 +442,7 @@ fn the_example_shows_every_key_with_its_default() {
     for key in &known {
         let last = key.rsplit('.').next().unwrap();
         // Only one kind of credentials can be set; the others are in the comment.
-        let in_comment = key.starts_with("send.auth.") && text.contains(&format!("{last} = \""));
+        let in_comment = key.starts_with("send.auth.") && text.contains(&format!("{last} = "));
         assert!(
             shown.contains(key) || in_comment,
             "{key} is not in the example"

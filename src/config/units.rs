@@ -76,7 +76,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// `"202-204"` or `"202"`: a range of HTTP statuses.
-pub fn status_range(text: &str) -> Result<(u16, u16), String> {
+pub fn status_range(text: &str, redirects: Redirects) -> Result<(u16, u16), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let number = |part: &str| part.trim().parse::<i64>();
     let (Ok(low), Ok(high)) = (number(low), number(high)) else {
@@ -84,11 +84,20 @@ pub fn status_range(text: &str) -> Result<(u16, u16), String> {
             "\"{text}\" is not a status or a range of them; write 202 or \"202-204\""
         ));
     };
-    status_bounds(low, high)
+    status_bounds(low, high, redirects)
 }
 
-/// Both bounds included; only final answers that are no redirects.
-pub fn status_bounds(low: i64, high: i64) -> Result<(u16, u16), String> {
+/// How a 3xx may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// One status, and not within a range.
+    Singly,
+    /// Not at all.
+    Never,
+}
+
+/// Both bounds included; only final answers.
+pub fn status_bounds(low: i64, high: i64, redirects: Redirects) -> Result<(u16, u16), String> {
     let shown = if low == high {
         low.to_string()
     } else {
@@ -108,10 +117,12 @@ pub fn status_bounds(low: i64, high: i64) -> Result<(u16, u16), String> {
             "{shown} has 1xx statuses in it, which are never the final answer; begin at 200"
         ));
     }
-    if low < 400 && high >= 300 {
+    let is_single = low == high && redirects == Redirects::Singly;
+    if low < 400 && high >= 300 && !is_single {
         return Err(format!(
             "{shown} has 3xx statuses in it: redirects are never followed and close the gate; \
-             leave them out, and put the address they lead to into send.url"
+             leave them out, and put the address they lead to into send.url (in send.accept a 3xx \
+             may be named singly: 303 where it says that the file is stored)"
         ));
     }
     Ok((low, high))
@@ -199,29 +210,51 @@ mod tests {
 
     #[test]
     fn statuses() {
-        assert_eq!(status_range("200-299"), Ok((200, 299)));
-        assert_eq!(status_range("404"), Ok((404, 404)));
-        assert_eq!(status_range("400 - 599"), Ok((400, 599)));
-        assert!(status_range("299-200").unwrap_err().contains("\"200-299\""));
+        assert_eq!(status_range("200-299", Redirects::Never), Ok((200, 299)));
+        assert_eq!(status_range("404", Redirects::Never), Ok((404, 404)));
+        assert_eq!(status_range("400 - 599", Redirects::Never), Ok((400, 599)));
+        assert_eq!(status_range("303", Redirects::Singly), Ok((303, 303)));
+        assert!(status_range("302-303", Redirects::Singly).is_err());
         assert!(
-            status_range("200-399")
+            status_range("299-200", Redirects::Never)
+                .unwrap_err()
+                .contains("\"200-299\"")
+        );
+        assert!(
+            status_range("200-399", Redirects::Never)
                 .unwrap_err()
                 .contains("redirects are never followed")
         );
-        assert!(status_range("200-599").unwrap_err().contains("3xx"));
-        assert!(status_bounds(302, 302).unwrap_err().contains("302 has 3xx"));
-        assert!(status_bounds(100, 200).unwrap_err().contains("1xx"));
         assert!(
-            status_bounds(600, 600)
+            status_range("200-599", Redirects::Never)
+                .unwrap_err()
+                .contains("3xx")
+        );
+        assert!(
+            status_bounds(302, 302, Redirects::Never)
+                .unwrap_err()
+                .contains("302 has 3xx")
+        );
+        assert!(
+            status_bounds(100, 200, Redirects::Never)
+                .unwrap_err()
+                .contains("1xx")
+        );
+        assert!(
+            status_bounds(600, 600, Redirects::Never)
                 .unwrap_err()
                 .contains("no HTTP status")
         );
         assert!(
-            status_bounds(-1, 70_000)
+            status_bounds(-1, 70_000, Redirects::Never)
                 .unwrap_err()
                 .contains("no HTTP status")
         );
-        assert!(status_range("2xx").unwrap_err().contains("\"202-204\""));
+        assert!(
+            status_range("2xx", Redirects::Never)
+                .unwrap_err()
+                .contains("\"202-204\"")
+        );
     }
 
     #[test]

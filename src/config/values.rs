@@ -15,7 +15,7 @@ const OWN: [(&str, &str); 10] = [
     ),
     ("connection", "connections are managed by dirpost"),
     ("host", "it comes from send.url"),
-    ("expect", "it is sent with bodies over 1 MiB"),
+    ("expect", "see send.expect"),
     (
         "idempotency-key",
         "it is made of the file and send.key_scope",
@@ -26,8 +26,18 @@ const OWN: [(&str, &str); 10] = [
     ("content-type", "write send.content_type instead"),
 ];
 
-const IN_URL: [&str; 2] = ["path", "name"];
-const IN_HEADER: [&str; 6] = ["path", "name", "size", "mtime", "key", "sha256"];
+/// What dirpost adds of its own and an empty value leaves out.
+const OPTIONAL: [&str; 6] = [
+    "content-type",
+    "idempotency-key",
+    "content-digest",
+    "x-file-path",
+    "x-file-mtime",
+    "user-agent",
+];
+
+/// What is filled in for each file, in `send.url`, `send.headers` and `send.fields`.
+const OF_FILE: [&str; 7] = ["path", "name", "stem", "size", "mtime", "key", "sha256"];
 
 /// Checks `send.url`.
 pub fn url(text: &str) -> Result<(), String> {
@@ -69,8 +79,8 @@ pub fn url(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    placeholders(tail, &IN_URL)?;
-    let filled = IN_URL.iter().fold(text.to_owned(), |url, p| {
+    placeholders(tail, &OF_FILE)?;
+    let filled = OF_FILE.iter().fold(text.to_owned(), |url, p| {
         url.replace(&format!("{{{p}}}"), "x")
     });
     let legal = |b: u8| b.is_ascii_graphic() && !br#"{}"<>\^`|"#.contains(&b);
@@ -125,14 +135,55 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
+/// What stands between braces and looks like a placeholder.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let inner = text
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'));
+    inner
+        .map(|(word, _)| word)
+        .filter(|word| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+/// Whether something of the file is filled in.
+pub fn differs_by_file(text: &str) -> bool {
+    words(text).any(|word| OF_FILE.contains(&word))
+}
+
+/// Checks the name of a folder: nothing is filled in there.
+pub fn folder(text: &str) -> Result<(), String> {
+    match words(text).next() {
+        Some(word) => Err(format!(
+            "`{{{word}}}` is not filled in in the name of a folder; leave it out"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// From `ready.marker` to what is added to a file's name.
+pub fn marker(text: &str) -> Result<&str, String> {
+    let ending = text.strip_prefix("{name}").unwrap_or(text);
+    if ending.is_empty() || ending.contains(['/', '\\']) || ending.contains(char::is_control) {
+        return Err(
+            "is added to a file's name, so it can have no `/`, `\\` or control character in it; \
+             write an ending such as \".done\""
+                .to_owned(),
+        );
+    }
+    match words(ending).next() {
+        Some(word) => Err(format!(
+            "`{{{word}}}` is not filled in here; write an ending such as \".done\", which is the \
+             same as \"{{name}}.done\""
+        )),
+        None => Ok(ending),
+    }
+}
+
 /// Refuses every `{word}` that is not known. Other braces are left alone.
 fn placeholders(text: &str, known: &[&str]) -> Result<(), String> {
-    for rest in text.split('{').skip(1) {
-        let Some((word, _)) = rest.split_once('}') else {
-            continue;
-        };
-        let is_word = word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if is_word && !known.contains(&word) {
+    for word in words(text) {
+        if !known.contains(&word) {
             let all: Vec<String> = known.iter().map(|word| format!("{{{word}}}")).collect();
             let all = super::suggest::either(&all);
             return Err(format!("`{{{word}}}` is not filled in here; write {all}"));
@@ -141,12 +192,39 @@ fn placeholders(text: &str, known: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a header of this name is one of dirpost's own that a request can do without.
+pub fn may_be_left_out(name: &str) -> bool {
+    OPTIONAL.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Checks the name of a form field.
+pub fn field_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(char::is_control) || name.contains('"') {
+        return Err(
+            "must be a name without `\"` or a control character in it, such as \"deviceId\""
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Checks the value of a form field.
+pub fn field_value(value: &str) -> Result<(), String> {
+    if value.contains(char::is_control) {
+        return Err("has a control character (a line break, say) in it; write one line".to_owned());
+    }
+    placeholders(value, &OF_FILE)
+}
+
 /// Checks the name of a header field.
 pub fn header_name(name: &str) -> Result<(), String> {
     if !is_token(name) {
         return Err("is not the name of a header; write letters, digits and `-`".to_owned());
     }
     match OWN.iter().find(|(own, _)| name.eq_ignore_ascii_case(own)) {
+        Some((_, why)) if may_be_left_out(name) => Err(format!(
+            "is set by dirpost and cannot be set here: {why} (\"\" leaves it out)"
+        )),
         Some((_, why)) => Err(format!("is set by dirpost and cannot be set here: {why}")),
         None => Ok(()),
     }
@@ -160,7 +238,7 @@ fn is_token(text: &str) -> bool {
 /// Checks the value of a header field.
 pub fn header_value(value: &str) -> Result<(), String> {
     plain(value)?;
-    placeholders(value, &IN_HEADER)
+    placeholders(value, &OF_FILE)
 }
 
 /// Only what a header field can carry.
@@ -185,6 +263,25 @@ pub fn media_type(value: &str) -> Result<(), String> {
         .is_some_and(|(t, sub)| is_token(t) && is_token(sub));
     fine.then_some(())
         .ok_or_else(|| "is not a media type; write one such as \"text/csv\"".to_owned())
+}
+
+/// `SHA256:AB:CD…` as openssl writes it, with or without its colons.
+pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let prefix = text.get(..7)?;
+    let digits: Vec<u8> = text
+        .get(7..)?
+        .bytes()
+        .filter(|&byte| byte != b':')
+        .collect();
+    if !prefix.eq_ignore_ascii_case("SHA256:") || digits.len() != 64 {
+        return None;
+    }
+    let mut print = [0; 32];
+    for (byte, pair) in print.iter_mut().zip(digits.chunks(2)) {
+        let nibble = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(nibble(pair[0])? * 16 + nibble(pair[1])?).ok()?;
+    }
+    Some(print)
 }
 
 /// Checks `send.proxy`.

@@ -107,6 +107,15 @@ pub fn last_part(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
+/// The name without what stands behind its last dot; all of it where that is its only dot, at its
+/// beginning, or where there is none.
+pub fn stem(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|&byte| byte == b'.') {
+        Some(at) if at > 0 => &name[..at],
+        _ => name,
+    }
+}
+
 /// For people: bytes that are not UTF-8 and control characters are percent-encoded,
 /// so that a name cannot forge a line of the log.
 impl fmt::Display for Rel {

@@ -23,6 +23,8 @@ pub fn of(send: &Send) -> String {
         body,
         content_type,
         headers,
+        fields,
+        expect,
         workers,
         connect_timeout,
         stall_timeout,
@@ -45,6 +47,13 @@ pub fn of(send: &Send) -> String {
     lines.add("request", &(method, body, content_type, compress, digest));
     let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     lines.add("headers", &names);
+    let left_out = headers.iter().filter(|(_, value)| value.is_empty());
+    lines.add(
+        "left out",
+        &left_out.map(|(name, _)| name).collect::<Vec<_>>(),
+    );
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    lines.add("form", &(names, expect));
     lines.add(
         "timeouts",
         &(connect_timeout, stall_timeout, response_timeout),
@@ -93,6 +102,12 @@ impl Lines {
                 self.add("header", name);
                 self.add_file("value", value_file);
             }
+            // Its arguments may hold a secret, which `Debug` leaves out.
+            Some(Auth::Command {
+                name,
+                argv,
+                refresh,
+            }) => self.add("command", &(name, argv, refresh)),
         }
     }
 
@@ -101,8 +116,10 @@ impl Lines {
             ca,
             client_cert,
             client_key,
+            fingerprint,
             roots,
         } = tls;
+        self.add("fingerprint", fingerprint);
         self.add("roots", roots);
         for file in [ca, client_cert, client_key].into_iter().flatten() {
             self.add_file("tls", file);

@@ -241,6 +241,8 @@ fn config(url: &str) -> config::Send {
         body: config::BodyKind::Raw,
         content_type: None,
         headers: Vec::new(),
+        fields: Vec::new(),
+        expect: config::Expect::Auto,
         workers: THREADS,
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(30),

@@ -350,3 +350,66 @@ fn the_wanted_words_are_looked_for_beyond_what_is_kept() {
         server.join().unwrap();
     }
 }
+
+/// A proxy that does not bear `Expect`: the connection ends, and nobody says why.
+#[test]
+fn what_drops_requests_with_expect_is_found_out_once() {
+    let (url, server) = serve(|listener| {
+        let mut expected = Vec::new();
+        for _ in 0..3 {
+            let mut peer = accept(&listener);
+            let head = peer.head().unwrap();
+            let expects = field(&head, "expect").is_some();
+            expected.push(expects);
+            if !expects {
+                peer.body(BIG);
+                peer.say("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+        expected
+    });
+    let shared = dirpost::io::http::Shared::new(&config(&url)).unwrap();
+    // What one worker has found out, the others know.
+    for _ in 0..2 {
+        let mut client = dirpost::io::http::Client::new(&config(&url), &shared);
+        assert_eq!(answer(send(&mut client, "a", &mut big())).status, 200);
+    }
+    assert_eq!(server.join().unwrap(), [true, false, false]);
+}
+
+#[test]
+fn an_endpoint_that_breaks_everything_off_is_not_blamed_on_expect() {
+    let (url, server) = serve(|listener| {
+        let mut expected = Vec::new();
+        for number in 0..3 {
+            let mut peer = accept(&listener);
+            expected.push(field(&peer.head().unwrap(), "expect").is_some());
+            if number == 2 {
+                peer.body(BIG);
+                peer.say(OK);
+            }
+        }
+        expected
+    });
+    let mut client = client(&config(&url));
+    let failure = failure(send(&mut client, "a", &mut big()));
+    assert!(
+        failure.detail.contains("closed the connection") || failure.detail.contains("broke"),
+        "{failure:?}"
+    );
+    assert_eq!(answer(send(&mut client, "a", &mut big())).status, 200);
+    assert_eq!(server.join().unwrap(), [true, false, true]);
+}
+
+#[test]
+fn expect_can_be_left_out() {
+    let (url, server) = answering(vec![OK.into()]);
+    let mut config = config(&url);
+    config.expect = dirpost::config::Expect::Never;
+    assert_eq!(
+        answer(send(&mut client(&config), "a", &mut big())).status,
+        200
+    );
+    let (head, body) = server.join().unwrap().remove(0);
+    assert_eq!((field(&head, "expect"), body.len()), (None, BIG));
+}

@@ -205,3 +205,33 @@ fn credentials_that_cannot_be_had_are_a_local_fault() {
         }
     }
 }
+
+#[test]
+fn an_empty_value_leaves_one_of_dirposts_own_headers_out() {
+    let letter = FileMeta {
+        sha256: Some([0; 32]),
+        ..letter("a.csv", 1)
+    };
+    let own = [
+        "Content-Type",
+        "Idempotency-Key",
+        "Content-Digest",
+        "X-File-Path",
+        "X-File-Mtime",
+        "User-Agent",
+    ];
+    for name in own {
+        let head = one_head(
+            |send| {
+                send.headers.push((name.to_ascii_lowercase(), "".into()));
+                send.headers.push(("X-Empty".into(), "".into()));
+            },
+            &letter,
+            "x",
+        );
+        for other in own {
+            assert_eq!(field(&head, other).is_none(), other == name, "{head}");
+        }
+        assert!(head.contains("x-empty:"), "{head}");
+    }
+}

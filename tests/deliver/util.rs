@@ -22,6 +22,8 @@ pub fn config(url: &str) -> config::Send {
         body: config::BodyKind::Raw,
         content_type: None,
         headers: Vec::new(),
+        fields: Vec::new(),
+        expect: config::Expect::Auto,
         workers: 1,
         connect_timeout: LONG,
         stall_timeout: LONG,

@@ -1,7 +1,7 @@
 //! Files into nginx and Apache, and what `check` says of them.
 
 use super::page::config_of;
-use super::service::{Nginx, Service, find, free_port, is_root};
+use super::service::{Nginx, Service, certificates, find, free_port, is_root};
 use crate::util::{BOUND, Daemon, Dir, Rng, check, config, wait_until};
 
 /// Files of several sizes and names, written to `dir`.
@@ -69,24 +69,42 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         nginx.path("ca.pem")
     );
     {
-        // nginx answers 400 to everybody without one: the brake holds after two.
-        let daemon = Daemon::start(&config(
-            dir.path(),
-            &url,
-            &format!("{ca}send.brake = 2\nsend.workers = 1"),
-        ));
-        daemon.wait_log("rejected");
-        wait_until("the brake", BOUND, || dir.dead().len() >= 2);
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        assert_eq!(dir.dead().len(), 2, "the brake did not hold");
-        assert!(dir.done().is_empty());
+        // nginx answers 400 to everybody without one, and its page says why.
+        condemns_nothing(
+            &config(dir.path(), &url, &ca),
+            &dir,
+            "the endpoint wants a client certificate (status 400)",
+        );
     }
-    for name in dir.dead() {
-        std::fs::rename(
-            dir.join(format!(".dirpost/dead-letter/{name}")),
-            dir.join(&name),
-        )
-        .unwrap();
+    {
+        // One of another authority is refused, with 400 as well.
+        let place = Dir::new();
+        certificates(&place, &["stranger"]);
+        let mine = format!(
+            "{ca}send.tls.client_cert = '{}'\nsend.tls.client_key = '{}'\n",
+            place.join("stranger.pem").display(),
+            place.join("stranger.key").display()
+        );
+        let config = config(dir.path(), &url, &mine);
+        condemns_nothing(
+            &config,
+            &dir,
+            "the endpoint refuses the client certificate (status 400)",
+        );
+        let wrong = check(&config, &[]);
+        assert!(
+            wrong.len() == 1 && wrong[0].contains("refuses the client certificate"),
+            "{wrong:?}"
+        );
+    }
+    {
+        // Plain HTTP into a port that speaks TLS.
+        let url = format!("http://localhost:{}/in/{{path}}", nginx.tls);
+        condemns_nothing(
+            &config(dir.path(), &url, "send.method = \"PUT\""),
+            &dir,
+            "the endpoint speaks TLS on this port (status 400)",
+        );
     }
     let names = [
         ("/srv/outbox", dir.path().to_str().unwrap()),
@@ -102,6 +120,20 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         &nginx.place,
         "www/in",
     );
+}
+
+/// The endpoint answers everybody with a status that means a bad file, and says why.
+fn condemns_nothing(config: &str, dir: &Dir, says: &str) {
+    let before = dir.waiting();
+    let daemon = Daemon::start(config);
+    daemon.wait_log(says);
+    // The gate is closed, and probes go on: four of them, one by one.
+    wait_until("some probes", BOUND, || {
+        daemon.has_logged("ERROR") || daemon.has_logged("next try")
+    });
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(dir.dead(), [""; 0]);
+    assert_eq!(dir.waiting(), before);
 }
 
 #[test]
@@ -153,6 +185,33 @@ fn check_tells_of_certificates_and_ports_in_one_sentence() {
     }
     let url = format!("https://localhost:{tls}/");
     assert_eq!(check(&config(dir.path(), &url, &ca), &[]), [""; 0]);
+}
+
+#[test]
+fn what_check_shows_of_a_certificate_can_be_pinned() {
+    let Some(nginx) = Nginx::start() else { return };
+    let dir = Dir::new();
+    // The name does not fit, and nobody here knows the authority.
+    let url = format!("https://127.0.0.1:{}/in/{{path}}", nginx.tls);
+    let place = Dir::new();
+    let file = place.write("dirpost.toml", config(dir.path(), &url, ""));
+    let output = crate::util::dirpost(&["check", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.contains("the endpoint presents a certificate of localhost"))
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("issued by Plant-CA, good until 20"), "{line}");
+    let print = line.rsplit(' ').next().unwrap();
+    let extra = format!("send.method = \"PUT\"\nsend.tls.fingerprint = \"{print}\"");
+    let sources = drop_files(&dir, 6);
+    delivers(
+        &config(dir.path(), &url, &extra),
+        &dir,
+        &sources,
+        &nginx.place,
+        "www/in",
+    );
 }
 
 #[test]
@@ -285,6 +344,69 @@ fn apache_takes_files_with_a_password_that_is_put_right_while_running() {
     });
     assert_eq!(apache.place.text("www/dav/missing/late.csv"), "late");
     assert_eq!(check(&config, &[]), [""; 0]);
+}
+
+/// Apache with TLS, which asks for a client certificate in `/late` alone.
+fn apache_tls() -> Option<(Dir, u16, Service)> {
+    let (place, port) = (Dir::new(), free_port());
+    certificates(&place, &["localhost", "me"])?;
+    place.mkdir("www/late");
+    let root = place.path().display();
+    let modules = "/usr/lib/apache2/modules";
+    let mut text = format!(
+        "ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {root}/pid\n\
+         ErrorLog {root}/error.log\nDefaultRuntimeDir {root}\nMutex file:{root} default\n"
+    );
+    for name in ["mpm_event", "authz_core", "socache_shmcb", "ssl"] {
+        text += &format!("LoadModule {name}_module {modules}/mod_{name}.so\n");
+    }
+    if is_root() {
+        text += "User www-data\nGroup www-data\n";
+    }
+    text += &format!(
+        "DocumentRoot {root}/www\nSSLEngine on\nSSLCertificateFile {root}/localhost.pem\n\
+         SSLCertificateKeyFile {root}/localhost.key\nSSLCACertificateFile {root}/ca.pem\n\
+         <Location /late>\nSSLVerifyClient require\n</Location>\n"
+    );
+    let conf = place.write("apache.conf", text);
+    let args = ["-D", "FOREGROUND", "-f", conf.to_str().unwrap()];
+    let service = Service::start(&place, "apache2", &args, port)?;
+    Some((place, port, service))
+}
+
+#[test]
+fn apache_that_says_that_the_way_is_wrong_condemns_nothing() {
+    let Some((place, port, _apache)) = apache_tls() else {
+        return;
+    };
+    let dir = Dir::new();
+    for number in 0..12 {
+        dir.write(format!("{number}.csv"), "x");
+    }
+    let extra = |more: &str| {
+        let path = |name: &str| place.join(name).display().to_string();
+        format!(
+            "send.reject = [400, 403]\nsend.tls = {{ ca = '{}', client_cert = '{}', client_key = '{}' }}\n{more}",
+            path("ca.pem"),
+            path("me.pem"),
+            path("me.key")
+        )
+    };
+    for (url, says) in [
+        (
+            format!("http://localhost:{port}/"),
+            "speaks TLS on this port (status 400)",
+        ),
+        (
+            format!("https://localhost:{port}/late/x"),
+            "wants a client certificate for this path alone",
+        ),
+    ] {
+        let config = config(dir.path(), &url, &extra(""));
+        condemns_nothing(&config, &dir, says);
+        let wrong = check(&config, &[]);
+        assert!(wrong.len() == 1 && wrong[0].contains(says), "{wrong:?}");
+    }
 }
 
 /// The smallest DICOM file: an image without pixels, of the study `number`.

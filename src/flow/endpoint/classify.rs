@@ -6,6 +6,7 @@
 //! | answer | verdict |
 //! |---|---|
 //! | in `send.accept`, and its further conditions hold | [`Accepted`](Verdict::Accepted) |
+//! | a server's own page that says that the request came the wrong way ([`server_page`]) | [`Refused`](Verdict::Refused) |
 //! | in `send.reject` | [`Rejected`](Verdict::Rejected) |
 //! | 401 403 404 405 407, any 3xx, a 2xx that is not wanted | [`Refused`](Verdict::Refused): the endpoint or the config is wrong |
 //! | 429, 503 | [`Busy`](Verdict::Busy) |
@@ -14,12 +15,15 @@
 //!
 //! An answer that came before the last byte of the request was out can only refuse:
 //! an early acceptance is [`Later`](Verdict::Later).
+//!
+//! [`server_page`]: crate::flow::endpoint::server_page
 
 use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::config::{Send, Statuses};
 use crate::flow::endpoint::reply::{Answer, Reply};
+use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::time::Wall;
 
 /// What is done about a file after one attempt.
@@ -79,6 +83,9 @@ impl Policy {
                 () if !answer.body_matches || !self.type_fits(answer) => Verdict::Refused,
                 () => Verdict::Accepted,
             };
+        }
+        if wrong_way(answer).is_some() {
+            return Verdict::Refused;
         }
         if self.reject.contains(answer.status) {
             return Verdict::Rejected;
@@ -174,6 +181,22 @@ mod tests {
         for status in [400, 413, 414, 415, 422] {
             assert_eq!(verdict(status), Verdict::Rejected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_page_that_blames_the_configuration_condemns_no_file() {
+        let blames = Answer {
+            body: b"Client sent an HTTP request to an HTTPS server.\n".to_vec(),
+            ..answer(400)
+        };
+        let of = |policy: Policy| policy.classify(&Reply::Answer(blames.clone()));
+        assert_eq!(of(policy()), Verdict::Refused);
+        // What the user has named as an acceptance is one.
+        let accepts = Policy {
+            accept: Statuses(vec![(400, 400)]),
+            ..policy()
+        };
+        assert_eq!(of(accepts), Verdict::Accepted);
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod classify;
 pub mod gate;
 pub mod idempotency_key;
 pub mod reply;
+pub mod server_page;
 pub mod words;

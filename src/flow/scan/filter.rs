@@ -1,6 +1,7 @@
 //! Which names are looked at: SCAN's policy, decided from the name alone.
 
-use super::glob::{Glob, GlobError};
+use super::glob::{Case, Glob, GlobError};
+use super::temporary::{is_system_folder, is_temporary};
 use crate::flow::file::Rel;
 
 /// The policy; see `[watch]` in the configuration.
@@ -58,9 +59,10 @@ impl Filter {
         marker: Option<&str>,
         own: Vec<Rel>,
     ) -> Result<Filter, GlobError> {
+        let case = Case::ignored_if(watch.ignore_case);
         Ok(Filter {
-            include: globs(&watch.include)?,
-            exclude: globs(&watch.exclude)?,
+            include: globs(&watch.include, case)?,
+            exclude: globs(&watch.exclude, case)?,
             ignore_temporary: watch.ignore_temporary,
             marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
             max_depth: watch.max_depth,
@@ -109,7 +111,7 @@ impl Filter {
         if self.max_depth.is_some_and(|max| depth > max) {
             return false;
         }
-        if self.ignore_temporary && is_temporary(name) {
+        if self.ignore_temporary && is_system_folder(name) {
             return false;
         }
         let path = folder.join(name);
@@ -194,31 +196,8 @@ impl Filter {
     }
 }
 
-fn globs(texts: &[String]) -> Result<Vec<Glob>, GlobError> {
-    texts.iter().map(|text| Glob::new(text)).collect()
-}
-
-/// Names that programs give to files which are not finished, not for others, or not files
-/// of their own; without regard to the case of ASCII letters.
-fn is_temporary(name: &[u8]) -> bool {
-    const SUFFIXES: [&[u8]; 7] = [
-        b".tmp",
-        b".part",
-        b".partial",
-        b".filepart",
-        b".crdownload",
-        b".swp",
-        b"~",
-    ];
-    const NAMES: [&[u8]; 3] = [b"thumbs.db", b"desktop.ini", b"@eadir"];
-    // `.nfs*`, `.smbdelete*` and `.fuse_hidden*` are hidden as it is.
-    name.starts_with(b".")
-        || name.starts_with(b"~$")
-        || SUFFIXES.iter().any(|suffix| {
-            name.len() >= suffix.len()
-                && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
-        })
-        || NAMES.iter().any(|own| name.eq_ignore_ascii_case(own))
+fn globs(texts: &[String], case: Case) -> Result<Vec<Glob>, GlobError> {
+    texts.iter().map(|text| Glob::new(text, case)).collect()
 }
 
 #[cfg(test)]
@@ -231,7 +210,12 @@ mod tests {
         marker: Option<&str>,
         max_depth: Option<u32>,
     ) -> Filter {
-        let globs = |texts: &[&str]| texts.iter().map(|text| Glob::new(text).unwrap()).collect();
+        let globs = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| Glob::new(text, Case::Matters).unwrap())
+                .collect()
+        };
         Filter {
             include: globs(include),
             exclude: globs(exclude),
@@ -239,35 +223,6 @@ mod tests {
             marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
             max_depth,
             own: vec![Rel::new(b"state")],
-        }
-    }
-
-    #[test]
-    fn the_built_in_list_names_what_is_not_finished() {
-        for name in [
-            ".hidden",
-            ".x.csv.Ab12",
-            "a.tmp",
-            "A.TMP",
-            "a.part",
-            "a.partial",
-            "a.filepart",
-            "a.crdownload",
-            ".a.swp",
-            "a.swp",
-            "a.csv~",
-            "~$book.xlsx",
-            ".nfs0001",
-            ".smbdeleteAA",
-            ".fuse_hidden01",
-            "Thumbs.db",
-            "desktop.ini",
-            "@eaDir",
-        ] {
-            assert!(is_temporary(name.as_bytes()), "{name}");
-        }
-        for name in ["a.csv", "tmp", "part", "a.tmp.csv", "a~b", "thumbs.db.csv"] {
-            assert!(!is_temporary(name.as_bytes()), "{name}");
         }
     }
 

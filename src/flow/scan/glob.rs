@@ -17,6 +17,16 @@ pub struct Glob {
     pattern: Vec<u8>,
     /// Whether it is held against the whole path.
     on_path: bool,
+    case: Case,
+}
+
+/// Whether upper and lower case differ (`watch.ignore_case`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// `*.pdf` does not match `SCAN.PDF`.
+    Matters,
+    /// It does. Names that are UTF-8 are lowered as Unicode has it, others in their ASCII letters alone.
+    Ignored,
 }
 
 /// Why a text is not a glob. Positions are bytes from 0.
@@ -28,6 +38,16 @@ pub enum GlobError {
     UnopenedBrace(usize),
     /// A range whose end is before its beginning: it would match nothing.
     EmptyRange(u8, u8),
+}
+
+impl Case {
+    /// By `watch.ignore_case`.
+    pub fn ignored_if(is_ignored: bool) -> Case {
+        match is_ignored {
+            true => Case::Ignored,
+            false => Case::Matters,
+        }
+    }
 }
 
 impl fmt::Display for GlobError {
@@ -69,7 +89,15 @@ impl Glob {
     ///
     /// # Errors
     /// The text is not a glob: a bracket, a brace or an escape is left open, or a range is empty.
-    pub fn new(text: &str) -> Result<Glob, GlobError> {
+    pub fn new(text: &str, case: Case) -> Result<Glob, GlobError> {
+        let lowered;
+        let text = match case {
+            Case::Matters => text,
+            Case::Ignored => {
+                lowered = text.to_lowercase();
+                &lowered
+            }
+        };
         validate(text).map_err(GlobError::Syntax)?;
         let pattern = Reader {
             text: text.as_bytes(),
@@ -80,12 +108,24 @@ impl Glob {
         Ok(Glob {
             pattern: pattern.read()?,
             on_path: text.contains('/'),
+            case,
         })
     }
 
     /// Whether it matches the file or folder of this path, whose last part is `name`.
     pub fn matches(&self, path: &[u8], name: &[u8]) -> bool {
-        glob_match(&self.pattern, if self.on_path { path } else { name })
+        let subject = if self.on_path { path } else { name };
+        match self.case {
+            Case::Matters => glob_match(&self.pattern, subject),
+            Case::Ignored => glob_match(&self.pattern, lowered(subject)),
+        }
+    }
+}
+
+fn lowered(name: &[u8]) -> Vec<u8> {
+    match str::from_utf8(name) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => name.to_ascii_lowercase(),
     }
 }
 
@@ -197,7 +237,33 @@ mod tests {
     fn matches(glob: &str, path: impl AsRef<[u8]>) -> bool {
         let path = path.as_ref();
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap();
-        Glob::new(glob).unwrap().matches(path, name)
+        Glob::new(glob, Case::Matters).unwrap().matches(path, name)
+    }
+
+    #[test]
+    fn case_is_ignored_where_that_is_asked_for() {
+        let matches = |glob: &str, name: &str, case: Case| {
+            Glob::new(glob, case)
+                .unwrap()
+                .matches(name.as_bytes(), name.as_bytes())
+        };
+        for (glob, name) in [
+            ("*.pdf", "SCAN.PDF"),
+            ("*.PDF", "scan.pdf"),
+            ("ä*", "Äpfel.csv"),
+            ("[A-C]*.Csv", "b.CSV"),
+            ("{IN,out}/**", "Out/x"),
+            ("\\A\\B*", "ab.csv"),
+        ] {
+            assert!(matches(glob, name, Case::Ignored), "{glob} {name}");
+            assert!(!matches(glob, name, Case::Matters), "{glob} {name}");
+        }
+        assert!(!matches("[!a]*", "A.csv", Case::Ignored));
+        assert!(matches("[!a]*", "A.csv", Case::Matters));
+        assert!(!matches("*.pdf", "a.pdfx", Case::Ignored));
+        // Not UTF-8: its ASCII letters.
+        let glob = Glob::new("*.pdf", Case::Ignored).unwrap();
+        assert!(glob.matches(b"\xff.PDF", b"\xff.PDF"));
     }
 
     #[test]
@@ -256,7 +322,7 @@ mod tests {
                 "more than 10 groups in braces",
             ),
         ] {
-            let error = Glob::new(text).unwrap_err().to_string();
+            let error = Glob::new(text, Case::Matters).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }
@@ -309,7 +375,7 @@ mod tests {
             if text.contains("//") || text.starts_with('/') || text.ends_with('/') {
                 continue;
             }
-            let glob = Glob::new(&text).unwrap();
+            let glob = Glob::new(&text, Case::Matters).unwrap();
             let whole = if text.contains('/') {
                 text.clone()
             } else {

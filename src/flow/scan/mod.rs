@@ -5,4 +5,5 @@ pub mod filter;
 pub mod glob;
 pub mod listing;
 pub mod rounds;
+mod temporary;
 pub mod tree;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ const PLACEHOLDER: &str = "{file}";
 const REASON_MAX: u64 = 2048;
 /// How long the output of a command that has ended is still read.
 const DRAIN: Duration = Duration::from_millis(200);
+/// The same for what it was run for.
+const DRAIN_OUTPUT: Duration = Duration::from_secs(5);
 /// Upper bound on the pause between two looks whether a command has ended.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -38,13 +40,57 @@ pub(super) fn run(
     let mut child = command.spawn()?;
     let stderr = child.stderr.take();
     let ended = stderr
-        .map(read_start)
+        .map(|pipe| read_start(pipe, REASON_MAX))
         .transpose()
         .and_then(|said| Ok((wait(&mut child, timeout)?, said)));
     let (status, said) = ended.inspect_err(|_| kill(&mut child))?;
     // A grandchild that left the group may hold the pipe open for ever: it is not waited for.
     let said = said.and_then(|said| said.recv_timeout(DRAIN).ok());
     Ok((status, said.unwrap_or_default()))
+}
+
+/// What a command that was asked for a value has said.
+pub(crate) struct Said {
+    pub status: ExitStatus,
+    /// The start of its standard output, so many bytes as were asked for at most.
+    pub output: Vec<u8>,
+    /// The start of what it wrote to stderr.
+    pub complaint: Vec<u8>,
+}
+
+/// Runs a command for what it prints.
+///
+/// # Errors
+/// `TimedOut` if it was not done within `timeout`; else those of starting it and of waiting. It has
+/// ended then, with all that it has started.
+pub(crate) fn ask(argv: &[String], most: u64, timeout: Duration) -> io::Result<Said> {
+    let mut command = Command::new(&argv[0]);
+    command
+        .args(&argv[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let read = || {
+        let output = stdout.map(|pipe| read_start(pipe, most)).transpose()?;
+        let complaint = stderr
+            .map(|pipe| read_start(pipe, REASON_MAX))
+            .transpose()?;
+        Ok((wait(&mut child, timeout)?, output, complaint))
+    };
+    let (status, output, complaint) = read().inspect_err(|_: &io::Error| kill(&mut child))?;
+    let said = |from: Option<Receiver<Vec<u8>>>, within| {
+        from.and_then(|from| from.recv_timeout(within).ok())
+            .unwrap_or_default()
+    };
+    Ok(Said {
+        status,
+        output: said(output, DRAIN_OUTPUT),
+        complaint: said(complaint, DRAIN),
+    })
 }
 
 /// One argument, with the path in the place of `{file}`: byte by byte as it is on the disk, also
@@ -64,16 +110,19 @@ fn argument(arg: &str, path: &OsStr) -> OsString {
 ///
 /// # Errors
 /// The system's, if it gives the process no more threads.
-fn read_start(mut stderr: ChildStderr) -> io::Result<Receiver<Vec<u8>>> {
+fn read_start(
+    mut pipe: impl io::Read + Send + 'static,
+    most: u64,
+) -> io::Result<Receiver<Vec<u8>>> {
     let (send, said) = channel();
     thread::Builder::new()
-        .name("check-read".into())
+        .name("command-read".into())
         .stack_size(128 * 1024)
         .spawn(move || {
             let mut start = Vec::new();
-            let _ = stderr.by_ref().take(REASON_MAX).read_to_end(&mut start);
+            let _ = pipe.by_ref().take(most).read_to_end(&mut start);
             let _ = send.send(start);
-            let _ = io::copy(&mut stderr, &mut io::sink());
+            let _ = io::copy(&mut pipe, &mut io::sink());
         })?;
     Ok(said)
 }

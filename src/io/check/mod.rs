@@ -1,6 +1,6 @@
 //! CHECK: opens a file and judges its content.
 
-mod command;
+pub(crate) mod command;
 pub mod formats;
 
 use std::fs::File;
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Check, Format};
 use crate::flow::escape::escape;
 use crate::flow::messages::{Inspected, Inspection};
+use crate::io::check::formats::edges::edges;
 use crate::io::check::formats::{Finding, validate};
 use crate::io::dir::name_of;
 use crate::io::share::Share;
@@ -42,9 +43,9 @@ impl Inspector {
             return Ok(Inspected::Changed(Some(before)));
         }
         let mut sha256 = None;
-        if self.check.format != Format::Any {
+        if self.check.format != Format::Any || self.check.has_edges() {
             let mut reader = Hashing::new(&file);
-            let finding = match validate(self.check.format, &mut reader, job.look.stamp.size) {
+            let finding = match self.look_within(&mut reader, job.look.stamp.size) {
                 // It became shorter while it was read.
                 Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(Inspected::Changed(None));
@@ -59,17 +60,10 @@ impl Inspector {
             }
             // What moved since may have been a byte: the finding stands, the digest does not.
             sha256 = sha256.filter(|_| now == job.look);
-            let format = name(self.check.format);
             match finding {
                 Finding::Good => {}
-                Finding::Unfinished(why) => {
-                    return Ok(Inspected::Unfinished(format!(
-                        "it is not whole as {format}: {why}"
-                    )));
-                }
-                Finding::Bad(why) => {
-                    return Ok(Inspected::Bad(format!("it is not {format}: {why}")));
-                }
+                Finding::Unfinished(why) => return Ok(Inspected::Unfinished(why)),
+                Finding::Bad(why) => return Ok(Inspected::Bad(why)),
             }
         }
         drop(file);
@@ -102,6 +96,26 @@ impl Inspector {
         let sha256 = reader.finish(job.look.stamp.size);
         let (_, now) = root.open(&job.path)?;
         Ok(sha256.filter(|_| now == job.look))
+    }
+
+    /// The format, and then what it begins and ends with, which moves nothing that `reader` knows of.
+    fn look_within(&self, reader: &mut Hashing, size: u64) -> io::Result<Finding> {
+        let format = name(self.check.format);
+        match validate(self.check.format, reader, size)? {
+            Finding::Good => {}
+            Finding::Unfinished(why) => {
+                let why = format!("it is not whole as {format}: {why}");
+                return Ok(Finding::Unfinished(why));
+            }
+            Finding::Bad(why) => return Ok(Finding::Bad(format!("it is not {format}: {why}"))),
+        }
+        let Check {
+            starts_with,
+            ends_with,
+            ..
+        } = &self.check;
+        let mut file = reader.file;
+        edges(starts_with, ends_with, &mut file, size)
     }
 
     /// Asks the command; gives what it has against the file, or against being asked.
@@ -144,6 +158,7 @@ fn name(format: Format) -> &'static str {
         Format::Csv => "CSV",
         Format::Gzip => "gzip",
         Format::Zip => "zip",
+        Format::Pdf => "PDF",
     }
 }
 

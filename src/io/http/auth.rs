@@ -1,27 +1,56 @@
-//! Credentials from files, read again when the files change.
+//! Credentials from files, read again when the files change, and from a command.
 //!
 //! A file is looked at once per request and read only when its size, time or
 //! inode differ from the last time, so a token that rotates needs no restart.
-//! What was read is in no error and in no `Debug`.
+//! A command (`send.auth.value_command`) is run once for all workers, one call at a time; what it has
+//! printed is kept for `refresh`, and asked for once more when the endpoint refuses it (401). One that
+//! fails says nothing of any file. What was read or printed is in no error and in no `Debug`.
 
 use std::fmt;
 use std::fs::{self, Metadata};
+use std::io;
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::config::Auth;
+use crate::flow::escape::escape;
+use crate::io::check::command;
 
 /// A file of more bytes than this is no credential.
 const MOST: u64 = 64 * 1024;
+
+/// How long a command may take to print a value.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the value of before is used after a command has failed to print the next.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// `send.auth`, and what was read of its file last.
 pub(super) struct Credentials {
     auth: Auth,
     known: Option<(FileStamp, HeaderName, HeaderValue)>,
+    command: Arc<CommandValue>,
+    /// Which of the command's values was used last.
+    used: u64,
+}
+
+/// What a command has printed, for all workers.
+#[derive(Default)]
+pub(super) struct CommandValue(Mutex<Printed>);
+
+#[derive(Default)]
+struct Printed {
+    value: Option<HeaderValue>,
+    /// Counts the values.
+    number: u64,
+    /// When it is asked for the next one.
+    due: Option<Instant>,
+    failed: Option<(Instant, String)>,
 }
 
 /// What tells one version of the file from the next.
@@ -35,8 +64,31 @@ struct FileStamp {
 
 impl Credentials {
     /// Reads nothing yet.
-    pub fn new(auth: Auth) -> Credentials {
-        Credentials { auth, known: None }
+    pub fn new(auth: Auth, command: &Arc<CommandValue>) -> Credentials {
+        Credentials {
+            auth,
+            known: None,
+            command: Arc::clone(command),
+            used: 0,
+        }
+    }
+
+    /// After the endpoint has refused what was sent: another value, if a command has one.
+    pub fn renewed(&mut self) -> Option<(HeaderName, HeaderValue)> {
+        let Auth::Command { .. } = &self.auth else {
+            return None;
+        };
+        let mut printed = self.command.lock();
+        let refused = printed.value.clone();
+        // Another worker may have asked meanwhile.
+        let is_newest = printed.number == self.used;
+        if is_newest {
+            printed.due = None;
+            printed.value = None;
+        }
+        drop(printed);
+        let (name, value) = self.header().ok()?;
+        (!is_newest || Some(&value) != refused.as_ref()).then_some((name, value))
     }
 
     /// The header to send.
@@ -44,6 +96,22 @@ impl Credentials {
     /// # Errors
     /// A sentence: the file cannot be read, or what is in it cannot be in a header.
     pub fn header(&mut self) -> Result<(HeaderName, HeaderValue), String> {
+        if let Auth::Command {
+            name,
+            argv,
+            refresh,
+        } = &self.auth
+        {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("{name:?} cannot be the name of a header"))?;
+            let (number, value) = self.command.get(argv, *refresh)?;
+            self.used = number;
+            return Ok((name, value));
+        }
+        self.read_file()
+    }
+
+    fn read_file(&mut self) -> Result<(HeaderName, HeaderValue), String> {
         let (Auth::Bearer { file }
         | Auth::Basic {
             password_file: file,
@@ -51,7 +119,10 @@ impl Credentials {
         }
         | Auth::Header {
             value_file: file, ..
-        }) = &self.auth;
+        }) = &self.auth
+        else {
+            return Err("the credentials are in no file".into());
+        };
         let unreadable = |err| {
             format!(
                 "the credentials in {} cannot be read: {err}",
@@ -103,6 +174,7 @@ impl Credentials {
                     .map_err(|_| format!("{name:?} cannot be the name of a header"))?;
                 (name, secret.to_vec())
             }
+            Auth::Command { .. } => return Err("the credentials are in no file".into()),
         };
         let value = HeaderValue::from_bytes(&value).map_err(|_| {
             format!(
@@ -113,6 +185,73 @@ impl Credentials {
         })?;
         Ok((name, value))
     }
+}
+
+impl CommandValue {
+    fn lock(&self) -> MutexGuard<'_, Printed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value and its number. Who waits for another's call takes what comes of it.
+    fn get(&self, argv: &[String], refresh: Duration) -> Result<(u64, HeaderValue), String> {
+        let asked = Instant::now();
+        let mut printed = self.lock();
+        if let (Some(value), Some(due)) = (&printed.value, printed.due)
+            && Instant::now() < due
+        {
+            return Ok((printed.number, value.clone()));
+        }
+        if let Some((at, why)) = &printed.failed
+            && *at >= asked
+        {
+            return Err(why.clone());
+        }
+        match print(argv) {
+            Ok(value) => {
+                printed.number += 1;
+                printed.due = Instant::now().checked_add(refresh);
+                printed.value = Some(value);
+                printed.failed = None;
+            }
+            Err(why) if printed.value.is_some() => {
+                log::warn!("{why}; what it printed before is used for now");
+                printed.due = Some(Instant::now() + AGAIN_AFTER);
+            }
+            Err(why) => {
+                printed.failed = Some((Instant::now(), why.clone()));
+                return Err(why);
+            }
+        }
+        let value = printed.value.clone().ok_or("there is no value")?;
+        Ok((printed.number, value))
+    }
+}
+
+/// Runs the command.
+fn print(argv: &[String]) -> Result<HeaderValue, String> {
+    let named = format!("send.auth.value_command `{}`", argv[0]);
+    let said = command::ask(argv, MOST + 1, COMMAND_TIMEOUT).map_err(|err| match err.kind() {
+        io::ErrorKind::TimedOut => format!("{named} was not done within 60 s, and was stopped"),
+        _ => format!("{named} cannot be run: {err}"),
+    })?;
+    if !said.status.success() {
+        let complaint = escape(said.complaint.trim_ascii()).replace("%0A", " ");
+        return Err(format!("{named} ended with {}: {complaint}", said.status));
+    }
+    let secret = trim(&said.output);
+    if secret.is_empty() || said.output.len() as u64 > MOST {
+        return Err(format!(
+            "{named} printed no credential: it must print the value of the header, 64 KiB at most"
+        ));
+    }
+    let mut value = HeaderValue::from_bytes(secret).map_err(|_| {
+        format!(
+            "what {named} printed cannot be in a header: it has a line break or a control character \
+             within"
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl fmt::Debug for Credentials {

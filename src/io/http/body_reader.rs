@@ -71,6 +71,11 @@ impl<'a, B: Body> BodyReader<'a, B> {
         self
     }
 
+    /// Bytes of the file that were read so far.
+    pub fn taken(&self) -> u64 {
+        self.size - self.left
+    }
+
     /// Keeps to a rate.
     pub fn limited(mut self, rate: &'a Rate) -> BodyReader<'a, B> {
         self.rate = Some(rate);

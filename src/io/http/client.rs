@@ -27,6 +27,9 @@ pub const IDLE: Duration = Duration::from_secs(4);
 /// How long the endpoint is waited for to say that it wants the body.
 const AWAIT_CONTINUE: Duration = Duration::from_secs(1);
 
+/// A connection that is broken off with more bytes of the file sent was not dropped for its `Expect`.
+const TAKEN_BEFORE_DROP: u64 = 8 * 1024 * 1024;
+
 /// Sends files, one at a time.
 pub struct Client {
     pub(super) shared: Arc<Shared>,
@@ -34,8 +37,12 @@ pub struct Client {
     pub(super) exchange: Exchange,
     pub(super) credentials: Option<Credentials>,
     timeouts: Timeouts,
+    /// `send.accept`.
+    pub(super) accept: config::Statuses,
     /// `send.accept_body`.
     accept_body: Option<String>,
+    /// Bytes of the file that the last attempt has taken.
+    taken: u64,
 }
 
 /// `send.connect_timeout`, `send.stall_timeout` and `send.response_timeout`.
@@ -84,9 +91,14 @@ impl Client {
             agent: agent(shared, &exchange, timeouts),
             shared: Arc::clone(shared),
             exchange,
-            credentials: send.auth.clone().map(Credentials::new),
+            credentials: send
+                .auth
+                .clone()
+                .map(|auth| Credentials::new(auth, &shared.command)),
             timeouts,
+            accept: send.accept.clone(),
             accept_body: send.accept_body.clone(),
+            taken: 0,
         }
     }
 
@@ -99,6 +111,7 @@ impl Client {
             || send
                 .headers
                 .iter()
+                .chain(&send.fields)
                 .any(|(_, value)| value.contains("{sha256}"))
     }
 
@@ -120,11 +133,17 @@ impl Client {
             Ok(head) => head,
             Err(sentence) => return Outcome::Local(sentence),
         };
-        let mut attempt = self.attempt_on_live(meta, &head, body);
-        if head.expects && attempt.has_status(StatusCode::EXPECTATION_FAILED) {
+        if self.shared.expectations.are_dropped() {
             head.expect_nothing();
+        }
+        let mut attempt = self.attempt_as_expected(meta, &mut head, body);
+        // A file of credentials is read before each request; a command is asked once more.
+        if attempt.has_status(StatusCode::UNAUTHORIZED)
+            && let Some((name, value)) = self.credentials.as_mut().and_then(Credentials::renewed)
+        {
+            head.headers.insert(name, value);
             attempt = match body.rewind() {
-                Ok(()) => self.attempt_on_live(meta, &head, body),
+                Ok(()) => self.attempt_as_expected(meta, &mut head, body),
                 Err(broken) => Attempt::Broken(broken),
             };
         }
@@ -148,6 +167,31 @@ impl Client {
         }
     }
 
+    /// An attempt, and another one without `Expect` where that was not understood or is dropped.
+    fn attempt_as_expected<B: Body>(
+        &mut self,
+        meta: &FileMeta,
+        head: &mut Head,
+        body: &mut B,
+    ) -> Attempt<B::Broken> {
+        let mut attempt = self.attempt_on_live(meta, head, body);
+        let is_unknown = attempt.has_status(StatusCode::EXPECTATION_FAILED);
+        let is_dropped = matches!(attempt, Attempt::Failed(ref err) if self.may_be_dropped(err));
+        if head.expects && (is_unknown || is_dropped) {
+            head.expect_nothing();
+            attempt = match body.rewind() {
+                Ok(()) => self.attempt_on_live(meta, head, body),
+                Err(broken) => Attempt::Broken(broken),
+            };
+            if is_dropped && matches!(attempt, Attempt::Answered { .. }) {
+                self.shared
+                    .expectations
+                    .found_dropped(&self.shared.names.endpoint);
+            }
+        }
+        attempt
+    }
+
     /// An attempt, and another one where the connection was stale.
     fn attempt_on_live<B: Body>(
         &mut self,
@@ -167,6 +211,15 @@ impl Client {
             Ok(()) => self.attempt(meta, head, body),
             Err(broken) => Attempt::Broken(broken),
         }
+    }
+
+    /// Whether something on the way may not bear `Expect`: the connection was broken off without a
+    /// word, and little of the body was sent. (A body that was on its way for long is not sent again
+    /// for that, and what was silent until a timeout is not waited for twice.)
+    fn may_be_dropped(&self, err: &ureq::Error) -> bool {
+        let state = self.exchange.state();
+        let is_silence = matches!(err, ureq::Error::Timeout(_));
+        state.was_reached() && !state.has_answer && !is_silence && self.taken <= TAKEN_BEFORE_DROP
     }
 
     fn was_stale(&self, err: &ureq::Error) -> bool {
@@ -202,6 +255,7 @@ impl Client {
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = head.headers.clone();
         let result = self.agent.run(request);
+        self.taken = reader.taken();
         let is_all_out = reader.is_done && self.exchange.state().phase != Phase::Stopped;
         match (result, reader.broken) {
             (Ok(response), _) => Attempt::Answered {
@@ -283,10 +337,10 @@ fn options(shared: &Shared, timeouts: Timeouts) -> ureq::config::Config {
         .max_redirects_will_error(false)
         .redirect_auth_headers(RedirectAuthHeaders::Never)
         .save_redirect_history(false)
-        .user_agent(AutoHeaderValue::from(concat!(
-            "dirpost/",
-            env!("CARGO_PKG_VERSION")
-        )))
+        .user_agent(match shared.template.is_anonymous() {
+            true => AutoHeaderValue::None,
+            false => AutoHeaderValue::from(concat!("dirpost/", env!("CARGO_PKG_VERSION"))),
+        })
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
         .max_response_header_size(64 * 1024)

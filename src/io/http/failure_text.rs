@@ -6,6 +6,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::answer::harmless;
 use super::exchange::State;
+use super::verifier::Refusal;
 use crate::flow::endpoint::reply::{Failure, FailureKind};
 use crate::flow::time::date_time;
 
@@ -302,6 +303,24 @@ fn certificate_sentence(err: &CertificateError, endpoint: &str) -> String {
         ),
         C::NotValidYet => {
             format!("the certificate of {endpoint} is not valid yet: check this machine's clock")
+        }
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => format!(
+            "the certificate of {endpoint} is not for servers (its extended key usage lacks \
+             serverAuth): let it be issued again for a server"
+        ),
+        C::BadSignature | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+            "the certificate of {endpoint} carries a signature that is not its issuer's: it was \
+             changed, or send.tls.ca holds an authority of the same name with another key"
+        ),
+        C::BadEncoding | C::UnhandledCriticalExtension => {
+            format!("the certificate of {endpoint} cannot be read ({err}): let it be issued again")
+        }
+        C::UnsupportedSignatureAlgorithmContext { .. } => format!(
+            "the certificate of {endpoint} is signed in a way that is no longer safe (SHA-1, say): \
+             let it be issued again"
+        ),
+        C::Other(other) if other.0.is::<Refusal>() => {
+            format!("the certificate of {endpoint} {}", other.0)
         }
         C::Revoked => format!("the certificate of {endpoint} has been revoked"),
         err => format!("the certificate of {endpoint} cannot be accepted: {err}"),

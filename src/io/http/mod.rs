@@ -30,6 +30,7 @@ mod answer;
 mod auth;
 mod body_reader;
 mod buffers;
+mod certificate;
 mod client;
 mod connect;
 mod connection;
@@ -47,6 +48,7 @@ mod stream;
 mod template;
 mod tls;
 mod tunnel;
+mod verifier;
 
 use std::fmt;
 use std::io;

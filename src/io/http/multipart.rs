@@ -1,11 +1,11 @@
-//! The parts of a form around the file: `multipart/form-data` with one field.
+//! The parts of a form around the file: `multipart/form-data` with the fields of `send.fields` and the file.
 //!
 //! Names are quoted as browsers do it (the WHATWG's form encoding, which is
 //! also what RFC 7578 servers meet most): `"`, CR and LF become `%22`, `%0D`
 //! and `%0A`. A name that is not UTF-8 has those bytes percent-encoded which
 //! are not; its `X-File-Path` says exactly what it was.
 
-use super::FileMeta;
+use super::{FileMeta, template};
 use crate::flow::file::last_part;
 
 /// What goes before the file's bytes and after them.
@@ -18,9 +18,23 @@ pub(super) struct Form {
 
 impl Form {
     /// `field` is the form's field that the file is in, `content_type` that of the file.
-    pub fn new(field: &str, meta: &FileMeta, content_type: &str) -> Form {
+    /// The further `fields` come before it: some endpoints read a form no further than its file.
+    pub fn new(
+        field: &str,
+        fields: &[(String, String)],
+        meta: &FileMeta,
+        content_type: &str,
+    ) -> Form {
         let boundary = boundary(meta.key);
-        let before = format!(
+        let mut before = String::new();
+        for (name, value) in fields {
+            before += &format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{}\r\n",
+                quote(name.as_bytes()),
+                template::fill(value, meta),
+            );
+        }
+        before += &format!(
             "--{boundary}\r\n\
              Content-Disposition: form-data; name=\"{}\"; filename=\"{}\"\r\n\
              Content-Type: {content_type}\r\n\r\n",

@@ -12,6 +12,7 @@ use ureq::http::{Method, StatusCode, Uri};
 
 use super::client::{Attempt, Client};
 use super::{FileMeta, answer, failure_text, template};
+use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::endpoint::words::said_and_wanted;
 use crate::flow::time::Wall;
 
@@ -22,14 +23,28 @@ pub struct Probe {
     pub fine: bool,
     /// One sentence for a person.
     pub sentence: String,
+    /// The certificate that the endpoint presented, in one line; nothing of it can forge a line.
+    pub certificate: Option<String>,
 }
 
 /// Asks, and puts what came of it into a sentence.
 pub(super) fn probe(client: &mut Client) -> Probe {
-    let wrong = |sentence| Probe {
-        fine: false,
+    let (fine, sentence) = ask(client);
+    let presented = client
+        .shared
+        .verifier
+        .as_ref()
+        .and_then(|all| all.presented());
+    Probe {
+        fine,
         sentence,
-    };
+        certificate: presented.map(|text| answer::harmless(text.as_bytes())),
+    }
+}
+
+/// Whether nothing is known to stand in the way, and a sentence.
+fn ask(client: &mut Client) -> (bool, String) {
+    let wrong = |sentence| (false, sentence);
     let credentials = client.credentials.as_mut().map(|all| all.header());
     let secret = match credentials.transpose() {
         Ok(credentials) => credentials.map(|(_, value)| value),
@@ -54,27 +69,35 @@ pub(super) fn probe(client: &mut Client) -> Probe {
     let is_unknown = attempt.has_status(StatusCode::NOT_FOUND);
     if is_unknown {
         if shared.template.names_file() {
-            return Probe {
-                fine: true,
-                sentence: not_there_yet(endpoint),
-            };
+            return (true, not_there_yet(endpoint));
         }
         attempt = client.ask(Method::GET, uri);
+    } else if matches!(attempt, Attempt::Failed(ref err) if !matches!(err, ureq::Error::Timeout(_)))
+        && shared.tls.is_none()
+    {
+        // OpenSSL, and Apache with it, tells plain HTTP on a TLS port by GET, HEAD, POST and PUT alone.
+        let again = client.ask(Method::GET, uri);
+        if again.has_status(StatusCode::BAD_REQUEST) {
+            attempt = again;
+        }
     }
     match attempt {
         Attempt::Answered { response, .. } => {
             let answer = answer::read(response, None, false);
             let secrets = shared.secrets.with(secret.as_ref());
             let answer = answer::shown(answer, &shared.names, &secrets);
-            let (fine, mut sentence) = match answer.status {
-                200..=299 if is_unknown => (true, no_options(endpoint, 404)),
-                400 => bad_request(endpoint, &answer.body),
-                status => meaning(endpoint, status, answer.location.as_deref()),
+            let (fine, mut sentence) = match (answer.status, wrong_way(&answer)) {
+                (status, Some(way)) => return (false, way.sentence(endpoint, status)),
+                (status @ 300..=399, None) if client.accept.contains(status) => {
+                    (true, format!("{endpoint} answers (OPTIONS: {status})"))
+                }
+                (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
+                (status, None) => meaning(endpoint, status, answer.location.as_deref()),
             };
             if !fine {
                 sentence += &said_and_wanted(&answer);
             }
-            Probe { fine, sentence }
+            (fine, sentence)
         }
         Attempt::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
@@ -90,36 +113,6 @@ fn no_options(endpoint: &str, status: u16) -> String {
     )
 }
 
-/// nginx and Apache answer so to everybody who comes in the wrong way.
-fn bad_request(endpoint: &str, body: &[u8]) -> (bool, String) {
-    let text = String::from_utf8_lossy(body);
-    if text.contains("required SSL certificate") {
-        return (
-            false,
-            format!("{endpoint} wants a client certificate (status 400): set send.tls.client_cert"),
-        );
-    }
-    if text.contains("SSL certificate error") {
-        return (
-            false,
-            format!(
-                "{endpoint} refuses the client certificate (status 400): it may have expired, or \
-                 be from an authority that the server does not trust"
-            ),
-        );
-    }
-    if text.contains("sent to HTTPS port") || text.contains("speaking plain HTTP to an SSL-enabled")
-    {
-        return (
-            false,
-            format!(
-                "{endpoint} speaks TLS on this port (status 400): send.url must begin with https://"
-            ),
-        );
-    }
-    (true, no_options(endpoint, 400))
-}
-
 fn not_there_yet(endpoint: &str) -> String {
     format!(
         "{endpoint} answers; it has no file of the name that was asked for (status 404), so \
@@ -130,7 +123,7 @@ fn not_there_yet(endpoint: &str) -> String {
 fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String) {
     match status {
         200..=299 => (true, format!("{endpoint} answers (OPTIONS: {status})")),
-        405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
+        400 | 405 | 406 | 411 | 415 | 422 | 501 => (true, no_options(endpoint, status)),
         300..=399 => (
             false,
             format!(

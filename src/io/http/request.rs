@@ -12,7 +12,7 @@ use ureq::http::{Method, Uri};
 use super::multipart::Form;
 use super::proxy::ProxyRoute;
 use super::{Error, FileMeta, media_types, template};
-use crate::config::{self, BodyKind, Compress, Digest};
+use crate::config::{self, BodyKind, Compress, Digest, Expect};
 use crate::flow::file::last_part;
 
 /// Bodies of more bytes than this are sent only when the endpoint has said that it wants them.
@@ -29,6 +29,12 @@ pub(super) struct RequestTemplate {
     content_type: Option<String>,
     /// `send.headers`, with their templates.
     headers: Vec<(HeaderName, String)>,
+    /// dirpost's own headers that are left out.
+    left_out: Vec<HeaderName>,
+    /// `send.fields`, with their templates.
+    fields: Vec<(String, String)>,
+    /// `send.expect`.
+    expect: Expect,
     /// `Content-Digest` is sent where it is known.
     digest: bool,
     /// The body is compressed.
@@ -61,6 +67,7 @@ impl RequestTemplate {
     /// A header that dirpost sets itself, or that has no valid name.
     pub fn new(send: &config::Send, route: &ProxyRoute) -> Result<RequestTemplate, Error> {
         let mut headers = Vec::new();
+        let mut left_out = Vec::new();
         for (name, value) in &send.headers {
             let field = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| Error(format!("send.headers: {name:?} is not a header's name")))?;
@@ -75,8 +82,14 @@ impl RequestTemplate {
                     "send.headers: {name} is set by dirpost itself, take it out"
                 )));
             }
-            headers.push((field, value.to_string()));
+            if value.is_empty() && config::may_be_left_out(name) {
+                left_out.push(field);
+            } else {
+                headers.push((field, value.to_string()));
+            }
         }
+        let fields = send.fields.iter();
+        let fields = fields.map(|(name, value)| (name.clone(), value.to_string()));
         Ok(RequestTemplate {
             url: send.url.to_string(),
             method: match send.method {
@@ -86,6 +99,9 @@ impl RequestTemplate {
             body: send.body.clone(),
             content_type: send.content_type.clone(),
             headers,
+            left_out,
+            fields: fields.collect(),
+            expect: send.expect,
             digest: send.digest != Digest::Never,
             gzip: send.compress == Compress::Gzip,
             proxy_authorization: match route {
@@ -102,7 +118,12 @@ impl RequestTemplate {
 
     /// Whether each file has an address of its own.
     pub fn names_file(&self) -> bool {
-        self.url.contains("{path}") || self.url.contains("{name}")
+        config::differs_by_file(&self.url)
+    }
+
+    /// Whether no `User-Agent` is sent.
+    pub fn is_anonymous(&self) -> bool {
+        self.left_out.contains(&header::USER_AGENT)
     }
 
     /// For a proxy that is asked to forward.
@@ -128,10 +149,13 @@ impl RequestTemplate {
         };
         let form = match &self.body {
             BodyKind::Raw => None,
-            BodyKind::Multipart(field) => Some(Form::new(field, meta, media_type)),
+            BodyKind::Multipart(field) => Some(Form::new(field, &self.fields, meta, media_type)),
         };
         let content_type = form.as_ref().map_or(media_type, |form| &form.content_type);
         let mut headers = self.dirposts_headers(meta, content_type)?;
+        for name in &self.left_out {
+            headers.remove(name);
+        }
         if let Some((name, value)) = credentials {
             headers.insert(name, value);
         }
@@ -149,7 +173,7 @@ impl RequestTemplate {
         } else {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let expects = length > EXPECT_BEYOND;
+        let expects = length > EXPECT_BEYOND && self.expect == Expect::Auto;
         if expects {
             headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         }

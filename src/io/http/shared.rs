@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use super::auth::CommandValue;
 use super::failure_text::PeerNames;
 use super::proxy::{self, ProxyRoute};
 use super::rate::Rate;
 use super::request::RequestTemplate;
 use super::secrets::Secrets;
+use super::verifier::Verifier;
 use super::{Error, tls};
 use crate::config;
 
@@ -21,12 +24,38 @@ pub struct Shared {
     pub(super) route: ProxyRoute,
     /// For `https:` URLs.
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    /// Beside it: what it was shown.
+    pub(super) verifier: Option<Arc<Verifier>>,
     pub(super) template: RequestTemplate,
     /// `send.max_rate`.
     pub(super) rate: Option<Rate>,
     pub(super) names: PeerNames,
     /// What is not to be shown of answers.
     pub(super) secrets: Secrets,
+    pub(super) expectations: Expectations,
+    pub(super) command: Arc<CommandValue>,
+}
+
+/// Whether something on the way drops requests with `Expect`, as was found out by the first that was.
+#[derive(Debug, Default)]
+pub(super) struct Expectations {
+    dropped: AtomicBool,
+}
+
+impl Expectations {
+    pub fn are_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// A request was broken off, and was answered without `Expect`.
+    pub fn found_dropped(&self, endpoint: &str) {
+        if !self.dropped.swap(true, Ordering::Relaxed) {
+            log::info!(
+                "something on the way to {endpoint} drops requests with Expect: 100-continue; they \
+                 go without it from now on (send.expect = \"never\" does so from the start)"
+            );
+        }
+    }
 }
 
 /// URLs and headers may hold secrets.
@@ -60,10 +89,10 @@ impl Shared {
             .ok_or_else(|| Error("send.url names no host".into()))?;
         let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
         let route = proxy::route(&send.proxy, &endpoint)?;
-        let tls = if https {
-            Some(tls::configure(&send.tls)?)
+        let (tls, verifier) = if https {
+            Some(tls::configure(&send.tls)?).unzip()
         } else {
-            None
+            (None, None)
         };
         let write = |time| humantime::format_duration(time).to_string();
         let names = PeerNames {
@@ -78,10 +107,13 @@ impl Shared {
             template: RequestTemplate::new(send, &route)?,
             names,
             secrets: Secrets::new(send, &route),
+            expectations: Expectations::default(),
+            command: Arc::default(),
             rate: send.max_rate.map(Rate::new),
             authority: endpoint.authority().map_or("", without_user).to_owned(),
             route,
             tls,
+            verifier,
         }))
     }
 }

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::FileMeta;
 use crate::flow::endpoint::idempotency_key::hex;
-use crate::flow::file::last_part;
+use crate::flow::file::{last_part, stem};
 
 const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -28,7 +28,7 @@ pub(super) fn name(meta: &FileMeta) -> String {
     percent_encode(last_part(meta.path), NAME).to_string()
 }
 
-/// Fills `{path} {name} {size} {mtime} {key} {sha256}` in; other braces stay.
+/// Fills `{path} {name} {stem} {size} {mtime} {key} {sha256}` in; other braces stay.
 pub(super) fn fill(template: &str, meta: &FileMeta) -> String {
     let mut filled = String::with_capacity(template.len() + 64);
     let mut rest = template;
@@ -39,6 +39,7 @@ pub(super) fn fill(template: &str, meta: &FileMeta) -> String {
         let value = match word {
             Some("path") => path(meta),
             Some("name") => name(meta),
+            Some("stem") => percent_encode(stem(last_part(meta.path)), NAME).to_string(),
             Some("size") => meta.size.to_string(),
             Some("mtime") => meta.mtime.rfc3339(),
             Some("key") => meta.key.to_owned(),
@@ -85,8 +86,8 @@ mod tests {
     fn templates_fill_known_words_and_keep_others() {
         let meta = meta(b"in/{size}.csv");
         assert_eq!(
-            fill("{path}|{name}|{size}|{key}", &meta),
-            "in/%7Bsize%7D.csv|%7Bsize%7D.csv|5|k1"
+            fill("{path}|{name}|{stem}|{size}|{key}", &meta),
+            "in/%7Bsize%7D.csv|%7Bsize%7D.csv|%7Bsize%7D|5|k1"
         );
         assert_eq!(
             fill("{\"a\":{}} {unknown} {", &meta),

@@ -2,7 +2,8 @@
 //!
 //! Trusted are the system's certificates (as found by `rustls-native-certs`,
 //! which also honours `SSL_CERT_FILE` and `SSL_CERT_DIR`) or the bundled ones,
-//! and those of `send.tls.ca` *in addition*. The configuration is read once for
+//! and those of `send.tls.ca` *in addition*; or, with `send.tls.fingerprint`, one certificate and
+//! nothing else (see `verifier`). The configuration is read once for
 //! all workers.
 
 use std::fmt::Display;
@@ -11,13 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::Error;
 use super::stream::Stream;
+use super::verifier::{Trust, Verifier};
 use crate::config::{Roots, Tls};
 
 /// Bytes that are encrypted before they are passed on.
@@ -27,12 +30,17 @@ const PIECE: usize = 32 * 1024;
 ///
 /// # Errors
 /// A certificate or a key cannot be read or used, or nobody is trusted.
-pub(super) fn configure(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn configure(tls: &Tls) -> Result<(Arc<ClientConfig>, Arc<Verifier>), Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(Verifier::new(
+        trust(tls, &provider)?,
+        provider.signature_verification_algorithms,
+    ));
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|err| Error(format!("TLS cannot be set up: {err}")))?
-        .with_root_certificates(trusted(tls)?);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<_>);
     let mut config = match (&tls.client_cert, &tls.client_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), key) => {
@@ -64,10 +72,25 @@ pub(super) fn configure(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(8);
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), verifier))
 }
 
-fn trusted(tls: &Tls) -> Result<RootCertStore, Error> {
+fn trust(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Trust, Error> {
+    if !tls.fingerprint.is_empty() {
+        return Ok(Trust::Pinned(tls.fingerprint.clone()));
+    }
+    let own = match &tls.ca {
+        Some(path) => certificates("send.tls.ca", path)?,
+        None => Vec::new(),
+    };
+    let roots = Arc::new(trusted(tls, &own)?);
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+        .build()
+        .map_err(|err| Error(format!("TLS cannot be set up: {err}")))?;
+    Ok(Trust::Authorities { webpki, own })
+}
+
+fn trusted(tls: &Tls, own: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     let mut trouble = None;
     match tls.roots {
@@ -79,7 +102,7 @@ fn trusted(tls: &Tls) -> Result<RootCertStore, Error> {
         }
     }
     if let Some(path) = &tls.ca {
-        let (added, ignored) = store.add_parsable_certificates(certificates("send.tls.ca", path)?);
+        let (added, ignored) = store.add_parsable_certificates(own.iter().cloned());
         if added == 0 || ignored > 0 {
             return Err(Error(format!(
                 "{} (send.tls.ca) holds a certificate that cannot be read as one of an authority",

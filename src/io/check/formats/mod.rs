@@ -18,12 +18,17 @@
 //! | csv | RFC 4180, with the delimiter found out | good |
 //! | gzip | RFC 1952 and RFC 1951 | unfinished |
 //! | zip | APPNOTE.TXT 6.3 | unfinished |
+//! | pdf | ISO 32000-2: header and end | unfinished |
+//!
+//! [`edges`] looks for texts of the user's own at both sides of a file.
 
 mod csv;
+pub mod edges;
 mod gzip;
 mod inflate;
 mod input;
 mod json;
+mod pdf;
 mod text;
 mod xml;
 mod xml_prolog;
@@ -68,6 +73,7 @@ pub fn validate(format: Format, source: &mut dyn ReadSeek, size: u64) -> io::Res
         Format::Csv => csv::records(input),
         Format::Gzip => gzip::members(&mut input).or_else(|stop| input::doubt(stop, &mut input)),
         Format::Zip => zip::archive(&mut input).or_else(|stop| input::doubt(stop, &mut input)),
+        Format::Pdf => pdf::document(&mut input).or_else(|stop| input::doubt(stop, &mut input)),
     };
     match checked {
         Ok(()) => Ok(Finding::Good),
