@@ -27,6 +27,7 @@ use crate::io::os::lock;
 use crate::io::os::random;
 use crate::io::share::state::StateDir;
 use crate::io::share::{Before, Share};
+use crate::io::upload::BytesOut;
 
 /// How long what is under way may take, beyond the time that an endpoint has to answer, before all
 /// is opened again; what takes longer hangs with its share.
@@ -79,6 +80,8 @@ struct Threads {
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
     filing: usize,
+    /// How much of the files that are being sent is out.
+    out: BytesOut,
 }
 
 impl Threads {
@@ -99,6 +102,7 @@ impl Threads {
         let (filer, commands) = channel();
         let written = on_written(&journal, &filer, &mailbox);
         let context = upload_context(config, &share, &journal, written);
+        let out = context.out.clone();
         let workers = spawn_workers(config, workers, context, &retries, &mailbox)?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
@@ -116,6 +120,7 @@ impl Threads {
             workers,
             filer,
             filing: 0,
+            out,
         })
     }
 }
@@ -169,7 +174,7 @@ impl Session {
             engine: Engine::new(policy, seed()?, now),
             finish: None,
             mode: process.mode,
-            progress: Progress::new(process.mode != Mode::Run, process.log),
+            progress: Progress::new(process.mode != Mode::Run, process.log, &threads.out),
             threads,
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
