@@ -6,6 +6,24 @@ use crate::flow::file::Rel;
 use crate::flow::filing::Place;
 use crate::flow::troubles::{Extent, Kind};
 
+/// How things stand: what is wrong with everything, or that nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State<'a> {
+    /// The watched folder is away.
+    ShareAway,
+    /// The journal cannot be written.
+    JournalDown,
+    /// The endpoint does not accept: why.
+    EndpointDown(&'a str),
+    /// Files go when they are ready.
+    Working {
+        /// How many files are on their way, in whatever state.
+        waiting: usize,
+        /// How many were delivered since the start.
+        delivered: u64,
+    },
+}
+
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {

@@ -50,7 +50,7 @@ use self::scans::{Order, Pace, Scans};
 use crate::flow::clock::{ClockWatch, Gap};
 use crate::flow::endpoint::brake::Brake;
 use crate::flow::endpoint::idempotency_key::key;
-use crate::flow::events::Note;
+use crate::flow::events::{Note, State};
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal;
 use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
@@ -102,24 +102,6 @@ struct Output {
     effects: Vec<Effect>,
     /// Lines for the journal that wait until they may be written.
     lines: Vec<(Rel, Stamp, journal::Event)>,
-}
-
-/// How things stand: what is wrong with everything, or that nothing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State<'a> {
-    /// The watched folder is away.
-    ShareAway,
-    /// The journal cannot be written.
-    JournalDown,
-    /// The endpoint does not accept: why.
-    EndpointDown(&'a str),
-    /// Files go when they are ready.
-    Working {
-        /// How many files are on their way, in whatever state.
-        waiting: usize,
-        /// How many were delivered since the start.
-        delivered: u64,
-    },
 }
 
 /// Counts since the start, for a progress bar.

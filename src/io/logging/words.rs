@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use log::Level::{self, Debug, Error, Info, Warn};
 
-use crate::flow::engine::State;
-use crate::flow::events::Note;
+use crate::flow::events::{Note, State};
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
 use crate::flow::shell_words::quote;
