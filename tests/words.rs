@@ -186,3 +186,69 @@ fn a_folder_for_delivered_files_that_cannot_be_written_to_is_one_fault() {
     assert!(lines.len() <= 4, "{lines:?}");
     assert_eq!(server.requests().len(), FILES);
 }
+
+/// Runs `once` on a terminal of 60 columns; what that shows. `None` where there is no script(1).
+#[cfg(target_os = "linux")]
+fn on_a_terminal(config: &str, args: &str) -> Option<String> {
+    let place = Dir::new();
+    let file = place.write("dirpost.toml", config);
+    let program = env!("CARGO_BIN_EXE_dirpost");
+    let command = format!(
+        "stty cols 60; {program} once --config {} {args}",
+        file.display()
+    );
+    let run = std::process::Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output();
+    match run {
+        Ok(run) => Some(String::from_utf8_lossy(&run.stdout).into_owned()),
+        Err(err) => {
+            crate::util::skip(format!("script(1) cannot be run: {err}"));
+            None
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_progress_bar_moves_within_a_file() {
+    let (dir, server) = (Dir::new(), Server::accepting());
+    dir.write("large.bin", vec![b'x'; 600 * 1024]);
+    let text = config(dir.path(), &server.url(), "send.max_rate = \"200 KiB\"");
+    let Some(shown) = on_a_terminal(&text, "") else {
+        return;
+    };
+    let mut steps: Vec<&str> = shown
+        .split("/600.00 KiB")
+        .filter_map(|front| front.rsplit([' ', '\u{2591}', '\u{2588}']).nth(1))
+        .filter(|number| number.parse::<f64>().is_ok_and(|at| at > 0.0 && at < 600.0))
+        .collect();
+    steps.dedup();
+    assert!(steps.len() >= 3, "{steps:?} in {shown}");
+    assert!(
+        shown.contains("1 file delivered (600 KiB), 0 to dead-letter"),
+        "{shown}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_progress_bar_knows_no_time_while_nothing_moves() {
+    let dir = Dir::new();
+    dir.write("a.bin", "x");
+    let text = config(dir.path(), "http://127.0.0.1:1/", "");
+    let Some(shown) = on_a_terminal(&text, "--deadline 2s") else {
+        return;
+    };
+    assert!(shown.contains("waiting, "), "{shown}");
+    assert!(
+        !shown.contains("0s left") && !shown.contains("0 ms left"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("0 files delivered (0 B), 0 to dead-letter, 1 left"),
+        "{shown}"
+    );
+}

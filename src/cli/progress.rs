@@ -4,12 +4,13 @@ use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::flow::engine::Tally;
-use crate::io::logging::words::{bytes, files};
+use crate::io::logging::words::{bytes, files, span};
 use crate::io::logging::writer::{Footer, LogWriter};
 use crate::io::os::lock;
+use crate::io::upload::BytesOut;
 
 /// A bar, or nothing where nobody would see it.
 ///
@@ -26,7 +27,8 @@ const NOTE_EVERY: Duration = Duration::from_millis(100);
 
 impl Progress {
     /// Shows a bar if it is `wanted` and stderr is a terminal.
-    pub fn new(wanted: bool, log: &LogWriter) -> Progress {
+    /// `out` counts what is out of the files that are being sent.
+    pub fn new(wanted: bool, log: &LogWriter, out: &BytesOut) -> Progress {
         let mut progress = Progress {
             log: log.clone(),
             tally: None,
@@ -34,7 +36,7 @@ impl Progress {
         };
         if wanted && std::io::stderr().is_terminal() {
             let tally = Arc::new(Mutex::new(Tally::default()));
-            log.footer(Some(Box::new(Bar::new(Arc::clone(&tally)))));
+            log.footer(Some(Box::new(Bar::new(Arc::clone(&tally), out.clone()))));
             progress.tally = Some(tally);
         }
         progress
@@ -75,23 +77,38 @@ fn summary(tally: Tally) -> String {
 struct Bar {
     bar: ProgressBar,
     tally: Arc<Mutex<Tally>>,
+    out: BytesOut,
+    /// The bar goes back for no moment between an attempt that has ended and its acceptance.
+    at: u64,
     /// Before the first look there is nothing to show: 0 of 0 would be a full bar.
     is_shown: bool,
 }
 
 impl Bar {
-    fn new(tally: Arc<Mutex<Tally>>) -> Bar {
+    fn new(tally: Arc<Mutex<Tally>>, out: BytesOut) -> Bar {
         // The bar itself takes what the line has left, so that nothing wraps.
-        let style = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left, {msg}";
+        let style = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {time_left}, {msg}";
         let style = ProgressStyle::with_template(style).expect("the template is valid");
+        let style = style.with_key("time_left", time_left);
         // Drawn at most 10 times a second.
         let target = ProgressDrawTarget::stderr_with_hz(10);
         Bar {
             bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),
             tally,
+            out,
+            at: 0,
             is_shown: false,
         }
     }
+}
+
+/// How long the rest takes. While nothing moves nobody knows.
+fn time_left(state: &ProgressState, text: &mut dyn std::fmt::Write) {
+    let _ = if state.per_sec() < 1.0 {
+        write!(text, "waiting")
+    } else {
+        write!(text, "{} left", span(state.eta()))
+    };
 }
 
 impl Footer for Bar {
@@ -106,7 +123,9 @@ impl Footer for Bar {
             .set_length(tally.delivered_bytes + tally.left_bytes);
         self.bar
             .set_message(format!("{} of {}", tally.delivered, files(all)));
-        self.bar.set_position(tally.delivered_bytes);
+        let all = tally.delivered_bytes + tally.left_bytes;
+        self.at = self.at.max(tally.delivered_bytes + self.out.get()).min(all);
+        self.bar.set_position(self.at);
     }
 
     fn aside(&mut self, write: &mut dyn FnMut()) {

@@ -188,11 +188,6 @@ impl Inbox {
         self.service.borrow_mut().status(sentence);
     }
 
-    /// Tells the service manager how things stand for as long as nothing more is told.
-    pub(super) fn status_now(&self, sentence: &str) {
-        self.service.borrow_mut().status_now(sentence);
-    }
-
     /// Waits until there may be something to read. False when it is `until`.
     fn wait(&self, until: Option<Instant>) -> bool {
         let mut reports = lock(&self.shared.reports);

@@ -99,7 +99,7 @@ impl<'a> Opener<'a> {
     /// How the process is to end, which has been said.
     pub(super) fn open(mut self) -> Result<(Box<Opened>, bool), Exit> {
         let dir = self.process.config.watch.dir.display();
-        self.inbox.status_now(&format!("opening {dir}"));
+        self.inbox.status(|| format!("opening {dir}"));
         loop {
             self.start()?;
             let result = self.wait_opened()?;
@@ -181,7 +181,7 @@ impl<'a> Opener<'a> {
             }
             Obstacle::Away(why) => {
                 self.inbox
-                    .status_now(&format!("waiting for the folder: {why}"));
+                    .status(|| format!("waiting for the folder: {why}"));
                 if self.away.raise(&why, clock::now().mono).is_some() {
                     log::error!(target: "dirpost", "folder: {why}; waiting for it");
                 }
@@ -201,7 +201,7 @@ impl<'a> Opener<'a> {
                     );
                 }
                 let status = format!("standby: another dirpost works on this folder ({holder})");
-                self.inbox.status_now(&status);
+                self.inbox.status(|| status);
                 self.stood_by = true;
                 if self.opening.share.before == Before::Nothing {
                     self.opening.share.before = Before::StoodBy;

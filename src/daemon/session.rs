@@ -29,6 +29,7 @@ use crate::io::os::random;
 use crate::io::share::state::StateDir;
 use crate::io::share::{Before, Share};
 use crate::io::status;
+use crate::io::upload::BytesOut;
 
 /// How long what is under way may take, beyond the time that an endpoint has to answer, before all
 /// is opened again; what takes longer hangs with its share.
@@ -84,6 +85,8 @@ struct Threads {
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
     filing: usize,
+    /// How much of the files that are being sent is out.
+    out: BytesOut,
 }
 
 impl Threads {
@@ -104,6 +107,7 @@ impl Threads {
         let (filer, commands) = channel();
         let written = on_written(&journal, &filer, &mailbox);
         let context = upload_context(config, &share, &journal, written);
+        let out = context.out.clone();
         let workers = spawn_workers(config, workers, context, &retries, &mailbox)?;
         let thread = FilerThread {
             filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
@@ -121,6 +125,7 @@ impl Threads {
             workers,
             filer,
             filing: 0,
+            out,
         })
     }
 }
@@ -183,7 +188,7 @@ impl Session {
             pace: Pace::default(),
             finish: None,
             mode: process.mode,
-            progress: Progress::new(process.mode != Mode::Run, process.log),
+            progress: Progress::new(process.mode != Mode::Run, process.log, &threads.out),
             threads,
             closing: None,
             answer_timeout: config.send.response_timeout + config.send.stall_timeout,
@@ -223,9 +228,8 @@ impl Session {
                 return self.close(inbox);
             }
             self.progress.show(|| self.engine.tally());
-            inbox.status(|| words::state(&self.engine.state()));
             let closing = self.closing.map(|until| self.end_uploads(until, now.mono));
-            let wake = [self.engine.wake_at(), closing, self.report(now)];
+            let wake = [self.engine.wake_at(), closing, self.report(now, inbox)];
             let wake = wake.into_iter().flatten().min();
             next = inbox.receive(wake.map(|wake| wake.since(clock::now().mono)));
         }
@@ -233,13 +237,15 @@ impl Session {
 
     /// Leaves the status to be written if that is due; gives the next moment to look. While all is about
     /// to be opened again the folder may be another process's.
-    fn report(&mut self, now: Now) -> Option<Mono> {
+    fn report(&mut self, now: Now, inbox: &Inbox) -> Option<Mono> {
         if self.closing.is_some() {
             return None;
         }
         let pulse = self.engine.pulse();
         if self.pace.is_due(pulse, now.mono) {
-            self.board.leave(self.engine.work(now));
+            let work = self.engine.work(now);
+            inbox.status(|| status::words::sentence(&work, now.wall));
+            self.board.leave(work);
         }
         Some(self.pace.next(pulse, now.mono))
     }

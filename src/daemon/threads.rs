@@ -22,7 +22,7 @@ use crate::io::os::lock;
 use crate::io::scan::{self, Report};
 use crate::io::send_fingerprint;
 use crate::io::share::Share;
-use crate::io::upload::{UploadContext, deliver};
+use crate::io::upload::{BytesOut, UploadContext, deliver};
 
 /// The stack of a thread, in bytes. The deepest call is a TLS handshake; this leaves it ample room.
 const STACK: usize = 512 * 1024;
@@ -58,6 +58,7 @@ pub(super) fn upload_context(
         needs_sha256: Client::needs_sha256(&config.send),
         checks_content: config.check.reads_content(),
         stall_timeout: config.send.stall_timeout,
+        out: BytesOut::default(),
         keep: config.delivered.action == Action::Keep,
         written,
     })

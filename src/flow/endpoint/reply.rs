@@ -16,13 +16,8 @@ pub enum Reply {
 pub struct Answer {
     /// The HTTP status, from 200 on.
     pub status: u16,
-    /// Who was asked: `send.url` without its query.
-    pub from: String,
-    /// Host and port of the proxy on the way there, which may be the one that has answered.
-    pub proxy: Option<String>,
-    /// What it wants: the fields `WWW-Authenticate`, or `Proxy-Authenticate`, without control
-    /// characters.
-    pub wants: Vec<String>,
+    /// Who was asked, and what they want of whoever asks.
+    pub peer: Box<Peer>,
     /// The field `Retry-After` as it stands, unparsed.
     pub retry_after: Option<String>,
     /// The field `Location`, for the log: without control characters, and without its query,
@@ -38,6 +33,17 @@ pub struct Answer {
     pub body_matches: bool,
     /// The answer came before the last byte of the request was out: it can only refuse.
     pub early: bool,
+}
+
+/// Who was asked, and what they want of whoever asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// `send.url` without its query; empty where that is not known.
+    pub url: String,
+    /// Host and port of the proxy on the way there, which may be the one that has answered.
+    pub proxy: Option<String>,
+    /// The fields `WWW-Authenticate`, or `Proxy-Authenticate`, without control characters.
+    pub wants: Vec<String>,
 }
 
 /// How much of an answer's body is kept for the log and the reason file.

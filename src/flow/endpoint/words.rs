@@ -4,6 +4,7 @@
 //! Invariant: an [`Account`] is one line, whatever the endpoint sent.
 
 use super::reply::Answer;
+use super::server_page::wrong_way;
 use crate::flow::escape::printable;
 
 /// How many characters of a body are quoted.
@@ -97,12 +98,15 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Who answered, and with which status.
 fn head(answer: &Answer) -> String {
-    let who = match answer.from.as_str() {
+    let who = match answer.peer.url.as_str() {
         "" => "the endpoint",
         from => from,
     };
-    let mut text = format!("{who} answered {}", answer.status);
-    if let Some(proxy) = &answer.proxy {
+    let mut text = match wrong_way(answer) {
+        Some(way) => way.sentence(who, answer.status),
+        None => format!("{who} answered {}", answer.status),
+    };
+    if let Some(proxy) = &answer.peer.proxy {
         text += &format!(" through the proxy {proxy}");
     }
     if answer.early {
@@ -130,7 +134,7 @@ fn remarks(answer: &Answer) -> Vec<String> {
 
 /// What the endpoint wants in `WWW-Authenticate`, and whether it can have it.
 fn wishes(answer: &Answer) -> Vec<String> {
-    let fields = answer.wants.iter();
+    let fields = answer.peer.wants.iter();
     let wanted: Vec<Challenge> = fields.flat_map(|field| challenges(field)).collect();
     if wanted.is_empty() {
         return Vec::new();
@@ -153,7 +157,7 @@ fn advice(answer: &Answer) -> &'static str {
     match answer.status {
         401 => "check send.auth",
         403 => "check send.auth, and what these credentials may do there",
-        404 if answer.proxy.is_some() => "check the path of send.url, and send.proxy",
+        404 if answer.peer.proxy.is_some() => "check the path of send.url, and send.proxy",
         404 => "check the path of send.url",
         405 => "check send.method and the path of send.url",
         // RFC 9110, 15.5.8: only a proxy says that.
@@ -242,12 +246,16 @@ fn unknown_scheme(wanted: &[Challenge]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::endpoint::reply::Peer;
     use crate::flow::escape::is_deceptive;
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
             status,
-            from: "http://h:1/in".into(),
+            peer: Box::new(Peer {
+                url: "http://h:1/in".into(),
+                ..Peer::default()
+            }),
             body: body.into(),
             body_matches: true,
             ..Answer::default()
@@ -262,13 +270,13 @@ mod tests {
             "http://h:1/in answered 503: \"quota of tenant 7 exceeded\""
         );
         let mut refused = answer(401, "");
-        refused.wants = vec!["Bearer realm=\"a, b\", error=\"x\"".into(), "Basic".into()];
+        refused.peer.wants = vec!["Bearer realm=\"a, b\", error=\"x\"".into(), "Basic".into()];
         assert_eq!(
             text(refused),
             "http://h:1/in answered 401; it wants Bearer (realm \"a, b\") or Basic; check send.auth"
         );
         let mut proxied = answer(404, "no");
-        proxied.proxy = Some("p:3128".into());
+        proxied.peer.proxy = Some("p:3128".into());
         assert_eq!(
             text(proxied),
             "http://h:1/in answered 404 through the proxy p:3128: \"no\"; check the path of \
@@ -302,7 +310,7 @@ mod tests {
             ("Negotiate, Basic realm=\"x\"", None),
         ] {
             let mut answer = answer(401, "");
-            answer.wants = vec![field.into()];
+            answer.peer.wants = vec![field.into()];
             let text = account(&answer).text;
             let said = text.contains("send.auth cannot answer");
             assert_eq!(said, unknown.is_some(), "{text}");

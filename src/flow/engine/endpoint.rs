@@ -225,11 +225,6 @@ impl Endpoint {
         self.send = send;
     }
 
-    /// Why the gate is closed.
-    pub fn why(&self) -> Option<&str> {
-        self.down.why()
-    }
-
     /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.
     pub fn learned(&self, now: Mono) -> memory::Endpoint {
         memory::Endpoint {

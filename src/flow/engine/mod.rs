@@ -108,24 +108,6 @@ struct Output {
     lines: Vec<(Rel, Stamp, journal::Event)>,
 }
 
-/// How things stand: what is wrong with everything, or that nothing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State<'a> {
-    /// The watched folder is away.
-    ShareAway,
-    /// The journal cannot be written.
-    JournalDown,
-    /// The endpoint does not accept: why.
-    EndpointDown(&'a str),
-    /// Files go when they are ready.
-    Working {
-        /// How many files are on their way, in whatever state.
-        waiting: usize,
-        /// How many were delivered since the start.
-        delivered: u64,
-    },
-}
-
 /// Counts since the start, for a progress bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tally {
@@ -266,22 +248,6 @@ impl Engine {
         tally.left += self.tree.count().waiting as u64;
         tally.left_bytes += self.tree.tally(Mono::default()).1;
         tally
-    }
-
-    /// How things stand, for a sentence. It counts nothing: for every turn.
-    pub fn state(&self) -> State<'_> {
-        if self.scans.is_share_away() {
-            State::ShareAway
-        } else if !self.health.is_good() {
-            State::JournalDown
-        } else if let Some(why) = self.endpoint.why_closed() {
-            State::EndpointDown(why)
-        } else {
-            State::Working {
-                waiting: self.files.len() + self.tree.count().waiting,
-                delivered: self.out.tally.delivered,
-            }
-        }
     }
 
     /// How many files are on their way to or at the endpoint, or being filed.

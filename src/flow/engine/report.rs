@@ -70,7 +70,7 @@ impl Engine {
             (alarm.since(), alarm.why()).hash(&mut hasher);
         }
         let (since, next) = (gate.closed_since(), gate.next_probe());
-        (since, next, self.endpoint.why()).hash(&mut hasher);
+        (since, next, self.endpoint.why_closed()).hash(&mut hasher);
         for group in self.troubles.groups() {
             (group.kind, group.files).hash(&mut hasher);
         }
@@ -207,7 +207,7 @@ impl Engine {
         Endpoint {
             closed: gate.closed_since().map(|since| Closed {
                 since: now.wall_of(since),
-                why: learned.why,
+                why: self.endpoint.why_closed().unwrap_or_default().into(),
                 next_try: gate.next_probe().map(|next| now.wall_of(next)),
             }),
             brake_holds: learned.brake_holds,

@@ -13,7 +13,7 @@ use ureq::http::{Response, StatusCode};
 
 use super::failure_text::PeerNames;
 use super::secrets::Secrets;
-use crate::flow::endpoint::reply::{Answer, BODY_START};
+use crate::flow::endpoint::reply::{Answer, BODY_START, Peer};
 
 const DRAIN: usize = 64 * 1024;
 const SEARCH: usize = 1024 * 1024;
@@ -29,9 +29,10 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
     let wants = parts.headers.get_all(wants).iter();
     let mut answer = Answer {
         status: parts.status.as_u16(),
-        from: String::new(),
-        proxy: None,
-        wants: wants.map(|value| harmless(value.as_bytes())).collect(),
+        peer: Box::new(Peer {
+            wants: wants.map(|value| harmless(value.as_bytes())).collect(),
+            ..Peer::default()
+        }),
         retry_after: field(header::RETRY_AFTER),
         location: field(header::LOCATION).as_deref().map(without_query),
         content_type: field(header::CONTENT_TYPE),
@@ -68,16 +69,14 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
 
 /// `answer` as it may be shown: with who was asked, and without what is secret.
 pub(super) fn shown(mut answer: Answer, names: &PeerNames, secrets: &Secrets) -> Answer {
-    answer.from.clone_from(&names.url);
-    answer.proxy.clone_from(&names.proxy);
+    answer.peer.url.clone_from(&names.url);
+    answer.peer.proxy.clone_from(&names.proxy);
     let is_cut = answer.body.len() == BODY_START;
     answer.body = secrets.blank(&answer.body, is_cut);
     answer.location = answer.location.map(|text| secrets.blank_text(&text));
-    answer.wants = answer
-        .wants
-        .iter()
-        .map(|text| secrets.blank_text(text))
-        .collect();
+    for text in &mut answer.peer.wants {
+        *text = secrets.blank_text(text);
+    }
     answer
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use log::Level::{self, Debug, Error, Info, Warn};
 
-use crate::flow::engine::State;
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
@@ -537,20 +536,6 @@ fn of_run(note: &Note) -> (Level, String) {
             ),
         ),
         other => wordless(other),
-    }
-}
-
-/// How things stand, in a sentence.
-pub fn state(state: &State<'_>) -> String {
-    match state {
-        State::ShareAway => "the folder is away: waiting for it".into(),
-        State::JournalDown => "the journal cannot be written: nothing is sent until it can".into(),
-        State::EndpointDown(why) => format!("the endpoint does not accept: {why}"),
-        State::Working { waiting, delivered } => format!(
-            "working: {} on their way, {} delivered since the start",
-            files(*waiting),
-            files(*delivered)
-        ),
     }
 }
 

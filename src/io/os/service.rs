@@ -7,16 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-/// The interval at which a status that changes all the time is told.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
-
 /// The process as its service manager sees it.
 #[derive(Debug)]
 pub struct Service {
     /// The interval at which the watchdog is fed; `None` where there is none.
     feed_every: Option<Duration>,
     fed: Instant,
-    told: Option<(Instant, String)>,
+    told: Option<String>,
 }
 
 impl Service {
@@ -44,28 +41,16 @@ impl Service {
         Some(every.saturating_sub(self.fed.elapsed()))
     }
 
-    /// Tells how things stand, in a sentence, if that has changed and it is time.
+    /// Tells how things stand, in a sentence, if that has changed.
     pub fn status(&mut self, sentence: impl FnOnce() -> String) {
         if !notify::is_wanted() {
             return;
         }
-        if let Some((at, _)) = &self.told
-            && at.elapsed() < STATUS_EVERY
-        {
-            return;
-        }
         let sentence = sentence();
-        let is_news = self.told.as_ref().is_none_or(|(_, told)| *told != sentence);
-        if is_news {
+        if self.told.as_ref() != Some(&sentence) {
             notify::status(&sentence);
+            self.told = Some(sentence);
         }
-        self.told = Some((Instant::now(), sentence));
-    }
-
-    /// Tells how things stand at once: nothing more may be told for long.
-    pub fn status_now(&mut self, sentence: &str) {
-        self.told = None;
-        self.status(|| sentence.to_owned());
     }
 }
 

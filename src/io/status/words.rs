@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Life;
-use crate::flow::status::{Closed, Fault, Part, State, Status, Sum};
+use crate::flow::status::{Closed, Fault, Part, State, Status, Sum, Work};
 use crate::flow::time::Wall;
 use crate::io::logging::words::{bytes, files, span};
 
@@ -18,7 +18,7 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     let written = span(ago(process.written, now));
     let who = format!("pid {} on {}", process.pid, process.host);
     match life {
-        Life::Working => of_work(status, now),
+        Life::Working => sentence(&status.work, now),
         Life::Ended if process.once => match status.work.files.to_deliver() {
             0 => format!("the last run has ended {written} ago, with nothing left to do"),
             left => format!(
@@ -42,8 +42,8 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     }
 }
 
-fn of_work(status: &Status, now: Wall) -> String {
-    let work = &status.work;
+/// What a process that works says of itself: whether all is well; else what is wrong, and since when.
+pub fn sentence(work: &Work, now: Wall) -> String {
     let waiting = files(work.files.to_deliver());
     let grave = [Part::Share, Part::Scan, Part::Journal];
     for part in grave {
@@ -66,7 +66,10 @@ fn of_work(status: &Status, now: Wall) -> String {
         return "starting: the first look at the folder is not over yet".into();
     }
     match work.files.to_deliver() {
-        0 => "all is well: nothing waits".into(),
+        0 => {
+            let delivered = files(work.delivered.since_start.files);
+            format!("all is well: nothing waits, {delivered} delivered since the start")
+        }
         _ => format!("all is well: {waiting} on the way"),
     }
 }
@@ -263,7 +266,7 @@ fn of_deliveries(status: &Status, now: Wall, lines: &mut Vec<(&'static str, Stri
 mod tests {
     use super::*;
     use crate::flow::file::Rel;
-    use crate::flow::status::{Process, VERSION, Work};
+    use crate::flow::status::{Process, VERSION};
 
     fn status(work: Work) -> Status {
         Status {
@@ -291,7 +294,10 @@ mod tests {
         let mut work = Work::default();
         work.scan.completed = 1;
         let says = |work: &Work| headline(&status(work.clone()), Life::Working, NOW);
-        assert_eq!(says(&work), "all is well: nothing waits");
+        assert_eq!(
+            says(&work),
+            "all is well: nothing waits, 0 files delivered since the start"
+        );
         work.files.ready = 1;
         assert_eq!(says(&work), "all is well: 1 file on the way");
         let fault = |what, path: Option<&[u8]>, count| Fault {

@@ -4,6 +4,7 @@
 //! after a kill only what was in flight at that moment can be sent again.
 
 pub mod body;
+mod counted;
 pub mod place;
 mod reread;
 
@@ -11,6 +12,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::counted::BytesOut;
+use self::counted::Counted;
 use crate::config::Digest;
 use crate::flow::endpoint::classify::{Policy, Verdict};
 use crate::flow::endpoint::reply::Reply;
@@ -42,6 +45,8 @@ pub struct UploadContext {
     /// `send.stall_timeout`. When all but the last bytes of a file are out, the connection stands
     /// still for half of it at most.
     pub stall_timeout: Duration,
+    /// Where the bytes that are out are counted.
+    pub out: BytesOut,
     /// Delivered files stay where they are.
     pub keep: bool,
     /// To be called when the journal has lines that wait for an fsync.
@@ -114,7 +119,7 @@ fn send(
         sha256,
     };
     let started = Instant::now();
-    let reply = match client.send(&meta, body) {
+    let reply = match client.send(&meta, &mut Counted::new(body, &context.out)) {
         Outcome::Reply(reply) => reply,
         Outcome::Broken(broken) => return Err(broken),
         Outcome::Local(why) => return Ok(Delivered::NotSent(why)),
