@@ -73,7 +73,7 @@ fn systemd_is_told_that_it_is_ready_lives_how_it_stands_and_that_it_stops() {
     let (manager, dir, server) = (Manager::new(), Dir::new(), Server::accepting());
     let mut daemon = manager.start(&config(dir.path(), &server.url(), ""));
     assert_eq!(manager.next().trim(), "READY=1");
-    manager.wait("STATUS=working: ");
+    manager.wait("STATUS=all is well");
     dir.write("a.csv", "a");
     manager.wait("1 file delivered since the start");
     manager.see_fed(Duration::from_secs(1));
@@ -109,7 +109,7 @@ fn a_share_that_hangs_does_not_let_systemd_kill_it() {
     let (manager, elsewhere, server) = (Manager::new(), Dir::new(), Server::accepting());
     let extra = format!("state.dir = '{}'", elsewhere.path().display());
     let _daemon = manager.start(&config(&share.path(), &server.url(), &extra));
-    manager.wait("STATUS=working: ");
+    manager.wait("STATUS=all is well");
     share.set(Faults {
         hang: Some(Hang::Everything),
         all: None,

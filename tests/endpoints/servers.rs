@@ -73,7 +73,7 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         condemns_nothing(
             &config(dir.path(), &url, &ca),
             &dir,
-            "the endpoint wants a client certificate (status 400)",
+            "wants a client certificate (status 400)",
         );
     }
     {
@@ -86,11 +86,7 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
             place.join("stranger.key").display()
         );
         let config = config(dir.path(), &url, &mine);
-        condemns_nothing(
-            &config,
-            &dir,
-            "the endpoint refuses the client certificate (status 400)",
-        );
+        condemns_nothing(&config, &dir, "refuses the client certificate (status 400)");
         let wrong = check(&config, &[]);
         assert!(
             wrong.len() == 1 && wrong[0].contains("refuses the client certificate"),
@@ -103,7 +99,7 @@ fn nginx_that_requires_client_certificates_gets_one_or_condemns_nothing() {
         condemns_nothing(
             &config(dir.path(), &url, "send.method = \"PUT\""),
             &dir,
-            "the endpoint speaks TLS on this port (status 400)",
+            "speaks TLS on this port (status 400)",
         );
     }
     let names = [

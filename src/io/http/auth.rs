@@ -214,7 +214,7 @@ impl CommandValue {
                 printed.failed = None;
             }
             Err(why) if printed.value.is_some() => {
-                log::warn!("{why}; what it printed before is used for now");
+                log::warn!(target: "dirpost", "{why}; what it printed before is used for now");
                 printed.due = Some(Instant::now() + AGAIN_AFTER);
             }
             Err(why) => {

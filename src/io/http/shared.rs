@@ -51,6 +51,7 @@ impl Expectations {
     pub fn found_dropped(&self, endpoint: &str) {
         if !self.dropped.swap(true, Ordering::Relaxed) {
             log::info!(
+                target: "dirpost",
                 "something on the way to {endpoint} drops requests with Expect: 100-continue; they \
                  go without it from now on (send.expect = \"never\" does so from the start)"
             );
