@@ -32,6 +32,7 @@ mod report;
 mod restore;
 mod scans;
 mod track;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
