@@ -4,7 +4,7 @@
 //! Invariants:
 //! - A kind of trouble is said when the first file gets it, and when none has it any more.
 //! - In between it is said with the number of files: as an [`Alarm`] is, and when twice as many files
-//!   have it as when it was said last, at most every [`GROWN_EVERY`].
+//!   have it as when it was said last, at most every 10 s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
