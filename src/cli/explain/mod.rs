@@ -1,7 +1,7 @@
 //! `dirpost explain PATH`: why a file has not been sent yet, and what it waits for.
 //!
 //! What is known comes from dirpost's own files (`status.json`, `memory.jsonl`, the journal, the
-//! dead-letter folder) and from a look at the file; [`verdict()`] makes one sentence of it. Nothing is
+//! dead-letter folder) and from a look at the file; `verdict` makes one sentence of it. Nothing is
 //! taken, changed or asked of the process that works.
 
 mod facts;
