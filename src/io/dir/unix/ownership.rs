@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Access, AtFlags, Mode};
-use rustix::io::Errno;
 
 use crate::flow::file::Rel;
 use crate::flow::time::Wall;
@@ -55,21 +54,9 @@ impl Dir {
         /// (inode(7)).
         const STICKY: u32 = 0o1000;
         let may = Access::WRITE_OK | Access::EXEC_OK;
-        if let Err(err) =
-            rustix::fs::accessat(&self.fd, "", may, AtFlags::EMPTY_PATH | AtFlags::EACCESS).or_else(
-                |err| match err {
-                    // Without faccessat2(2), or on a system that takes no empty path.
-                    Errno::INVAL | Errno::NOENT | Errno::NOSYS => {
-                        rustix::fs::accessat(&self.fd, ".", may, AtFlags::EACCESS)
-                    }
-                    err => Err(err),
-                },
-            )
-        {
-            return Some(format!(
-                "dirpost may not change the folder: {}",
-                io::Error::from(err)
-            ));
+        if let Err(err) = rustix::fs::accessat(&self.fd, ".", may, AtFlags::EACCESS) {
+            let err = io::Error::from(err);
+            return Some(format!("dirpost may not change the folder: {err}"));
         }
         let shown = self.ownership().ok()?;
         let me = rustix::process::geteuid().as_raw();
