@@ -466,6 +466,17 @@ fn after_power_cuts_every_rejected_file_lies_in_dead_letter_on_another_disk_once
     holds_each_once(&dir, "dead", case.count, ".reason.json");
 }
 
+/// The power goes and comes back, and all renames are on the disk: another program's fsync brings them
+/// there, and no content but its own.
+fn cut_behind_the_renames(disk: &mut Disk, watched: &Path) {
+    let neighbour = File::create(watched.join(".neighbour")).expect("a file");
+    neighbour.sync_all().expect("an fsync");
+    drop(neighbour);
+    disk.cut_power();
+    disk.switch_off();
+    assert!(disk.switch_on());
+}
+
 #[test]
 fn after_a_power_cut_dirposts_own_files_are_whole_and_what_a_run_has_learned_is_known() {
     let dir = Dir::new();
@@ -484,13 +495,7 @@ fn after_a_power_cut_dirposts_own_files_are_whole_and_what_a_run_has_learned_is_
         let own =
             ["id", "lock", "holder", "memory.jsonl"].map(|name| format!("in/.dirpost/{name}"));
         let before = own.each_ref().map(|name| dir.read(name));
-        // Another program's fsync brings all renames onto the disk, and no content but its own.
-        let neighbour = File::create(watched.join(".neighbour")).expect("a file");
-        neighbour.sync_all().expect("an fsync");
-        drop(neighbour);
-        disk.cut_power();
-        disk.switch_off();
-        assert!(disk.switch_on());
+        cut_behind_the_renames(&mut disk, &watched);
         let after = own.each_ref().map(|name| dir.read(name));
         for ((name, before), after) in own.iter().zip(before).zip(after) {
             assert!(
@@ -522,13 +527,7 @@ fn after_a_power_cut_a_dead_letter_that_was_sent_again_goes_under_its_new_key() 
     for round in 2..=3 {
         let retried = dirpost(&["dead-letter", "retry", "--config", config_file, "--all"]);
         assert!(retried.status.success(), "{retried:?}");
-        // Another program's fsync brings all renames onto the disk, and no content but its own.
-        let neighbour = File::create(watched.join(".neighbour")).expect("a file");
-        neighbour.sync_all().expect("an fsync");
-        drop(neighbour);
-        disk.cut_power();
-        disk.switch_off();
-        assert!(disk.switch_on());
+        cut_behind_the_renames(&mut disk, &watched);
         assert_eq!(dir.text("in/a.csv"), "a");
         let ended = once(&text, &[]);
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();

@@ -112,12 +112,7 @@ fn a_share_that_hangs_does_not_let_systemd_kill_it() {
     manager.wait("STATUS=all is well");
     share.set(Faults {
         hang: Some(Hang::Everything),
-        all: None,
-        listing: None,
-        look: None,
-        empty: None,
-        acted: None,
-        delay: None,
+        ..Faults::default()
     });
     wait_until("the look to hang", BOUND, || share.waiting() > 0);
     manager.see_fed(Duration::from_secs(3));

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod explain;
 pub mod output;
 pub mod progress;
+mod readiness;
 pub mod status;
 
 use std::io::IsTerminal as _;

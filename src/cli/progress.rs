@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::flow::engine::Tally;
-use crate::io::logging::words::{bytes, files, span};
+use crate::io::logging::units::{bytes, files, span};
 use crate::io::logging::writer::{Footer, LogWriter};
 use crate::io::os::lock;
 use crate::io::upload::BytesOut;

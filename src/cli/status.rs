@@ -11,7 +11,9 @@ use super::exit::Exit;
 use super::output::{Output, Printed, complain};
 use crate::config::Config;
 use crate::flow::status::Status;
-use crate::io::logging::words::{holder, span};
+use crate::flow::time::Wall;
+use crate::io::logging::units::span;
+use crate::io::logging::words::holder;
 use crate::io::os::clock;
 use crate::io::os::error::explain;
 use crate::io::share::holder_of;
@@ -88,17 +90,19 @@ pub fn status(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
         }
     };
     let now = clock::wall();
+    let life = life(&status, now);
+    let age = now.since(status.process.written);
     let printed = if request.json {
-        as_json(&status, life(&status, now), out)
+        as_json(&status, life, now, out)
     } else {
-        as_text(request.config, &status, out)
+        let lines = words::lines(&status, life, now);
+        as_text(request.config, lines, age, out)
     };
     if let Err(err) = printed {
         return err.exit(Exit::Success);
     }
-    let age = words::ago(status.process.written, now);
     match request.max_age {
-        Some(max) if age > max || life(&status, now) != Life::Working => {
+        Some(max) if age > max || life != Life::Working => {
             complain(&format!("the status is {} old", span(age)));
             Exit::Left
         }
@@ -107,29 +111,30 @@ pub fn status(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
 }
 
 /// What stands in the file, and whether the process is there.
-fn as_json(status: &Status, life: Life, out: &mut Output<'_>) -> Printed {
+fn as_json(status: &Status, life: Life, now: Wall, out: &mut Output<'_>) -> Printed {
     let mut value = serde_json::to_value(status).expect("plain data becomes JSON");
-    let life = match life {
+    value["life"] = match life {
         Life::Working => "working",
         Life::Silent => "silent",
         Life::Ended => "ended",
         Life::Killed => "killed",
         Life::SilentElsewhere => "silent_elsewhere",
-    };
-    value["life"] = life.into();
-    value["sentence"] =
-        words::headline(status, self::life(status, clock::wall()), clock::wall()).into();
+    }
+    .into();
+    value["sentence"] = words::headline(status, life, now).into();
     let text = serde_json::to_string_pretty(&value).expect("plain data becomes JSON");
     out.raw(format!("{text}\n").as_bytes())
 }
 
-fn as_text(config: &Config, status: &Status, out: &mut Output<'_>) -> Printed {
-    let now = clock::wall();
-    let mut lines = words::lines(status, life(status, now), now);
+fn as_text(
+    config: &Config,
+    mut lines: Vec<(&'static str, String)>,
+    age: Duration,
+    out: &mut Output<'_>,
+) -> Printed {
     lines.push(("dead", dead_letters(config)));
     lines.push(("lock", lock_holder(config)));
-    let age = span(words::ago(status.process.written, now));
-    lines.push(("as of", format!("{age} ago")));
+    lines.push(("as of", format!("{} ago", span(age))));
     for (heading, text) in lines {
         out.line(&format!("{heading:<9}  {text}"))?;
     }

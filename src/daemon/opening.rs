@@ -13,6 +13,7 @@ use crate::flow::messages::{Command, Input};
 use crate::flow::status::Counters;
 use crate::flow::time::Mono;
 use crate::io::journal::Journal;
+use crate::io::logging::units::span;
 use crate::io::logging::words;
 use crate::io::memory_file;
 use crate::io::os::clock;
@@ -165,7 +166,7 @@ impl<'a> Opener<'a> {
         if self.stood_by {
             log::info!(target: "dirpost", "the lock is free: working from now on");
         } else if let Some(since) = self.away.clear(clock::now().mono) {
-            log::info!(target: "dirpost", "folder: there after {}", words::span(since));
+            log::info!(target: "dirpost", "folder: there after {}", span(since));
         } else if self.opening.again {
             log::info!(target: "dirpost", "opened again: the lock is ours, the journal is read");
         }

@@ -174,9 +174,7 @@ impl Clocks {
     /// may have jumped; and where the boots have no names, no more than it has been up since `then`
     /// if it was the same. A clock that went back says nothing: no time has passed.
     pub fn passed_since(&self, then: &Clocks) -> (Duration, bool) {
-        let wall = Duration::from_nanos(
-            u64::try_from(self.wall.0.saturating_sub(then.wall.0)).unwrap_or(0),
-        );
+        let wall = self.wall.since(then.wall);
         let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         match (self.up, then.up) {
             (Some(now), Some(then_up)) if self.boot.is_some() && self.boot == then.boot => {

@@ -97,6 +97,31 @@ impl Now {
     }
 }
 
+impl Wall {
+    /// How long before `self` the moment `earlier` was; zero if it was not.
+    pub fn since(self, earlier: Wall) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl Add<Duration> for Wall {
+    type Output = Wall;
+
+    fn add(self, span: Duration) -> Wall {
+        let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Wall(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Wall {
+    type Output = Wall;
+
+    fn sub(self, span: Duration) -> Wall {
+        let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Wall(self.0.saturating_sub(nanos))
+    }
+}
+
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 

@@ -9,20 +9,20 @@ use std::io;
 use super::Findings;
 use crate::cli::dead_letter;
 use crate::cli::output::Printed;
-use crate::config::{Action, Config, Empty};
-use crate::flow::file::{FsKind, Look, Rel, Stamp};
+use crate::cli::readiness::{Lack, include_globs, lack, last_changed};
+use crate::config::{Action, Config};
+use crate::flow::file::{Look, Rel, Stamp};
 use crate::flow::journal::Event;
-use crate::flow::partial::{Vouching, is_timeless};
+use crate::flow::partial::is_timeless;
 use crate::flow::scan::filter::{Filter, Rule};
 use crate::flow::settle::settle_time;
 use crate::flow::shell_words::quote;
 use crate::io::dir::Dir;
 use crate::io::journal::history_of;
-use crate::io::logging::words::files;
+use crate::io::logging::units::files;
 use crate::io::os::clock;
 use crate::io::os::error::explain;
 use crate::io::scan::filter_of;
-use crate::io::status::words::ago;
 
 /// After how many names no further folder is looked into: they take a second on a local disk, and
 /// may take minutes on a slow share.
@@ -274,18 +274,13 @@ fn fate(
     {
         return Fate::Waits(Wait::Marker);
     }
-    if look.stamp.size == 0 && config.ready.empty == Empty::Wait {
-        return Fate::Waits(Wait::Content);
+    match lack(config, look, timeless) {
+        Some(Lack::Content) => return Fate::Waits(Wait::Content),
+        Some(Lack::Rsync) => return Fate::Waits(Wait::Rsync),
+        None => {}
     }
-    if Vouching::new(config).waits(look.stamp, timeless) {
-        return Fate::Waits(Wait::Rsync);
-    }
-    // On another machine's clock an mtime says little, and nothing better is known.
-    let changed = match look.fs {
-        FsKind::Local if look.ctime.0 > 0 => look.ctime,
-        _ => look.stamp.mtime,
-    };
-    if ago(changed, clock::wall()) < settle_time(config.ready.settle, look.fs) {
+    let still = clock::wall().since(last_changed(look));
+    if still < settle_time(config.ready.settle, look.fs) {
         return Fate::Waits(Wait::Settling);
     }
     Fate::Goes
@@ -360,15 +355,9 @@ fn tell(config: &Config, census: &Census, findings: &mut Findings<'_, '_>) -> Pr
     }
     let is_wanted = goes + delivered + number(&|fate| matches!(fate, Fate::Waits(_))) > 0;
     if !is_wanted && left.iter().any(|(why, _)| *why == Left::NotIncluded.said()) {
-        let globs: Vec<String> = config
-            .watch
-            .include
-            .iter()
-            .map(|glob| format!("{glob:?}"))
-            .collect();
         findings.warning(&format!(
             "no file here is matched by watch.include ({}): is the case right, or `*.` missing?",
-            globs.join(", ")
+            include_globs(config)
         ))?;
     }
     troubles(census, findings)

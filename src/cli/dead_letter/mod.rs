@@ -21,7 +21,7 @@ use crate::flow::file::Rel;
 use crate::flow::filing::reason::ReasonFile;
 use crate::flow::shell_words::quote;
 use crate::io::dir::{Dir, below, bytes_of, name_of};
-use crate::io::logging::words::bytes;
+use crate::io::logging::units::bytes;
 use crate::io::os::error::explain;
 
 /// What is asked for.

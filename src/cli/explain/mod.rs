@@ -18,9 +18,8 @@ use super::status::within;
 use crate::config::Config;
 use crate::flow::shell_words::quote;
 use crate::io::dir::bytes_of;
-use crate::io::logging::words::span;
+use crate::io::logging::units::span;
 use crate::io::os::clock;
-use crate::io::status::words::ago;
 
 /// So many files of a folder are explained; of the others only the number is said.
 const FILES: usize = 1_000;
@@ -70,7 +69,7 @@ fn print(config: &Config, gathered: &Gathered, out: &mut Output<'_>) -> Printed 
     let Some(status) = &gathered.status else {
         return out.line("(no status.json: what a running dirpost is doing is not known)");
     };
-    let age = span(ago(status.process.written, now));
+    let age = span(now.since(status.process.written));
     let what = if has_one { "this" } else { "all of this" };
     out.line(&format!(
         "({what} as of {age} ago, as far as dirpost's own files tell)"

@@ -1,19 +1,17 @@
 //! One sentence of what is known of a file: pure, so that each case has its test.
 
-use std::time::Duration;
-
 use super::facts::{File, Happened, There, wall_of};
-use crate::config::{Action, Config, Empty};
-use crate::flow::file::{FsKind, Look, Stamp};
+use crate::cli::readiness::{Lack, include_globs, lack, last_changed};
+use crate::config::{Action, Config};
+use crate::flow::file::{Look, Stamp};
 use crate::flow::journal::Event;
-use crate::flow::partial::Vouching;
 use crate::flow::scan::filter::Rule;
 use crate::flow::settle::settle_time;
 use crate::flow::shell_words::quote;
-use crate::flow::status::{Doing, Part, Status};
+use crate::flow::status::{Doing, Status};
 use crate::flow::time::Wall;
-use crate::io::logging::words::{bytes, files, span};
-use crate::io::status::words::{ago, of_closed, of_fault};
+use crate::io::logging::units::{bytes, files, span};
+use crate::io::status::words::{of_closed, of_fault};
 use crate::io::status::{Life, life};
 
 /// Why `file` has not been sent yet, and what it waits for, as of `now`.
@@ -98,13 +96,8 @@ fn of_rule(config: &Config, file: &File) -> Option<String> {
     let (rule, which) = file.rule.as_ref()?;
     let of = match rule {
         Rule::NotIncluded => {
-            let globs: Vec<String> = config
-                .watch
-                .include
-                .iter()
-                .map(|glob| format!("{glob:?}"))
-                .collect();
-            format!("no glob of watch.include matches it ({})", globs.join(", "))
+            let globs = include_globs(config);
+            format!("no glob of watch.include matches it ({globs})")
         }
         rule => of(*rule).into(),
     };
@@ -122,7 +115,7 @@ fn of_sending(file: &File, status: Option<&Status>, now: Wall) -> Option<String>
         .sending
         .iter()
         .find(|sending| sending.path == file.path)?;
-    let since = span(ago(sending.since, now));
+    let since = span(now.since(sending.since));
     Some(format!(
         "it is being sent ({}, attempt {}) for {since}",
         bytes(sending.size),
@@ -167,11 +160,7 @@ fn of_process(status: Option<&Status>, now: Wall) -> Option<String> {
     if life != Life::Working {
         return Some(crate::io::status::words::headline(status, life, now));
     }
-    let grave = [Part::Share, Part::Scan, Part::Journal];
-    let faults = status.work.faults.iter();
-    let fault = faults
-        .into_iter()
-        .find(|fault| grave.contains(&fault.what))?;
+    let fault = status.work.standstill()?;
     Some(format!("nothing is sent: {}", of_fault(fault, now)))
 }
 
@@ -189,11 +178,9 @@ fn of_settling(config: &Config, file: &File, look: &Look, now: Wall) -> Option<S
     let settle = settle_time(config.ready.settle, look.fs);
     let since = match &file.learned {
         Some(learned) => wall_of(file, learned.still.since, now),
-        // On another machine's clock it says little, and nothing better is known.
-        None if look.fs == FsKind::Local && look.ctime.0 > 0 => look.ctime,
-        None => look.stamp.mtime,
+        None => last_changed(look),
     };
-    let still = ago(since, now);
+    let still = now.since(since);
     let left = settle.checked_sub(still).filter(|left| !left.is_zero())?;
     Some(format!(
         "it has been still for {} of the {} of ready.settle: {} to go, if nobody changes it",
@@ -217,13 +204,14 @@ fn of_missing(config: &Config, file: &File, look: &Look) -> Option<String> {
             Some(_) => {}
         }
     }
-    if look.stamp.size == 0 && config.ready.empty == Empty::Wait {
-        return Some("it is empty, and waits for content (ready.empty = \"wait\")".into());
-    }
-    Vouching::new(config).waits(look.stamp, false).then(|| {
-        "its mtime is in the first second of 1970, which is how rsync marks what it has not \
-         finished: it waits until rsync has (if it is whole, touch it)"
-            .into()
+    // Whether all of its folder shows an mtime of 0 is not known here.
+    Some(match lack(config, look, false)? {
+        Lack::Content => "it is empty, and waits for content (ready.empty = \"wait\")".into(),
+        Lack::Rsync => {
+            "its mtime is in the first second of 1970, which is how rsync marks what it \
+                        has not finished: it waits until rsync has (if it is whole, touch it)"
+                .into()
+        }
     })
 }
 
@@ -259,11 +247,11 @@ fn of_check(config: &Config, file: &File, look: &Look, now: Wall) -> Option<Stri
         .as_ref()
         .and_then(|known| known.learned.unfinished)?;
     let until = wall_of(file, unfinished, now);
-    let until = Wall(until.0.saturating_add(nanos(config.check.grace)));
+    let until = until + config.check.grace;
     Some(format!(
         "it does not pass [check] and may only be unfinished: if it is not whole in {}, it goes to \
          dead-letter (check.grace)",
-        span(ago(now, until))
+        span(until.since(now))
     ))
 }
 
@@ -272,7 +260,7 @@ fn of_failing(file: &File, look: &Look, status: Option<&Status>, now: Wall) -> O
     let mut failing = status?.work.failing.iter();
     let failing =
         failing.find(|failing| failing.path == file.path && failing.stamp == look.stamp)?;
-    let (why, next) = (&failing.why, span(ago(now, failing.next_try)));
+    let (why, next) = (&failing.why, span(failing.next_try.since(now)));
     Some(match failing.doing {
         Doing::Check => format!(
             "it may be unfinished: {why}; if that is still so in {next}, it goes to dead-letter \
@@ -284,10 +272,6 @@ fn of_failing(file: &File, look: &Look, status: Option<&Status>, now: Wall) -> O
             format!("{attempts} failed, the last: {why}; next try in {next}")
         }
     })
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// What the attempts to send it came to.
@@ -302,7 +286,7 @@ fn of_failures(file: &File, status: Option<&Status>, now: Wall) -> Option<String
                 .map_or(String::new(), |why| format!(": {why}"));
             let next = learned.not_before.map(|next| wall_of(file, next, now));
             let next = match next {
-                Some(next) if next > now => format!("; next try in {}", span(ago(now, next))),
+                Some(next) if next > now => format!("; next try in {}", span(next.since(now))),
                 _ => String::new(),
             };
             format!("{} failed{why}{next}", attempts(learned.attempts))
@@ -338,7 +322,7 @@ fn of_queue(status: Option<&Status>, now: Wall) -> String {
         ),
     };
     if let Some(last) = &work.scan.last {
-        text += &format!("; the last look was {} ago", span(ago(last.ended, now)));
+        text += &format!("; the last look was {} ago", span(now.since(last.ended)));
     }
     text
 }

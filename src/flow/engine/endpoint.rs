@@ -94,6 +94,11 @@ impl Endpoint {
         &self.gate
     }
 
+    /// The brake, to see how it stands.
+    pub fn brake(&self) -> &Brake {
+        &self.brake
+    }
+
     /// `file` is on its way.
     pub fn sent(&mut self, file: FileNo) {
         self.gate.sent(file);

@@ -203,15 +203,15 @@ impl Engine {
 
     fn endpoint_shown(&self, now: Now) -> Endpoint {
         let gate = self.endpoint.gate();
-        let learned = self.endpoint.learned(now.mono);
+        let brake = self.endpoint.brake();
         Endpoint {
             closed: gate.closed_since().map(|since| Closed {
                 since: now.wall_of(since),
                 why: self.endpoint.why_closed().unwrap_or_default().into(),
                 next_try: gate.next_probe().map(|next| now.wall_of(next)),
             }),
-            brake_holds: learned.brake_holds,
-            rejected_in_a_row: learned.brake,
+            brake_holds: brake.holds(),
+            rejected_in_a_row: brake.count(),
             command_brake_holds: self.checker.holds(),
         }
     }

@@ -102,8 +102,7 @@ impl Engine {
 
     /// What has been missing since before is forgotten: `delivered.remember`.
     fn horizon(&self, now: Now) -> Wall {
-        let remember = i64::try_from(self.policy.remember.as_nanos()).unwrap_or(i64::MAX);
-        Wall(now.wall.0.saturating_sub(remember))
+        now.wall - self.policy.remember
     }
 
     /// What a listing, or the time, says of a delivered file that was kept in place.

@@ -77,54 +77,14 @@ impl Filter {
 
     /// What the file `name` in `folder` is.
     pub fn class(&self, folder: &Rel, name: &[u8]) -> Class {
-        // A marker is as wanted as its file, whatever the globs say of its own name.
-        let (class, subject) = match self
-            .marker
-            .as_deref()
-            .and_then(|suffix| name.strip_suffix(suffix))
-        {
-            Some(file) if !file.is_empty() => (Class::Marker, file),
-            _ => (Class::File, name),
-        };
-        if self.ignore_temporary && is_temporary(subject) {
-            return Class::Ignored;
-        }
-        if self.include.is_empty() && self.exclude.is_empty() {
-            return class;
-        }
-        let path = folder.join(subject);
-        let any = |globs: &[Glob]| {
-            globs
-                .iter()
-                .any(|glob| glob.matches(path.as_bytes(), subject))
-        };
-        if (self.include.is_empty() || any(&self.include)) && !any(&self.exclude) {
-            class
-        } else {
-            Class::Ignored
-        }
+        self.judge(folder, name).unwrap_or(Class::Ignored)
     }
 
     /// Whether the folder `name` in `folder` is entered.
     pub fn enters(&self, folder: &Rel, name: &[u8]) -> bool {
-        let depth = folder.parts().count() as u32 + 2;
-        if self.max_depth.is_some_and(|max| depth > max) {
-            return false;
-        }
-        if self.ignore_temporary && is_system_folder(name) {
-            return false;
-        }
-        let path = folder.join(name);
-        path.as_bytes() != OWN_FOLDER.as_bytes()
-            && !self.own.contains(&path)
-            && !self
-                .exclude
-                .iter()
-                .any(|glob| glob.matches(path.as_bytes(), name))
+        self.rule_of_folder(folder, name).is_none()
     }
-}
 
-impl Filter {
     /// The rule by which the file `path` is left alone, if there is one, and whether for its own sake or
     /// for that of a folder on its way.
     pub fn rule(&self, path: &Rel) -> Option<(Rule, Rel)> {
@@ -146,54 +106,64 @@ impl Filter {
         None
     }
 
-    fn rule_of_folder(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
-        if self.enters(folder, name) {
-            return None;
+    /// What the file `name` in `folder` is: a file or a marker.
+    ///
+    /// # Errors
+    /// The rule by which it is left alone.
+    fn judge(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
+        // A marker is as wanted as its file, whatever the globs say of its own name.
+        let (class, subject) = match self
+            .marker
+            .as_deref()
+            .and_then(|suffix| name.strip_suffix(suffix))
+        {
+            Some(file) if !file.is_empty() => (Class::Marker, file),
+            _ => (Class::File, name),
+        };
+        if self.ignore_temporary && is_temporary(subject) {
+            return Err(Rule::Temporary);
         }
-        let path = folder.join(name);
-        let is_own = path.as_bytes() == OWN_FOLDER.as_bytes() || self.own.contains(&path);
-        let at_any_depth = Filter {
-            max_depth: None,
-            ..self.clone()
-        };
-        let with_temporary = Filter {
-            ignore_temporary: false,
-            ..at_any_depth.clone()
-        };
-        Some(if is_own {
-            Rule::Own
-        } else if at_any_depth.enters(folder, name) {
-            Rule::TooDeep
-        } else if with_temporary.enters(folder, name) {
-            Rule::Temporary
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return Ok(class);
+        }
+        let path = folder.join(subject);
+        if any(&self.exclude, &path, subject) {
+            Err(Rule::Excluded)
+        } else if self.include.is_empty() || any(&self.include, &path, subject) {
+            Ok(class)
         } else {
-            Rule::Excluded
-        })
+            Err(Rule::NotIncluded)
+        }
     }
 
     fn rule_of_file(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
-        match self.class(folder, name) {
-            Class::File => return None,
-            Class::Marker => return Some(Rule::Marker),
-            Class::Ignored => {}
+        match self.judge(folder, name) {
+            Ok(Class::Marker) => Some(Rule::Marker),
+            Ok(_) => None,
+            Err(rule) => Some(rule),
         }
-        let without_globs = Filter {
-            include: Vec::new(),
-            exclude: Vec::new(),
-            ..self.clone()
-        };
-        let with_all = Filter {
-            include: Vec::new(),
-            ..self.clone()
-        };
-        Some(if without_globs.class(folder, name) == Class::Ignored {
-            Rule::Temporary
-        } else if with_all.class(folder, name) == Class::Ignored {
-            Rule::Excluded
-        } else {
-            Rule::NotIncluded
-        })
     }
+
+    fn rule_of_folder(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
+        let path = folder.join(name);
+        let depth = folder.parts().count() as u32 + 2;
+        if path.as_bytes() == OWN_FOLDER.as_bytes() || self.own.contains(&path) {
+            Some(Rule::Own)
+        } else if self.max_depth.is_some_and(|max| depth > max) {
+            Some(Rule::TooDeep)
+        } else if self.ignore_temporary && is_system_folder(name) {
+            Some(Rule::Temporary)
+        } else if any(&self.exclude, &path, name) {
+            Some(Rule::Excluded)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether one of `globs` matches.
+fn any(globs: &[Glob], path: &Rel, name: &[u8]) -> bool {
+    globs.iter().any(|glob| glob.matches(path.as_bytes(), name))
 }
 
 fn globs(texts: &[String], case: Case) -> Result<Vec<Glob>, GlobError> {

@@ -347,8 +347,8 @@ pub struct Fault {
     pub since: Wall,
 }
 
-/// What may be at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What may be at fault, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The watched folder is away.
@@ -365,6 +365,24 @@ pub enum Part {
     Restless,
     /// A file is accepted or condemned, and cannot be moved to where it belongs.
     Filing,
+}
+
+impl Part {
+    /// Whether nothing goes while this is at fault.
+    pub fn stops_everything(self) -> bool {
+        matches!(self, Part::Share | Part::Scan | Part::Journal)
+    }
+}
+
+impl Work {
+    /// The fault because of which nothing goes, if there is one: the gravest.
+    pub fn standstill(&self) -> Option<&Fault> {
+        let grave = self
+            .faults
+            .iter()
+            .filter(|fault| fault.what.stops_everything());
+        grave.min_by_key(|fault| fault.what)
+    }
 }
 
 #[cfg(test)]

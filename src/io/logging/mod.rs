@@ -8,6 +8,7 @@
 //! from outside (names, answers, what other programs said) can forge a line or send control
 //! sequences to a terminal: each line is made [`printable`] here, at the one place that all pass.
 
+pub mod units;
 pub mod words;
 pub mod writer;
 

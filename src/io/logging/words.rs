@@ -1,10 +1,14 @@
 //! Puts the engine's notes into words: the log that somebody reads at night.
 
+mod share;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use log::Level::{self, Debug, Error, Info, Warn};
 
+use self::share::{of_lock, of_share};
+use super::units::{bytes, files, span};
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
@@ -56,11 +60,10 @@ fn line(note: &Note) -> (Level, String) {
         Note::JournalDown { .. } | Note::JournalStillDown { .. } | Note::JournalBack { .. } => {
             of_journal(note)
         }
-        Note::Looked { .. }
-        | Note::LeftForNext { .. }
-        | Note::Stopping { .. }
-        | Note::DeadlineOver { .. }
-        | Note::StoppedEarly { .. } => of_run(note),
+        Note::Looked { .. } | Note::LeftForNext { .. } => of_run(note),
+        Note::Stopping { .. } | Note::DeadlineOver { .. } | Note::StoppedEarly { .. } => {
+            of_end(note)
+        }
     }
 }
 
@@ -358,96 +361,6 @@ fn of_endpoint(note: &Note) -> (Level, String) {
     }
 }
 
-fn of_share(note: &Note) -> (Level, String) {
-    match note {
-        Note::ShareAway { why } => (
-            Error,
-            format!("folder: {why}; waiting for it, nothing is forgotten"),
-        ),
-        Note::ShareStillAway { why, since } => {
-            (Error, format!("folder: for {} now: {why}", span(*since)))
-        }
-        Note::ShareBack { since } => (Info, format!("folder: back after {}", span(*since))),
-        Note::MountedOver => (
-            Info,
-            "a file system has been mounted on the folder: opening it again".into(),
-        ),
-        Note::FolderTrouble { path, why, extent } => {
-            let folder = folder(path);
-            let text = match extent.files {
-                0 | 1 => format!("cannot list {folder}: {why}; what it holds is left as it was"),
-                many => format!(
-                    "cannot list {many} folders, one of them {folder}: {why}; what they hold is \
-                     left as it was"
-                ),
-            };
-            (Warn, text)
-        }
-        Note::FolderTroubleOver { path, extent } => (
-            Info,
-            match extent.files {
-                0 | 1 => format!("can list {} again", folder(path)),
-                many => format!(
-                    "can list all {many} folders again, after {}",
-                    span(extent.since)
-                ),
-            },
-        ),
-        Note::NameTrouble { path, why, extent } => (
-            Warn,
-            match extent.files {
-                0 | 1 => {
-                    format!("cannot look at {path}: {why}; it is left as it was, the others go on")
-                }
-                many => format!(
-                    "cannot look at all that is in {many} folders, as at {path}: {why}; it is left \
-                     as it was, the others go on"
-                ),
-            },
-        ),
-        Note::ScanHangs { since } => {
-            let since = span(*since);
-            let text = format!(
-                "folder: a look at it has been hanging for {since}; uploads under way go on"
-            );
-            (Error, text)
-        }
-        Note::ScanBack { since } => (
-            Info,
-            format!("folder: the look that hung is back after {}", span(*since)),
-        ),
-        other => wordless(other),
-    }
-}
-
-/// What puts the lock in doubt.
-fn of_lock(note: &Note) -> (Level, String) {
-    let (level, what) = match note {
-        Note::LockLost { why } => {
-            let text = format!("lock: {why}; nothing more is sent before it is ours again");
-            return (Error, text);
-        }
-        Note::Suspended { time } => (
-            Info,
-            format!("the machine was suspended for {}", span(*time)),
-        ),
-        Note::ClockSet { by_ms } => {
-            let by = span(Duration::from_millis(by_ms.unsigned_abs()));
-            let direction = if *by_ms < 0 { "back" } else { "forward" };
-            (Info, format!("the clock was set {direction} by {by}"))
-        }
-        Note::Starved { time } => (
-            Warn,
-            format!("this process did not get to run for {}", span(*time)),
-        ),
-        other => return wordless(other),
-    };
-    (
-        level,
-        format!("{what}: looking whether the lock is still ours"),
-    )
-}
-
 fn of_journal(note: &Note) -> (Level, String) {
     const UNTIL: &str = "nothing is sent until it can be written again";
     match note {
@@ -508,6 +421,13 @@ fn of_run(note: &Note) -> (Level, String) {
                 format!("left for the next run: {}", parts.join(", ")),
             )
         }
+        other => wordless(other),
+    }
+}
+
+/// How a run ends before all is done.
+fn of_end(note: &Note) -> (Level, String) {
+    match note {
         Note::Stopping { in_flight: 0 } => (Info, "stopping".into()),
         Note::Stopping { in_flight } => (
             Info,
@@ -555,47 +475,6 @@ pub fn holder(holder: &str) -> String {
         [_, host, pid] => format!("pid {pid} on {host}"),
         [] => "it has not written down who it is".into(),
         _ => format!("its holder file says: {holder}"),
-    }
-}
-
-/// A number of files for people.
-pub fn files<N: std::fmt::Display + PartialEq + From<u8>>(count: N) -> String {
-    if count == N::from(1) {
-        "1 file".into()
-    } else {
-        format!("{count} files")
-    }
-}
-
-/// A size for people.
-pub fn bytes(size: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if size < 1024 {
-        return format!("{size} B");
-    }
-    let mut value = size as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if value < 10.0 {
-        format!("{value:.1} {}", UNITS[unit])
-    } else {
-        format!("{value:.0} {}", UNITS[unit])
-    }
-}
-
-/// A time for people: two units at most.
-pub fn span(time: Duration) -> String {
-    let millis = time.as_millis();
-    match millis {
-        0..1_000 => format!("{millis} ms"),
-        1_000..10_000 => format!("{:.1} s", time.as_secs_f64()),
-        10_000..120_000 => format!("{} s", millis / 1000),
-        120_000..7_200_000 => format!("{} min", millis / 60_000),
-        7_200_000..172_800_000 => format!("{} h {} min", millis / 3_600_000, millis / 60_000 % 60),
-        _ => format!("{} days", millis / 86_400_000),
     }
 }
 

@@ -226,9 +226,7 @@ const LATE: Duration = Duration::from_secs(60);
 
 /// What has become of the process that wrote `status`, seen at `now`.
 pub fn life(status: &Status, now: Wall) -> Life {
-    let age = Duration::from_nanos(
-        u64::try_from(now.0.saturating_sub(status.process.written.0)).unwrap_or(0),
-    );
+    let age = now.since(status.process.written);
     let is_here = status.process.host == host();
     if status.work.state == State::Ended {
         Life::Ended

@@ -5,17 +5,12 @@ use std::time::Duration;
 use super::Life;
 use crate::flow::status::{Closed, Fault, Part, State, Status, Sum, Work};
 use crate::flow::time::Wall;
-use crate::io::logging::words::{bytes, files, span};
-
-/// The time from `then` to `now`; zero if that is not over.
-pub fn ago(then: Wall, now: Wall) -> Duration {
-    Duration::from_nanos(u64::try_from(now.0.saturating_sub(then.0)).unwrap_or(0))
-}
+use crate::io::logging::units::{bytes, files, span};
 
 /// Whether all is well; else what is wrong, since when, and what to do.
 pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     let process = &status.process;
-    let written = span(ago(process.written, now));
+    let written = span(now.since(process.written));
     let who = format!("pid {} on {}", process.pid, process.host);
     match life {
         Life::Working => sentence(&status.work, now),
@@ -45,12 +40,9 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
 /// What a process that works says of itself: whether all is well; else what is wrong, and since when.
 pub fn sentence(work: &Work, now: Wall) -> String {
     let waiting = files(work.files.to_deliver());
-    let grave = [Part::Share, Part::Scan, Part::Journal];
-    for part in grave {
-        if let Some(fault) = work.faults.iter().find(|fault| fault.what == part) {
-            let what = of_fault(fault, now);
-            return format!("in trouble: {what}; {waiting} waiting, nothing is lost");
-        }
+    if let Some(fault) = work.standstill() {
+        let what = of_fault(fault, now);
+        return format!("in trouble: {what}; {waiting} waiting, nothing is lost");
     }
     if let Some(closed) = &work.endpoint.closed {
         let closed = of_closed(closed, now);
@@ -78,16 +70,16 @@ pub fn sentence(work: &Work, now: Wall) -> String {
 pub fn of_closed(closed: &Closed, now: Wall) -> String {
     let next = match closed.next_try {
         None => "a try is under way".into(),
-        Some(at) if at > now => format!("next try in {}", span(ago(now, at))),
+        Some(at) if at > now => format!("next try in {}", span(at.since(now))),
         Some(_) => "the next try is due".into(),
     };
-    let since = span(ago(closed.since, now));
+    let since = span(now.since(closed.since));
     format!("has not accepted for {since}: {}; {next}", closed.why)
 }
 
 /// What is said of a fault.
 pub fn of_fault(fault: &Fault, now: Wall) -> String {
-    let since = span(ago(fault.since, now));
+    let since = span(now.since(fault.since));
     let path = match &fault.path {
         Some(path) if path.as_bytes().is_empty() => "the watched folder".into(),
         Some(path) => path.to_string(),
@@ -119,11 +111,11 @@ pub fn lines(status: &Status, life: Life, now: Wall) -> Vec<(&'static str, Strin
     let process = &status.process;
     let mut lines = vec![("dirpost", headline(status, life, now))];
     if !matches!(life, Life::Working) {
-        let written = span(ago(process.written, now));
+        let written = span(now.since(process.written));
         lines.push(("as of", format!("{written} ago, as it was then:")));
     }
     let config = process.config.as_deref().unwrap_or("none: DIR and URL");
-    let up = span(ago(process.started, now));
+    let up = span(now.since(process.started));
     lines.push((
         "process",
         format!(
@@ -131,7 +123,7 @@ pub fn lines(status: &Status, life: Life, now: Wall) -> Vec<(&'static str, Strin
             process.version,
             process.pid,
             process.host,
-            span(ago(process.config_read, now))
+            span(now.since(process.config_read))
         ),
     ));
     lines.push(("folder", of_folder(status, now)));
@@ -151,7 +143,7 @@ fn of_folder(status: &Status, now: Wall) -> String {
         None => text += ": no look at it is over yet",
         Some(last) => {
             let (ended, took) = (
-                span(ago(last.ended, now)),
+                span(now.since(last.ended)),
                 span(Duration::from_millis(last.took_ms)),
             );
             let folders = match last.folders_looked_at {
@@ -162,7 +154,7 @@ fn of_folder(status: &Status, now: Wall) -> String {
         }
     }
     if let Some(since) = scan.running_since {
-        text += &format!("; one under way for {}", span(ago(since, now)));
+        text += &format!("; one under way for {}", span(now.since(since)));
     }
     text
 }
@@ -205,7 +197,7 @@ fn of_files(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>)
         count => format!("{}: {}", files(count), kinds.join(", ")),
     };
     if let Some(oldest) = &work.oldest {
-        let since = span(ago(oldest.since, now));
+        let since = span(now.since(oldest.since));
         text += &format!("; {} for the longest, {since}", oldest.path);
     }
     lines.push(("waiting", text));
@@ -222,12 +214,12 @@ fn of_files(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>)
                 sending.path,
                 bytes(sending.size),
                 sending.attempt,
-                span(ago(sending.since, now))
+                span(now.since(sending.since))
             ),
         ));
     }
     for failing in work.failing.iter().take(3) {
-        let next = span(ago(now, failing.next_try));
+        let next = span(failing.next_try.since(now));
         let text = format!("{}: {}; next try in {next}", failing.path, failing.why);
         lines.push(("failing", text));
     }
@@ -249,7 +241,7 @@ fn of_deliveries(status: &Status, now: Wall, lines: &mut Vec<(&'static str, Stri
         sum(delivered.since_start)
     );
     if let Some(last) = &delivered.last {
-        let ended = span(ago(last.at, now));
+        let ended = span(now.since(last.at));
         text += &format!("; last {} {ended} ago ({})", last.path, last.status);
     }
     lines.push(("delivered", text));

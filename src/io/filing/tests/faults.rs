@@ -214,6 +214,14 @@ fn a_name_that_was_reserved_for_nothing_is_off_the_disk_before_the_journal_says_
     assert_eq!(order, ["reserved", "removed", "on the disk"]);
 }
 
+/// The first file is done, and what was put in the place of its marker, at `path`, is still there.
+fn the_file_alone_is_away(world: &World, filed: &Filed, path: &std::path::Path) {
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "another");
+    let (done, _) = world.area(&world.config.delivered.dir);
+    assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
+}
+
 /// A writer puts another marker there after the one before was looked at, and before `moment`.
 fn marks_again_before(crosses: bool, moment: fn(&Operation) -> bool) {
     let case = Case {
@@ -242,10 +250,7 @@ fn marks_again_before(crosses: bool, moment: fn(&Operation) -> bool) {
         Ok(())
     });
     assert!(is_marked);
-    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
-    let (done, _) = world.area(&world.config.delivered.dir);
-    assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
+    the_file_alone_is_away(&world, &filed, &path);
 }
 
 #[test]
@@ -332,10 +337,7 @@ fn a_marker_that_was_put_back_by_a_second_name_loses_the_first_at_the_next_try()
     );
     assert!(is_down);
     let filed = file(&mut process, again(&world.jobs[0], filed), |_| Ok(()));
-    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
-    let (done, _) = world.area(&world.config.delivered.dir);
-    assert_eq!(done.into_keys().collect::<Vec<_>>(), [FILES[0]]);
+    the_file_alone_is_away(&world, &filed, &path);
 }
 
 #[test]
