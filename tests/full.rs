@@ -195,11 +195,8 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
         // Until that is written down, a rejected file may be sent once more after a kill. It is
         // written down once, however often its filing fails.
         let condemned = || {
-            let journal = world.dir.list("in/.dirpost/journal").into_iter();
-            let texts = journal.map(|name| world.dir.text(format!("in/.dirpost/journal/{name}")));
-            texts
-                .map(|text| text.matches("\"condemned\"").count())
-                .sum::<usize>()
+            let journal = world.dir.journal("in/.dirpost");
+            journal.matches("\"condemned\"").count()
         };
         wait_until("all to be condemned", BOUND, || condemned() == names.len());
         daemon.wait_log("rejected, but cannot be filed there");
@@ -260,14 +257,6 @@ fn a_share_that_is_full_repeats_nothing_and_loses_nothing() {
     assert_eq!((accepted(&server).len(), repeats(&server)), (46, 0));
 }
 
-/// Bytes of all files of the journal.
-fn journal_size(world: &World) -> usize {
-    let files = world.list().into_iter();
-    let journal = files.filter(|name| name.starts_with("journal/") && !name.ends_with("reserve"));
-    let sizes = journal.map(|name| world.dir.read(format!("small/of-its-own/{name}")).len());
-    sizes.sum()
-}
-
 #[test]
 fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten_when_there_is() {
     /// With names of 200 bytes, so that the new journal does not fit into the room that is left.
@@ -299,7 +288,8 @@ fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten
     world
         .dir
         .write(&path, [&lines[..], &lines[first..].repeat(10)].concat());
-    let before = journal_size(&world);
+    let journal_size = || world.dir.journal("small/of-its-own").len();
+    let before = journal_size();
     assert!(before > 10 * KEPT * 280, "{before}");
     world.fill();
     let filler = std::fs::File::options()
@@ -312,7 +302,7 @@ fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten
 
     let mut daemon = Daemon::start(&text);
     daemon.wait_log("rewriting it without what is filed failed");
-    assert!(journal_size(&world) >= before, "something has gone");
+    assert!(journal_size() >= before, "something has gone");
     let names = world.drop_files(20, 10);
     wait_until("the new ones", BOUND, || {
         server.accepted_count() >= KEPT + names.len()
@@ -325,9 +315,7 @@ fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten
     wait_until("the last one", BOUND, || {
         accepted(&server).contains_key("last.csv")
     });
-    wait_until("it to be rewritten", BOUND, || {
-        journal_size(&world) < before / 4
-    });
+    wait_until("it to be rewritten", BOUND, || journal_size() < before / 4);
     assert_eq!(
         (server.requests().len(), repeats(&server)),
         (KEPT + names.len() + 1, 0)

@@ -33,13 +33,7 @@ fn kept(dir: &Dir, server: &Server, extra: &str) -> String {
 /// The journal's lines that tell of a file, of all its files.
 fn lines_about(dir: &Dir, name: &str) -> usize {
     let path = format!("\"path\":\"{name}\"");
-    let files = dir.list(".dirpost/journal").into_iter();
-    files
-        .filter(|file| file.ends_with(".jsonl"))
-        // It may be replaced by the next one at this moment.
-        .filter_map(|file| std::fs::read_to_string(dir.join(".dirpost/journal").join(file)).ok())
-        .map(|text| text.matches(&path).count())
-        .sum()
+    dir.journal(".dirpost").matches(&path).count()
 }
 
 /// Whether all that belongs to dirpost is there.
@@ -419,11 +413,7 @@ fn a_state_folder_of_the_version_before_is_taken_over_without_loss_or_repeat() {
     ];
     assert_eq!(sent, wanted.map(|(path, key)| (path.into(), key.into())));
     // The time of the acceptance, as far as that version has kept it.
-    let journal = dir.list(".dirpost/journal").into_iter();
-    let lines: String = journal
-        .filter(|name| name.ends_with(".jsonl"))
-        .map(|name| dir.text(format!(".dirpost/journal/{name}")))
-        .collect();
+    let lines = dir.journal(".dirpost");
     assert!(
         lines.contains("\"at\":\"2026-11-26T23:30:30.502Z\",\"path\":\"a.csv\""),
         "{lines}"

@@ -179,13 +179,7 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
     for _ in 0..3 {
         assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));
     }
-    let journal = || {
-        let mut names = dir.list(".dirpost/journal").into_iter();
-        let name = names
-            .rfind(|name| name.ends_with(".jsonl"))
-            .expect("a journal");
-        dir.text(format!(".dirpost/journal/{name}"))
-    };
+    let journal = || dir.journal(".dirpost");
     assert_eq!(journal().matches("\"missing\"").count(), 2, "{}", journal());
     ["a.csv", "sub/b.csv"].iter().copied().for_each(bring_back);
     assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));

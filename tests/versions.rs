@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::util::mount::{Mount, fill};
 use crate::util::{
-    BOUND, Daemon, Dir, NOBODY, Reaction, Server, User, config, once_as, skip, wait_until,
+    BOUND, Daemon, Dir, NOBODY, Reaction, Server, User, as_texts, config, once_as, skip, wait_until,
 };
 
 /// The writer, to whom the folder belongs.
@@ -214,11 +214,7 @@ impl World {
         let size = version(self.written.load(Ordering::SeqCst)).len();
         let size = format!("\"path\":\"erp/x.csv\",\"size\":{size},");
         wait_until("the journal to know of it", BOUND, || {
-            let names = self.dir.list("in/.dirpost/journal").into_iter();
-            let mut texts = names.filter_map(|name| {
-                std::fs::read(self.dir.join("in/.dirpost/journal").join(name)).ok()
-            });
-            texts.any(|text| String::from_utf8_lossy(&text).contains(&size))
+            self.dir.journal("in/.dirpost").contains(&size)
         });
     }
 
@@ -231,13 +227,9 @@ impl World {
         } else {
             self.dir.join("in/.dirpost").join(area)
         };
-        let names = self.dir.list(&folder).into_iter();
-        let files = names.filter(|name| !name.ends_with(".reason.json"));
-        let mut texts: Vec<String> = files
-            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok())
-            .collect();
-        texts.sort();
-        texts
+        let mut files = self.dir.contents(&folder);
+        files.retain(|name, _| !name.ends_with(".reason.json"));
+        as_texts(files)
     }
 
     /// Waits until these are in `done` and in dead-letter, each once, and nothing is anywhere else.

@@ -9,7 +9,7 @@ use super::run::side_by_side;
 use super::world::{Target, Way};
 use crate::util::fuse::{Acted, Faults, Hang, Of, Operation, Share};
 use crate::util::mount::Mount;
-use crate::util::{BOUND, Daemon, Dir, Server, config, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Server, as_texts, config, wait_until};
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +70,9 @@ impl World {
             ("dead", Target::Beside) => back.join(".dirpost/dead-letter"),
             _ => self.dir.join("target").join(area),
         };
-        let names = self.dir.list(&folder).into_iter();
-        let names = names.filter(|name| !name.starts_with(".dirpost"));
-        let files = names.filter(|name| !name.ends_with(".reason.json"));
-        let mut texts: Vec<String> = files
-            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok())
-            .collect();
-        texts.sort();
-        texts
+        let mut files = self.dir.contents(&folder);
+        files.retain(|name, _| !name.starts_with(".dirpost") && !name.ends_with(".reason.json"));
+        as_texts(files)
     }
 
     fn sent(&self) -> Vec<String> {

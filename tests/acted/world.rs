@@ -242,12 +242,10 @@ impl World {
 
     /// The names below a folder, and what each of them holds; a file may move away meanwhile.
     pub(super) fn contents(&self, folder: &Path) -> BTreeMap<String, String> {
-        let names = self.dir.list(folder).into_iter();
-        let read = names.filter_map(|name| {
-            let bytes = std::fs::read(folder.join(&name)).ok()?;
-            Some((name, String::from_utf8_lossy(&bytes).into_owned()))
-        });
-        read.collect()
+        let files = self.dir.contents(folder).into_iter();
+        files
+            .map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned()))
+            .collect()
     }
 
     pub(super) fn waiting(&self) -> BTreeMap<String, String> {

@@ -84,11 +84,7 @@ impl World {
 
     /// All lines of the journal.
     fn journal(&self) -> String {
-        let files = self.list("journal");
-        files
-            .iter()
-            .map(|name| self.elsewhere.text(format!("journal/{name}")))
-            .collect()
+        self.elsewhere.journal("")
     }
 
     /// Waits until exactly these are in done.

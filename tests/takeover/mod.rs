@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use self::state::{another_disk, copy_all, data, mtimes, set_mtimes};
 use crate::util::mount::Mount;
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, as_texts, config, once, wait_until};
 
 /// A state folder, and what must come of it.
 #[derive(Clone, Copy, Debug)]
@@ -224,19 +224,16 @@ impl World {
 
     /// What the files below a folder hold: the first line of each, sorted. Reasons are counted.
     fn contents(&self, folder: &Path) -> (Vec<String>, usize) {
-        let names = self.dir.list(folder).into_iter();
-        let names = names.filter(|name| !name.starts_with(".dirpost"));
-        let (reasons, files): (Vec<_>, Vec<_>) =
-            names.partition(|name| name.ends_with(".reason.json"));
-        let mut texts: Vec<String> = files
-            .into_iter()
-            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok())
-            // The place that a crash has left reserved may stay.
-            .filter(|text| !text.is_empty())
-            .map(|text| text.trim_end().to_string())
-            .collect();
-        texts.sort();
-        (texts, reasons.len())
+        let mut files = self.dir.contents(folder);
+        files.retain(|name, _| !name.starts_with(".dirpost"));
+        let all = files.len();
+        files.retain(|name, _| !name.ends_with(".reason.json"));
+        let reasons = all - files.len();
+        // The place that a crash has left reserved may stay.
+        files.retain(|_, bytes| !bytes.is_empty());
+        let texts = as_texts(files);
+        let texts = texts.iter().map(|text| text.trim_end().to_string());
+        (texts.collect(), reasons)
     }
 
     fn area(&self, area: &str) -> PathBuf {

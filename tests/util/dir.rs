@@ -1,11 +1,22 @@
 //! A temporary folder, and numbers to draw from.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use dirpost::flow::rng::Rng;
+
+/// What these files hold, as text, sorted.
+pub fn as_texts(files: BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let files = files.into_values();
+    let mut texts: Vec<String> = files
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    texts.sort();
+    texts
+}
 
 /// Removed at the end, unless the test has failed: then its path is printed.
 pub struct Dir(PathBuf);
@@ -85,6 +96,37 @@ impl Dir {
         walk(&base, &base, &mut found);
         found.sort();
         found
+    }
+
+    /// All files below `name` and what each of them holds, without those that go while they are
+    /// read: a daemon may be at work on the folder.
+    pub fn contents(&self, name: impl AsRef<Path>) -> BTreeMap<String, Vec<u8>> {
+        let folder = self.join(name);
+        let names = self.list(&folder).into_iter();
+        let read = names.filter_map(|name| match std::fs::read(folder.join(&name)) {
+            Ok(bytes) => Some((name, bytes)),
+            Err(err) if err.kind() == ErrorKind::NotFound => None,
+            Err(err) => panic!("{}: {err}", folder.join(&name).display()),
+        });
+        read.collect()
+    }
+
+    /// All lines of the journal of this state folder, as they stood at one moment: where the
+    /// daemon replaces a file of it meanwhile, they are read again.
+    pub fn journal(&self, state: impl AsRef<Path>) -> String {
+        let folder = self.join(state).join("journal");
+        let of_lines = |name: &String| name.ends_with(".jsonl");
+        loop {
+            let names = self.list(&folder);
+            let mut files = self.contents(&folder);
+            files.retain(|name, _| of_lines(name));
+            if names.iter().filter(|name| of_lines(name)).eq(files.keys()) {
+                let texts = files.into_values();
+                return texts
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .collect();
+            }
+        }
     }
 
     /// The files that dirpost has still to deliver.

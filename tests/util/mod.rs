@@ -13,7 +13,7 @@ mod skip;
 use std::time::{Duration, Instant};
 
 pub use daemon::{Daemon, NOBODY, User, check, config, dirpost, once, once_as};
-pub use dir::{Dir, draw_bytes};
+pub use dir::{Dir, as_texts, draw_bytes};
 pub use dirpost::flow::rng::Rng;
 pub use server::{Gate, Reaction, Received, Server};
 pub use skip::skip;
