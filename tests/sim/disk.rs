@@ -161,11 +161,16 @@ impl Disk for WorldDisk<'_> {
             self.world.say(|| format!("  disk: look {at}: failed"));
             return Err(Fault::new(FaultKind::Unclear, "EIO"));
         }
-        Ok(self
+        let entry = self
             .world
             .model
             .get(at)
-            .map_or(Entry::Absent, |node| Entry::File(node.look)))
+            .map_or(Entry::Absent, |node| Entry::File(node.look));
+        self.world.say(|| match &entry {
+            Entry::File(look) => format!("  disk: look {at}: {:?}", look.stamp),
+            other => format!("  disk: look {at}: {other:?}"),
+        });
+        Ok(entry)
     }
 
     fn same_device(&mut self, one: &Place, other: &Place) -> Result<bool, Fault> {

@@ -125,7 +125,13 @@ impl Machine {
             look: None,
             target: Target::Foreign,
         };
-        match relocate(&self.ops, back).await? {
+        let moved = match relocate(&self.ops, back).await? {
+            // A marker that its writer puts at this name meanwhile says of the file what this one
+            // says: it is no loss if this one takes its place.
+            Moved::NoWay(_) => self.relocate_own(target, marker, None).await?,
+            moved => moved,
+        };
+        match moved {
             Moved::Done => drop(self.targets.insert(marker.folder())),
             Moved::NotDone(fault) => return Err(fault),
             // There is yet another one, or somebody has taken it away.
