@@ -311,6 +311,7 @@ mod tests {
             share,
             journal,
             state,
+            past,
             ..
         } = *opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
@@ -319,7 +320,7 @@ mod tests {
         let mailbox = inbox.next_epoch();
         let state = &state.folder;
         let thread = FilerThread {
-            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
+            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal), &past),
             journal: Arc::clone(&journal),
             state: Arc::clone(state),
             retries: Arc::new(RetryNews::new(Arc::clone(state), mailbox.clone())),

@@ -100,6 +100,7 @@ impl Threads {
         workers: usize,
         scanner: Scanner,
         journal: Arc<Journal>,
+        past: &Handover,
     ) -> Result<Threads, String> {
         let (share, mailbox) = (Arc::clone(&scanner.share), scanner.mailbox.clone());
         let state = Arc::clone(&scanner.state);
@@ -110,7 +111,7 @@ impl Threads {
         let out = context.out.clone();
         let workers = spawn_workers(config, workers, context, &retries, &mailbox)?;
         let thread = FilerThread {
-            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal)),
+            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal), past),
             journal,
             state,
             retries: Arc::clone(&retries),
@@ -173,7 +174,7 @@ impl Session {
             send: past.send.clone(),
             mailbox: mailbox.clone(),
         };
-        let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal))?;
+        let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal), &past)?;
         let now = clock::now();
         let who = status::process(
             config,

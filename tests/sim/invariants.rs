@@ -49,8 +49,13 @@ impl Run {
     /// What lies in the watched folder and should not stay there.
     pub fn left_over(&self) -> Vec<String> {
         let world = &self.world;
+        // A power cut can bring the brake back that the last acceptance has released. Then what is
+        // rejected waits for another file that is accepted.
+        let brake_is_back =
+            world.crashes > 0 && self.engine.work(world.now()).endpoint.brake_holds;
         let may_stay = |name: &String, version: u64| {
             world.lonely_404.contains(name)
+                || brake_is_back && world.poison.contains(name)
                 || world.markerless.contains(name)
                 || world.features.marker && world.unvouched.contains(&version)
                 || world.keeps() && world.was_accepted(version)

@@ -353,6 +353,11 @@ impl World {
         self.orders.push(job);
     }
 
+    /// What stands behind a file's name in the name of its marker, if it needs one.
+    pub fn marker(&self) -> &'static [u8] {
+        if self.features.marker { MARKER } else { b"" }
+    }
+
     /// One operation of the filing thread. Gives what came of a batch when it is through.
     pub fn file_step(&mut self) -> Vec<Input> {
         let mut batch = match self.batch.take() {
@@ -361,11 +366,7 @@ impl World {
             None => {
                 let rules = Rules {
                     action: self.action,
-                    marker: if self.features.marker {
-                        MARKER.to_vec()
-                    } else {
-                        Vec::new()
-                    },
+                    marker: self.marker().to_vec(),
                     read_only: false,
                 };
                 let now = self.wall();

@@ -1,6 +1,5 @@
 //! The journal, the disk that it lies on, and the power switch.
 
-use dirpost::flow::filing::Carried;
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::journal::rewrite::rewritten;
 use dirpost::flow::journal::{Event as JournalEvent, Replay};
@@ -173,7 +172,6 @@ impl World {
         self.in_flight = 0;
         self.orders.clear();
         self.batch = None;
-        self.carried = Carried::default();
         self.away = false;
         self.events.retain(|_, event| {
             matches!(
@@ -212,7 +210,6 @@ impl World {
     /// As everything is opened again, so is what files away.
     pub fn renew_filer(&mut self) {
         assert!(self.batch.is_none() && self.orders.is_empty());
-        self.carried = Carried::default();
         // A share that is mounted again may give all its files other numbers.
         if self.rng.below(2) == 0 {
             self.meet("inodes with other numbers");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dirpost::flow::engine::{Engine, Handover};
 use dirpost::flow::file::Stamp;
-use dirpost::flow::filing::Filed;
+use dirpost::flow::filing::{Carried, Filed};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::messages::{Delivered, Effect, Input, Inspected};
 
@@ -193,6 +193,7 @@ impl Run {
         self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);
         self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
+        self.world.carried = Carried::after(past.moves(), self.world.marker());
         let effects = self.engine.resume(past, now);
         self.engine.check();
         self.perform(effects);

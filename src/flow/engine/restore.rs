@@ -4,8 +4,8 @@ use super::files::{ActiveFile, At};
 use super::{Ending, Engine, Tally};
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::gate::GateShare;
-use crate::flow::file::FileNo;
-use crate::flow::filing::Filing;
+use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::filing::{Filing, Move};
 use crate::flow::journal::Replay;
 use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
@@ -33,6 +33,22 @@ pub struct Handover {
     pub send: String,
     /// Somebody has started this, and may have mended something: one probe goes at once.
     pub by_hand: bool,
+}
+
+impl Handover {
+    /// The moves that were written down and are not filed to their end.
+    pub fn moves(&self) -> impl Iterator<Item = (&Rel, Stamp, &Move)> {
+        let live = self.journal.live.iter();
+        let written = live.filter_map(|((path, stamp), live)| {
+            let moving = live.moving.as_ref()?;
+            Some((path, *stamp, moving))
+        });
+        let known = self.filings.iter().filter_map(|filing| {
+            let moving = filing.progress.moving()?;
+            Some((&filing.path, filing.look.stamp, moving))
+        });
+        written.chain(known)
+    }
 }
 
 /// Upper bound on the files that were never tried and are remembered by `run`: the others settle

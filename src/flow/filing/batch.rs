@@ -16,9 +16,9 @@ use std::task::{Context, Poll, Waker};
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
 use super::machine;
 use super::ops::{Claims, Desk, Ops};
-use super::{Filed, Filing, Place, Progress, Rules};
-use crate::flow::file::Entry;
-use crate::flow::file::FileNo;
+use super::reason::REASON;
+use super::{Area, Filed, Filing, Move, Place, Rules};
+use crate::flow::file::{Entry, FileNo, Rel, Stamp};
 use crate::flow::time::Wall;
 
 /// A group of files that are filed away together.
@@ -52,6 +52,32 @@ pub struct Carried {
     /// Folders with new names that may not be on the disk: before they are, no folder that a name
     /// was taken from is brought there.
     unsynced: BTreeSet<Place>,
+}
+
+impl Carried {
+    /// What the first batch of a filer has to know: the moves that an earlier filer or an earlier
+    /// process has written down, and that are not filed to their end. Their names are promised to
+    /// their files, whenever these come to be filed: another file that had taken such a name would
+    /// be taken for what had been moved there. Nobody knows whether their folders are on the disk.
+    /// `marker` is that of [`Rules`].
+    pub fn after<'a>(
+        moves: impl Iterator<Item = (&'a Rel, Stamp, &'a Move)>,
+        marker: &[u8],
+    ) -> Carried {
+        let mut carried = Carried::default();
+        for (path, stamp, moving) in moves {
+            let owner = (path.clone(), stamp);
+            let names = [Some(&moving.to), moving.copy_of.as_ref()];
+            let own = names.into_iter().flatten();
+            for name in own.filter(|name| name.area != Area::Watched) {
+                for suffix in [&b""[..], REASON, marker] {
+                    carried.claims.claim_if_free(name.beside(suffix), &owner);
+                }
+            }
+            carried.unsynced.insert(moving.to.folder());
+        }
+        carried
+    }
 }
 
 /// One machine, and where it stands.
@@ -89,16 +115,7 @@ impl Batch {
     /// Begins to file `jobs` away. `carried` is what the batch before has handed on, `now` the time
     /// of reasons that filing itself gives.
     pub fn new(jobs: Vec<Filing>, rules: &Rules, carried: Carried, now: Wall) -> Batch {
-        let Carried {
-            claims,
-            mut unsynced,
-        } = carried;
-        // An earlier opening, or an earlier process, may have given them their names and have come
-        // no further.
-        unsynced.extend(jobs.iter().filter_map(|job| match &job.progress {
-            Progress::Moving(moving) | Progress::Copied(moving) => Some(moving.to.folder()),
-            Progress::Unwritten | Progress::Written => None,
-        }));
+        let Carried { claims, unsynced } = carried;
         let claims = Rc::new(RefCell::new(claims));
         let rules = Rc::new(rules.clone());
         let machines = jobs

@@ -203,13 +203,18 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// The move that stands in the journal.
+    pub fn moving(&self) -> Option<&Move> {
+        match self {
+            Progress::Moving(moving) | Progress::Copied(moving) => Some(moving),
+            Progress::Unwritten | Progress::Written => None,
+        }
+    }
+
     /// Whether the file is known to have left its place: a copy is made of what lies in the staging
     /// folder only once it has been looked at there.
     pub fn has_left_its_place(&self) -> bool {
-        let (Progress::Moving(moving) | Progress::Copied(moving)) = self else {
-            return false;
-        };
-        let from = moving.copy_of.as_ref();
+        let from = self.moving().and_then(|moving| moving.copy_of.as_ref());
         from.is_some_and(|from| from.area == Area::Staging)
     }
 }

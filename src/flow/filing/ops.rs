@@ -58,6 +58,13 @@ impl Claims {
         }
     }
 
+    /// Unless it is promised to another version.
+    pub(super) fn claim_if_free(&mut self, place: Place, owner: &Owner) {
+        if !self.owners.contains_key(&place) {
+            self.claim(place, owner);
+        }
+    }
+
     fn release(&mut self, owner: &Owner) {
         for place in self.places.remove(owner).unwrap_or_default() {
             if self.owners.get(&place) == Some(owner) {

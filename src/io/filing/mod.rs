@@ -15,6 +15,7 @@ use std::sync::Arc;
 use self::disk::RealDisk;
 use self::open_dirs::OpenDirs;
 use crate::config::Config;
+use crate::flow::engine::Handover;
 use crate::flow::file::FileNo;
 use crate::flow::filing::{Batch, Carried, Fault, Filed, Filing, Outcome, Rules};
 use crate::io::journal::Journal;
@@ -40,22 +41,28 @@ struct Roots {
 }
 
 impl Filer {
-    /// A filer for one opening of the share.
-    pub fn new(config: &Config, share: Arc<Share>, journal: Arc<Journal>) -> Filer {
+    /// A filer for one opening of the share; `past` is what was there before.
+    pub fn new(
+        config: &Config,
+        share: Arc<Share>,
+        journal: Arc<Journal>,
+        past: &Handover,
+    ) -> Filer {
+        let rules = Rules {
+            action: config.delivered.action,
+            marker: config.ready.marker.clone().unwrap_or_default().into_bytes(),
+            read_only: share.is_read_only(),
+        };
         Filer {
             roots: Roots {
                 done: config.delivered.dir.clone(),
                 dead_letter: config.dead_letter.dir.clone(),
             },
-            rules: Rules {
-                action: config.delivered.action,
-                marker: config.ready.marker.clone().unwrap_or_default().into_bytes(),
-                read_only: share.is_read_only(),
-            },
+            carried: Carried::after(past.moves(), &rules.marker),
+            rules,
             share,
             journal,
             dirs: OpenDirs::default(),
-            carried: Carried::default(),
         }
     }
 

@@ -162,9 +162,13 @@ impl World {
     fn begin(&self) -> Process {
         let (share, state) = open(&self.config);
         let (journal, replay) = Journal::open(state.journal(), wall()).unwrap();
+        let past = Handover {
+            journal: replay,
+            ..Handover::default()
+        };
         Process {
-            filer: Filer::new(&self.config, Arc::new(share), Arc::new(journal)),
-            replay,
+            filer: Filer::new(&self.config, Arc::new(share), Arc::new(journal), &past),
+            replay: past.journal,
             _state: state,
         }
     }

@@ -2,7 +2,6 @@
 
 use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::{Moved, remove_first_name};
-use super::super::reason::REASON;
 use super::super::{Area, Move, Place, Progress};
 use super::{Machine, Stage};
 use crate::flow::file::{Entry, Look};
@@ -10,7 +9,6 @@ use crate::flow::file::{Entry, Look};
 impl Machine {
     /// How far a move that stands in the journal has come.
     pub(super) async fn resume(&mut self, moving: Move) -> Result<Stage, Fault> {
-        self.claim(&moving.to);
         // Whoever moved it may not have lived, or not have come, to bring that onto the disk.
         self.targets.insert(moving.to.folder());
         self.sources.extend([self.place().folder()]);
@@ -23,17 +21,6 @@ impl Machine {
                 self.resume_copy(moving, from).await
             }
             None => self.resume_rename(moving.to).await,
-        }
-    }
-
-    /// A name that stands in the journal is promised to this file, unless another one of the batch
-    /// has been promised it before.
-    pub(super) fn claim(&self, to: &Place) {
-        for suffix in [&b""[..], REASON, &self.rules.marker] {
-            let name = to.beside(suffix);
-            if !self.ops.is_claimed(&name) {
-                self.ops.claim(name);
-            }
         }
     }
 
