@@ -68,6 +68,14 @@ impl World {
             return;
         }
         self.meet("retry");
+        if let Some(node) = self.hidden.get(&self.origins[&version])
+            && self.was_accepted(node.version)
+        {
+            // What stays is known by the last version at its place: when its writer brings another
+            // one back there, that is a new drop, with its old key.
+            self.may_repeat.push(node.version);
+            self.in_flight_at_crashes += 1;
+        }
         self.put(place, &back);
         self.retried.insert(version);
         let marker = place.beside(MARKER);

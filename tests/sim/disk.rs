@@ -115,6 +115,25 @@ impl WorldDisk<'_> {
         Ok(())
     }
 
+    /// A version that is put back waits for another marker if a later one was filed with that which
+    /// its writer has written last.
+    fn comes_back(&mut self, ino: u64, to: &Place) {
+        let world = &mut *self.world;
+        let version = world.model.nodes[&ino].version;
+        if to.area != Area::Watched || version == 0 || world.model.get(&to.beside(MARKER)).is_some()
+        {
+            return;
+        }
+        let filed = [Area::Done, Area::DeadLetter].into_iter();
+        let filed = filed.flat_map(|area| world.model.area(area));
+        let accepted = world.accepted.iter().map(|(version, _)| *version);
+        let mut over = filed.map(|(_, node)| node.version).chain(accepted);
+        let origin = &world.origins[&version];
+        if over.any(|later| later > version && world.origins[&later] == *origin) {
+            world.unvouched.insert(version);
+        }
+    }
+
     /// What a rename does to the file itself.
     fn touch(&mut self, ino: u64, from: &Place, to: &Place) {
         let (now, other) = (self.world.wall(), self.world.model.inode());
@@ -198,6 +217,7 @@ impl Disk for WorldDisk<'_> {
             let ino = disk.find(from)?;
             disk.is_free(to)?;
             disk.touch(ino, from, to);
+            disk.comes_back(ino, to);
             Ok(())
         })
     }
@@ -219,6 +239,7 @@ impl Disk for WorldDisk<'_> {
                 .look
                 .ctime = now;
             disk.world.model.set(to, Some(ino));
+            disk.comes_back(ino, to);
             Ok(())
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::config::Action;
 use dirpost::flow::file::Rel;
+use dirpost::flow::filing::names::DRAFT;
 use dirpost::flow::filing::{Area, Place};
 
 use crate::disk::MARKER;
@@ -51,8 +52,7 @@ impl Run {
         let world = &self.world;
         // A power cut can bring the brake back that the last acceptance has released. Then what is
         // rejected waits for another file that is accepted.
-        let brake_is_back =
-            world.crashes > 0 && self.engine.work(world.now()).endpoint.brake_holds;
+        let brake_is_back = world.crashes > 0 && self.engine.work(world.now()).endpoint.brake_holds;
         let may_stay = |name: &String, version: u64| {
             world.lonely_404.contains(name)
                 || brake_is_back && world.poison.contains(name)
@@ -193,7 +193,11 @@ impl Run {
         let mut places: BTreeMap<u64, Vec<&Place>> = BTreeMap::new();
         let kept = world.model.area(Area::Watched).filter(|_| world.keeps());
         let filed = [Area::Done, Area::DeadLetter].into_iter();
-        for (place, node) in filed.flat_map(|area| world.model.area(area)).chain(kept) {
+        let all = filed.flat_map(|area| world.model.area(area)).chain(kept);
+        // The removal of a draft may be lost with an fsync that failed, and a power cut brings it
+        // back.
+        let is_draft = |place: &Place| place.path.name().starts_with(DRAFT.as_bytes());
+        for (place, node) in all.filter(|(place, _)| !(world.model.lost_syncs && is_draft(place))) {
             places.entry(node.version).or_default().push(place);
         }
         for (version, names) in &places {

@@ -152,6 +152,7 @@ impl Simulation {
             send: String::new(),
             in_order,
             seed,
+            files: BTreeMap::new(),
             markers: BTreeMap::new(),
             is_low: false,
             down_at: None,

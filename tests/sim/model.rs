@@ -87,6 +87,8 @@ pub struct Model {
     last_inode: u64,
     /// Versions that were removed from the staging folder.
     pub given_up: BTreeSet<Version>,
+    /// What an fsync did not bring onto the disk no later one will bring there.
+    pub lost_syncs: bool,
     /// The last operation was a look.
     pub last_was_look: bool,
     /// What was looked at last: its name, wherever it lay.
@@ -131,6 +133,7 @@ impl Model {
             operations: 0,
             last_inode: 1_000_000,
             given_up: BTreeSet::new(),
+            lost_syncs: false,
             last_was_look: false,
             looked_at: String::new(),
         }
@@ -248,6 +251,7 @@ impl Model {
     /// They are not, and the next try will not bring them there either. Where changes are in order,
     /// that makes no difference: what comes later takes them along.
     pub fn fail_to_sync(&mut self, folder: &Place) {
+        self.lost_syncs |= !self.traits.atomic;
         for change in &mut self.pending {
             change.given_up |= !self.traits.atomic && change.at.folder() == *folder;
         }

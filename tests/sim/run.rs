@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use dirpost::flow::engine::{Engine, Handover};
-use dirpost::flow::file::Stamp;
-use dirpost::flow::filing::{Carried, Filed};
+use dirpost::flow::file::{Look, Stamp};
 use dirpost::flow::filing::disk::Line;
+use dirpost::flow::filing::{Carried, Filed};
 use dirpost::flow::messages::{Delivered, Effect, Input, Inspected};
+use dirpost::flow::scan::listing::Listing;
 
 use crate::plan::{WORKERS, policy};
 use crate::power::JournalFault;
@@ -30,7 +31,8 @@ pub struct Run {
     pub send: String,
     pub in_order: bool,
     pub seed: u64,
-    /// The markers that the last listing has shown.
+    /// The files and the markers that the last listing has shown.
+    pub files: BTreeMap<Vec<u8>, Stamp>,
     pub markers: BTreeMap<Vec<u8>, Stamp>,
     /// The engine knows that the journal has no room.
     pub is_low: bool,
@@ -115,9 +117,8 @@ impl Run {
         match input {
             Input::Listed(folder) => {
                 if let Ok(content) = &folder.content {
-                    let markers = content.markers.iter();
-                    let markers = markers.map(|(name, look)| (name.to_vec(), look.stamp));
-                    self.markers = markers.collect();
+                    self.files = stamps(&content.files);
+                    self.markers = stamps(&content.markers);
                 }
             }
             Input::Room(room) => self.is_low = room.is_err(),
@@ -158,11 +159,17 @@ impl Run {
                 job.path
             );
             if self.world.features.marker {
+                // The marker of a later version does not vouch for this one. Its worker finds that
+                // version, and sends nothing.
+                let name = job.path.as_bytes();
+                let is_listed = self.files.get(name) == Some(&job.look.stamp);
                 assert!(
                     job.marker.is_some()
-                        && job.marker.as_ref() == self.markers.get(job.path.as_bytes()),
-                    "{} is sent without its marker",
-                    job.path
+                        && (!is_listed || job.marker.as_ref() == self.markers.get(name)),
+                    "{} is sent without its marker: {:?}, and {:?} is there",
+                    job.path,
+                    job.marker,
+                    self.markers.get(job.path.as_bytes())
                 );
             }
         }
@@ -188,6 +195,7 @@ impl Run {
         let now = self.world.now();
         // The lock was taken again.
         self.unsure = None;
+        self.files.clear();
         self.markers.clear();
         (self.is_low, self.down_at) = (false, None);
         self.send.clone_from(&past.send);
@@ -389,6 +397,13 @@ fn shows_another_version(input: &Input) -> bool {
             | Input::Delivered(_, Delivered::Changed(Some(_)))
             | Input::Filed(_, Filed::NewVersion(Some(_)))
     )
+}
+
+fn stamps(listing: &Listing<Look>) -> BTreeMap<Vec<u8>, Stamp> {
+    let entries = listing.iter();
+    entries
+        .map(|(name, look)| (name.to_vec(), look.stamp))
+        .collect()
 }
 
 /// Whether another process that has the lock by now could be doing this as well.

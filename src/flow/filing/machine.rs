@@ -161,6 +161,7 @@ impl Machine {
         if !self.is_sent_in_place(&look).await? {
             return Ok(Stage::Over(Filed::NewVersion(Some(look))));
         }
+        self.finish_putting_back(&look).await?;
         self.at_place = Some(look);
         if self.stays() {
             return self.plan_copy(place).await.map(Stage::Copying);

@@ -3,6 +3,7 @@
 use super::disk::{Answer, Copied, Fault, Operation};
 use super::{Filing, Place};
 use crate::flow::file::{Entry, Look, Rel, Stamp};
+use crate::flow::time::Wall;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -178,6 +179,22 @@ impl Ops {
 
     pub fn claim(&self, place: Place) {
         self.claims.borrow_mut().claim(place, &self.owner);
+    }
+
+    /// The names that are promised to other versions of the same path, and not filed to their end.
+    pub fn names_of_other_versions(&self) -> Vec<Place> {
+        let claims = self.claims.borrow();
+        let (path, stamp) = &self.owner;
+        let least = Stamp {
+            size: 0,
+            mtime: Wall(i64::MIN),
+        };
+        let owners = claims.places.range((path.clone(), least)..);
+        owners
+            .take_while(|((of, _), _)| of == path)
+            .filter(|((_, of), _)| of != stamp)
+            .flat_map(|(_, places)| places.iter().cloned())
+            .collect()
     }
 
     /// Nothing stands in the journal any more that names what was promised to this version.

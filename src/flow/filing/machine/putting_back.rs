@@ -1,7 +1,7 @@
 //! What was moved and is not what was sent: it goes back to its place, or else to dead-letter.
 
 use super::super::disk::{Fault, FaultKind, Operation};
-use super::super::moving::{Moved, Relocation, Target, relocate};
+use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::free;
 use super::super::reason::{DeadLetter, REASON, Reason};
 use super::super::{Area, Filed, Move, Place};
@@ -34,6 +34,24 @@ impl Machine {
             Moved::NotDone(fault) => Err(fault),
             Moved::Taken | Moved::CrossesDevices | Moved::NoWay(_) => self.displace(from).await,
         }
+    }
+
+    /// What lies at the place, as `here` shows it, may have been put back there by a second name
+    /// without its first one having been removed: then that one goes now. Were it left, the file
+    /// would be put back from there once more when it is filed.
+    pub(super) async fn finish_putting_back(&mut self, here: &Look) -> Result<(), Fault> {
+        let place = self.place();
+        for first in self.ops.names_of_other_versions() {
+            let there = self.ops.look(&first).await?.file();
+            if !there.is_some_and(|there| there.is_same_file(here)) {
+                continue;
+            }
+            self.sources.insert(first.folder());
+            if let Moved::NotDone(fault) = remove_first_name(&self.ops, &first, &place).await? {
+                return Err(fault);
+            }
+        }
+        Ok(())
     }
 
     /// The place has been taken by yet another version.

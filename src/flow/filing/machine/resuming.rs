@@ -28,6 +28,7 @@ impl Machine {
         let Entry::File(there) = self.ops.look(&to).await? else {
             // Its reason was written first.
             self.take_reason_back(&to).await?;
+            self.bring_removals_onto_disk(&to).await?;
             return Ok(Stage::InPlace);
         };
         let place = self.place();
@@ -71,10 +72,14 @@ impl Machine {
         self.remove_reservation(at).await
     }
 
-    /// That it is gone is on the disk before the journal names another move: nobody would know of
-    /// an empty file that a power cut brings back.
     async fn remove_reservation(&mut self, at: &Place) -> Result<(), Fault> {
         self.ops.remove_own(at).await?;
+        self.bring_removals_onto_disk(at).await
+    }
+
+    /// That a reservation is gone, whoever has removed it, is on the disk before the journal names
+    /// another move: nobody would know of an empty file that a power cut brings back.
+    async fn bring_removals_onto_disk(&mut self, at: &Place) -> Result<(), Fault> {
         self.ops
             .ask(Operation::SyncFolder(Side::Source, at.folder()))
             .await
