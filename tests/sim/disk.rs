@@ -334,7 +334,13 @@ impl Disk for WorldDisk<'_> {
                 dev: 2,
                 ..source.look
             };
-            disk.world.model.nodes.insert(ino, Node { look, ..source });
+            // Its writer holds what it was made of, and writes nothing to it.
+            let copy = Node {
+                look,
+                complete: true,
+                ..source
+            };
+            disk.world.model.nodes.insert(ino, copy);
             disk.world.model.set(draft, Some(ino));
             Ok(Copied {
                 sha256: digest_of(source.version),
