@@ -76,8 +76,8 @@ fn a_login_page_is_no_acceptance() {
     wait_until("all filed", BOUND, || dir.done().len() == 20);
 }
 
-#[test]
-fn in_order_nothing_passes_a_head_that_fails() {
+/// The paths in the order in which they were asked for, with b refused three times.
+fn order_of_requests(extra: &str) -> Vec<String> {
     let server = Server::start(|head| {
         Reaction::Answer(if head.path == "b" && head.attempt < 4 {
             500
@@ -94,18 +94,35 @@ fn in_order_nothing_passes_a_head_that_fails() {
             SystemTime::now() - Duration::from_secs(1000 - number as u64),
         );
     }
-    let _daemon = Daemon::start(&config(
-        dir.path(),
-        &server.url(),
-        "send.in_order = true\nsend.workers = 8",
-    ));
+    let _daemon = Daemon::start(&config(dir.path(), &server.url(), extra));
     wait_until("all filed", BOUND, || dir.done().len() == names.len());
-    let order: Vec<String> = server
-        .requests()
-        .into_iter()
-        .map(|request| request.path)
-        .collect();
+    let requests = server.requests().into_iter();
+    requests.map(|request| request.path).collect()
+}
+
+#[test]
+fn in_order_nothing_passes_a_head_that_fails() {
+    let order = order_of_requests("send.in_order = true\nsend.workers = 8");
     assert_eq!(order, ["c", "b", "b", "b", "b", "e", "a", "d"]);
+    let order = order_of_requests("send.in_order = true\nsend.order = \"name\"");
+    assert_eq!(order, ["a", "b", "b", "b", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn by_name_or_mtime_the_first_goes_first_and_one_that_fails_holds_nothing_up() {
+    for (order, expected) in [
+        ("name", ["a", "b", "c", "d", "e"]),
+        ("mtime", ["c", "b", "e", "a", "d"]),
+    ] {
+        let extra = format!("send.order = \"{order}\"\nsend.workers = 1");
+        let mut requests = order_of_requests(&extra);
+        let last = requests.pop();
+        assert_eq!(last.as_deref(), Some("b"), "it is tried until it is taken");
+        requests.dedup();
+        let mut seen = std::collections::BTreeSet::new();
+        requests.retain(|path| seen.insert(path.clone()));
+        assert_eq!(requests, expected);
+    }
 }
 
 #[test]

@@ -258,8 +258,11 @@ pub struct Send {
     /// `send.accept_body`: a text that the body of an accepting answer must contain. `None` by
     /// default: nothing is looked for.
     pub accept_body: Option<String>,
-    /// `send.in_order`, false by default: files are sent one at a time, the oldest first, and one
-    /// that fails holds up the others.
+    /// `send.order`: which of the files that are ready goes first; "arrival" by default, "mtime" with
+    /// `send.in_order`.
+    pub order: SendOrder,
+    /// `send.in_order`, false by default: strictly in that order, one at a time, and one that fails
+    /// holds up the others.
     pub in_order: bool,
     /// Bytes per second, for all workers together.
     pub max_rate: Option<u64>,
@@ -269,6 +272,17 @@ pub struct Send {
     pub tls: Tls,
     /// `send.proxy`, "environment" by default: the proxy that requests go through.
     pub proxy: Proxy,
+}
+
+/// Which of the files that are ready goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOrder {
+    /// "arrival": the one that has waited for the longest; the folders take turns.
+    Arrival,
+    /// "mtime": the oldest one as last looked at; of those that are as old, by name.
+    Mtime,
+    /// "name": by the relative path, byte by byte.
+    Name,
 }
 
 /// The method of the requests.

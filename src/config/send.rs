@@ -3,8 +3,8 @@
 use super::error::Problem;
 use super::read::{Item, Section, Source};
 use super::{
-    Auth, BodyKind, Compress, Digest, Expect, Hidden, Method, Proxy, Roots, Send, Statuses, Tls,
-    Watch,
+    Auth, BodyKind, Compress, Digest, Expect, Hidden, Method, Proxy, Roots, Send, SendOrder,
+    Statuses, Tls, Watch,
 };
 use super::{units, values};
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     });
     check_overlap(&accept, &reject, source);
     let auth = auth(&table.table("auth"), source);
+    let (order, in_order) = order(table, source);
     let send = Send {
         url: String::new().into(),
         method: table.or("method", Method::Post, |item| {
@@ -65,7 +66,8 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         accept_body: table.get("accept_body", |item| {
             item.word("a part of the answer's body")
         }),
-        in_order: table.flag("in_order", false),
+        order,
+        in_order,
         max_rate: table.get("max_rate", |item| item.size(1)),
         auth,
         tls: tls(&table.table("tls"), source),
@@ -77,6 +79,31 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         url: url.into(),
         ..send
     })
+}
+
+/// `send.order` and `send.in_order`. What has arrived first nobody knows after a restart.
+fn order(table: &Section<'_>, source: &Source<'_>) -> (SendOrder, bool) {
+    let in_order = table.flag("in_order", false);
+    let order = table.get("order", |item| {
+        item.choice(&[
+            ("arrival", SendOrder::Arrival),
+            ("mtime", SendOrder::Mtime),
+            ("name", SendOrder::Name),
+        ])
+    });
+    if in_order && order == Some(SendOrder::Arrival) {
+        source.problem(
+            "send.order",
+            "\"arrival\" is no order that outlives a restart, as send.in_order needs one; write \
+             \"mtime\" or \"name\"",
+        );
+    }
+    let unset = if in_order {
+        SendOrder::Mtime
+    } else {
+        SendOrder::Arrival
+    };
+    (order.unwrap_or(unset), in_order)
 }
 
 /// `send.url`, unless it is given.

@@ -239,6 +239,21 @@ fn a_marker_may_be_written_with_the_name_it_is_added_to() {
 }
 
 #[test]
+fn in_order_means_by_mtime_unless_another_order_is_said() {
+    let order = |more: &str| {
+        let send = with(more).unwrap().send;
+        (send.order, send.in_order)
+    };
+    assert_eq!(order(""), (SendOrder::Arrival, false));
+    assert_eq!(order("send.in_order = true"), (SendOrder::Mtime, true));
+    assert_eq!(order("send.order = \"name\""), (SendOrder::Name, false));
+    let both = "send.order = \"name\"\nsend.in_order = true";
+    assert_eq!(order(both), (SendOrder::Name, true));
+    let said = message("send.order = \"arrival\"\nsend.in_order = true");
+    assert!(said.contains("outlives a restart"), "{said}");
+}
+
+#[test]
 fn proxies() {
     for scheme in ["http", "https", "socks4", "socks4a", "socks5"] {
         with(&format!("send.proxy = \"{scheme}://proxy:3128\"")).unwrap();

@@ -1,5 +1,6 @@
 //! What is known of a file: its name, and what one look at it shows.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,6 +49,13 @@ impl Rel {
         bytes.push(b'/');
         bytes.extend_from_slice(name);
         Rel(Arc::from(bytes))
+    }
+
+    /// How the entry `name` of this folder compares with `other`, byte by byte.
+    pub fn cmp_entry(&self, name: &[u8], other: &Rel) -> Ordering {
+        let separator: &[u8] = if self.0.is_empty() { b"" } else { b"/" };
+        let entry = self.0.iter().chain(separator).chain(name);
+        entry.cmp(other.0.iter())
     }
 
     /// The path as the file system spells it, which need not be UTF-8; parts are joined by `/`.

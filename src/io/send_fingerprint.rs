@@ -37,6 +37,7 @@ pub fn of(send: &Send) -> String {
         key_scope,
         accept_content_type,
         accept_body,
+        order,
         in_order,
         max_rate,
         auth,
@@ -58,7 +59,7 @@ pub fn of(send: &Send) -> String {
         "timeouts",
         &(connect_timeout, stall_timeout, response_timeout),
     );
-    lines.add("pace", &(workers, in_order, max_rate));
+    lines.add("pace", &(workers, order, in_order, max_rate));
     lines.add(
         "answers",
         &(accept, reject, accept_content_type, accept_body),

@@ -255,6 +255,7 @@ fn config(url: &str) -> config::Send {
         key_scope: None,
         accept_content_type: None,
         accept_body: None,
+        order: config::SendOrder::Arrival,
         in_order: false,
         max_rate: None,
         auth: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dirpost::config::{Empty, Settle};
+use dirpost::config::{Empty, SendOrder, Settle};
 use dirpost::flow::endpoint::backoff::Backoff;
 use dirpost::flow::engine::{Ending, Policy};
 use dirpost::flow::rng::Rng;
@@ -38,6 +38,8 @@ pub struct Features {
     pub in_hand: Option<usize>,
     /// Each version is to be accepted within [`LIVELY`].
     pub lively: bool,
+    /// `send.order`, if it is set.
+    pub order: Option<SendOrder>,
 }
 
 impl Features {
@@ -53,10 +55,13 @@ impl Features {
             sees_end: yes(),
             in_hand: None,
             lively: false,
+            order: None,
         };
         Features {
             sees_end: features.sees_end && features.inspects,
             in_hand: [None, Some(1), Some(2), Some(5)][rng.below(4) as usize],
+            order: [None, None, Some(SendOrder::Mtime), Some(SendOrder::Name)]
+                [rng.below(4) as usize],
             ..features
         }
     }
@@ -78,6 +83,11 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         grace: Duration::from_secs(5),
         workers: if in_order { 1 } else { WORKERS },
         in_hand: world.features.in_hand.unwrap_or(1024),
+        order: match world.features.order {
+            Some(order) => order,
+            None if in_order => SendOrder::Mtime,
+            None => SendOrder::Arrival,
+        },
         in_order,
         brake: BRAKE,
         backoff: Backoff {

@@ -9,17 +9,18 @@
 //!
 //! Invariants:
 //! - No more files wait for CHECK, or for DELIVER for the first time, than there is room for; with
-//!   `send.in_order` for a moment, while a turn lasts, twice as many.
-//! - With `send.in_order` no file waits in a folder that is due and goes before one in hand.
+//!   a `send.order` for a moment, while a turn lasts, twice as many.
+//! - With a `send.order` no file waits in a folder that is due and goes before one in hand.
 
 use super::Engine;
 use super::files::{ActiveFile, Checked, Queue};
+use crate::config::SendOrder;
 use crate::flow::file::FileNo;
 use crate::flow::scan::tree::Waiting;
 use crate::flow::settle::Stability;
 use crate::flow::time::{Mono, Now};
 
-/// With `send.in_order`: whether the first ones are in hand.
+/// With a `send.order`: whether the first ones are in hand.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     /// They may not be: a listing may have brought others.
@@ -46,14 +47,19 @@ impl Engine {
 
     /// Whether files that wait in their folders are to be taken in when they are due.
     fn is_open(&self) -> bool {
-        self.may().send && (self.policy.in_order || self.files.fresh() <= self.policy.in_hand / 4)
+        self.may().send && (self.is_ordered() || self.files.fresh() <= self.policy.in_hand / 4)
+    }
+
+    /// Whether what goes first is not what has waited for the longest.
+    fn is_ordered(&self) -> bool {
+        self.policy.order != SendOrder::Arrival
     }
 
     /// When the next of those that wait in their folders is to be taken in.
     pub(super) fn next_admission(&self) -> Option<Mono> {
         let first = self.tree.next_due().filter(|_| self.is_open())?;
-        // With `send.in_order` those that are due and not the first stay where they are.
-        if self.policy.in_order {
+        // With a `send.order` those that are due and not the first stay where they are.
+        if self.is_ordered() {
             self.admission.next
         } else {
             Some(first)
@@ -66,7 +72,7 @@ impl Engine {
         if !is_due || !self.is_open() {
             return false;
         }
-        if self.policy.in_order {
+        if self.is_ordered() {
             return self.admit_in_order(now);
         }
         // A large part of the room is filled at once, for looking for them costs.
@@ -79,15 +85,22 @@ impl Engine {
         is_any
     }
 
-    /// Sees to it that those that come first, by mtime and path, are in hand. Gives whether they may
-    /// not have been before.
+    /// Sees to it that those that come first by `send.order` are in hand. Gives whether they may not
+    /// have been before.
     fn admit_in_order(&mut self, now: Now) -> bool {
         let is_due = self.admission.next.is_some_and(|next| next <= now.mono);
         let is_stale = std::mem::take(&mut self.admission.is_stale);
-        if !is_stale && !is_due && self.files.fresh() > 0 {
+        // Looking for them costs: side by side they are looked for before the last one is out.
+        let enough = if self.policy.in_order {
+            0
+        } else {
+            self.policy.in_hand / 4
+        };
+        if !is_stale && !is_due && self.files.fresh() > enough {
             return false;
         }
-        let (taken, next) = self.tree.take_oldest(self.policy.in_hand, now.mono);
+        let (order, room) = (self.policy.order, self.policy.in_hand);
+        let (taken, next) = self.tree.take_first(order, room, now.mono);
         self.admission.next = next;
         for waiting in taken {
             self.admit(waiting, now);
@@ -123,10 +136,8 @@ impl Engine {
     /// it does.
     pub(super) fn give_place_up(&mut self, file: FileNo, queue: Queue) -> bool {
         let is_full = self.files.fresh() >= self.policy.in_hand;
-        let gives_up = is_full
-            && queue != Queue::Again
-            && !self.policy.in_order
-            && self.is_kept_by_folder(file);
+        let gives_up =
+            is_full && queue != Queue::Again && !self.is_ordered() && self.is_kept_by_folder(file);
         if gives_up {
             self.put_back(file);
         }

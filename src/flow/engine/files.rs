@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::SendOrder;
 use crate::flow::endpoint::gate::Gate;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::Filing;
@@ -137,7 +138,7 @@ pub(super) enum Queue {
     Again,
 }
 
-/// The order within a queue: of arrival there, or (`send.in_order`) of mtime, then path.
+/// The order within a queue: of arrival there, or (`send.order`) of mtime and path, or of path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank(i64, Option<Rel>);
 
@@ -257,6 +258,8 @@ pub(super) struct ActiveFiles {
     counts: [usize; PLACES],
     /// The versions that have left their places, and are not filed yet.
     departed: BTreeMap<(Rel, Stamp), FileNo>,
+    /// `send.order`.
+    order: SendOrder,
     /// `send.in_order`.
     in_order: bool,
     /// With `send.in_order`: the file that holds the line.
@@ -266,8 +269,8 @@ pub(super) struct ActiveFiles {
 }
 
 impl ActiveFiles {
-    /// None yet. `in_order`: they are sent strictly by mtime and path.
-    pub fn new(in_order: bool) -> ActiveFiles {
+    /// None yet. They are sent in this order, and strictly so with `in_order`.
+    pub fn new(order: SendOrder, in_order: bool) -> ActiveFiles {
         ActiveFiles {
             files: BTreeMap::new(),
             last: FileNo::default(),
@@ -278,6 +281,7 @@ impl ActiveFiles {
             arrivals: 0,
             counts: [0; PLACES],
             departed: BTreeMap::new(),
+            order,
             in_order,
             head: None,
             retry_turn: false,
@@ -373,16 +377,16 @@ impl ActiveFiles {
         }
     }
 
-    /// Puts `file` at the end of `queue`; with `send.in_order` in its place by mtime and path.
+    /// Puts `file` at its place in `queue`: by `send.order`.
     pub fn enqueue(&mut self, file: FileNo, queue: Queue) {
         self.arrivals += 1;
         let Some(active) = self.files.get(&file) else {
             return;
         };
-        let rank = if self.in_order && queue != Queue::Inspect {
-            Rank(active.still.look.stamp.mtime.0, Some(active.path.clone()))
-        } else {
-            Rank(self.arrivals, None)
+        let rank = match self.order {
+            SendOrder::Arrival => Rank(self.arrivals, None),
+            SendOrder::Mtime => Rank(active.still.look.stamp.mtime.0, Some(active.path.clone())),
+            SendOrder::Name => Rank(0, Some(active.path.clone())),
         };
         self.put(file, Seat::Queued(queue, rank));
     }
@@ -400,7 +404,7 @@ impl ActiveFiles {
         self.inspect.len() + self.fresh.len()
     }
 
-    /// With `send.in_order`: the one whose turn is last of those that were never tried.
+    /// The one whose turn is last of those that were never tried.
     pub fn last_fresh(&self) -> Option<FileNo> {
         self.fresh.last().map(|(_, file)| *file)
     }

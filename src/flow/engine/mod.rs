@@ -146,7 +146,7 @@ impl Engine {
             rng: Rng::new(seed),
             clock: ClockWatch::new(now),
             tree: Tree::new(policy.settle),
-            files: ActiveFiles::new(policy.in_order),
+            files: ActiveFiles::new(policy.order, policy.in_order),
             admission: Admission::default(),
             scans: Scans::new(pace, now.mono),
             looking: Looking::new(policy.rewrites),

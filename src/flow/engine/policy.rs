@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Action, Config, Empty, Rewrites, Settle};
+use crate::config::{Action, Config, Empty, Rewrites, SendOrder, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::file::{Look, Stamp};
 use crate::flow::partial::Vouching;
@@ -41,7 +41,9 @@ pub struct Policy {
     /// Upper bound on the files that settle in hand, and on those that wait there for CHECK or for
     /// their first DELIVER: at least 1.
     pub in_hand: usize,
-    /// `send.in_order`: the oldest file first, and one that fails holds up the others.
+    /// `send.order`: which file goes first.
+    pub order: SendOrder,
+    /// `send.in_order`: strictly in that order, and one that fails holds up the others.
     pub in_order: bool,
     /// `send.brake`: after how many rejected files in a row nothing more is condemned; 0 = never.
     pub brake: u32,
@@ -80,6 +82,7 @@ impl Policy {
                 config.send.workers
             },
             in_hand: IN_HAND.max(4 * config.send.workers),
+            order: config.send.order,
             in_order: config.send.in_order,
             brake: config.send.brake,
             backoff: Backoff {

@@ -13,7 +13,7 @@ mod wake;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Action, Config, Empty, Rewrites, Settle};
+use crate::config::{Action, Config, Empty, Rewrites, SendOrder, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
@@ -153,6 +153,7 @@ fn policy() -> Policy {
         grace: Duration::from_secs(5),
         workers: 2,
         in_hand: 1024,
+        order: SendOrder::Arrival,
         in_order: false,
         brake: 10,
         backoff: Backoff {

@@ -20,7 +20,12 @@ fn active(name: &str, mtime: i64) -> ActiveFile {
 }
 
 fn files<const N: usize>(in_order: bool, all: [(&str, i64); N]) -> (ActiveFiles, [FileNo; N]) {
-    let mut files = ActiveFiles::new(in_order);
+    let order = if in_order {
+        SendOrder::Mtime
+    } else {
+        SendOrder::Arrival
+    };
+    let mut files = ActiveFiles::new(order, in_order);
     let numbers = all.map(|(name, mtime)| files.add(active(name, mtime)));
     (files, numbers)
 }

@@ -52,12 +52,17 @@ fn away() -> Filed {
 
 /// A listing of the root with so many files of that name, the first the oldest.
 fn many(name: &str, count: usize) -> Input {
+    many_since(name, count, 1_700_000_000_000_000_000)
+}
+
+/// Whose mtimes begin with `first`.
+fn many_since(name: &str, count: usize, first: i64) -> Input {
     let mut content = Content::default();
     for number in 0..count {
         let look = Look {
             stamp: Stamp {
                 size: 1,
-                mtime: Wall(1_700_000_000_000_000_000 + number as i64),
+                mtime: Wall(first + number as i64),
             },
             ..Look::default()
         };
@@ -176,6 +181,7 @@ fn a_done_that_is_full_keeps_nothing_from_being_sent() {
 fn in_order_the_first_by_mtime_goes_next_whether_it_is_in_hand_or_waits_in_its_folder() {
     let mut engine = begun(Policy {
         in_hand: 4,
+        order: SendOrder::Mtime,
         in_order: true,
         workers: 1,
         ..policy()
@@ -190,6 +196,37 @@ fn in_order_the_first_by_mtime_goes_next_whether_it_is_in_hand_or_waits_in_its_f
     // The first was on its way before the other folder was listed.
     expected.swap(0, 1);
     assert!(names == expected, "{:?}", &names[..20]);
+}
+
+#[test]
+fn each_order_begins_with_its_first_side_by_side_as_well() {
+    for (order, first) in [
+        (SendOrder::Mtime, "z/z00000"),
+        (SendOrder::Name, "b/b00000"),
+    ] {
+        let mut engine = begun(Policy {
+            in_hand: 8,
+            order,
+            workers: 2,
+            ..policy()
+        });
+        let older = many_since("z", 300, 1_600_000_000_000_000_000);
+        // What is listed first is on its way before the other is known.
+        let mut folders = vec![older, many("b", 300)];
+        if order == SendOrder::Name {
+            folders.reverse();
+        }
+        let effects = scanned(&mut engine, 0, folders);
+        let sent = drive(&mut engine, effects, (0, 1_000), &|_| accepted(), &away);
+        let names: Vec<&str> = sent.iter().map(|(_, name)| name.as_str()).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        if order == SendOrder::Mtime {
+            sorted.rotate_left(300);
+        }
+        assert!(names.len() == 600 && names == sorted, "{:?}", &names[..20]);
+        assert_eq!(names[0], first);
+    }
 }
 
 #[test]

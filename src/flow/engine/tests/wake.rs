@@ -85,6 +85,7 @@ fn one_scan_that_hung_for_a_while_does_not_put_off_the_next_for_minutes_but_slow
 #[test]
 fn while_the_head_of_the_line_waits_a_probe_that_is_due_wakes_nobody() {
     let policy = Policy {
+        order: SendOrder::Mtime,
         in_order: true,
         workers: 1,
         ..policy()

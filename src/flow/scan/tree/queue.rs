@@ -10,8 +10,9 @@ use std::ops::Bound;
 use super::folder::Folder;
 use super::mark::{Mark, State};
 use super::{Tree, Waiting};
-use crate::flow::file::{Fingerprint, Look, Rel, Stamp};
-use crate::flow::time::Mono;
+use crate::config::SendOrder;
+use crate::flow::file::{Fingerprint, Look, Rel};
+use crate::flow::time::{Mono, Wall};
 
 /// How many of those that wait in a folder are kept in order: at least so many, and of more than that
 /// the part.
@@ -199,15 +200,16 @@ impl Tree {
         Some(self.turn.clone())
     }
 
-    /// Takes up to `room` of those that wait and are due by `now`: the first by mtime and path. Gives
-    /// also when the next of the others is due.
-    pub fn take_oldest(&mut self, room: usize, now: Mono) -> (Vec<Waiting>, Option<Mono>) {
+    /// Takes up to `room` of those that wait and are due by `now`: the first by `order`, which is not
+    /// that of arrival. Gives also when the next of the others is due.
+    pub fn take_first(
+        &mut self,
+        order: SendOrder,
+        room: usize,
+        now: Mono,
+    ) -> (Vec<Waiting>, Option<Mono>) {
         let mut next: Option<Mono> = None;
-        let mut first: BTreeSet<(Stamp, Rel)> = BTreeSet::new();
-        let rank = |stamp: Stamp| Stamp {
-            size: 0,
-            mtime: stamp.mtime,
-        };
+        let mut first: BTreeSet<(Wall, Rel)> = BTreeSet::new();
         for (path, folder) in &self.folders {
             let settle = folder.settle(self.settle);
             for (at, state, since) in folder.all_waiting() {
@@ -219,13 +221,19 @@ impl Tree {
                     next = Some(next.map_or(due, |next| next.min(due)));
                     continue;
                 }
-                let stamp = rank(*folder.known.value(at));
-                let is_behind =
-                    first.len() >= room && first.last().is_some_and(|last| stamp > last.0);
-                if is_behind {
+                let time = match order {
+                    SendOrder::Mtime => folder.known.value(at).mtime,
+                    SendOrder::Name | SendOrder::Arrival => Wall::default(),
+                };
+                let is_behind = |(last_time, last): &(Wall, Rel)| {
+                    time.cmp(last_time)
+                        .then_with(|| path.cmp_entry(folder.known.name(at), last))
+                        .is_gt()
+                };
+                if first.len() >= room && first.last().is_some_and(is_behind) {
                     continue;
                 }
-                first.insert((stamp, path.join(folder.known.name(at))));
+                first.insert((time, path.join(folder.known.name(at))));
                 if first.len() > room {
                     first.pop_last();
                 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::SendOrder;
 use crate::flow::time::Now;
 
 fn look(size: u64) -> Look {
@@ -502,7 +503,7 @@ fn no_folder_keeps_another_one_waiting() {
 }
 
 #[test]
-fn the_oldest_by_mtime_and_path_come_out_first_from_all_folders() {
+fn the_first_by_mtime_and_path_or_by_path_come_out_first_from_all_folders() {
     let mut world = World::new(5);
     for (folder, mtimes) in [("a", [5, 1]), ("b", [3, 2])] {
         let files = [("x", mtimes[0] as u64), ("y", mtimes[1] as u64)];
@@ -511,12 +512,17 @@ fn the_oldest_by_mtime_and_path_come_out_first_from_all_folders() {
             mtime: Wall(n as i64),
         });
     }
-    let (taken, next) = world.tree.take_oldest(3, Mono(5_000));
-    let paths: Vec<String> = taken.iter().map(|taken| taken.path.to_string()).collect();
-    assert_eq!(paths, ["a/y", "b/y", "b/x"]);
-    assert_eq!(next, None);
+    for (order, expected) in [
+        (SendOrder::Mtime, ["a/y", "b/y", "b/x"]),
+        (SendOrder::Name, ["a/x", "a/y", "b/x"]),
+    ] {
+        let (taken, next) = world.tree.clone().take_first(order, 3, Mono(5_000));
+        let paths: Vec<String> = taken.iter().map(|taken| taken.path.to_string()).collect();
+        assert_eq!((&paths[..], next), (&expected.map(String::from)[..], None));
+    }
+    world.tree.take_first(SendOrder::Mtime, 3, Mono(5_000));
     world.list("c", &[("z", 1)], 9_000);
-    let (taken, next) = world.tree.take_oldest(1, Mono(9_001));
+    let (taken, next) = world.tree.take_first(SendOrder::Mtime, 1, Mono(9_001));
     assert_eq!((taken.len(), next), (1, Some(Mono(9_008 + 5_000))));
 }
 
