@@ -291,8 +291,8 @@ impl Model {
                 // The number of a renamed file is another one, and the file is the same: what its
                 // writer has written since through an open handle is in it.
                 (Some(ino), Some((same, new))) if same == operation && after.is_none() => {
-                    let node = self.nodes[&new];
-                    if node.version != self.nodes[&ino].version {
+                    let (node, before) = (self.nodes[&new], self.nodes[&ino]);
+                    if (node.version, node.complete) != (before.version, before.complete) {
                         let look = Look { ino, ..node.look };
                         self.nodes.insert(ino, Node { look, ..node });
                     }
