@@ -34,6 +34,7 @@ mod share;
 mod shown_modes;
 mod signals;
 mod status;
+mod stems;
 mod suspicions;
 mod takeover;
 mod versions;

@@ -27,6 +27,7 @@ pub use resolve::{from_dir_and_url, load, parse};
 pub use secret::{Argv, Hidden, Url};
 pub(crate) use values::{differs_by_file, may_be_left_out};
 
+use crate::flow::marker::MarkerRule;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,8 +118,9 @@ pub struct Shard {
 pub struct Ready {
     /// `ready.settle`, "auto" by default: how long a file must not have changed.
     pub settle: Settle,
-    /// Appended to a file's name, gives the name of its marker: ".done".
-    pub marker: Option<String>,
+    /// `ready.marker`: how the marker is called that a file waits for. `None` by default: it waits for
+    /// none.
+    pub marker: Option<MarkerRule>,
     /// `ready.empty`, "wait" by default: what a file of zero bytes means.
     pub empty: Empty,
 }

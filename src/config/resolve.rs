@@ -226,8 +226,7 @@ fn ready(table: &Section<'_>) -> Ready {
         }),
         marker: table.get("marker", |item| {
             let marker = item.word("the ending of a marker's name, such as \".done\"")?;
-            let ending = values::marker(&marker).map_err(|text| item.wrong(text))?;
-            Ok(ending.to_owned())
+            values::marker(&marker).map_err(|text| item.wrong(text))
         }),
         empty: table.or("empty", Empty::Wait, |item| {
             item.choice(&[

@@ -234,7 +234,19 @@ fn put_needs_a_url_for_each_file() {
 fn a_marker_may_be_written_with_the_name_it_is_added_to() {
     for marker in [".done", "{name}.done"] {
         let config = with(&format!("ready.marker = \"{marker}\"")).unwrap();
-        assert_eq!(config.ready.marker.as_deref(), Some(".done"));
+        assert_eq!(config.ready.marker, Some(MarkerRule::of_name(".done")));
+    }
+    let config = with("ready.marker = \"{stem}.done\"").unwrap();
+    assert_eq!(config.ready.marker, Some(MarkerRule::of_stem(".done")));
+    for wrong in [
+        "{stem}",
+        "a{stem}.done",
+        "{stem}{name}",
+        "{date}.done",
+        "{stem}/x",
+    ] {
+        let said = message(&format!("ready.marker = \"{wrong}\""));
+        assert!(said.contains("ready.marker"), "{wrong}: {said}");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! No message quotes a URL or a value: both may hold a secret.
 
+use crate::flow::marker::MarkerRule;
 use std::net::Ipv6Addr;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
@@ -161,9 +162,15 @@ pub fn folder(text: &str) -> Result<(), String> {
     }
 }
 
-/// From `ready.marker` to what is added to a file's name.
-pub fn marker(text: &str) -> Result<&str, String> {
-    let ending = text.strip_prefix("{name}").unwrap_or(text);
+/// `ready.marker`.
+pub fn marker(text: &str) -> Result<MarkerRule, String> {
+    let (ending, rule): (_, fn(&str) -> MarkerRule) = match text.strip_prefix("{stem}") {
+        Some(ending) => (ending, MarkerRule::of_stem),
+        None => (
+            text.strip_prefix("{name}").unwrap_or(text),
+            MarkerRule::of_name,
+        ),
+    };
     if ending.is_empty() || ending.contains(['/', '\\']) || ending.contains(char::is_control) {
         return Err(
             "is added to a file's name, so it can have no `/`, `\\` or control character in it; \
@@ -174,9 +181,10 @@ pub fn marker(text: &str) -> Result<&str, String> {
     match words(ending).next() {
         Some(word) => Err(format!(
             "`{{{word}}}` is not filled in here; write an ending such as \".done\", which is the \
-             same as \"{{name}}.done\""
+             same as \"{{name}}.done\", or \"{{stem}}.done\", for markers that are called after a \
+             file's name without its last ending"
         )),
-        None => Ok(ending),
+        None => Ok(rule(ending)),
     }
 }
 

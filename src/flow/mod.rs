@@ -21,6 +21,7 @@ pub mod journal;
 // All of it
 pub mod engine;
 pub mod events;
+pub mod marker;
 pub mod memory;
 pub mod messages;
 pub mod status;

@@ -11,6 +11,7 @@ use dirpost::flow::filing::{
     Acceptance, Area, Batch, Fate, Filed, Filing, Outcome, Place, Progress, Rules,
 };
 use dirpost::flow::journal::Event as JournalEvent;
+use dirpost::flow::marker::MarkerRule;
 use dirpost::flow::messages::{
     Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, Miss,
 };
@@ -353,9 +354,15 @@ impl World {
         self.orders.push(job);
     }
 
-    /// What stands behind a file's name in the name of its marker, if it needs one.
-    pub fn marker(&self) -> &'static [u8] {
-        if self.features.marker { MARKER } else { b"" }
+    /// How its marker is called, if a file needs one. No two files of the simulation have one stem.
+    pub fn marker(&self) -> Option<MarkerRule> {
+        let rule = if self.features.stems {
+            MarkerRule::of_stem
+        } else {
+            MarkerRule::of_name
+        };
+        let ending = std::str::from_utf8(MARKER).expect("text");
+        self.features.marker.then(|| rule(ending))
     }
 
     /// One operation of the filing thread. Gives what came of a batch when it is through.
@@ -366,7 +373,7 @@ impl World {
             None => {
                 let rules = Rules {
                     action: self.action,
-                    marker: self.marker().to_vec(),
+                    marker: self.marker(),
                     read_only: false,
                 };
                 let now = self.wall();

@@ -38,6 +38,8 @@ pub struct Features {
     pub in_hand: Option<usize>,
     /// Each version is to be accepted within [`LIVELY`].
     pub lively: bool,
+    /// The marker is called after its file's stem.
+    pub stems: bool,
     /// `send.order`, if it is set.
     pub order: Option<SendOrder>,
 }
@@ -55,11 +57,13 @@ impl Features {
             sees_end: yes(),
             in_hand: None,
             lively: false,
+            stems: false,
             order: None,
         };
         Features {
             sees_end: features.sees_end && features.inspects,
             in_hand: [None, Some(1), Some(2), Some(5)][rng.below(4) as usize],
+            stems: rng.below(2) == 0,
             order: [None, None, Some(SendOrder::Mtime), Some(SendOrder::Name)]
                 [rng.below(4) as usize],
             ..features
@@ -74,7 +78,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         max_share: 0.25,
         rewrites: world.folder.rewrites,
         settle: Settle::For(Duration::from_millis(world.settle as u64)),
-        marker: world.features.marker,
+        marker: world.marker(),
         empty: Empty::Send,
         min_size: None,
         max_size: None,

@@ -201,7 +201,7 @@ impl Run {
         self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);
         self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
-        self.world.carried = Carried::after(past.moves(), self.world.marker());
+        self.world.carried = Carried::after(past.moves(), self.world.marker().as_ref());
         let effects = self.engine.resume(past, now);
         self.engine.check();
         self.perform(effects);

@@ -251,9 +251,15 @@ fn left_file(
         Rule::Excluded => Some(Left::Excluded),
         Rule::NotIncluded => Some(Left::NotIncluded),
         Rule::Marker => {
-            let suffix = config.ready.marker.as_deref().unwrap_or_default();
-            let file = name.strip_suffix(suffix.as_bytes()).unwrap_or(name);
-            (!looks.contains_key(file)).then_some(Left::MarkerWithoutFile)
+            let rule = config.ready.marker.as_ref()?;
+            let subject = rule.marked(name)?;
+            // What it vouches for begins with that, and sorts behind it.
+            let mut behind = looks.range(subject..).map(|(name, _)| *name);
+            let has_file = behind
+                .by_ref()
+                .take_while(|name| name.starts_with(subject))
+                .any(|name| rule.marked(name).is_none() && rule.subject(name) == subject);
+            (!has_file).then_some(Left::MarkerWithoutFile)
         }
     }
 }
@@ -269,8 +275,8 @@ fn fate(
     if let Err(err) = folder.file(name) {
         return Fate::Unreadable(explain(&err));
     }
-    if let Some(suffix) = &config.ready.marker
-        && !looks.contains_key([name, suffix.as_bytes()].concat().as_slice())
+    if let Some(rule) = &config.ready.marker
+        && !looks.contains_key(rule.name_of(name).as_slice())
     {
         return Fate::Waits(Wait::Marker);
     }

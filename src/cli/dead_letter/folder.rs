@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 
 use crate::flow::file::{Look, Rel};
 use crate::flow::filing::reason::{REASON, ReasonFile};
+use crate::flow::marker::MarkerRule;
 use crate::io::dir::{DRAFT, Dir};
 use crate::io::os::error::explain;
 
@@ -63,7 +64,7 @@ impl DeadFile {
 /// # Errors
 /// Those of opening and listing the folder itself; what is wrong below it is in
 /// [`Listing::problems`].
-pub(super) fn read(folder: &Dir, marker: Option<&[u8]>) -> io::Result<Listing> {
+pub(super) fn read(folder: &Dir, marker: Option<&MarkerRule>) -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut folders = vec![Rel::root()];
     while let Some(path) = folders.pop() {
@@ -83,7 +84,7 @@ pub(super) fn read(folder: &Dir, marker: Option<&[u8]>) -> io::Result<Listing> {
 fn read_one(
     folder: &Dir,
     path: &Rel,
-    marker: Option<&[u8]>,
+    marker: Option<&MarkerRule>,
     listing: &mut Listing,
 ) -> io::Result<Vec<Rel>> {
     let here = folder.folder(path)?;
@@ -122,23 +123,57 @@ fn read_one(
 
 /// Whether `name`, one of the regular files `names` in `here`, is a file that was put there, and no
 /// reason, marker or draft of one.
-fn is_dead_file(here: &Dir, names: &BTreeSet<&[u8]>, name: &[u8], marker: Option<&[u8]>) -> bool {
+fn is_dead_file(
+    here: &Dir,
+    names: &BTreeSet<&[u8]>,
+    name: &[u8],
+    marker: Option<&MarkerRule>,
+) -> bool {
     if names.contains(with_reason(name).as_slice()) {
         return true;
     }
     if name.starts_with(DRAFT.as_bytes()) {
         return false;
     }
-    let is_beside = |suffix: &[u8]| {
-        name.strip_suffix(suffix)
-            .is_some_and(|file| names.contains(file))
-    };
-    if is_beside(REASON) || marker.is_some_and(is_beside) {
+    let reason_of = name.strip_suffix(REASON);
+    if reason_of.is_some_and(|file| names.contains(file))
+        || marker.is_some_and(|rule| is_marker_of_any(rule, names, name))
+    {
         return false;
     }
     // The rest of a move that was broken off, or of a file that somebody took away; unless a file
     // that was sent here is only called so.
     !(name.ends_with(REASON) && matches!(read_reason(here, name), Reason::Known(_)))
+}
+
+/// Whether `name` is that of the marker of any of `names`.
+fn is_marker_of_any(rule: &MarkerRule, names: &BTreeSet<&[u8]>, name: &[u8]) -> bool {
+    let Some(subject) = rule.marked(name) else {
+        return false;
+    };
+    // Its files begin with that, and sort behind it.
+    let behind = names
+        .range(subject..)
+        .take_while(|file| file.starts_with(subject));
+    behind
+        .filter(|file| **file != name)
+        .any(|file| rule.subject(file) == subject && !file.ends_with(REASON))
+}
+
+/// Whether the marker of the file `name`, which is not in `here` any more, vouches for others there.
+///
+/// # Errors
+/// Whatever reading the folder answers.
+pub(super) fn vouches_for_others(here: &Dir, rule: &MarkerRule, name: &[u8]) -> io::Result<bool> {
+    let mut others = false;
+    if rule.is_shared() {
+        let subject = rule.subject(name);
+        here.each_name(&mut |other, _| {
+            let is_file = other != name && !other.ends_with(REASON) && rule.marked(other).is_none();
+            others |= is_file && rule.subject(other) == subject;
+        })?;
+    }
+    Ok(others)
 }
 
 /// The name of the reason file of `name`.
@@ -164,7 +199,7 @@ mod tests {
 
     const GENUINE: &str = r#"{"path": "x", "reason": "bad", "dead_at": "2026-01-01T00:00:00Z"}"#;
 
-    fn places(dir: &TempDir, marker: Option<&[u8]>) -> Vec<String> {
+    fn places(dir: &TempDir, marker: Option<&MarkerRule>) -> Vec<String> {
         let listing = read(&Dir::at(dir.path()).unwrap(), marker).unwrap();
         assert_eq!(listing.problems, Vec::<String>::new());
         let text = |file: DeadFile| {
@@ -198,7 +233,7 @@ mod tests {
         write("x.reason.json", "[]");
         write("x.reason.json.reason.json", GENUINE);
         assert_eq!(
-            places(&dir, Some(b".done")),
+            places(&dir, Some(&MarkerRule::of_name(".done"))),
             [
                 "a.csv",
                 "report.reason.json missing",

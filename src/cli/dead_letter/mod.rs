@@ -19,6 +19,7 @@ use super::output::{Output, PrintError, Printed, complain};
 use crate::config::Config;
 use crate::flow::file::Rel;
 use crate::flow::filing::reason::ReasonFile;
+use crate::flow::marker::MarkerRule;
 use crate::flow::shell_words::quote;
 use crate::io::dir::{Dir, below, bytes_of, name_of};
 use crate::io::logging::units::bytes;
@@ -103,7 +104,7 @@ fn answer(request: &Request<'_>, out: &mut Output<'_>) -> Result<usize, Stop> {
     if request.action == Action::Retry {
         presence::see_share(config).map_err(Stop::Fault)?;
     }
-    let marker = config.ready.marker.as_deref().map(str::as_bytes);
+    let marker = config.ready.marker.as_ref();
     let listing = folder::read(&folder, marker)
         .map_err(|err| Stop::Fault(format!("{dir}: {}", explain(&err))))?;
     for problem in &listing.problems {
@@ -250,16 +251,17 @@ fn fields_of(reason: &ReasonFile) -> Vec<(&'static str, String)> {
 /// # Errors
 /// Those of the calls. The file goes first: where it is gone and the call for its reason fails,
 /// what is left is a reason that belongs to nothing, and is not listed.
-fn discard(folder: &Dir, file: &DeadFile, marker: Option<&[u8]>) -> io::Result<String> {
+fn discard(folder: &Dir, file: &DeadFile, marker: Option<&MarkerRule>) -> io::Result<String> {
     let here = folder.folder(&file.place.parent())?;
     let name = file.place.name();
     here.remove(name)?;
     let mut with_it = "";
     if let Some(marker) = marker {
-        let marker = [name, marker].concat();
+        let is_needed = folder::vouches_for_others(&here, marker, name)?;
+        let marker = marker.name_of(name);
         // One that was condemned itself is a dead letter of its own.
         let is_own = is_there(&here, &with_reason(&marker));
-        if !is_own && is_there(&here, &marker) {
+        if !is_needed && !is_own && is_there(&here, &marker) {
             here.remove(&marker)?;
             with_it = ", with its marker";
         }
@@ -326,7 +328,7 @@ fn listed(config: &Config) -> Result<Vec<DeadFile>, String> {
     let Some(folder) = presence::open_dead_letter(config)? else {
         return Ok(Vec::new());
     };
-    let marker = config.ready.marker.as_deref().map(str::as_bytes);
+    let marker = config.ready.marker.as_ref();
     let listing = folder::read(&folder, marker).map_err(|err| explain(&err))?;
     Ok(listing.files)
 }

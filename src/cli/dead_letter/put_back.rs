@@ -111,14 +111,14 @@ fn put_marker_back(
     home: &Dir,
     to: &[u8],
 ) -> io::Result<Marker> {
-    let Some(marker) = config.ready.marker.as_deref().map(str::as_bytes) else {
+    let Some(rule) = &config.ready.marker else {
         return Ok(Marker::None);
     };
-    let name = [name, marker].concat();
+    let name = rule.name_of(name);
     if !is_there(from, &name) {
         return Ok(Marker::None);
     }
-    match rename(from, &name, home, &[to, marker].concat())? {
+    match rename(from, &name, home, &rule.name_of(to))? {
         Renamed::Done => Ok(Marker::Back),
         _ => Ok(Marker::Taken),
     }

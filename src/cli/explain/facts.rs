@@ -199,10 +199,8 @@ fn look_at(config: &Config, root: &Dir, filter: &Filter, path: Rel) -> File {
         },
     };
     let marker = config.ready.marker.as_ref().zip(folder.ok());
-    let marker = marker.and_then(|(suffix, folder)| {
-        let name = [path.name(), suffix.as_bytes()].concat();
-        folder.look(&name).ok().flatten()
-    });
+    let marker =
+        marker.and_then(|(rule, folder)| folder.look(&rule.name_of(path.name())).ok().flatten());
     File {
         rule: filter.rule(&path),
         writer: matches!(there, There::File { .. })

@@ -191,8 +191,8 @@ fn of_settling(config: &Config, file: &File, look: &Look, now: Wall) -> Option<S
 }
 
 fn of_missing(config: &Config, file: &File, look: &Look) -> Option<String> {
-    if let Some(suffix) = &config.ready.marker {
-        let marker = quote(&[file.path.as_bytes(), suffix.as_bytes()].concat());
+    if let Some(rule) = &config.ready.marker {
+        let marker = quote(rule.path_of(&file.path).as_bytes());
         match file.marker {
             None => return Some(format!("it waits for its marker {marker} (ready.marker)")),
             Some(found) if was_used(file, found.stamp) => {

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use super::files::{ActiveFile, At, Seat};
 use super::known::NameOf;
 use super::{Engine, FILE_AGAIN, MAX_FILING};
+use crate::config::Action;
 use crate::flow::endpoint::reply::Answer;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason};
 use crate::flow::journal::{FolderAtRest, Live, Replay};
+use crate::flow::marker::MarkerRule;
 use crate::flow::memory::Learned;
 use crate::flow::messages::Effect;
 use crate::flow::scan::listing::Listing;
@@ -30,7 +32,7 @@ impl Engine {
             path: motion.path.clone(),
             look: motion.still.look,
             sha256: motion.sent.or(motion.checked.sha256()),
-            marker: motion.voucher.filter(|_| self.policy.marker),
+            marker: motion.voucher.filter(|_| self.policy.marker.is_some()),
             fate,
             progress,
         };
@@ -40,7 +42,9 @@ impl Engine {
 
     pub(super) fn hand_out_filing(&mut self, file: FileNo, now: Now) {
         let is_full = self.files.count(At::Filing) >= MAX_FILING;
-        if is_full || !self.may().file {
+        // Before the first look nobody knows whose marker it is beside.
+        let is_early = self.shared_marker().is_some() && self.scans.completed() == 0;
+        if is_full || is_early || !self.may().file {
             self.files
                 .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
         } else if let Some(filing) = self
@@ -48,8 +52,38 @@ impl Engine {
             .get(file)
             .and_then(|motion| motion.filing.clone())
         {
+            let filing = self.leave_shared_marker(*filing);
             self.files.put(file, Seat::Filing);
-            self.out.effects.push(Effect::File(*filing));
+            self.out.effects.push(Effect::File(filing));
+        }
+    }
+
+    /// `ready.marker`, if a marker can vouch for several files.
+    fn shared_marker(&self) -> Option<&MarkerRule> {
+        let rule = self.policy.marker.as_ref();
+        rule.filter(|rule| rule.is_shared())
+    }
+
+    /// A marker is filed with the last of the files that it vouches for. For the others it has done
+    /// its work: the next version at their places needs another one.
+    fn leave_shared_marker(&mut self, filing: Filing) -> Filing {
+        let leaves = |file: FileNo| {
+            let active = self.files.get(file);
+            active.is_some_and(|active| active.filing.is_some())
+        };
+        let is_shared = self
+            .shared_marker()
+            .is_some_and(|rule| self.tree.shares_marker(&filing.path, rule, leaves));
+        let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;
+        match filing.marker_stamp() {
+            Some(marker) if is_shared && !stays => {
+                self.known.leaves_marker(&filing.path, marker);
+                Filing {
+                    marker: None,
+                    ..filing
+                }
+            }
+            _ => filing,
         }
     }
 

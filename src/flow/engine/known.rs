@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::flow::file::{FileNo, Rel, Stamp};
+use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::memory;
+use crate::flow::scan::listing::Listing;
 use crate::flow::time::Mono;
 
 /// What was learned is written down so long after it was learned.
@@ -24,6 +25,9 @@ pub(super) struct Known {
     copied: BTreeMap<Rel, (Stamp, String)>,
     /// With a marker and `keep`: the marker that vouched for what was delivered last.
     used_markers: BTreeMap<Rel, Stamp>,
+    /// By folder and name: the marker that vouched for a version that has left its place, and that
+    /// stays there for other files.
+    left_markers: BTreeMap<Rel, BTreeMap<Box<[u8]>, Stamp>>,
     /// The numbers of the keys of what was taken out of dead-letter.
     retries: BTreeMap<(Rel, Stamp), u32>,
     /// Further versions that an earlier process had to file from a name that the tree knows as
@@ -128,7 +132,40 @@ impl Known {
 
     /// The marker that vouched for the version of `path` that was delivered last.
     pub fn used_marker(&self, path: &Rel) -> Option<Stamp> {
-        self.used_markers.get(path).copied()
+        let kept = self.used_markers.get(path).copied();
+        kept.or_else(|| {
+            let left = self.left_markers.get(&path.parent())?;
+            left.get(path.name()).copied()
+        })
+    }
+
+    /// `path` leaves its place, and its marker stays there for other files.
+    pub fn leaves_marker(&mut self, path: &Rel, marker: Stamp) {
+        let left = self.left_markers.entry(path.parent()).or_default();
+        left.insert(path.name().into(), marker);
+    }
+
+    /// `folder` was listed, with these markers beside these files: what has left is forgotten with its
+    /// marker. `subject` is what a marker is called after.
+    pub fn markers_listed(
+        &mut self,
+        folder: &Rel,
+        markers: &Listing<Look>,
+        subject: impl Fn(&[u8]) -> usize,
+    ) {
+        let Some(left) = self.left_markers.get_mut(folder) else {
+            return;
+        };
+        left.retain(|name, used| {
+            let subject = &name[..subject(name)];
+            let mut beside = markers
+                .from(subject)
+                .take_while(|(_, file)| file.starts_with(subject));
+            beside.any(|(at, _)| markers.value(at).stamp == *used)
+        });
+        if left.is_empty() {
+            self.left_markers.remove(folder);
+        }
     }
 
     /// `stamp` of `path` is delivered or condemned, with `marker`, and stays where it is.

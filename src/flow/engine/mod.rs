@@ -428,7 +428,7 @@ impl Engine {
         };
         let (path, look) = (active.path.clone(), active.still.look);
         let sha256 = active.checked.sha256();
-        let marker = active.voucher.filter(|_| self.policy.marker);
+        let marker = active.voucher.filter(|_| self.policy.marker.is_some());
         let settle = self.settle_time(&look);
         let delivery = Delivery {
             beyond_suspicion: active.still.is_beyond_suspicion(settle),

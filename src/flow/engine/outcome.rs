@@ -171,7 +171,7 @@ impl Engine {
             self.known.learned(now.mono);
         }
         let (path, look) = (active.path.clone(), active.still.look);
-        let marker = active.voucher.filter(|_| self.policy.marker);
+        let marker = active.voucher.filter(|_| self.policy.marker.is_some());
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
         self.out.counters.history.add(now.wall, look.stamp.size);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{Action, Config, Empty, Rewrites, SendOrder, Settle};
 use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::file::{Look, Stamp};
+use crate::flow::marker::MarkerRule;
 use crate::flow::partial::Vouching;
 use crate::flow::time::Mono;
 
@@ -22,8 +23,8 @@ pub struct Policy {
     pub rewrites: Rewrites,
     /// `ready.settle`: how long a file must not have changed before it is taken for complete.
     pub settle: Settle,
-    /// Whether `ready.marker` is set, so that a file waits for its marker.
-    pub marker: bool,
+    /// `ready.marker`: a file waits for a marker that is called so.
+    pub marker: Option<MarkerRule>,
     /// `ready.empty`: what a file of zero bytes means.
     pub empty: Empty,
     /// `check.min_size`, in bytes; `None` if there is no lower bound.
@@ -69,7 +70,7 @@ impl Policy {
             max_share: config.watch.max_share,
             rewrites: config.watch.rewrites,
             settle: config.ready.settle,
-            marker: config.ready.marker.is_some(),
+            marker: config.ready.marker.clone(),
             empty: config.ready.empty,
             min_size: config.check.min_size,
             max_size: config.check.max_size,
@@ -104,7 +105,7 @@ impl Policy {
     /// What vouches for files that look as if rsync had not finished them.
     pub fn vouching(&self) -> Vouching {
         Vouching {
-            marker: self.marker,
+            marker: self.marker.is_some(),
             sees_end: self.sees_end,
         }
     }
@@ -118,7 +119,7 @@ impl Policy {
         marker: Option<Stamp>,
         was_used: impl FnOnce(Stamp) -> bool,
     ) -> bool {
-        !self.marker || marker.is_some_and(|marker| !was_used(marker))
+        self.marker.is_none() || marker.is_some_and(|marker| !was_used(marker))
     }
 
     /// Whether a file that looks so waits for its writer to put something into it.

@@ -19,6 +19,7 @@ use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::{Filed, Move, Progress};
+use crate::flow::marker::MarkerRule;
 use crate::flow::memory;
 use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
 use crate::flow::scan::rounds::Rounds;
@@ -144,7 +145,7 @@ fn policy() -> Policy {
         max_share: 0.25,
         rewrites: Rewrites::Auto,
         settle: Settle::For(Duration::ZERO),
-        marker: false,
+        marker: None,
         empty: Empty::Send,
         min_size: None,
         max_size: None,

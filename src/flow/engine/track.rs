@@ -57,6 +57,10 @@ impl Engine {
             let path = folder.clone();
             self.note(Note::Timeless { path });
         }
+        if let Some(rule) = &self.policy.marker {
+            let subject = |name: &[u8]| rule.subject(name).len();
+            self.known.markers_listed(folder, &content.markers, subject);
+        }
         let (policy, known, clock) = (&self.policy, &self.known, &self.clock);
         let how = Merging {
             scan,

@@ -15,10 +15,11 @@ use std::task::{Context, Poll, Waker};
 
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
 use super::machine;
+use super::names::Companions;
 use super::ops::{Claims, Desk, Ops};
-use super::reason::REASON;
 use super::{Area, Filed, Filing, Move, Place, Rules};
 use crate::flow::file::{Entry, FileNo, Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 use crate::flow::time::Wall;
 
 /// A group of files that are filed away together.
@@ -62,7 +63,7 @@ impl Carried {
     /// `marker` is that of [`Rules`].
     pub fn after<'a>(
         moves: impl Iterator<Item = (&'a Rel, Stamp, &'a Move)>,
-        marker: &[u8],
+        marker: Option<&MarkerRule>,
     ) -> Carried {
         let mut carried = Carried::default();
         for (path, stamp, moving) in moves {
@@ -70,8 +71,12 @@ impl Carried {
             let names = [Some(&moving.to), moving.copy_of.as_ref()];
             let own = names.into_iter().flatten();
             for name in own.filter(|name| name.area != Area::Watched) {
-                for suffix in [&b""[..], REASON, marker] {
-                    carried.claims.claim_if_free(name.beside(suffix), &owner);
+                let companions = Companions {
+                    reason: true,
+                    marker,
+                };
+                for name in companions.names(name) {
+                    carried.claims.claim_if_free(name, &owner);
                 }
             }
             carried.unsynced.insert(moving.to.folder());

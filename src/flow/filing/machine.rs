@@ -17,9 +17,8 @@ mod resuming;
 
 use super::disk::{Fault, FaultKind, Line, Operation, Side};
 use super::moving::{Moved, Relocation, Target, relocate};
-use super::names::{free, staging_name};
+use super::names::{Companions, free, staging_name};
 use super::ops::Ops;
-use super::reason::REASON;
 use super::{Area, Fate, Filed, Filing, Move, Place, Progress, Rules};
 use crate::config::Action;
 use crate::flow::file::{Entry, Look, Rel};
@@ -279,21 +278,18 @@ impl Machine {
 
     /// A free name in `area`.
     async fn choose(&mut self, area: Area) -> Result<Place, Fault> {
-        let marker = if self.job.marker.is_some() {
-            &self.rules.marker[..]
-        } else {
-            b""
+        let marker = self.job.marker.and(self.rules.marker.as_ref());
+        let beside = match area {
+            Area::DeadLetter => Companions {
+                reason: true,
+                marker,
+            },
+            Area::Done => Companions {
+                reason: false,
+                marker,
+            },
+            Area::Staging | Area::Watched => Companions::default(),
         };
-        let beside: &[&[u8]] = match area {
-            Area::DeadLetter => &[REASON, marker],
-            Area::Done => &[marker],
-            Area::Staging | Area::Watched => &[],
-        };
-        let beside: Vec<&[u8]> = beside
-            .iter()
-            .copied()
-            .filter(|suffix| !suffix.is_empty())
-            .collect();
         let name = self.job.path.name().to_vec();
         let (folder, name) = match area {
             Area::Staging => (
@@ -302,7 +298,7 @@ impl Machine {
             ),
             _ => (self.job.path.parent(), name),
         };
-        free(&self.ops, &Place::new(area, folder), &name, &beside).await
+        free(&self.ops, &Place::new(area, folder), &name, beside).await
     }
 
     /// Writes a move down, and has that on the disk: a power cut that kept the rename and lost its

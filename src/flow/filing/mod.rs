@@ -42,6 +42,7 @@ pub use self::reason::Reason;
 use crate::config::Action;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 
 /// The folders that a file can lie in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -290,8 +291,8 @@ pub enum Filed {
 pub struct Rules {
     /// What becomes of what was accepted.
     pub action: Action,
-    /// What stands behind a file's name in the name of its marker; empty without markers.
-    pub marker: Vec<u8>,
+    /// How markers are called, if files have any.
+    pub marker: Option<MarkerRule>,
     /// dirpost may not write to the share: what is condemned is copied, and stays.
     pub read_only: bool,
 }

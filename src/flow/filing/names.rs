@@ -8,6 +8,7 @@ use super::ops::Ops;
 use super::reason::REASON;
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{Entry, Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 
 /// The longest name (bytes) that file systems take: `NAME_MAX` of Linux, macOS and the BSDs.
 const NAME_MAX: usize = 255;
@@ -36,9 +37,34 @@ pub(super) fn staging_name(path: &Rel, stamp: Stamp) -> Vec<u8> {
     hex(&hash.finalize()[..8]).into_bytes()
 }
 
+/// What lies beside a file where it is filed, under names that are made of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Companions<'a> {
+    /// Its reason.
+    pub reason: bool,
+    /// Its marker.
+    pub marker: Option<&'a MarkerRule>,
+}
+
+impl Companions<'_> {
+    /// The names of a file at `place`, and of what lies beside it.
+    pub fn names(self, place: &Place) -> impl Iterator<Item = Place> {
+        let reason = self.reason.then(|| place.beside(REASON));
+        let marker = self.marker.map(|rule| rule.beside(place));
+        std::iter::once(place.clone()).chain(reason).chain(marker)
+    }
+
+    /// By how many bytes their names are longer.
+    fn longest_ending(self) -> usize {
+        let reason = if self.reason { REASON.len() } else { 0 };
+        let marker = self.marker.map_or(0, |rule| rule.ending().len());
+        reason.max(marker)
+    }
+}
+
 /// A name in `folder` that nothing has and that is promised to no other file of the batch: `name`,
-/// or `name` with a number before its extension. With each of the suffixes `beside` behind it, it
-/// is free as well. All of these names are promised from now on.
+/// or `name` with a number before its extension. What lies beside it is free as well. All of these
+/// names are promised from now on.
 ///
 /// # Errors
 /// A name could not be looked at.
@@ -46,19 +72,18 @@ pub(super) async fn free(
     ops: &Ops,
     folder: &Place,
     name: &[u8],
-    beside: &[&[u8]],
+    beside: Companions<'_>,
 ) -> Result<Place, Fault> {
-    let longest = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
     let search = Search {
         ops,
         folder,
         name,
         beside,
-        room: NAME_MAX.saturating_sub(longest),
+        room: NAME_MAX.saturating_sub(beside.longest_ending()),
     };
     let found = search.run().await?;
-    for suffix in std::iter::once(&b""[..]).chain(beside.iter().copied()) {
-        ops.claim(found.beside(suffix));
+    for name in beside.names(&found) {
+        ops.claim(name);
     }
     Ok(found)
 }
@@ -67,7 +92,7 @@ struct Search<'a> {
     ops: &'a Ops,
     folder: &'a Place,
     name: &'a [u8],
-    beside: &'a [&'a [u8]],
+    beside: Companions<'a>,
     /// Bytes that the name may have.
     room: usize,
 }
@@ -101,8 +126,7 @@ impl Search<'_> {
     /// The name with this number, if it is free.
     async fn try_number(&self, number: u64) -> Result<Option<Place>, Fault> {
         let place = self.folder.join(&numbered(self.name, number, self.room));
-        for suffix in std::iter::once(&b""[..]).chain(self.beside.iter().copied()) {
-            let name = place.beside(suffix);
+        for name in self.beside.names(&place) {
             if self.ops.is_claimed(&name) || self.ops.look(&name).await? != Entry::Absent {
                 return Ok(None);
             }

@@ -3,6 +3,7 @@
 use super::glob::{Case, Glob, GlobError};
 use super::temporary::{is_system_folder, is_temporary};
 use crate::flow::file::Rel;
+use crate::flow::marker::MarkerRule;
 
 /// The policy; see `[watch]` in the configuration.
 #[derive(Clone, Debug)]
@@ -11,7 +12,7 @@ pub struct Filter {
     include: Vec<Glob>,
     exclude: Vec<Glob>,
     ignore_temporary: bool,
-    marker: Option<Vec<u8>>,
+    marker: Option<MarkerRule>,
     max_depth: Option<u32>,
     /// Folders that are dirpost's own.
     own: Vec<Rel>,
@@ -56,7 +57,7 @@ impl Filter {
     /// A text that is not a glob.
     pub fn new(
         watch: &crate::config::Watch,
-        marker: Option<&str>,
+        marker: Option<&MarkerRule>,
         own: Vec<Rel>,
     ) -> Result<Filter, GlobError> {
         let case = Case::ignored_if(watch.ignore_case);
@@ -64,15 +65,15 @@ impl Filter {
             include: globs(&watch.include, case)?,
             exclude: globs(&watch.exclude, case)?,
             ignore_temporary: watch.ignore_temporary,
-            marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
+            marker: marker.cloned(),
             max_depth: watch.max_depth,
             own,
         })
     }
 
-    /// The suffix of marker files.
-    pub fn marker(&self) -> Option<&[u8]> {
-        self.marker.as_deref()
+    /// How markers are called.
+    pub fn marker(&self) -> Option<&MarkerRule> {
+        self.marker.as_ref()
     }
 
     /// What the file `name` in `folder` is.
@@ -111,14 +112,17 @@ impl Filter {
     /// # Errors
     /// The rule by which it is left alone.
     fn judge(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
+        let marker = self.marker.as_ref();
+        let marked = marker.and_then(|rule| Some((rule, rule.marked(name)?)));
         // A marker is as wanted as its file, whatever the globs say of its own name.
-        let (class, subject) = match self
-            .marker
-            .as_deref()
-            .and_then(|suffix| name.strip_suffix(suffix))
-        {
-            Some(file) if !file.is_empty() => (Class::Marker, file),
-            _ => (Class::File, name),
+        let (class, subject) = match marked {
+            // Its files have endings that nobody can tell from its name.
+            Some((rule, stem)) if rule.is_shared() => {
+                let is_wanted = !(self.ignore_temporary && is_temporary(stem));
+                return is_wanted.then_some(Class::Marker).ok_or(Rule::Temporary);
+            }
+            Some((_, file)) => (Class::Marker, file),
+            None => (Class::File, name),
         };
         if self.ignore_temporary && is_temporary(subject) {
             return Err(Rule::Temporary);
@@ -177,7 +181,7 @@ mod tests {
     fn filter(
         include: &[&str],
         exclude: &[&str],
-        marker: Option<&str>,
+        marker: Option<&MarkerRule>,
         max_depth: Option<u32>,
     ) -> Filter {
         let globs = |texts: &[&str]| {
@@ -190,7 +194,7 @@ mod tests {
             include: globs(include),
             exclude: globs(exclude),
             ignore_temporary: true,
-            marker: marker.map(|suffix| suffix.as_bytes().to_vec()),
+            marker: marker.cloned(),
             max_depth,
             own: vec![Rel::new(b"state")],
         }
@@ -212,7 +216,12 @@ mod tests {
 
     #[test]
     fn each_rule_by_which_a_file_is_left_alone_is_told_with_the_folder_that_it_is_about() {
-        let filter = filter(&["*.csv"], &["old"], Some(".done"), Some(2));
+        let filter = filter(
+            &["*.csv"],
+            &["old"],
+            Some(&MarkerRule::of_name(".done")),
+            Some(2),
+        );
         let rule = |path: &str| {
             let found = filter.rule(&Rel::new(path.as_bytes()));
             found.map(|(rule, which)| (rule, which.to_string()))
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_marker_is_wanted_when_its_file_is() {
-        let filter = filter(&["*.csv"], &[], Some(".done"), None);
+        let filter = filter(&["*.csv"], &[], Some(&MarkerRule::of_name(".done")), None);
         let class = |name: &str| filter.class(&Rel::root(), name.as_bytes());
         assert_eq!(class("a.csv.done"), Class::Marker);
         assert_eq!(class("a.txt.done"), Class::Ignored);

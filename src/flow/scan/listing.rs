@@ -101,6 +101,12 @@ impl<V> Listing<V> {
         (0..self.len()).map(|at| (self.name(at), &self.values[at]))
     }
 
+    /// The entries from `name` on, or from where it would be.
+    pub fn from<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let (Ok(first) | Err(first)) = self.search(name);
+        (first..self.len()).map(|at| (at, self.name(at)))
+    }
+
     /// The same names with other values.
     pub fn map<W>(self, value: impl FnMut(V) -> W) -> Listing<W> {
         Listing {

@@ -30,8 +30,10 @@ use std::ops::Bound;
 
 use self::folder::Folder;
 pub use self::folder::{IsReady, Merging};
+use self::mark::State;
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 use crate::flow::messages::Content;
 use crate::flow::scan::listing::Listing;
 use crate::flow::time::{Mono, Wall};
@@ -298,6 +300,36 @@ impl Tree {
     /// The number of `path`, if it is in motion.
     pub fn moving(&self, path: &Rel) -> Option<FileNo> {
         self.folders.get(&path.parent())?.moving(path.name())
+    }
+
+    /// Whether the marker of `path` vouches for another file as well that lies there and is to be
+    /// delivered. `leaves` says of one in motion whether it is on its way to where it is filed.
+    pub fn shares_marker(
+        &self,
+        path: &Rel,
+        rule: &MarkerRule,
+        leaves: impl Fn(FileNo) -> bool,
+    ) -> bool {
+        let name = path.name();
+        let folder = self.folders.get(&path.parent());
+        folder.is_some_and(|folder| {
+            let mut others = folder
+                .known
+                .from(rule.subject(name))
+                .take_while(|(_, other)| {
+                    // Its files begin with that, and so they stand together.
+                    other.starts_with(rule.subject(name))
+                });
+            others.any(|(at, other)| {
+                other != name
+                    && rule.subject(other) == rule.subject(name)
+                    && match folder.state(at) {
+                        State::AtRest | State::Left(_) => false,
+                        State::Waiting(_) | State::Idle(_) => true,
+                        State::InMotion => folder.moving(other).is_some_and(|file| !leaves(file)),
+                    }
+            })
+        })
     }
 
     /// Forgets what has been away since before `horizon`, in folders that need not be listed for it.

@@ -50,7 +50,7 @@ impl Filer {
     ) -> Filer {
         let rules = Rules {
             action: config.delivered.action,
-            marker: config.ready.marker.clone().unwrap_or_default().into_bytes(),
+            marker: config.ready.marker.clone(),
             read_only: share.is_read_only(),
         };
         Filer {
@@ -58,7 +58,7 @@ impl Filer {
                 done: config.delivered.dir.clone(),
                 dead_letter: config.dead_letter.dir.clone(),
             },
-            carried: Carried::after(past.moves(), &rules.marker),
+            carried: Carried::after(past.moves(), rules.marker.as_ref()),
             rules,
             share,
             journal,

@@ -12,6 +12,7 @@ use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::reason::ReasonFile;
 use crate::flow::filing::{Acceptance, Area, Fate, FaultKind, Place, Progress, Reason};
 use crate::flow::journal::{Live, Replay};
+use crate::flow::marker::MarkerRule;
 use crate::flow::time::Wall;
 use crate::io::dir::Dir;
 use crate::io::share::OpenError;
@@ -90,7 +91,7 @@ impl World {
         let mut config =
             crate::config::from_dir_and_url(watched.path(), "http://127.0.0.1:9/").unwrap();
         config.delivered.action = case.action;
-        config.ready.marker = case.marker.then(|| MARKER.to_string());
+        config.ready.marker = case.marker.then(|| MarkerRule::of_name(MARKER));
         let mut other = None;
         if case.crosses {
             let disk = TempDir::new();

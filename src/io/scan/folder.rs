@@ -1,5 +1,6 @@
 //! One folder: whether it is passed over, its names, and a look at each of its files.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use super::names::{Name, Names};
 use super::pool::{CHUNK, Pool};
 use super::pulse::Pulse;
 use crate::flow::file::{Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 use crate::flow::messages::Content;
 use crate::flow::partial;
 use crate::flow::scan::filter::Filter;
@@ -183,25 +185,54 @@ impl Visitor<'_> {
                 Err(err) => note_unseen(&mut content, name, name, err)?,
             }
         }
-        let mut markers = Vec::new();
-        let suffix = self.filter.marker().map_or(0, <[u8]>::len);
-        for &name in &names.markers {
-            let name = names.bytes(name);
-            let file = &name[..name.len() - suffix];
-            match look(name) {
-                Ok(Entry::File(look)) => markers.push((file.to_vec(), look)),
-                Ok(Entry::Absent | Entry::NotAFile) => {}
-                Err(err) => note_unseen(&mut content, file, name, err)?,
-            }
+        if let Some(rule) = self.filter.marker() {
+            look_at_markers(&mut content, names, rule, look)?;
         }
         content.unseen.sort_unstable();
-        // Without the suffix they may sort in another way.
-        markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        for (file, look) in markers {
-            content.markers.push(&file, look);
-        }
         Ok(content)
     }
+}
+
+/// Adds the markers to `content`, each under the names of the files that it vouches for.
+fn look_at_markers(
+    content: &mut Content,
+    names: &Names,
+    rule: &MarkerRule,
+    mut look: impl FnMut(&[u8]) -> io::Result<Entry>,
+) -> io::Result<()> {
+    let mut markers = BTreeMap::new();
+    for &name in &names.markers {
+        let name = names.bytes(name);
+        let Some(subject) = rule.marked(name) else {
+            continue;
+        };
+        match look(name) {
+            Ok(Entry::File(look)) => drop(markers.insert(subject, look)),
+            Ok(Entry::Absent | Entry::NotAFile) => {}
+            Err(err) => {
+                for file in names.files.iter().map(|&file| names.bytes(file)) {
+                    if rule.subject(file) == subject {
+                        note_unseen(
+                            content,
+                            file,
+                            name,
+                            io::Error::new(err.kind(), err.to_string()),
+                        )?;
+                    }
+                }
+            }
+        }
+    }
+    if markers.is_empty() {
+        return Ok(());
+    }
+    for &file in &names.files {
+        let file = names.bytes(file);
+        if let Some(look) = markers.get(rule.subject(file)) {
+            content.markers.push(file, *look);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the folder at `place`, whose files have these `stamps`, lies on a file system that keeps no

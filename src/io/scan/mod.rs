@@ -54,7 +54,7 @@ pub fn filter_of(config: &Config) -> Result<Filter, GlobError> {
     ];
     let own = own.into_iter();
     let own = own.filter_map(|path| below(&config.watch.dir, path));
-    Filter::new(&config.watch, config.ready.marker.as_deref(), own.collect())
+    Filter::new(&config.watch, config.ready.marker.as_ref(), own.collect())
 }
 
 /// Looks at one folder, at `path` in the watched folder `root` whose own path is `watched`, without
@@ -302,8 +302,7 @@ mod tests {
                 other => break other.expect("it opens"),
             }
         };
-        let filter =
-            Filter::new(&config.watch, config.ready.marker.as_deref(), Vec::new()).unwrap();
+        let filter = Filter::new(&config.watch, config.ready.marker.as_ref(), Vec::new()).unwrap();
         let found = RefCell::new(Vec::new());
         let scanner = Scanner {
             share: &share,

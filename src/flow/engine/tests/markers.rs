@@ -31,7 +31,7 @@ fn scan(engine: &mut Engine, now: i64, folder: ListedFolder) -> Vec<Effect> {
 
 /// An engine that has just handed out `a`, with the marker 11.
 fn sending() -> (Engine, Delivery) {
-    let mut engine = engine(|config| config.ready.marker = Some(".done".into()));
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_name(".done")));
     let mut sent = deliveries(scan(&mut engine, 0, content(1, 7, Some(11))));
     let job = sent.pop().expect("it is sent");
     assert_eq!(job.marker.map(|marker| marker.mtime), Some(Wall(11)));
@@ -68,7 +68,7 @@ fn a_file_whose_marker_went_while_it_was_sent_is_not_sent_again_without_one() {
 
 #[test]
 fn that_the_marker_went_is_noticed_though_the_ctime_moved_as_well() {
-    let mut engine = engine(|config| config.ready.marker = Some(".done".into()));
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_name(".done")));
     // It is ready, and waits for the journal.
     turn(&mut engine, 0, Input::Room(Err("full".into())));
     scan(&mut engine, 10, content(1, 7, Some(11)));
@@ -102,4 +102,70 @@ fn what_is_filed_takes_the_marker_that_vouched_for_it_and_not_that_of_the_versio
     sent.extend(deliveries(idle(&mut engine, 30, 5_000)));
     let marker = sent.first().and_then(|job| job.marker);
     assert_eq!(marker.map(|marker| marker.mtime), Some(Wall(12)));
+}
+
+/// A folder with these files, all of them beside the marker of their stem.
+fn group(names: &[&str], marker: i64) -> ListedFolder {
+    let mut content = Content::default();
+    let (Some(look), Some(mark)) = (one(content_of(7)), one(content_of(marker))) else {
+        panic!("a look");
+    };
+    for name in names {
+        content.files.push(name.as_bytes(), look);
+        content.markers.push(name.as_bytes(), mark);
+    }
+    ListedFolder {
+        path: Rel::root(),
+        content: Ok(content),
+    }
+}
+
+fn content_of(mtime: i64) -> ListedFolder {
+    let mut folder = content(1, mtime, None);
+    if let Ok(content) = &mut folder.content {
+        content.files.value_mut(0).stamp.mtime = Wall(mtime);
+    }
+    folder
+}
+
+fn one(folder: ListedFolder) -> Option<Look> {
+    folder.content.ok().map(|content| *content.files.value(0))
+}
+
+fn filing_of(effects: Vec<Effect>) -> crate::flow::filing::Filing {
+    let filing = effects.into_iter().find_map(|effect| match effect {
+        Effect::File(filing) => Some(filing),
+        _ => None,
+    });
+    filing.expect("it is filed")
+}
+
+#[test]
+fn a_marker_of_a_stem_goes_with_the_last_of_its_files_and_vouches_no_more_for_those_before() {
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_stem(".done")));
+    let mut sent = deliveries(scan(
+        &mut engine,
+        0,
+        group(&["a.csv", "a.xml", "ab.csv"], 11),
+    ));
+    sent.sort_by_key(|job| job.path.clone());
+    let [csv, xml, _] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    let accepted =
+        |job: &Delivery| Input::Delivered(job.file, replied(job, Verdict::Accepted, 200));
+    let filing = filing_of(turn(&mut engine, 20, accepted(csv)));
+    assert_eq!(filing.marker, None, "a.xml is still there");
+    let away = |file| Input::Filed(file, Filed::Away { to: None });
+    turn(&mut engine, 30, away(filing.file));
+    // The next a.csv comes before its marker.
+    let next = scan(&mut engine, 5_000, group(&["a.csv", "a.xml", "ab.csv"], 11));
+    let again = deliveries(next).len() + deliveries(idle(&mut engine, 5_000, 60_000)).len();
+    assert_eq!(again, 0, "that marker has vouched for the one before");
+    scan(&mut engine, 60_001, group(&["a.xml", "ab.csv"], 11));
+    let filing = filing_of(turn(&mut engine, 60_010, accepted(xml)));
+    assert_eq!(
+        filing.marker.map(|marker| marker.stamp.mtime),
+        Some(Wall(11))
+    );
 }

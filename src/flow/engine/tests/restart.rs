@@ -489,7 +489,7 @@ fn add_kept(
 fn resumed_with_markers(journal: journal::Replay) -> Engine {
     let mut engine = engine(|config| {
         config.delivered.action = Action::Keep;
-        config.ready.marker = Some(".done".into());
+        config.ready.marker = Some(MarkerRule::of_name(".done"));
     });
     let past = Handover {
         journal,

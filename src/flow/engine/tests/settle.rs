@@ -297,7 +297,7 @@ fn why_it_waits_is_said_once() {
 #[test]
 fn its_marker_or_a_check_of_its_end_vouches_for_a_file_with_an_mtime_of_0() {
     let marker = Policy {
-        marker: true,
+        marker: Some(MarkerRule::of_name(".done")),
         ..five()
     };
     let mut engine = Engine::new(marker, 1, at(0));

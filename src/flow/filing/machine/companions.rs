@@ -2,7 +2,7 @@
 
 use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
-use super::super::names::{draft_of, draft_of_reason, free};
+use super::super::names::{Companions, draft_of, draft_of_reason, free};
 use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Place};
@@ -61,22 +61,25 @@ impl Machine {
 
     /// A marker goes where its file went, unless it is a new one by now.
     pub(super) async fn file_marker(&mut self, to: Option<&Place>) -> Result<(), Fault> {
-        let Some(known) = self.job.marker else {
+        let (Some(known), Some(rule)) = (self.job.marker, self.rules.marker.clone()) else {
             return Ok(());
         };
-        let marker = self.place().beside(&self.rules.marker);
+        let marker = rule.beside(&self.place());
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,
             other => {
                 self.remove_marker_draft(&marker, to).await?;
-                return self.finish_putting_marker_back(&marker, other, to).await;
+                let target = to.map(|to| rule.beside(to));
+                return self
+                    .finish_putting_marker_back(&marker, other, target)
+                    .await;
             }
         };
         let Some(to) = to else {
             return self.remove_marker(&marker, &look).await;
         };
         // Its own name was promised to it together with the file's.
-        let mut target = to.beside(&self.rules.marker);
+        let mut target = rule.beside(to);
         let there = self.ops.look(&target).await?;
         let size = known.stamp.size;
         if there.file().is_some_and(|there| there.stamp.size == size) {
@@ -86,7 +89,13 @@ impl Machine {
             return self.remove_marker(&marker, &look).await;
         }
         if there != Entry::Absent {
-            target = free(&self.ops, &to.folder(), target.path.name(), &[]).await?;
+            target = free(
+                &self.ops,
+                &to.folder(),
+                target.path.name(),
+                Companions::default(),
+            )
+            .await?;
         }
         match self.relocate_own(&marker, &target, Some(&look)).await? {
             Moved::Done => {
@@ -145,12 +154,11 @@ impl Machine {
         &mut self,
         marker: &Place,
         here: Entry,
-        to: Option<&Place>,
+        target: Option<Place>,
     ) -> Result<(), Fault> {
-        let (Entry::File(here), Some(to)) = (here, to) else {
+        let (Entry::File(here), Some(target)) = (here, target) else {
             return Ok(());
         };
-        let target = to.beside(&self.rules.marker);
         if let Entry::File(there) = self.ops.look(&target).await?
             && there.stamp == here.stamp
             && may_be_same_inode(&there, &here)

@@ -2,8 +2,8 @@
 
 use super::super::disk::{Fault, FaultKind, Operation};
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
-use super::super::names::free;
-use super::super::reason::{DeadLetter, REASON, Reason};
+use super::super::names::{Companions, free};
+use super::super::reason::{DeadLetter, Reason};
 use super::super::{Area, Filed, Move, Place};
 use super::{Machine, NAMES_TRIED, Stage};
 use crate::flow::file::{Entry, Look};
@@ -60,8 +60,12 @@ impl Machine {
             return Ok(Stage::Over(Filed::Gone));
         };
         let folder = Place::new(Area::DeadLetter, self.job.path.parent());
+        let beside = Companions {
+            reason: true,
+            marker: None,
+        };
         for _ in 0..NAMES_TRIED {
-            let to = free(&self.ops, &folder, self.job.path.name(), &[REASON]).await?;
+            let to = free(&self.ops, &folder, self.job.path.name(), beside).await?;
             // In the journal as what it is: a version that lies at `from`, and goes to `to`.
             let moving = Move {
                 to: to.clone(),
