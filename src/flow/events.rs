@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::flow::file::Rel;
 use crate::flow::filing::Place;
+use crate::flow::scan::filter::Ignored;
 use crate::flow::troubles::{Extent, Kind};
 
 /// One line of the log.
@@ -260,6 +261,8 @@ pub enum Note {
         waiting: usize,
         /// How many files are known and stay where they are, with nothing left to be done.
         at_rest: usize,
+        /// What is left alone.
+        ignored: Ignored,
     },
     /// The journal cannot be written, or has no room left. Nothing is sent until it can be.
     JournalDown {

@@ -14,6 +14,7 @@ use crate::flow::file::{Difference, Look, Rel, Stamp};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal;
 use crate::flow::memory::Memory;
+use crate::flow::scan::filter::Ignored;
 use crate::flow::scan::listing::Listing;
 use crate::flow::scan::rounds::{Rounds, Wanted};
 
@@ -154,6 +155,8 @@ pub struct Content {
     pub markers: Listing<Look>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
+    /// What is left alone.
+    pub ignored: Ignored,
     /// Every file in it has an mtime of exactly 0, and so has the folder itself: this file system keeps
     /// none.
     pub timeless: bool,

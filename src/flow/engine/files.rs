@@ -45,11 +45,15 @@ pub(super) struct ActiveFile {
     pub why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
+    /// How often the journal had failed when it was handed out to be filed.
+    pub journal_failures: u64,
     /// It has left its place on the way to where it is filed: what is listed there is another
     /// version, with a record of its own.
     pub detached: bool,
     /// The digest of what was sent.
     pub sent: Option<[u8; 32]>,
+    /// The marker that the attempt that is out has named.
+    pub sent_marker: Option<Stamp>,
     /// When the attempt that is out began.
     pub sent_at: Mono,
     /// The attempt that is out may have begun with credentials that have changed since.
@@ -193,8 +197,10 @@ impl ActiveFile {
             changing: None,
             why: None,
             filing: None,
+            journal_failures: 0,
             detached: false,
             sent: None,
+            sent_marker: None,
             sent_at: Mono::default(),
             is_outdated: false,
         }
@@ -377,13 +383,18 @@ impl ActiveFiles {
         }
     }
 
-    /// Puts `file` at its place in `queue`: by `send.order`.
+    /// Puts `file` at its place in `queue`: by `send.order`. What has failed is tried again in turn, so
+    /// that while the gate is closed another one probes each time; but with `send.in_order` by that.
     pub fn enqueue(&mut self, file: FileNo, queue: Queue) {
         self.arrivals += 1;
         let Some(active) = self.files.get(&file) else {
             return;
         };
-        let rank = match self.order {
+        let order = match queue {
+            Queue::Again if !self.in_order => SendOrder::Arrival,
+            _ => self.order,
+        };
+        let rank = match order {
             SendOrder::Arrival => Rank(self.arrivals, None),
             SendOrder::Mtime => Rank(active.still.look.stamp.mtime.0, Some(active.path.clone())),
             SendOrder::Name => Rank(0, Some(active.path.clone())),

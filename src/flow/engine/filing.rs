@@ -54,6 +54,9 @@ impl Engine {
         {
             let filing = self.leave_shared_marker(*filing);
             self.files.put(file, Seat::Filing);
+            if let Some(active) = self.files.get_mut(file) {
+                active.journal_failures = self.health.failures();
+            }
             self.out.effects.push(Effect::File(filing));
         }
     }
@@ -127,8 +130,9 @@ impl Engine {
             Filed::Failed { journal, .. } => !journal && filing.progress == Progress::Unwritten,
             _ => true,
         };
-        if took_lines {
-            self.journal_back(now);
+        let begun = self.files.get(file).map(|active| active.journal_failures);
+        if let Some(failures) = begun.filter(|_| took_lines) {
+            self.journal_back(failures, now);
         }
         if !matches!(filed, Filed::Failed { .. }) {
             self.over(file, now);

@@ -13,6 +13,8 @@ pub(super) struct Health {
     down: Alarm,
     /// There is no room for the lines of more than what is in flight.
     is_full: bool,
+    /// How often a line could not be written.
+    failures: u64,
 }
 
 impl Health {
@@ -32,17 +34,25 @@ impl Health {
         &self.down
     }
 
+    /// How often a line could not be written until now: what is begun now and succeeds says nothing
+    /// of a later failure.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
     /// A line could not be written.
     pub fn failed(&mut self, why: String, now: Mono) -> Option<Note> {
+        self.failures += 1;
         Some(match self.down.raise(&why, now)? {
             Said::Began => Note::JournalDown { why },
             Said::Still { since } => Note::JournalStillDown { why, since },
         })
     }
 
-    /// A line was written. With no room that says nothing: it went into the reserve.
-    pub fn written(&mut self, now: Mono) -> Option<Note> {
-        if self.is_full {
+    /// A line was written for something that was begun when so many had failed. With no room that
+    /// says nothing: it went into the reserve.
+    pub fn written(&mut self, failures: u64, now: Mono) -> Option<Note> {
+        if self.is_full || failures != self.failures {
             return None;
         }
         let since = self.down.clear(now)?;
@@ -53,7 +63,7 @@ impl Health {
     pub fn room(&mut self, room: Result<(), String>, now: Mono) -> Option<Note> {
         self.is_full = room.is_err();
         match room {
-            Ok(()) => self.written(now),
+            Ok(()) => self.written(self.failures, now),
             Err(why) => self.failed(why, now),
         }
     }
@@ -81,7 +91,7 @@ mod tests {
         assert!(health.room(Err("full".into()), Mono(0)).is_some());
         health.check();
         assert!(!health.is_good() && !health.has_room());
-        assert_eq!(health.written(Mono(5)), None);
+        assert_eq!(health.written(health.failures(), Mono(5)), None);
         assert!(!health.is_good());
         let since = Duration::from_millis(9);
         let back = health.room(Ok(()), Mono(9));
@@ -97,7 +107,13 @@ mod tests {
         assert_eq!(began, Some(Note::JournalDown { why: why() }));
         assert_eq!(health.failed(why(), Mono(1_000)), None, "it is said once");
         assert!(!health.is_good() && health.has_room());
-        assert!(health.written(Mono(2_000)).is_some());
-        assert!(health.is_good() && health.written(Mono(3_000)).is_none());
+        let late = health.written(0, Mono(1_500));
+        assert!(
+            late.is_none() && !health.is_good(),
+            "it was begun before that"
+        );
+        let failures = health.failures();
+        assert!(health.written(failures, Mono(2_000)).is_some());
+        assert!(health.is_good() && health.written(failures, Mono(3_000)).is_none());
     }
 }

@@ -429,6 +429,7 @@ impl Engine {
         let (path, look) = (active.path.clone(), active.still.look);
         let sha256 = active.checked.sha256();
         let marker = active.voucher.filter(|_| self.policy.marker.is_some());
+        let marker = marker.map(|marker| marker.stamp);
         let settle = self.settle_time(&look);
         let delivery = Delivery {
             beyond_suspicion: active.still.is_beyond_suspicion(settle),
@@ -437,8 +438,11 @@ impl Engine {
             key: self.key_of(&path, look.stamp),
             path,
             sha256,
-            marker: marker.map(|marker| marker.stamp),
+            marker,
         };
+        if let Some(active) = self.files.get_mut(file) {
+            active.sent_marker = marker;
+        }
         self.out.effects.push(Effect::Deliver(delivery));
     }
 

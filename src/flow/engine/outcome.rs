@@ -170,7 +170,8 @@ impl Engine {
         if is_news || attempts > 1 {
             self.known.learned(now.mono);
         }
-        let (path, look) = (active.path.clone(), active.still.look);
+        let (path, look, sent_marker) =
+            (active.path.clone(), active.still.look, active.sent_marker);
         let marker = active.voucher.filter(|_| self.policy.marker.is_some());
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
@@ -189,6 +190,9 @@ impl Engine {
         });
         self.say(notes);
         let progress = match journaled {
+            // The journal names the marker that vouched for it when it went out. The one that is
+            // filed is written down before that, or a restart would leave it for the next version.
+            Ok(()) if marker.map(|marker| marker.stamp) != sent_marker => Progress::Unwritten,
             Ok(()) => Progress::Written,
             Err(why) => {
                 self.journal_down(why, now);
@@ -308,9 +312,9 @@ impl Engine {
 
     // ---- the journal ----------------------------------------------------------------
 
-    /// A line was written.
-    pub(super) fn journal_back(&mut self, now: Now) {
-        let note = self.health.written(now.mono);
+    /// A line was written for something that was begun when so many had failed.
+    pub(super) fn journal_back(&mut self, failures: u64, now: Now) {
+        let note = self.health.written(failures, now.mono);
         self.say(note);
     }
 

@@ -17,6 +17,7 @@ use crate::flow::alarm::{Alarm, Said};
 use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
+use crate::flow::scan::filter::Ignored;
 use crate::flow::time::Mono;
 use crate::flow::troubles::{Group, Kind, Trouble, Troubles};
 
@@ -44,6 +45,8 @@ pub(super) struct Scans {
     usual: Duration,
     /// How many were complete.
     completed: u64,
+    /// What the first one has left alone.
+    ignored: Ignored,
     /// How many folders the scan under way has looked at in full.
     looked_at: u64,
     /// The last one that was complete.
@@ -139,6 +142,7 @@ impl Scans {
             wanted: false,
             usual: Duration::ZERO,
             completed: 0,
+            ignored: Ignored::default(),
             looked_at: 0,
             last: None,
             hang: Alarm::default(),
@@ -162,6 +166,18 @@ impl Scans {
     /// How many were complete.
     pub fn completed(&self) -> u64 {
         self.completed
+    }
+
+    /// A folder was listed in which so much is left alone.
+    pub fn count_ignored(&mut self, ignored: Ignored) {
+        if self.completed == 0 {
+            self.ignored.add(ignored);
+        }
+    }
+
+    /// What the first scan has left alone.
+    pub fn ignored(&self) -> Ignored {
+        self.ignored
     }
 
     /// The last one that was complete.

@@ -52,6 +52,7 @@ impl Engine {
     fn on_content(&mut self, folder: &Rel, content: Content, now: Now) {
         let horizon = self.horizon(now);
         let scan = self.scans.number();
+        self.scans.count_ignored(content.ignored);
         let timeless = content.timeless;
         if timeless && !std::mem::replace(&mut self.known.timeless, true) {
             let path = folder.clone();
@@ -139,6 +140,7 @@ impl Engine {
                 unfiled,
                 waiting: self.files.count(At::Waiting) + count.idle,
                 at_rest: count.at_rest,
+                ignored: self.scans.ignored(),
             };
             self.note(note);
         }

@@ -111,7 +111,7 @@ impl Machine {
                     Stage::Over(Filed::Away { to })
                 }
                 Stage::Over(filed) => {
-                    if matches!(filed, Filed::NewVersion(_)) {
+                    if matches!(filed, Filed::NewVersion(_) | Filed::Displaced { .. }) {
                         // It vouched for the version before, and for no other.
                         self.file_marker_alone().await?;
                     }

@@ -47,10 +47,12 @@ pub struct Companions<'a> {
 }
 
 impl Companions<'_> {
-    /// The names of a file at `place`, and of what lies beside it.
+    /// The names of a file at `place`, and of what lies beside it. The marker of a stem gets a name of
+    /// its own: `x`, `x.1` and `x.csv` are of one stem.
     pub fn names(self, place: &Place) -> impl Iterator<Item = Place> {
         let reason = self.reason.then(|| place.beside(REASON));
-        let marker = self.marker.map(|rule| rule.beside(place));
+        let own = self.marker.filter(|rule| !rule.is_shared());
+        let marker = own.map(|rule| rule.beside(place));
         std::iter::once(place.clone()).chain(reason).chain(marker)
     }
 

@@ -3,7 +3,6 @@
 use super::disk::{Answer, Copied, Fault, Operation};
 use super::{Filing, Place};
 use crate::flow::file::{Entry, Look, Rel, Stamp};
-use crate::flow::time::Wall;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -185,11 +184,7 @@ impl Ops {
     pub fn names_of_other_versions(&self) -> Vec<Place> {
         let claims = self.claims.borrow();
         let (path, stamp) = &self.owner;
-        let least = Stamp {
-            size: 0,
-            mtime: Wall(i64::MIN),
-        };
-        let owners = claims.places.range((path.clone(), least)..);
+        let owners = claims.places.range((path.clone(), Stamp::MIN)..);
         owners
             .take_while(|((of, _), _)| of == path)
             .filter(|((_, of), _)| of != stamp)

@@ -25,8 +25,6 @@ pub enum Class {
     File,
     /// The marker of another file.
     Marker,
-    /// Left alone: excluded, not included, or named as hidden and temporary files are.
-    Ignored,
 }
 
 /// Why a file is left alone.
@@ -44,6 +42,46 @@ pub enum Rule {
     NotIncluded,
     /// It is the marker of another file.
     Marker,
+}
+
+/// How many names are left alone, by rule; a folder counts as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// Hidden and temporary names, and folders of a system.
+    pub temporary: usize,
+    /// `watch.exclude`.
+    pub excluded: usize,
+    /// `watch.include`.
+    pub not_included: usize,
+    /// Folders below `watch.max_depth`.
+    pub too_deep: usize,
+}
+
+impl Ignored {
+    /// Counts a name that is left alone by `rule`. What is dirpost's own, and markers, are not worth
+    /// a word.
+    pub fn count(&mut self, rule: Rule) {
+        match rule {
+            Rule::Temporary => self.temporary += 1,
+            Rule::Excluded => self.excluded += 1,
+            Rule::NotIncluded => self.not_included += 1,
+            Rule::TooDeep => self.too_deep += 1,
+            Rule::Own | Rule::Marker => {}
+        }
+    }
+
+    /// Adds those of another folder.
+    pub fn add(&mut self, other: Ignored) {
+        self.temporary += other.temporary;
+        self.excluded += other.excluded;
+        self.not_included += other.not_included;
+        self.too_deep += other.too_deep;
+    }
+
+    /// All of them.
+    pub fn all(self) -> usize {
+        self.temporary + self.excluded + self.not_included + self.too_deep
+    }
 }
 
 /// The name of dirpost's own folder in the watched one: never scanned.
@@ -76,11 +114,6 @@ impl Filter {
         self.marker.as_ref()
     }
 
-    /// What the file `name` in `folder` is.
-    pub fn class(&self, folder: &Rel, name: &[u8]) -> Class {
-        self.judge(folder, name).unwrap_or(Class::Ignored)
-    }
-
     /// Whether the folder `name` in `folder` is entered.
     pub fn enters(&self, folder: &Rel, name: &[u8]) -> bool {
         self.rule_of_folder(folder, name).is_none()
@@ -111,7 +144,7 @@ impl Filter {
     ///
     /// # Errors
     /// The rule by which it is left alone.
-    fn judge(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
+    pub fn judge(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
         let marker = self.marker.as_ref();
         let marked = marker.and_then(|rule| Some((rule, rule.marked(name)?)));
         // A marker is as wanted as its file, whatever the globs say of its own name.
@@ -148,7 +181,8 @@ impl Filter {
         }
     }
 
-    fn rule_of_folder(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
+    /// The rule by which the folder `name` in `folder` is not entered, if there is one.
+    pub fn rule_of_folder(&self, folder: &Rel, name: &[u8]) -> Option<Rule> {
         let path = folder.join(name);
         let depth = folder.parts().count() as u32 + 2;
         if path.as_bytes() == OWN_FOLDER.as_bytes() || self.own.contains(&path) {
@@ -204,14 +238,14 @@ mod tests {
     fn globs_are_matched_on_the_relative_path() {
         let filter = filter(&["*.csv", "in/**"], &["**/old/**", "x*"], None, None);
         let class =
-            |folder: &str, name: &str| filter.class(&Rel::new(folder.as_bytes()), name.as_bytes());
-        assert_eq!(class("", "a.csv"), Class::File);
-        assert_eq!(class("deep/down", "a.csv"), Class::File);
-        assert_eq!(class("deep/in", "a.txt"), Class::Ignored);
-        assert_eq!(class("in", "a.txt"), Class::File);
-        assert_eq!(class("", "a.txt"), Class::Ignored);
-        assert_eq!(class("in/old", "a.csv"), Class::Ignored);
-        assert_eq!(class("", "x.csv"), Class::Ignored);
+            |folder: &str, name: &str| filter.judge(&Rel::new(folder.as_bytes()), name.as_bytes());
+        assert_eq!(class("", "a.csv"), Ok(Class::File));
+        assert_eq!(class("deep/down", "a.csv"), Ok(Class::File));
+        assert_eq!(class("deep/in", "a.txt"), Err(Rule::NotIncluded));
+        assert_eq!(class("in", "a.txt"), Ok(Class::File));
+        assert_eq!(class("", "a.txt"), Err(Rule::NotIncluded));
+        assert_eq!(class("in/old", "a.csv"), Err(Rule::Excluded));
+        assert_eq!(class("", "x.csv"), Err(Rule::Excluded));
     }
 
     #[test]
@@ -246,11 +280,11 @@ mod tests {
     #[test]
     fn a_marker_is_wanted_when_its_file_is() {
         let filter = filter(&["*.csv"], &[], Some(&MarkerRule::of_name(".done")), None);
-        let class = |name: &str| filter.class(&Rel::root(), name.as_bytes());
-        assert_eq!(class("a.csv.done"), Class::Marker);
-        assert_eq!(class("a.txt.done"), Class::Ignored);
-        assert_eq!(class(".done"), Class::Ignored);
-        assert_eq!(class("a.csv"), Class::File);
+        let class = |name: &str| filter.judge(&Rel::root(), name.as_bytes());
+        assert_eq!(class("a.csv.done"), Ok(Class::Marker));
+        assert_eq!(class("a.txt.done"), Err(Rule::NotIncluded));
+        assert_eq!(class(".done"), Err(Rule::Temporary));
+        assert_eq!(class("a.csv"), Ok(Class::File));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::units::{bytes, files, span};
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
+use crate::flow::scan::filter::Ignored;
 use crate::flow::shell_words::quote;
 use crate::flow::troubles::{Extent, Kind};
 
@@ -377,6 +378,30 @@ fn of_journal(note: &Note) -> (Level, String) {
     }
 }
 
+/// "; 3 left alone (2 temporary names, 1 excluded)", or nothing.
+fn of_ignored(ignored: Ignored) -> String {
+    let temporary = if ignored.temporary == 1 {
+        "temporary name"
+    } else {
+        "temporary names"
+    };
+    let parts = [
+        (ignored.temporary, temporary),
+        (ignored.excluded, "excluded"),
+        (ignored.not_included, "not included"),
+        (ignored.too_deep, "too deep"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    match ignored.all() {
+        0 => String::new(),
+        all => format!("; {all} left alone ({})", parts.join(", ")),
+    }
+}
+
 fn of_run(note: &Note) -> (Level, String) {
     match note {
         Note::Looked {
@@ -384,6 +409,7 @@ fn of_run(note: &Note) -> (Level, String) {
             unfiled,
             waiting,
             at_rest,
+            ignored,
         } => {
             let mut text = format!("first look: {} to deliver", files(all - waiting));
             if *waiting > 0 {
@@ -397,6 +423,7 @@ fn of_run(note: &Note) -> (Level, String) {
             if *at_rest > 0 {
                 let _ = write!(text, ", {} delivered before", files(*at_rest));
             }
+            text.push_str(&of_ignored(*ignored));
             (Info, text)
         }
         Note::LeftForNext {

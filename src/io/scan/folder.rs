@@ -173,6 +173,7 @@ impl Visitor<'_> {
         let owned = |name: &Name| names.bytes(*name).to_vec();
         let mut content = Content {
             folders: names.folders.iter().map(owned).collect(),
+            ignored: names.ignored,
             ..Content::default()
         };
         for &name in &names.files {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::pulse::Pulse;
 use crate::flow::file::Rel;
-use crate::flow::scan::filter::{Class, Filter};
+use crate::flow::scan::filter::{Class, Filter, Ignored};
 use crate::flow::scan::rounds::NamesHash;
 use crate::io::dir::{Dir, NameKind};
 
@@ -22,6 +22,8 @@ pub(super) struct Names {
     pub(super) markers: Vec<Name>,
     pub(super) folders: Vec<Name>,
     hash: NamesHash,
+    /// What is there beside them.
+    pub(super) ignored: Ignored,
 }
 
 /// Where a name stands in the buffer.
@@ -50,16 +52,20 @@ impl Names {
             names.clear();
         }
         self.hash = NamesHash::default();
+        self.ignored = Ignored::default();
         folder.each_name(&mut |name, kind| {
             pulse.beat();
             let (kind, list) = match kind {
-                NameKind::Folder if filter.enters(path, name) => (FOLDER, &mut self.folders),
-                NameKind::File => match filter.class(path, name) {
-                    Class::File => (FILE, &mut self.files),
-                    Class::Marker => (MARKER, &mut self.markers),
-                    Class::Ignored => return,
+                NameKind::Folder => match filter.rule_of_folder(path, name) {
+                    None => (FOLDER, &mut self.folders),
+                    Some(rule) => return self.ignored.count(rule),
                 },
-                NameKind::Folder | NameKind::Other => return,
+                NameKind::File => match filter.judge(path, name) {
+                    Ok(Class::File) => (FILE, &mut self.files),
+                    Ok(Class::Marker) => (MARKER, &mut self.markers),
+                    Err(rule) => return self.ignored.count(rule),
+                },
+                NameKind::Other => return,
             };
             self.hash.add(kind, name);
             list.push(Name::push(&mut self.bytes, name));

@@ -1,6 +1,7 @@
 //! What each note says.
 
 use super::*;
+use crate::flow::scan::filter::Ignored;
 
 const TIME: Duration = Duration::from_secs(90);
 
@@ -399,10 +400,27 @@ fn how_a_run_begins_and_ends_is_said() {
             unfiled: 0,
             waiting: 1,
             at_rest: 2,
+            ignored: Ignored::default(),
         },
         Info,
         "first look: 4 files to deliver, 1 file waiting for a marker or content, 2 files \
          delivered before",
+    );
+    let ignored = Ignored {
+        temporary: 2,
+        excluded: 1,
+        ..Ignored::default()
+    };
+    says(
+        Note::Looked {
+            files: 0,
+            unfiled: 0,
+            waiting: 0,
+            at_rest: 0,
+            ignored,
+        },
+        Info,
+        "first look: 0 files to deliver; 3 left alone (2 temporary names, 1 excluded)",
     );
     says(
         Note::LeftForNext {
