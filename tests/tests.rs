@@ -11,6 +11,7 @@ mod cli;
 mod copies;
 mod dead;
 mod dead_names;
+mod emptied;
 #[cfg(unix)]
 mod endpoints;
 mod faults;

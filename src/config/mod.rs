@@ -452,6 +452,8 @@ pub struct Delivered {
     pub dir: PathBuf,
     /// `None` = for ever.
     pub keep_for: Option<Duration>,
+    /// `delivered.remove_emptied`, false by default: folders that dirpost has emptied are removed.
+    pub remove_emptied: bool,
     /// `delivered.remember`, 30 days by default: how long a delivered file that is missing stays
     /// known with "keep", so that it is not sent again when it reappears.
     pub remember: Duration,

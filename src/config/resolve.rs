@@ -113,20 +113,17 @@ pub(super) fn resolve<'a>(
         level: root.table("log").get("level", level),
     };
     let state = root.table("state").get("dir", Item::folder);
-    let delivered = delivered(&root.table("delivered"));
+    let delivered = delivered(&root.table("delivered"), source);
     let dead_letter = root.table("dead_letter").get("dir", Item::folder);
     source.unknown(map);
 
     let (watch, send) = (watch?, send?);
     send::check_put(&send, &watch, source);
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
-    let (action, delivered_dir, keep_for, remember) = delivered;
-    let dir = delivered_dir.unwrap_or_else(|| state.join("done"));
+    let (delivered_dir, delivered) = delivered;
     let delivered = Delivered {
-        action,
-        dir,
-        keep_for,
-        remember,
+        dir: delivered_dir.unwrap_or_else(|| state.join("done")),
+        ..delivered
     };
     let dead_letter = DeadLetter {
         dir: dead_letter.unwrap_or_else(|| state.join("dead-letter")),
@@ -346,8 +343,8 @@ fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
     retry
 }
 
-/// All of `[delivered]`, with the folder only if it is set.
-fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>, Duration) {
+/// `[delivered]`, and the folder if it is set: else it is in the state folder.
+fn delivered(table: &Section<'_>, source: &Source<'_>) -> (Option<PathBuf>, Delivered) {
     let action = table.or("action", Action::Move, |item| {
         item.choice(&[
             ("move", Action::Move),
@@ -355,9 +352,23 @@ fn delivered(table: &Section<'_>) -> (Action, Option<PathBuf>, Option<Duration>,
             ("keep", Action::Keep),
         ])
     });
+    let remove_emptied = table.flag("remove_emptied", false);
+    if remove_emptied && action == Action::Keep {
+        source.problem(
+            "delivered.remove_emptied",
+            "empties no folder with delivered.action = \"keep\", which leaves all files where they \
+             are; leave it out",
+        );
+    }
     let dir = table.get("dir", Item::folder);
-    let keep_for = table.get("keep_for", |item| item.duration(false));
-    (action, dir, keep_for, table.duration("remember", 30 * DAY))
+    let delivered = Delivered {
+        action,
+        dir: PathBuf::new(),
+        keep_for: table.get("keep_for", |item| item.duration(false)),
+        remember: table.duration("remember", 30 * DAY),
+        remove_emptied,
+    };
+    (dir, delivered)
 }
 
 fn level(item: &Item<'_>) -> Result<LevelFilter, super::error::Problem> {

@@ -8,11 +8,11 @@ use super::inbox::Mailbox;
 use super::retry_news::RetryNews;
 use super::threads::spawn;
 use crate::flow::alarm::Alarm;
-use crate::flow::file::FileNo;
+use crate::flow::file::{FileNo, Rel};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal::Entry;
 use crate::flow::memory::Memory;
-use crate::flow::messages::Input;
+use crate::flow::messages::{FolderRemoved, Input};
 use crate::io::Gone;
 use crate::io::dir::Dir;
 use crate::io::filing::Filer;
@@ -34,6 +34,8 @@ const SYNC_RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum FilerCommand {
     File(Box<Filing>),
+    /// Remove a folder if it is empty.
+    RemoveFolder(Rel),
     /// Events for the journal, about versions that it knows.
     Write(Vec<Entry>),
     Remember(Memory),
@@ -57,6 +59,8 @@ pub(super) struct FilerThread {
 #[derive(Debug, Default)]
 struct Batch {
     filings: Vec<Filing>,
+    /// Folders that are to be removed.
+    emptied: Vec<Rel>,
     events: Vec<Entry>,
     memory: Option<Memory>,
     flushed: Option<Sender<()>>,
@@ -65,6 +69,7 @@ struct Batch {
 /// What came of a batch.
 struct Outcome {
     filed: Vec<(FileNo, Filed)>,
+    removed: Vec<(Rel, FolderRemoved)>,
     /// Whether it is on the disk, and the journal with it; else why not.
     synced: Result<(), String>,
     flushed: Option<Sender<()>>,
@@ -98,6 +103,7 @@ impl Batch {
     fn take(&mut self, command: FilerCommand) {
         match command {
             FilerCommand::File(filing) => self.filings.push(*filing),
+            FilerCommand::RemoveFolder(path) => self.emptied.push(path),
             FilerCommand::Write(events) => self.events.extend(events),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
@@ -193,6 +199,7 @@ impl FilerThread {
     fn carry_out(&mut self, batch: Batch) -> Outcome {
         let Batch {
             filings,
+            emptied,
             events,
             memory,
             flushed,
@@ -217,6 +224,11 @@ impl FilerThread {
                 explain(&err)
             );
         }
+        let removed = emptied.into_iter().map(|path| {
+            let result = self.filer.remove_folder(&path);
+            (path, result)
+        });
+        let removed = removed.collect();
         let (filed, synced) = if filings.is_empty() {
             (Vec::new(), self.sync())
         } else {
@@ -225,6 +237,7 @@ impl FilerThread {
         };
         Outcome {
             filed,
+            removed,
             synced,
             flushed,
         }
@@ -239,6 +252,9 @@ impl FilerThread {
             let input = Input::Filed(file, filed);
             self.retries.tell_before(&input)?;
             self.mailbox.input(input)?;
+        }
+        for (path, result) in outcome.removed {
+            self.mailbox.input(Input::FolderRemoved(path, result))?;
         }
         let now = clock::now().mono;
         match outcome.synced {

@@ -395,6 +395,10 @@ impl Threads {
                 let command = FilerCommand::File(Box::new(filing));
                 self.filer.send(command).expect(ALIVE);
             }
+            Effect::RemoveFolder(path) => {
+                let command = FilerCommand::RemoveFolder(path);
+                self.filer.send(command).expect(ALIVE);
+            }
             Effect::Write(events) => {
                 let entries = events.into_iter().map(Into::into).collect();
                 self.filer.send(FilerCommand::Write(entries)).expect(ALIVE);

@@ -251,6 +251,13 @@ pub enum Note {
         /// For how long nothing had been heard of it.
         since: Duration,
     },
+    /// A folder that was emptied could not be removed. It is left alone from now on.
+    FolderStays {
+        /// Where it lies.
+        path: Rel,
+        /// The error, as a sentence for a person.
+        why: String,
+    },
     /// The first scan is over.
     Looked {
         /// How many files are in motion: still to settle, to be sent, or to go to dead-letter.

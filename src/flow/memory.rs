@@ -28,6 +28,8 @@ pub struct Memory {
     pub endpoint: Endpoint,
     /// The files that have something worth knowing, one for each version in motion.
     pub files: Vec<File>,
+    /// Folders that something was taken out of, with `delivered.remove_emptied`.
+    pub emptied: Vec<EmptiedFolder>,
     /// The wall clock was set since the memory was written down.
     pub stepped: bool,
 }
@@ -57,6 +59,15 @@ pub struct Endpoint {
     /// `None` where the version that wrote it had no such value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<String>,
+}
+
+/// A folder that dirpost may have emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptiedFolder {
+    /// Where it lies.
+    pub path: Rel,
+    /// When something was taken out of it last.
+    pub since: Mono,
 }
 
 /// What is known of one version of a file that is in motion.
@@ -199,6 +210,8 @@ struct Head {
     clocks: Clocks,
     #[serde(flatten)]
     endpoint: Endpoint,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    emptied: Vec<EmptiedFolder>,
 }
 
 const VERSION: u32 = 1;
@@ -212,7 +225,11 @@ impl Memory {
             command_brake,
             ..
         } = &self.endpoint;
-        gate.closed.is_none() && *brake == 0 && *command_brake == 0 && self.files.is_empty()
+        gate.closed.is_none()
+            && *brake == 0
+            && *command_brake == 0
+            && self.files.is_empty()
+            && self.emptied.is_empty()
     }
 
     /// As JSON Lines: a head, then a line for each file.
@@ -221,6 +238,7 @@ impl Memory {
             v: VERSION,
             clocks: clocks.clone(),
             endpoint: self.endpoint.clone(),
+            emptied: self.emptied.clone(),
         };
         let mut lines = serde_json::to_vec(&head).expect("plain data becomes JSON");
         for file in &self.files {
@@ -254,6 +272,7 @@ impl Memory {
         let mut memory = Memory {
             endpoint: head.endpoint,
             files,
+            emptied: head.emptied,
             stepped,
         };
         memory.shift(shift);
@@ -267,6 +286,9 @@ impl Memory {
             moved(&mut closed.next);
         }
         self.endpoint.down.shift(by);
+        for folder in &mut self.emptied {
+            moved(&mut folder.since);
+        }
         for file in &mut self.files {
             moved(&mut file.still.since);
             file.learned.unfinished.iter_mut().for_each(moved);
@@ -443,6 +465,10 @@ mod tests {
         let memory = Memory {
             endpoint,
             files: vec![file.clone()],
+            emptied: vec![EmptiedFolder {
+                path: Rel::new(b"d"),
+                since: Mono(5),
+            }],
             stepped: false,
         };
         let mut then = clocks(Some("b"), Some(500_000), HOUR);

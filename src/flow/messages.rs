@@ -40,6 +40,8 @@ pub enum Input {
     Delivered(FileNo, Delivered),
     /// The filing of this file is over: the answer to [`Effect::File`].
     Filed(FileNo, Filed),
+    /// What came of [`Effect::RemoveFolder`].
+    FolderRemoved(Rel, FolderRemoved),
     /// A person or the service manager wants something.
     Command(Command),
     /// A scan has found, as it began, that the lock is still this process's.
@@ -67,6 +69,17 @@ impl Input {
                 | Input::Closing(_)
         )
     }
+}
+
+/// What came of the removal of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FolderRemoved {
+    /// It is gone.
+    Done,
+    /// Something is in it, or it was gone before.
+    NotEmpty,
+    /// It cannot be removed: the error, as a sentence for a person.
+    Failed(String),
 }
 
 /// Why all is opened anew: the lock taken, the journal read.
@@ -104,6 +117,8 @@ pub enum Effect {
     Deliver(Delivery),
     /// Put a file where it belongs. Answered by [`Input::Filed`].
     File(Filing),
+    /// Remove a folder, if nothing is in it. Answered by [`Input::FolderRemoved`].
+    RemoveFolder(Rel),
     /// To be written to the journal, about versions that it knows.
     Write(Vec<(Rel, Stamp, journal::Event)>),
     /// To be written down for the next process, in place of what was written before.
@@ -124,6 +139,7 @@ impl Effect {
                 | Effect::Inspect(_)
                 | Effect::Deliver(_)
                 | Effect::File(_)
+                | Effect::RemoveFolder(_)
         )
     }
 }
@@ -144,6 +160,17 @@ pub struct ListedFolder {
     pub path: Rel,
     /// `Err`: it could not be listed, or not to its end. What it holds is left as it was.
     pub content: Result<Content, String>,
+}
+
+impl Content {
+    /// Whether nothing is in the folder, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+            && self.markers.is_empty()
+            && self.folders.is_empty()
+            && self.unseen.is_empty()
+            && self.ignored.all() == 0
+    }
 }
 
 /// The files in a folder that are wanted, and the folders in it that are entered.

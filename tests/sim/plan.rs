@@ -100,6 +100,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         },
         give_up_after: None,
         action: world.action,
+        remove_emptied: false,
         remember: Duration::from_secs(86_400),
         key_scope: KEY_SCOPE.into(),
         ending: Ending::Never,

@@ -80,6 +80,8 @@ impl Run {
                     let delay = self.world.rng.below(30);
                     self.world.at(delay, Event::InspectStart(job));
                 }
+                // All files of the simulation lie in the watched folder itself.
+                Effect::RemoveFolder(path) => panic!("{path} was not emptied"),
                 Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
             }
         }

@@ -204,6 +204,10 @@ impl Engine {
             }
             (_, to) => self.note(Note::Filed { path, to }),
         }
+        if self.policy.remove_emptied {
+            let now = self.clock.now().mono;
+            self.emptied.taken_out_of(filing.path.parent(), now);
+        }
         self.leave(file);
     }
 

@@ -19,6 +19,7 @@
 //! - Each name is known once ([`Engine::check`]).
 
 mod admission;
+mod emptied;
 mod endpoint;
 mod files;
 mod filing;
@@ -40,6 +41,7 @@ mod tests;
 use std::time::Duration;
 
 use self::admission::Admission;
+use self::emptied::Emptied;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
@@ -55,7 +57,7 @@ use crate::flow::endpoint::idempotency_key::key;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal;
-use crate::flow::messages::{Command, Delivery, Effect, Input, Inspection};
+use crate::flow::messages::{Command, Delivery, Effect, FolderRemoved, Input, Inspection};
 use crate::flow::rng::Rng;
 use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
@@ -93,6 +95,8 @@ pub struct Engine {
     troubles: Troubles,
     /// What is known from before.
     known: Known,
+    /// Folders that may be removed.
+    emptied: Emptied,
     phase: Phase,
     out: Output,
 }
@@ -155,6 +159,7 @@ impl Engine {
             health: Health::default(),
             troubles: Troubles::default(),
             known: Known::default(),
+            emptied: Emptied::default(),
             phase: Phase::Working,
             out: Output::default(),
             policy,
@@ -185,6 +190,12 @@ impl Engine {
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
             Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),
             Input::Filed(file, filed) => self.on_filed(file, filed, now),
+            Input::FolderRemoved(path, result) => {
+                self.emptied.removed(&path, &result, now.mono);
+                if let FolderRemoved::Failed(why) = result {
+                    self.note(Note::FolderStays { path, why });
+                }
+            }
             Input::Command(Command::Scan) => {
                 self.scans.hasten(now.mono);
                 self.looking.want_everything();
@@ -231,6 +242,7 @@ impl Engine {
             self.phase.until(),
             self.deadline(),
             self.known.save_at(),
+            self.emptied.next_due().filter(|_| may.file),
         ]
         .into_iter()
         .flatten()
@@ -386,6 +398,10 @@ impl Engine {
         if may.file && !self.out.lines.is_empty() {
             let lines = std::mem::take(&mut self.out.lines);
             self.out.effects.push(Effect::Write(lines));
+        }
+        if may.file {
+            let due = self.emptied.take_due(now.mono).into_iter();
+            self.out.effects.extend(due.map(Effect::RemoveFolder));
         }
         if !may.send {
             return;

@@ -129,7 +129,7 @@ impl Engine {
         let looked = self.scans.completed() > 0;
         if self.scans.is_share_away() && !looked {
             self.finish(Finish::Left, now);
-        } else if looked && !self.is_left(now) {
+        } else if looked && !self.is_left(now) && !self.emptied.is_busy() {
             self.finish(Finish::Done, now);
         } else if looked && no_wait && self.jobs_out() == 0 {
             // All that is left waits for a time or for somebody else.

@@ -54,6 +54,8 @@ pub struct Policy {
     pub give_up_after: Option<Duration>,
     /// `delivered.action`: what is done with an accepted file.
     pub action: Action,
+    /// `delivered.remove_emptied`.
+    pub remove_emptied: bool,
     /// `delivered.remember`.
     pub remember: Duration,
     /// What the keys are made of, beside the file.
@@ -92,6 +94,7 @@ impl Policy {
             },
             give_up_after: config.retry.give_up_after,
             action: config.delivered.action,
+            remove_emptied: config.delivered.remove_emptied,
             remember: config.delivered.remember,
             key_scope: config
                 .send

@@ -91,8 +91,12 @@ impl Engine {
         let Memory {
             endpoint,
             files,
+            emptied,
             stepped,
         } = memory;
+        if self.policy.remove_emptied {
+            self.emptied.restore(emptied);
+        }
         if stepped {
             self.clock.stepped(now.mono);
         }
@@ -214,6 +218,7 @@ impl Engine {
         Memory {
             endpoint,
             files,
+            emptied: self.emptied.memory(),
             stepped: false,
         }
     }

@@ -53,6 +53,7 @@ impl Engine {
         let horizon = self.horizon(now);
         let scan = self.scans.number();
         self.scans.count_ignored(content.ignored);
+        self.emptied.listed(folder, content.is_empty());
         let timeless = content.timeless;
         if timeless && !std::mem::replace(&mut self.known.timeless, true) {
             let path = folder.clone();

@@ -9,6 +9,7 @@ mod open_dirs;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,10 +17,12 @@ use self::disk::RealDisk;
 use self::open_dirs::OpenDirs;
 use crate::config::Config;
 use crate::flow::engine::Handover;
-use crate::flow::file::FileNo;
+use crate::flow::file::{FileNo, Rel};
 use crate::flow::filing::{Batch, Carried, Fault, Filed, Filing, Outcome, Rules};
+use crate::flow::messages::FolderRemoved;
 use crate::io::journal::Journal;
 use crate::io::os::clock::wall;
+use crate::io::os::error::explain;
 use crate::io::share::Share;
 
 /// Files things away.
@@ -70,6 +73,24 @@ impl Filer {
     /// Whatever goes wrong with one file stops no other.
     pub fn file(&mut self, jobs: Vec<Filing>) -> (Vec<(FileNo, Filed)>, Result<(), Fault>) {
         self.file_by(jobs, |batch, disk| while batch.step(disk) {})
+    }
+
+    /// Removes the folder `path` of the watched folder if nothing is in it.
+    pub fn remove_folder(&self, path: &Rel) -> FolderRemoved {
+        let root = self.share.folder();
+        let parent = root.folder(&path.parent());
+        match parent.and_then(|parent| parent.remove_folder(path.name())) {
+            Ok(()) => FolderRemoved::Done,
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound
+                ) =>
+            {
+                FolderRemoved::NotEmpty
+            }
+            Err(err) => FolderRemoved::Failed(explain(&err)),
+        }
     }
 
     /// Files a batch away, whose steps `drive` carries out on the disk, to the end.

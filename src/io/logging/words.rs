@@ -61,7 +61,7 @@ fn line(note: &Note) -> (Level, String) {
         Note::JournalDown { .. } | Note::JournalStillDown { .. } | Note::JournalBack { .. } => {
             of_journal(note)
         }
-        Note::Looked { .. } | Note::LeftForNext { .. } => of_run(note),
+        Note::Looked { .. } | Note::LeftForNext { .. } | Note::FolderStays { .. } => of_run(note),
         Note::Stopping { .. } | Note::DeadlineOver { .. } | Note::StoppedEarly { .. } => {
             of_end(note)
         }
@@ -426,6 +426,13 @@ fn of_run(note: &Note) -> (Level, String) {
             text.push_str(&of_ignored(*ignored));
             (Info, text)
         }
+        Note::FolderStays { path, why } => (
+            Warn,
+            format!(
+                "{path}: the folder is empty, and cannot be removed: {why}; it stays (see \
+                 delivered.remove_emptied)"
+            ),
+        ),
         Note::LeftForNext {
             settling,
             left,
