@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 #[cfg(target_os = "linux")]
 use crate::util::fuse::{Back, Share};
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
 
 #[cfg(target_os = "linux")]
 #[test]
@@ -195,4 +195,52 @@ fn a_kept_file_that_is_missing_is_known_for_as_long_as_remember_says_over_restar
     ["a.csv", "sub/b.csv"].iter().copied().for_each(bring_back);
     assert_eq!(once(&text("30d"), &[]).status.code(), Some(0));
     assert_eq!(server.accepted_count(), 4, "a new drop");
+}
+
+#[test]
+fn what_was_there_before_can_be_skipped_and_what_comes_after_is_sent() {
+    let (dir, server, place) = (Dir::new(), Server::accepting(), Dir::new());
+    for name in ["old.csv", "sub/old.csv", "sub/.hidden"] {
+        dir.write(name, "old");
+    }
+    let run = |extra: &str| {
+        let text = config(dir.path(), &server.url(), extra);
+        let file = place.write("dirpost.toml", text);
+        let output = dirpost(&[
+            "once",
+            "--skip-existing",
+            "--config",
+            file.to_str().expect("text"),
+        ]);
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let (code, said) = run("");
+    assert!(
+        code == Some(2) && said.contains("delivered.action"),
+        "{said}"
+    );
+    assert!(!dir.exists(".dirpost"), "nothing was touched");
+    let keep = "delivered.action = \"keep\"";
+    let (code, said) = run(keep);
+    assert!(
+        code == Some(0) && said.contains("2 files count as delivered"),
+        "{said}"
+    );
+    let (code, said) = run(keep);
+    assert!(
+        code == Some(1) && said.contains("there is a journal in"),
+        "{said}"
+    );
+    dir.write("new.csv", "new");
+    dir.write("sub/old.csv", "a new version");
+    let text = config(dir.path(), &server.url(), keep);
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    assert_eq!(once(&text, &[]).status.code(), Some(0));
+    let mut sent: Vec<String> = server.requests().into_iter().map(|it| it.path).collect();
+    sent.sort();
+    assert_eq!(sent, ["new.csv", "sub/old.csv"]);
 }

@@ -51,6 +51,10 @@ pub(super) enum Command {
         /// Wait for nothing: deliver what an earlier run saw unchanged, and leave
         #[arg(long)]
         no_wait: bool,
+        /// Send nothing: what is there now counts as delivered, what comes from now on is sent
+        /// (with delivered.action = "keep")
+        #[arg(long, conflicts_with_all = ["no_wait", "deadline"])]
+        skip_existing: bool,
     },
     /// Say what would happen, and what is wrong: the configuration, the folder, the endpoint
     Check {

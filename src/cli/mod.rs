@@ -21,8 +21,8 @@ use self::args::{Cli, Command, DeadLetter, RunArgs, Source, Verbosity, is_url};
 use self::dead_letter::{Action, Request};
 use self::exit::Exit;
 use self::output::{Output, complain};
-use crate::config::{self, Config};
-use crate::daemon::{Mode, run};
+use crate::config::{self, Action as Delivered, Config};
+use crate::daemon::{Mode, run, skip_existing};
 use crate::io::logging;
 
 /// Where the configuration is looked for if none is named.
@@ -64,16 +64,20 @@ fn obey(cli: Cli) -> Exit {
         })
     });
     let done = match command {
-        Command::Run(args) => start(outer, args.with(cli.verbosity), Mode::Run),
+        Command::Run(args) => start(outer, args.with(cli.verbosity), Work::Deliver(Mode::Run)),
         Command::Once {
             run,
             deadline,
             no_wait,
-        } => start(
-            outer,
-            run.with(cli.verbosity),
-            Mode::Once { deadline, no_wait },
-        ),
+            skip_existing,
+        } => {
+            let work = if skip_existing {
+                Work::SkipExisting
+            } else {
+                Work::Deliver(Mode::Once { deadline, no_wait })
+            };
+            start(outer, run.with(cli.verbosity), work)
+        }
         Command::Check { of, list } => {
             check(&Source::of_place(of.config.or(outer), of.place), list)
         }
@@ -111,11 +115,28 @@ fn obey(cli: Cli) -> Exit {
     })
 }
 
+/// What `run` and `once` do with the folder.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Deliver(Mode),
+    SkipExisting,
+}
+
 /// `run` and `once`. The error is one of usage.
-fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, String> {
+fn start(outer: Option<PathBuf>, args: RunArgs, work: Work) -> Result<Exit, String> {
     let source = Source::of_place(args.config.or(outer), args.place);
     let config = load(&source)?;
-    let level = config.log.level.unwrap_or_else(|| usual_level(mode));
+    if matches!(work, Work::SkipExisting) && config.delivered.action != Delivered::Keep {
+        return Err(
+            "--skip-existing needs delivered.action = \"keep\": what is to be moved or deleted once \
+             it is delivered cannot be skipped"
+                .into(),
+        );
+    }
+    let level = config.log.level.unwrap_or_else(|| match work {
+        Work::Deliver(mode) => usual_level(mode),
+        Work::SkipExisting => LevelFilter::Info,
+    });
     let level = logging::level_of_environment().unwrap_or(level);
     let log = match logging::start(args.verbosity.level(level)) {
         Ok(log) => log,
@@ -124,7 +145,10 @@ fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, Stri
             return Ok(Exit::Failed);
         }
     };
-    let exit = run(&config, mode, args.adopt, &log);
+    let exit = match work {
+        Work::Deliver(mode) => run(&config, mode, args.adopt, &log),
+        Work::SkipExisting => skip_existing(&config, args.adopt),
+    };
     log::logger().flush();
     Ok(exit)
 }

@@ -15,6 +15,7 @@ mod inbox;
 mod opening;
 mod retry_news;
 mod session;
+mod skipping;
 mod threads;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use self::inbox::Inbox;
 use self::opening::{Opener, Opening};
 use self::session::{Ended, Session};
+pub use self::skipping::skip_existing;
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Handover};

@@ -326,7 +326,11 @@ fn is_delivered(events: &[(String, Stamp, Event)], stamp: Stamp) -> bool {
     of_this.next_back().is_some_and(|(_, _, event)| {
         matches!(
             event,
-            Event::Accepted { .. } | Event::Copied | Event::Back | Event::Missing { .. }
+            Event::Accepted { .. }
+                | Event::Skipped { .. }
+                | Event::Copied
+                | Event::Back
+                | Event::Missing { .. }
         )
     })
 }

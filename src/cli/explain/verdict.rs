@@ -66,6 +66,9 @@ fn of_event(happened: &Happened) -> String {
         Event::Missing { .. } => format!("it was delivered, and has been missing since {at}"),
         Event::Back => format!("it was delivered, and has been there again since {at}"),
         Event::Forgotten => format!("it was delivered, and was forgotten at {at}"),
+        Event::Skipped { .. } => format!(
+            "it was there at {at}, when `once --skip-existing` took all that was there as delivered"
+        ),
     }
 }
 

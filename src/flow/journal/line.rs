@@ -97,6 +97,11 @@ pub enum Event {
         /// there was no marker.
         marker: Option<(u64, i64)>,
     },
+    /// It was there when a user said that all that is there counts as delivered, and stays.
+    Skipped {
+        /// Size and mtime (ns) of the marker beside it. `None` if there was none.
+        marker: Option<(u64, i64)>,
+    },
     /// It is about to be renamed to `to`, which was free; or, with `from`, copied there
     /// from where it lies now, which is on another file system.
     Moving {
@@ -156,7 +161,10 @@ impl Event {
     /// Whether this stays true for as long as the file stays: a share with `keep` has such a line
     /// for each of its files, and every other line is outdated by a later one before long.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Event::Accepted { keep: true, .. })
+        matches!(
+            self,
+            Event::Accepted { keep: true, .. } | Event::Skipped { .. }
+        )
     }
 }
 
@@ -259,6 +267,7 @@ enum Kind {
     Missing,
     Back,
     Forgotten,
+    Skipped,
 }
 
 /// What a line says.
@@ -362,6 +371,9 @@ impl<'a> Record<'a> {
             Event::Copied => kind = Some(Kind::Copied),
             Event::Back => kind = Some(Kind::Back),
             Event::Forgotten => kind = Some(Kind::Forgotten),
+            Event::Skipped { marker } => {
+                (kind, self.marker) = (Some(Kind::Skipped), *marker);
+            }
         }
         self.event = kind;
     }
@@ -428,6 +440,9 @@ impl<'a> Record<'a> {
             Kind::Copied => Event::Copied,
             Kind::Back => Event::Back,
             Kind::Forgotten => Event::Forgotten,
+            Kind::Skipped => Event::Skipped {
+                marker: self.marker,
+            },
         })
     }
 }

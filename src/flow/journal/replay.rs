@@ -136,7 +136,8 @@ impl Replay {
         match line.event {
             Event::Accepted {
                 marker, keep: true, ..
-            } => {
+            }
+            | Event::Skipped { marker } => {
                 self.end_earlier(&line.path, line.stamp);
                 let note = Note::Kept(line.stamp, of(marker));
                 self.at_rest.note(&line.path, note, number);
@@ -217,7 +218,7 @@ impl Replay {
                 Event::Filed | Event::Forgotten => Note::Gone(stamp),
                 // They are said of what does not stay.
                 Event::Moving { .. } | Event::Copied => return,
-                Event::Accepted { .. } | Event::Condemned { .. } => return,
+                Event::Accepted { .. } | Event::Skipped { .. } | Event::Condemned { .. } => return,
             };
             return self.at_rest.note(path, note, number);
         };
@@ -238,7 +239,7 @@ impl Replay {
                 let (version, _) = entry.remove_entry();
                 self.lines.remove(&version);
             }
-            Event::Accepted { .. } | Event::Condemned { .. } => {}
+            Event::Accepted { .. } | Event::Skipped { .. } | Event::Condemned { .. } => {}
         }
     }
 
