@@ -395,6 +395,15 @@ fn how_the_journal_fares_is_said() {
 #[test]
 fn how_a_run_begins_and_ends_is_said() {
     says(
+        Note::FolderStays {
+            path: Rel::new(b"a/b"),
+            why: "it is in use".into(),
+        },
+        Warn,
+        "a/b: the folder is empty, and cannot be removed: it is in use; it stays (see \
+         delivered.remove_emptied)",
+    );
+    says(
         Note::Looked {
             files: 5,
             unfiled: 0,
