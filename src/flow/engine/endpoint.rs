@@ -230,6 +230,23 @@ impl Endpoint {
         self.send = send;
     }
 
+    /// Goes on with other bounds of the backoff and another limit of the brake.
+    pub fn set_bounds(&mut self, backoff: Backoff, brake: u32) {
+        self.gate.set_backoff(backoff);
+        self.brake.set_limit(brake);
+    }
+
+    /// Goes on with another `[send]`: what was learned of the one before counts for nothing, but for a
+    /// brake that holds. Gives whether it is another one.
+    pub fn change_send(&mut self, send: String) -> bool {
+        let is_another = self.send != send;
+        if is_another {
+            self.set_send(send);
+            self.brake.forget();
+        }
+        is_another
+    }
+
     /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.
     pub fn learned(&self, now: Mono) -> memory::Endpoint {
         memory::Endpoint {
