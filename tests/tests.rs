@@ -25,6 +25,7 @@ mod mounts;
 mod nginx;
 mod operations;
 mod power;
+mod reload;
 mod rsync;
 mod scanning;
 mod sending;

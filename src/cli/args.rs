@@ -34,7 +34,7 @@ Exit codes:
   5  `once`: another dirpost works on this folder
 
 Signals: SIGTERM and SIGINT finish what is in flight, up to 10 s, a second one leaves at once;
-SIGUSR1 looks at the folder now.";
+SIGUSR1 looks at the folder now, SIGHUP reads the configuration again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -22,7 +22,7 @@ use self::dead_letter::{Action, Request};
 use self::exit::Exit;
 use self::output::{Output, complain};
 use crate::config::{self, Config};
-use crate::daemon::{Mode, run};
+use crate::daemon::{Mode, Start, run};
 use crate::io::logging;
 
 /// Where the configuration is looked for if none is named.
@@ -115,16 +115,25 @@ fn obey(cli: Cli) -> Exit {
 fn start(outer: Option<PathBuf>, args: RunArgs, mode: Mode) -> Result<Exit, String> {
     let source = Source::of_place(args.config.or(outer), args.place);
     let config = load(&source)?;
-    let level = config.log.level.unwrap_or_else(|| usual_level(mode));
-    let level = logging::level_of_environment().unwrap_or(level);
-    let log = match logging::start(args.verbosity.level(level)) {
+    let verbosity = args.verbosity;
+    let level = move |configured: Option<LevelFilter>| {
+        let level = configured.unwrap_or_else(|| usual_level(mode));
+        verbosity.level(logging::level_of_environment().unwrap_or(level))
+    };
+    let log = match logging::start(level(config.log.level)) {
         Ok(log) => log,
         Err(why) => {
             complain(&why);
             return Ok(Exit::Failed);
         }
     };
-    let exit = run(&config, mode, args.adopt, &log);
+    let exit = run(Start {
+        config,
+        mode,
+        adopt: args.adopt,
+        log,
+        level: Box::new(level),
+    });
     log::logger().flush();
     Ok(exit)
 }

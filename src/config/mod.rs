@@ -11,6 +11,7 @@ mod error;
 mod pending;
 mod places;
 mod read;
+pub mod reload;
 mod resolve;
 mod secret;
 mod send;

@@ -50,7 +50,7 @@ pub struct UploadContext {
     /// Delivered files stay where they are.
     pub keep: bool,
     /// To be called when the journal has lines that wait for an fsync.
-    pub written: Box<dyn Fn() + Send + Sync>,
+    pub written: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A file of up to this many bytes is read at once: its digest costs no second reading.
