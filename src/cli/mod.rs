@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use log::LevelFilter;
 
-use self::args::{Cli, Command, DeadLetter, RunArgs, Source, Verbosity, is_url};
-use self::dead_letter::{Action, Request};
+use self::args::{Cli, Command, DeadLetter, DeadLetterArgs, RunArgs, Source, Verbosity, is_url};
+use self::dead_letter::{Action, Form, Request};
 use self::exit::Exit;
 use self::output::{Output, complain};
 use crate::config::{self, Config};
@@ -158,19 +158,32 @@ fn check(source: &Source, lists: bool) -> Result<Exit, String> {
 }
 
 fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, String> {
-    let (action, args) = match action {
-        DeadLetter::List(args) => (Action::List, args),
-        DeadLetter::Show(args) => (Action::Show, args),
-        DeadLetter::Retry(args) => (Action::Retry, args),
-        DeadLetter::Discard(args) => (Action::Discard, args),
+    let (action, mut args, form) = match action {
+        DeadLetter::List { of, summary, null } => {
+            let form = match (summary, of.json) {
+                (false, false) if null => Form::Names,
+                (false, false) => Form::Text,
+                (false, true) => Form::Json,
+                (true, false) => Form::Summary,
+                (true, true) => Form::SummaryJson,
+            };
+            (Action::List, of, form)
+        }
+        DeadLetter::Show(args) => with_form(Action::Show, args),
+        DeadLetter::Retry(args) => with_form(Action::Retry, args),
+        DeadLetter::Discard(args) => with_form(Action::Discard, args),
     };
+    let filter = args.filter();
     let has_usual = usual().is_some();
     let (source, names) = Source::of_paths(args.config.or(outer), args.paths, has_usual);
     if args.all && !names.is_empty() {
         return Err("--all is everything that lies there: name files, or say --all".into());
     }
-    if names.is_empty() && !args.all && action != Action::List {
-        return Err("name the files, or say --all".into());
+    if names.is_empty() && !args.all && filter.is_empty() && action != Action::List {
+        return Err(
+            "name the files, say which by --older, --newer, --status or --glob, or say --all"
+                .into(),
+        );
     }
     let config = load(&source)?;
     let request = Request {
@@ -178,8 +191,15 @@ fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, Strin
         action,
         names: &names,
         all: args.all,
+        filter,
+        form,
     };
     Ok(dead_letter::dead_letter(&request, &mut Output::stdout()))
+}
+
+fn with_form(action: Action, args: DeadLetterArgs) -> (Action, DeadLetterArgs, Form) {
+    let form = if args.json { Form::Json } else { Form::Text };
+    (action, args, form)
 }
 
 /// The first of the usual configurations that is there.
