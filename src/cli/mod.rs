@@ -237,5 +237,5 @@ fn load(source: &Source) -> Result<Config, String> {
 }
 
 fn load_file(path: &Path) -> Result<Config, String> {
-    config::load(path, &|name| std::env::var(name).ok()).map_err(|err| err.to_string())
+    config::load(path, &config::environment).map_err(|err| err.to_string())
 }

@@ -92,7 +92,7 @@ pub(super) fn reader(
 
 fn load(file: Option<&std::path::Path>) -> Reloaded {
     let file = file.ok_or("dirpost was started with a folder and a URL, not with a file")?;
-    let config = config::load(file, &|name| std::env::var(name).ok());
+    let config = config::load(file, &config::environment);
     let config = config.map_err(|err| err.to_string())?;
     let http = Shared::new(&config.send).map_err(|err| err.to_string())?;
     Ok(Box::new(Loaded {
