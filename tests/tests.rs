@@ -5,6 +5,7 @@ mod util;
 mod acted;
 mod asked;
 mod away;
+mod captures;
 mod checks;
 mod chmod;
 mod cli;

@@ -172,6 +172,11 @@ impl Daemon {
         });
     }
 
+    /// Where its configuration lies.
+    pub fn config_file(&self) -> std::path::PathBuf {
+        self.dir.join("dirpost.toml")
+    }
+
     /// Writes another configuration, and has it read.
     #[cfg(unix)]
     pub fn reload(&self, config: &str) {
