@@ -15,7 +15,6 @@ use crate::io::Gone;
 use crate::io::dir::Dir;
 use crate::io::http::{Client, IDLE};
 use crate::io::journal::Journal;
-use crate::io::os::error::explain;
 use crate::io::os::lock;
 use crate::io::scan::{self, Report};
 use crate::io::share::Share;
@@ -50,7 +49,7 @@ pub(super) fn on_written(
     Arc::new(move || {
         // At once: the filing thread may be busy for as long as it takes to use the reserve up.
         if journal.is_low() {
-            let why = explain(&std::io::ErrorKind::StorageFull.into());
+            let why = journal.fault(&std::io::ErrorKind::StorageFull.into());
             let _ = mailbox.input(Input::Room(Err(why)));
         }
         drop(filer.send(FilerCommand::Sync));

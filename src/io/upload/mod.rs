@@ -177,7 +177,7 @@ fn write_down(context: &UploadContext, delivery: &Delivery, status: u16) -> Resu
     let appended = context
         .journal
         .append(&[entry])
-        .map_err(|err| explain(&err))?;
+        .map_err(|err| context.journal.fault(&err))?;
     if appended == Appended::SyncDue {
         (context.written)();
     }
