@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, dirpost, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, User, config, dirpost, once, wait_until};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -306,4 +306,20 @@ fn check_does_not_wait_for_a_writer_of_the_credentials() {
         said.contains("WRONG    send.auth: ") && said.contains("a regular file"),
         "{said}"
     );
+}
+
+#[test]
+fn the_configuration_of_a_service_with_credentials_can_be_used_by_hand() {
+    let (dir, place) = (Dir::new(), Dir::new());
+    let auth = "send.auth = { bearer_file = '${CREDENTIALS_DIRECTORY}/dirpost-x.token' }";
+    let file = place.write("x.toml", config(dir.path(), "http://127.0.0.1:1/", auth));
+    let mut command = User::Same.command();
+    command.env_remove("CREDENTIALS_DIRECTORY");
+    command.arg("check").arg("--config").arg(&file);
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(said.contains("/etc/credstore/dirpost-x.token"), "{said}");
+    place.write("dirpost-x.token", "t0ken");
+    command.env("CREDENTIALS_DIRECTORY", place.path());
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(!said.contains("dirpost-x.token"), "{said}");
 }

@@ -204,3 +204,77 @@ fn a_forged_reason_file_leads_into_no_other_folder() {
     });
     assert!(dir.exists("in/.dirpost/dead-letter/d.csv"));
 }
+
+#[test]
+fn dead_letters_are_chosen_by_status_age_and_glob_summed_up_and_told_to_programs() {
+    let (dir, place) = (Dir::new(), Dir::new());
+    let server = Server::start(|head| match head.path.as_str() {
+        path if path.ends_with(".csv") => {
+            Reaction::AnswerWith(422, Vec::new(), format!("customer of {path}"))
+        }
+        path if path.ends_with(".big") => Reaction::Answer(413),
+        _ => Reaction::Answer(200),
+    });
+    let text = config(dir.path(), &server.url(), "check.max_size = 3\n");
+    let file = place.write("dirpost.toml", &text);
+    for name in ["a.csv", "sub/b.csv", "c.big", "d.big", "e.csv"] {
+        dir.write(name, "1");
+    }
+    dir.write("f.bin", "12345");
+    assert_eq!(once(&text, &[]).status.code(), Some(4));
+    let names = |args: &[&str]| {
+        let (code, said) = ask(&file, &[&["list", "-0"], args].concat());
+        assert_eq!(code, Some(0), "{said}");
+        let names = said.split_terminator('\0').map(str::to_string);
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["--status", "422"]), ["a.csv", "e.csv", "sub/b.csv"]);
+    assert_eq!(
+        names(&["--status", "410-419,check"]),
+        ["c.big", "d.big", "f.bin"]
+    );
+    assert_eq!(
+        names(&["--glob", "sub/**", "--glob", "*.bin"]),
+        ["f.bin", "sub/b.csv"]
+    );
+    assert_eq!(
+        names(&["--status", "422", "sub"]),
+        ["sub/b.csv"],
+        "of what is named"
+    );
+    assert_eq!(names(&["--newer", "1h"]).len(), 6);
+    assert_eq!(names(&["--older", "1h"]), Vec::<String>::new());
+
+    let (_, said) = ask(&file, &["list", "--summary"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].starts_with("3 files (3 B), "), "{said}");
+    assert!(lines[0].ends_with(" answered 422"), "{said}");
+    let (_, said) = ask(&file, &["list", "--json", "--glob", "a.csv"]);
+    let object: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!(
+        (&object["path"], &object["status"]),
+        (&"a.csv".into(), &422.into())
+    );
+    assert_eq!(object["body"], "customer of a.csv");
+    let (code, said) = ask(&file, &["list", "--older", "1h"]);
+    assert!(code == Some(0) && said.starts_with("nothing in "), "{said}");
+
+    let (code, said) = ask(&file, &["discard"]);
+    assert!(code == Some(2) && said.contains("--older"), "{said}");
+    let (code, said) = ask(&file, &["discard", "--status", "4xx"]);
+    assert!(code == Some(2) && said.contains("400-499"), "{said}");
+    let (code, said) = ask(&file, &["discard", "--status", "413", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in said.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert!(
+            object["done"].as_str().unwrap().ends_with(": deleted"),
+            "{line}"
+        );
+    }
+    let (code, said) = ask(&file, &["retry", "--glob", "*.csv", "--newer", "1h"]);
+    assert!(code == Some(0) && said.lines().count() == 3, "{said}");
+    assert_eq!(dir.dead(), ["f.bin"]);
+    assert_eq!(dir.waiting(), ["a.csv", "e.csv", "sub/b.csv"]);
+}

@@ -91,6 +91,12 @@ fn no_room_for_the_state(kill: bool) {
     // Lines fit into the last page of the journal for a while.
     let names = world.drop_files(100, 10);
     daemon.wait_log(DOWN);
+    let journal = world.dir.join("small/of-its-own/journal");
+    assert!(
+        daemon.has_logged(&format!("journal: {}: ", journal.display())),
+        "where to make room: {:?}",
+        daemon.log()
+    );
     assert!(
         daemon.has_logged("no room is left there"),
         "{:?}",

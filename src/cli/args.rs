@@ -7,6 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
+use super::dead_letter::filter::{Cause, Filter, glob};
+use crate::flow::scan::glob::Glob;
+
 /// Polls a folder and POSTs every complete file to an HTTP endpoint, exactly as whole as it
 /// was written.
 #[derive(Debug, Parser)]
@@ -34,7 +37,7 @@ Exit codes:
   5  `once`: another dirpost works on this folder
 
 Signals: SIGTERM and SIGINT finish what is in flight, up to 10 s, a second one leaves at once;
-SIGUSR1 looks at the folder now.";
+SIGUSR1 looks at the folder now, SIGHUP reads the configuration again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -101,7 +104,16 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLetter {
     /// One line for each file: when, which, why
-    List(DeadLetterArgs),
+    List {
+        #[command(flatten)]
+        of: DeadLetterArgs,
+        /// One line for each reason: how many files, since when
+        #[arg(long)]
+        summary: bool,
+        /// The names alone, each with a zero byte behind it: for `xargs -0`
+        #[arg(short = '0', long, conflicts_with_all = ["json", "summary"])]
+        null: bool,
+    },
     /// All that is known, with the start of the endpoint's answer
     Show(DeadLetterArgs),
     /// Put it back to its place, to be sent again under a new key
@@ -122,6 +134,35 @@ pub(super) struct DeadLetterArgs {
     /// Everything that lies there
     #[arg(long)]
     pub(super) all: bool,
+    /// Only what has been there for so long at least
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    older: Option<Duration>,
+    /// Only what has been there for so long at most
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    newer: Option<Duration>,
+    /// Only what was answered with this status, or one of this range (400-499), or did not pass a
+    /// check (check); may be given several times
+    #[arg(long = "status", value_name = "STATUS", value_parser = Cause::parse)]
+    #[arg(value_delimiter = ',')]
+    causes: Vec<Cause>,
+    /// Only what this glob matches, as in watch.include; may be given several times
+    #[arg(long = "glob", value_name = "GLOB", value_parser = glob)]
+    globs: Vec<Glob>,
+    /// As JSON, for programs: an object for each, a line each
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl DeadLetterArgs {
+    /// Which of them.
+    pub(super) fn filter(&mut self) -> Filter {
+        Filter {
+            older: self.older,
+            newer: self.newer,
+            causes: std::mem::take(&mut self.causes),
+            globs: std::mem::take(&mut self.globs),
+        }
+    }
 }
 
 #[derive(Args, Debug)]

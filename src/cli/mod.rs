@@ -17,12 +17,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use log::LevelFilter;
 
-use self::args::{Cli, Command, DeadLetter, RunArgs, Source, Verbosity, is_url};
-use self::dead_letter::{Action, Request};
+use self::args::{Cli, Command, DeadLetter, DeadLetterArgs, RunArgs, Source, Verbosity, is_url};
+use self::dead_letter::{Action, Form, Request};
 use self::exit::Exit;
 use self::output::{Output, complain};
 use crate::config::{self, Action as Delivered, Config};
-use crate::daemon::{Mode, run, skip_existing};
+use crate::daemon::{Mode, Start, run, skip_existing};
 use crate::io::logging;
 
 /// Where the configuration is looked for if none is named.
@@ -133,12 +133,15 @@ fn start(outer: Option<PathBuf>, args: RunArgs, work: Work) -> Result<Exit, Stri
                 .into(),
         );
     }
-    let level = config.log.level.unwrap_or_else(|| match work {
-        Work::Deliver(mode) => usual_level(mode),
-        Work::SkipExisting => LevelFilter::Info,
-    });
-    let level = logging::level_of_environment().unwrap_or(level);
-    let log = match logging::start(args.verbosity.level(level)) {
+    let verbosity = args.verbosity;
+    let level = move |configured: Option<LevelFilter>| {
+        let level = configured.unwrap_or_else(|| match work {
+            Work::Deliver(mode) => usual_level(mode),
+            Work::SkipExisting => LevelFilter::Info,
+        });
+        verbosity.level(logging::level_of_environment().unwrap_or(level))
+    };
+    let log = match logging::start(level(config.log.level)) {
         Ok(log) => log,
         Err(why) => {
             complain(&why);
@@ -146,7 +149,13 @@ fn start(outer: Option<PathBuf>, args: RunArgs, work: Work) -> Result<Exit, Stri
         }
     };
     let exit = match work {
-        Work::Deliver(mode) => run(&config, mode, args.adopt, &log),
+        Work::Deliver(mode) => run(Start {
+            config,
+            mode,
+            adopt: args.adopt,
+            log,
+            level: Box::new(level),
+        }),
         Work::SkipExisting => skip_existing(&config, args.adopt),
     };
     log::logger().flush();
@@ -173,19 +182,32 @@ fn check(source: &Source, lists: bool) -> Result<Exit, String> {
 }
 
 fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, String> {
-    let (action, args) = match action {
-        DeadLetter::List(args) => (Action::List, args),
-        DeadLetter::Show(args) => (Action::Show, args),
-        DeadLetter::Retry(args) => (Action::Retry, args),
-        DeadLetter::Discard(args) => (Action::Discard, args),
+    let (action, mut args, form) = match action {
+        DeadLetter::List { of, summary, null } => {
+            let form = match (summary, of.json) {
+                (false, false) if null => Form::Names,
+                (false, false) => Form::Text,
+                (false, true) => Form::Json,
+                (true, false) => Form::Summary,
+                (true, true) => Form::SummaryJson,
+            };
+            (Action::List, of, form)
+        }
+        DeadLetter::Show(args) => with_form(Action::Show, args),
+        DeadLetter::Retry(args) => with_form(Action::Retry, args),
+        DeadLetter::Discard(args) => with_form(Action::Discard, args),
     };
+    let filter = args.filter();
     let has_usual = usual().is_some();
     let (source, names) = Source::of_paths(args.config.or(outer), args.paths, has_usual);
     if args.all && !names.is_empty() {
         return Err("--all is everything that lies there: name files, or say --all".into());
     }
-    if names.is_empty() && !args.all && action != Action::List {
-        return Err("name the files, or say --all".into());
+    if names.is_empty() && !args.all && filter.is_empty() && action != Action::List {
+        return Err(
+            "name the files, say which by --older, --newer, --status or --glob, or say --all"
+                .into(),
+        );
     }
     let config = load(&source)?;
     let request = Request {
@@ -193,8 +215,15 @@ fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, Strin
         action,
         names: &names,
         all: args.all,
+        filter,
+        form,
     };
     Ok(dead_letter::dead_letter(&request, &mut Output::stdout()))
+}
+
+fn with_form(action: Action, args: DeadLetterArgs) -> (Action, DeadLetterArgs, Form) {
+    let form = if args.json { Form::Json } else { Form::Text };
+    (action, args, form)
 }
 
 /// The first of the usual configurations that is there.
@@ -232,5 +261,5 @@ fn load(source: &Source) -> Result<Config, String> {
 }
 
 fn load_file(path: &Path) -> Result<Config, String> {
-    config::load(path, &|name| std::env::var(name).ok()).map_err(|err| err.to_string())
+    config::load(path, &config::environment).map_err(|err| err.to_string())
 }

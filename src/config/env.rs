@@ -1,5 +1,16 @@
 //! `${NAME}` in a string: the value of an environment variable.
 
+/// The environment of this process, as a configuration sees it.
+///
+/// systemd sets `CREDENTIALS_DIRECTORY` for a service alone. Where a person runs a command by hand with the
+/// service's configuration it stands for the folder that systemd takes credentials from
+/// (systemd.exec(5), `LoadCredential=` without a path), so that `status` and `check` work there.
+pub fn of_process(name: &str) -> Option<String> {
+    const CREDENTIALS: (&str, &str) = ("CREDENTIALS_DIRECTORY", "/etc/credstore");
+    let value = std::env::var(name).ok();
+    value.or_else(|| (name == CREDENTIALS.0).then(|| CREDENTIALS.1.into()))
+}
+
 /// Replaces every `${NAME}`; `$${` stands for a literal `${`.
 ///
 /// What a variable holds is not looked at again, so a `${` in it stays as it is.

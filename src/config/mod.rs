@@ -11,6 +11,7 @@ mod error;
 mod pending;
 mod places;
 mod read;
+pub mod reload;
 mod resolve;
 mod secret;
 mod send;
@@ -22,6 +23,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use env::of_process as environment;
 pub use error::Error;
 pub use resolve::{from_dir_and_url, load, parse};
 pub use secret::{Argv, Hidden, Url};

@@ -5,11 +5,11 @@ use super::*;
 use std::path::Path;
 
 /// Where the sources are, for the files that belong to the tests.
-fn at(path: &str) -> PathBuf {
+pub(super) fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn env(name: &str) -> Option<String> {
+pub(super) fn env(name: &str) -> Option<String> {
     match name {
         "TOKEN" => Some("s3cret".to_owned()),
         "HOST" => Some("example.org".to_owned()),
@@ -39,6 +39,11 @@ fn unfinished(text: &str) -> (Option<Config>, Vec<error::Problem>, Vec<String>) 
     let source = Source::new(text, Path::new("/etc/dirpost"), &env);
     let config = resolve::resolve(&source, tree.get_ref(), None);
     (config, source.problems(), source.known())
+}
+
+/// Every key, also one that is not set.
+pub(super) fn known() -> Vec<String> {
+    unfinished(BOTH).2
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl FilerThread {
 
     fn sync(&self) -> Result<(), String> {
         let synced = self.journal.sync(clock::wall());
-        synced.map_err(|err| explain(&err))
+        synced.map_err(|err| self.journal.fault(&err))
     }
 
     /// Waits for something to do, and takes what else has come meanwhile.
@@ -212,7 +212,7 @@ impl FilerThread {
             log::warn!(
                 target: "dirpost",
                 "journal: what is missing could not be noted: {}",
-                explain(&err)
+                self.journal.fault(&err)
             );
         }
         if let Some(memory) = memory
@@ -287,7 +287,9 @@ impl FilerThread {
         match restored {
             Ok(()) => self.mailbox.input(Input::Room(Ok(()))),
             Err(_) if was_low => Ok(()),
-            Err(err) => self.mailbox.input(Input::Room(Err(explain(&err)))),
+            Err(err) => self
+                .mailbox
+                .input(Input::Room(Err(self.journal.fault(&err)))),
         }
     }
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::opening::OpenResult;
+use super::reload::Reloaded;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
 use crate::io::os::lock;
@@ -39,6 +40,8 @@ pub(super) enum Message {
     WorkerFree { worker: usize, input: Input },
     /// The folder and all that belongs to it was opened, or could not be.
     Opened(OpenResult),
+    /// The configuration was read again, or could not be.
+    Reloaded(Reloaded),
 }
 
 /// The end that is read.
@@ -60,6 +63,8 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct Shared {
     raised: Raised,
+    /// The configuration as it was read last, until it is taken over.
+    reloaded: Mutex<Option<Reloaded>>,
     reports: Mutex<Reports>,
     /// Something has come for a reader that waits.
     news: Condvar,
@@ -76,6 +81,8 @@ const NO_PANIC: &str = "a thread that panics ends the process, or its test";
 struct Raised {
     stop: AtomicBool,
     scan: AtomicBool,
+    /// The configuration was read again.
+    reload: AtomicBool,
 }
 
 #[derive(Default)]
@@ -106,7 +113,8 @@ impl Raised {
     }
 
     fn is_any(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) || self.scan.load(Ordering::SeqCst)
+        let all = [&self.stop, &self.scan, &self.reload];
+        all.iter().any(|flag| flag.load(Ordering::SeqCst))
     }
 }
 
@@ -145,6 +153,18 @@ impl Inbox {
         move |command| {
             let reports = lock(&shared.reports);
             shared.raised.flag(command).store(true, Ordering::SeqCst);
+            shared.tell_reader(reports);
+        }
+    }
+
+    /// Leaves a configuration that was read again, in place of one that nobody has taken over yet,
+    /// whatever the epoch is; never waits.
+    pub(super) fn reloads(&self) -> impl Fn(Reloaded) + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |reloaded| {
+            *lock(&shared.reloaded) = Some(reloaded);
+            let reports = lock(&shared.reports);
+            shared.raised.reload.store(true, Ordering::SeqCst);
             shared.tell_reader(reports);
         }
     }
@@ -212,10 +232,15 @@ impl Inbox {
 
     /// A message that is there already.
     pub(super) fn receive_now(&self) -> Option<Message> {
-        match self.shared.raised.take() {
-            Some(command) => Some(Message::Input(Input::Command(command))),
-            None => self.report_now(),
+        if let Some(command) = self.shared.raised.take() {
+            return Some(Message::Input(Input::Command(command)));
         }
+        if self.shared.raised.reload.swap(false, Ordering::SeqCst)
+            && let Some(reloaded) = lock(&self.shared.reloaded).take()
+        {
+            return Some(Message::Reloaded(reloaded));
+        }
+        self.report_now()
     }
 
     /// What a thread has said already. Commands stay for who comes next.

@@ -7,32 +7,39 @@
 //! hangs.
 //!
 //! `opening` opens the folder and waits for it, `session` is one opening with its engine,
-//! `threads` and `filer_thread` are what it starts, `inbox` is how they are heard, `retry_news` what is
+//! `threads` and `filer_thread` are what it starts, `rules` what these go by, `reload` how that changes, `inbox` is how they are heard, `retry_news` what is
 //! to be heard before a look is used.
 
 mod filer_thread;
 mod inbox;
 mod opening;
+mod reload;
 mod retry_news;
+mod rules;
 mod session;
 mod skipping;
 mod threads;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use log::LevelFilter;
 
 use self::inbox::Inbox;
 use self::opening::{Opener, Opening};
+use self::reload::Current;
 use self::session::{Ended, Session};
 pub use self::skipping::skip_existing;
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Handover};
 use crate::flow::messages::Finish;
-use crate::flow::time::Mono;
+use crate::flow::status::Fault;
+use crate::flow::time::{Mono, Now};
 use crate::io::logging::writer::LogWriter;
-use crate::io::os::clock;
-use crate::io::os::service;
-use crate::io::os::signal;
+use crate::io::os::{clock, lock, service, signal};
+use crate::io::status;
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,21 +75,60 @@ impl Mode {
     }
 }
 
-/// What all sessions of a process have in common.
-#[derive(Debug)]
-struct Process<'a> {
-    config: &'a Config,
-    mode: Mode,
-    log: &'a LogWriter,
-    started: Mono,
+/// How a process is started.
+#[allow(missing_debug_implementations)] // It holds a closure.
+pub struct Start {
+    /// What is wanted.
+    pub config: Config,
+    /// How it is run.
+    pub mode: Mode,
+    /// A state folder that belongs to another share is to belong to this one.
+    pub adopt: bool,
+    /// Where it is said what happens.
+    pub log: LogWriter,
+    /// The level of the log where the configuration says this one.
+    pub level: Box<dyn Fn(Option<LevelFilter>) -> LevelFilter + Send + Sync>,
 }
 
-impl Process<'_> {
+/// What all sessions of a process have in common.
+struct Process {
+    current: Mutex<Current>,
+    /// How often the configuration was read again.
+    reloads: AtomicU64,
+    mode: Mode,
+    log: LogWriter,
+    level: Box<dyn Fn(Option<LevelFilter>) -> LevelFilter + Send + Sync>,
+    started: Now,
+}
+
+impl Process {
+    /// What is wanted now.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.current).config)
+    }
+
+    /// What is wrong with the configuration file.
+    fn fault(&self) -> Option<Fault> {
+        lock(&self.current).fault()
+    }
+
+    /// How often the configuration was read again.
+    fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// As a status names it.
+    fn named(&self) -> crate::flow::status::Process {
+        let current = lock(&self.current);
+        let is_once = self.mode != Mode::Run;
+        status::process(&current.config, is_once, self.started.wall, current.read)
+    }
+
     /// When `once` leaves, whatever is left.
     fn deadline(&self) -> Option<Mono> {
         match self.mode {
             Mode::Run => None,
-            Mode::Once { deadline, .. } => Some(self.started + deadline),
+            Mode::Once { deadline, .. } => Some(self.started.mono + deadline),
         }
     }
 
@@ -91,27 +137,38 @@ impl Process<'_> {
         match self.mode {
             Mode::Run => Ending::Never,
             Mode::Once { deadline, no_wait } => Ending::Once {
-                deadline: self.started + deadline,
+                deadline: self.started.mono + deadline,
                 no_wait,
             },
         }
     }
 }
 
-/// Runs to the end. `adopt`: a state folder that belongs to another share is to belong to this one.
-pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
+/// Runs to the end.
+pub fn run(start: Start) -> Exit {
+    let Start {
+        config,
+        mode,
+        adopt,
+        log,
+        level,
+    } = start;
     let inbox = Inbox::new();
-    if let Err(err) = signal::listen(inbox.commands()) {
+    let reload = reload::reader(config.file.clone(), inbox.reloads());
+    if let Err(err) = signal::listen(inbox.commands(), reload) {
         return fail(&format!("signals cannot be handled: {err}"));
     }
     // Also while the folder is not there: it is waited for.
     service::ready();
-    let process = Process {
-        config,
+    let started = clock::now();
+    let process = Arc::new(Process {
+        current: Mutex::new(Current::new(config, started.wall)),
+        reloads: AtomicU64::new(0),
         mode,
         log,
-        started: clock::now().mono,
-    };
+        level,
+        started,
+    });
     let mut opening = Opening::default();
     opening.share.adopt = adopt;
     let mut past: Option<Handover> = None;
@@ -133,7 +190,7 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
 
 /// Opens the folder and works on it until it is to be opened again, or to the end.
 fn run_session(
-    process: &Process<'_>,
+    process: &Arc<Process>,
     opening: Opening,
     past: Option<Handover>,
     inbox: &Inbox,

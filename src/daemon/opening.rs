@@ -64,7 +64,7 @@ enum Obstacle {
 
 /// One opening, with what it had to wait for so far.
 pub(super) struct Opener<'a> {
-    process: &'a Process<'a>,
+    process: &'a Process,
     opening: Opening,
     inbox: &'a Inbox,
     mailbox: &'a Mailbox,
@@ -77,7 +77,7 @@ pub(super) struct Opener<'a> {
 
 impl<'a> Opener<'a> {
     pub(super) fn new(
-        process: &'a Process<'a>,
+        process: &'a Process,
         opening: Opening,
         inbox: &'a Inbox,
         mailbox: &'a Mailbox,
@@ -99,7 +99,8 @@ impl<'a> Opener<'a> {
     /// # Errors
     /// How the process is to end, which has been said.
     pub(super) fn open(mut self) -> Result<(Box<Opened>, bool), Exit> {
-        let dir = self.process.config.watch.dir.display();
+        let config = self.process.config();
+        let dir = config.watch.dir.display();
         self.inbox.status(|| format!("opening {dir}"));
         loop {
             self.start()?;
@@ -130,7 +131,7 @@ impl<'a> Opener<'a> {
 
     /// Opens it in a thread of its own: on a hung share this may take as long as the share likes.
     fn start(&self) -> Result<(), Exit> {
-        let (config, mailbox) = (self.process.config.clone(), self.mailbox.clone());
+        let (config, mailbox) = (self.process.config(), self.mailbox.clone());
         let opening = self.opening.share.clone();
         spawn("open", move || {
             // Nobody waits for it only at the end of the process, which closes all.
@@ -148,13 +149,14 @@ impl<'a> Opener<'a> {
                 Some(Message::Input(Input::Command(Command::Stop))) => {
                     return Err(self.process.mode.stopped());
                 }
+                Some(Message::Reloaded(reloaded)) => self.process.take_over(reloaded, |_| Ok(())),
                 // Nothing else is under way, and all is looked at as soon as it is open.
                 Some(_) => {}
                 None => {
                     log::error!(
                         target: "dirpost",
                         "folder: {} is not open yet, and the deadline is over",
-                        self.process.config.watch.dir.display()
+                        self.process.config().watch.dir.display()
                     );
                     return Err(Exit::Left);
                 }
@@ -241,6 +243,10 @@ impl<'a> Opener<'a> {
     fn pause(&self, pause: Duration) -> Result<(), Exit> {
         match self.inbox.receive(Some(pause)) {
             Some(Message::Input(Input::Command(Command::Stop))) => Err(self.process.mode.stopped()),
+            Some(Message::Reloaded(reloaded)) => {
+                self.process.take_over(reloaded, |_| Ok(()));
+                Ok(())
+            }
             // A person who wants it to look now wants it to try now.
             _ => Ok(()),
         }

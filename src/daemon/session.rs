@@ -7,20 +7,24 @@ use std::time::Duration;
 use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
 use super::opening::Opened;
+use super::reload::{Reloaded, Taken};
 use super::retry_news::RetryNews;
+use super::rules::{Common, Rules};
 use super::threads::{
-    ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_workers,
-    upload_context,
+    Ordered, ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_worker,
 };
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Engine, Handover, Policy};
-use crate::flow::messages::{Closing, Command, Delivery, Effect, Finish, Input, Inspection};
-use crate::flow::status::Pace;
+use crate::flow::messages::{
+    Closing, Command, Delivery, Effect, Finish, Input, Inspection, Settings,
+};
+use crate::flow::status::{Pace, Pulse, Work};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
+use crate::io::http::Shared;
 use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::os::clock;
@@ -56,7 +60,7 @@ pub(super) struct Session {
     engine: Engine,
     /// The engine has finished, and how.
     finish: Option<Finish>,
-    mode: Mode,
+    process: Arc<Process>,
     progress: Progress,
     threads: Threads,
     /// Where the status is left to be written, and when it is.
@@ -76,17 +80,21 @@ pub(super) struct Session {
 
 /// Where the threads take their orders from, and what they have in hand.
 struct Threads {
-    scans: Sender<ScanCommand>,
-    inspections: Sender<Inspection>,
-    workers: Vec<Sender<Delivery>>,
+    scans: Sender<Ordered<ScanCommand>>,
+    /// `None` where nothing is checked.
+    inspections: Option<Sender<Ordered<Inspection>>>,
+    workers: Vec<Sender<Ordered<Delivery>>>,
     /// The workers without a file. The last one to come free goes first: its connection is the
     /// warmest.
     free: Vec<usize>,
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
     filing: usize,
-    /// How much of the files that are being sent is out.
-    out: BytesOut,
+    /// What orders are to be carried out by.
+    rules: Arc<Rules>,
+    common: Common,
+    retries: Arc<RetryNews>,
+    mailbox: Mailbox,
 }
 
 impl Threads {
@@ -106,12 +114,16 @@ impl Threads {
         let state = Arc::clone(&scanner.state);
         let retries = Arc::new(RetryNews::new(Arc::clone(&state), mailbox.clone()));
         let (filer, commands) = channel();
-        let written = on_written(&journal, &filer, &mailbox);
-        let context = upload_context(config, &share, &journal, written);
-        let out = context.out.clone();
-        let workers = spawn_workers(config, workers, context, &retries, &mailbox)?;
+        let common = Common {
+            written: on_written(&journal, &filer, &mailbox),
+            share: Arc::clone(&share),
+            journal: Arc::clone(&journal),
+            out: BytesOut::default(),
+        };
+        let http = Shared::new(&config.send).map_err(|err| err.to_string())?;
+        let rules = Rules::new(config, &common, http, past.send.clone())?;
         let thread = FilerThread {
-            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal), past),
+            filer: Filer::new(config, share, Arc::clone(&journal), past),
             journal,
             state,
             retries: Arc::clone(&retries),
@@ -119,15 +131,40 @@ impl Threads {
             mailbox: mailbox.clone(),
         };
         thread.start()?;
-        Ok(Threads {
-            scans: spawn_scanner(config, scanner, &retries)?,
-            inspections: spawn_inspectors(config, &share, &retries, &mailbox)?,
-            free: (0..workers.len()).rev().collect(),
-            workers,
+        let mut threads = Threads {
+            scans: spawn_scanner(scanner, Arc::clone(&rules), &retries)?,
+            inspections: None,
+            workers: Vec::new(),
+            free: Vec::new(),
             filer,
             filing: 0,
-            out,
-        })
+            rules: Arc::clone(&rules),
+            common,
+            retries,
+            mailbox,
+        };
+        threads.follow(rules, workers)?;
+        threads.free.reverse();
+        Ok(threads)
+    }
+
+    /// Has what is ordered from now on carried out by these rules, with so many workers at least. Of
+    /// workers that are too many those that have been idle for longest are given no more orders.
+    ///
+    /// # Errors
+    /// A sentence: the system gives the process no more threads. Then the rules stay as they were.
+    fn follow(&mut self, rules: Arc<Rules>, workers: usize) -> Result<(), String> {
+        while self.workers.len() < workers {
+            let number = self.workers.len();
+            let worker = spawn_worker(number, &rules, &self.retries, &self.mailbox)?;
+            self.workers.push(worker);
+            self.free.push(number);
+        }
+        if self.inspections.is_none() && rules.inspector.check.reads_content() {
+            self.inspections = Some(spawn_inspectors(&self.retries, &self.mailbox)?);
+        }
+        self.rules = rules;
+        Ok(())
     }
 }
 
@@ -152,17 +189,17 @@ impl Session {
     /// A sentence: something that every file needs is not to be had (threads, the CA of
     /// `send.tls`, randomness).
     pub(super) fn start(
-        process: &Process<'_>,
+        process: &Arc<Process>,
         opened: Opened,
         mailbox: &Mailbox,
     ) -> Result<Session, String> {
-        say_of_journal(process.config, &opened);
-        let config = process.config;
+        let config = &*process.config();
+        say_of_journal(config, &opened);
         let Opened {
             share,
             state,
             journal,
-            past,
+            mut past,
             ..
         } = opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
@@ -171,28 +208,23 @@ impl Session {
         let scanner = Scanner {
             share: Arc::clone(&share),
             state: Arc::clone(&state.folder),
-            send: past.send.clone(),
             mailbox: mailbox.clone(),
         };
         let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal), &past)?;
+        past.wanted = Some(threads.rules.filter.clone());
         let now = clock::now();
-        let who = status::process(
-            config,
-            process.mode != Mode::Run,
-            now.wall_of(process.started),
-        );
-        let (board, writer) = status::board(config, who, Arc::clone(&state.folder));
+        let (board, writer) = status::board(config, process.named(), Arc::clone(&state.folder));
         spawn("status", move || writer.run())?;
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
             board,
             pace: Pace::default(),
             finish: None,
-            mode: process.mode,
-            progress: Progress::new(process.mode != Mode::Run, process.log, &threads.out),
+            process: Arc::clone(process),
+            progress: Progress::new(process.mode != Mode::Run, &process.log, &threads.common.out),
             threads,
             closing: None,
-            answer_timeout: config.send.response_timeout + config.send.stall_timeout,
+            answer_timeout: answer_timeout(config),
             share,
             journal,
             state,
@@ -242,13 +274,52 @@ impl Session {
         if self.closing.is_some() {
             return None;
         }
-        let pulse = self.engine.pulse();
+        let pulse = self.pulse();
         if self.pace.is_due(pulse, now.mono) {
-            let work = self.engine.work(now);
+            let work = self.work(now);
             inbox.status(|| status::words::sentence(&work, now.wall));
             self.board.leave(work);
         }
         Some(self.pace.next(pulse, now.mono))
+    }
+
+    /// What is shown of the work, with what is wrong with the configuration.
+    fn work(&self, now: Now) -> Work {
+        let mut work = self.engine.work(now);
+        work.faults.extend(self.process.fault());
+        work
+    }
+
+    /// Changes with what is worth showing.
+    fn pulse(&self) -> Pulse {
+        let Pulse(pulse) = self.engine.pulse();
+        Pulse(pulse.wrapping_add(self.process.reloads()))
+    }
+
+    /// Goes by a configuration that was read again, if it can be.
+    fn reload(&mut self, now: Now, reloaded: Reloaded) {
+        let process = Arc::clone(&self.process);
+        process.take_over(reloaded, |taken| {
+            let Taken {
+                config,
+                http,
+                send,
+                rechecks,
+            } = taken;
+            let rules = Rules::new(&config, &self.threads.common, http, send.clone())?;
+            let policy = Policy::new(&config, &self.state.id, process.ending());
+            self.threads.follow(Arc::clone(&rules), policy.workers)?;
+            self.answer_timeout = answer_timeout(&config);
+            let settings = Settings {
+                policy,
+                filter: rules.filter.clone(),
+                send,
+                rechecks,
+            };
+            self.turn(now, Input::Settings(Box::new(settings)));
+            Ok(())
+        });
+        self.board.rename(process.named());
     }
 
     /// Takes in a message and what else is in the inbox, no more than it holds at a time: what
@@ -275,6 +346,7 @@ impl Session {
             }
             // The opening of this session was the first thing that was heard.
             Message::Opened(_) => return,
+            Message::Reloaded(reloaded) => return self.reload(now, reloaded),
         };
         match &input {
             Input::Closing(why) => {
@@ -365,12 +437,12 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
-        self.board.leave(self.engine.work(clock::now()));
+        self.board.leave(self.work(clock::now()));
         self.board.close(FLUSH_WITHIN);
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);
         }
-        self.mode.finished(finish)
+        self.process.mode.finished(finish)
     }
 }
 
@@ -379,16 +451,24 @@ impl Threads {
     fn order(&mut self, effect: Effect) {
         // A thread that is gone would leave its file in the engine's hands for ever.
         const ALIVE: &str = "a thread lives as long as its session";
+        let rules = Arc::clone(&self.rules);
         match effect {
-            Effect::Scan(order) => self.scans.send(ScanCommand::Scan(order)).expect(ALIVE),
-            Effect::Confirm => self.scans.send(ScanCommand::Confirm).expect(ALIVE),
-            Effect::Inspect(job) => self.inspections.send(job).expect(ALIVE),
+            Effect::Scan(order) => {
+                let order = (ScanCommand::Scan(order), rules);
+                self.scans.send(order).expect(ALIVE);
+            }
+            Effect::Confirm => self.scans.send((ScanCommand::Confirm, rules)).expect(ALIVE),
+            Effect::Inspect(job) => {
+                let inspections = self.inspections.as_ref();
+                let inspections = inspections.expect("nothing is checked without a check");
+                inspections.send((job, rules)).expect(ALIVE);
+            }
             Effect::Deliver(job) => {
                 let worker = self
                     .free
                     .pop()
                     .expect("the engine sends no more files than there are workers");
-                self.workers[worker].send(job).expect(ALIVE);
+                self.workers[worker].send((job, rules)).expect(ALIVE);
             }
             Effect::File(filing) => {
                 self.filing += 1;
@@ -424,6 +504,11 @@ impl Threads {
             let _ = wait.recv_timeout(FLUSH_WITHIN);
         }
     }
+}
+
+/// How long an endpoint may take to answer.
+fn answer_timeout(config: &Config) -> Duration {
+    config.send.response_timeout + config.send.stall_timeout
 }
 
 /// Says what was found wrong with the journal as it was opened.

@@ -8,21 +8,17 @@ use std::thread;
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
-use crate::config::{Action, Config};
-use crate::flow::endpoint::classify;
+use super::rules::Rules;
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
 use crate::io::Gone;
-use crate::io::check::Inspector;
 use crate::io::dir::Dir;
-use crate::io::http::{Client, IDLE, Shared};
+use crate::io::http::{Client, IDLE};
 use crate::io::journal::Journal;
-use crate::io::os::error::explain;
 use crate::io::os::lock;
 use crate::io::scan::{self, Report};
-use crate::io::send_fingerprint;
 use crate::io::share::Share;
-use crate::io::upload::{BytesOut, UploadContext, deliver};
+use crate::io::upload::deliver;
 
 /// The stack of a thread, in bytes. The deepest call is a TLS handshake; this leaves it ample room.
 const STACK: usize = 512 * 1024;
@@ -43,38 +39,17 @@ pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<
         })
 }
 
-/// What all workers share.
-pub(super) fn upload_context(
-    config: &Config,
-    share: &Arc<Share>,
-    journal: &Arc<Journal>,
-    written: Box<dyn Fn() + Send + Sync>,
-) -> Arc<UploadContext> {
-    Arc::new(UploadContext {
-        share: Arc::clone(share),
-        journal: Arc::clone(journal),
-        answers: classify::Policy::new(&config.send),
-        digest: config.send.digest,
-        needs_sha256: Client::needs_sha256(&config.send),
-        checks_content: config.check.reads_content(),
-        stall_timeout: config.send.stall_timeout,
-        out: BytesOut::default(),
-        keep: config.delivered.action == Action::Keep,
-        written,
-    })
-}
-
 /// What a worker does when the journal has lines that wait for an fsync.
 pub(super) fn on_written(
     journal: &Arc<Journal>,
     filer: &Sender<FilerCommand>,
     mailbox: &Mailbox,
-) -> Box<dyn Fn() + Send + Sync> {
+) -> Arc<dyn Fn() + Send + Sync> {
     let (journal, filer, mailbox) = (Arc::clone(journal), filer.clone(), mailbox.clone());
-    Box::new(move || {
+    Arc::new(move || {
         // At once: the filing thread may be busy for as long as it takes to use the reserve up.
         if journal.is_low() {
-            let why = explain(&std::io::ErrorKind::StorageFull.into());
+            let why = journal.fault(&std::io::ErrorKind::StorageFull.into());
             let _ = mailbox.input(Input::Room(Err(why)));
         }
         drop(filer.send(FilerCommand::Sync));
@@ -95,49 +70,51 @@ pub(super) struct Scanner {
     pub(super) share: Arc<Share>,
     /// The state folder.
     pub(super) state: Arc<Dir>,
-    /// What `[send]` was like when all was opened: see [`send_fingerprint`].
-    pub(super) send: String,
     pub(super) mailbox: Mailbox,
 }
 
-/// Starts the thread that scans.
+/// An order, and the rules that it is carried out by.
+pub(super) type Ordered<T> = (T, Arc<Rules>);
+
+/// Starts the thread that scans. It begins with these rules.
 ///
 /// # Errors
-/// A sentence: a glob is wrong, or the system gives the process no more threads.
+/// A sentence: the system gives the process no more threads.
 pub(super) fn spawn_scanner(
-    config: &Config,
     scanner: Scanner,
+    mut rules: Arc<Rules>,
     retries: &Arc<RetryNews>,
-) -> Result<Sender<ScanCommand>, String> {
-    let filter = scan::filter_of(config).map_err(|err| err.to_string())?;
-    let credentials = config.send.clone();
-    let threads = config.watch.threads;
+) -> Result<Sender<Ordered<ScanCommand>>, String> {
     let Scanner {
         share,
         state,
-        send: mut fingerprint,
         mailbox,
     } = scanner;
+    let mut fingerprint = rules.fingerprint.clone();
     let retries = Arc::clone(retries);
-    let (send, orders) = channel();
+    let (send, orders) = channel::<Ordered<ScanCommand>>();
     spawn("scan", move || {
         let send = |input| mailbox.input(input);
         let report = Report {
             before_use: &|| retries.tell(),
             send: &send,
         };
-        let scanner = scan::Scanner {
-            share: &share,
-            state: &state,
-            filter: &filter,
-            threads,
-        };
-        while let Ok(order) = orders.recv() {
-            let now = send_fingerprint::of(&credentials);
+        while let Ok((order, ordered)) = orders.recv() {
+            if !Arc::ptr_eq(&rules, &ordered) {
+                rules = ordered;
+                fingerprint.clone_from(&rules.fingerprint);
+            }
+            let now = rules.fingerprint_now();
             if now != fingerprint {
                 fingerprint.clone_from(&now);
                 let _ = send(Input::Credentials(now));
             }
+            let scanner = scan::Scanner {
+                share: &share,
+                state: &state,
+                filter: &rules.filter,
+                threads: rules.threads,
+            };
             let reported = match order {
                 ScanCommand::Scan(order) => scanner.scan(order, report),
                 ScanCommand::Confirm => scan::confirm(&share, &send),
@@ -150,77 +127,67 @@ pub(super) fn spawn_scanner(
     Ok(send)
 }
 
-/// Starts the threads for checks, if there is anything to check.
+/// Starts the threads for checks.
+///
+/// # Errors
+/// A sentence: the system gives the process no more threads.
 pub(super) fn spawn_inspectors(
-    config: &Config,
-    share: &Arc<Share>,
     retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
-) -> Result<Sender<Inspection>, String> {
-    let (send, jobs) = channel::<Inspection>();
-    if !config.check.reads_content() {
-        return Ok(send);
-    }
+) -> Result<Sender<Ordered<Inspection>>, String> {
+    let (send, jobs) = channel();
     let jobs = Arc::new(Mutex::new(jobs));
     for _ in 0..INSPECTORS {
-        let inspector = Inspector {
-            share: Arc::clone(share),
-            check: config.check.clone(),
-            // What is sent is held to it, whether a header shows it or not.
-        };
         let (jobs, mailbox) = (Arc::clone(&jobs), mailbox.clone());
         let retries = Arc::clone(retries);
         spawn("check", move || {
-            while check_next(&inspector, &jobs, &retries, &mailbox).is_ok() {}
+            while check_next(&jobs, &retries, &mailbox).is_ok() {}
         })?;
     }
     Ok(send)
 }
 
 fn check_next(
-    inspector: &Inspector,
-    jobs: &Mutex<Receiver<Inspection>>,
+    jobs: &Mutex<Receiver<Ordered<Inspection>>>,
     retries: &RetryNews,
     mailbox: &Mailbox,
 ) -> Result<(), Gone> {
-    let job = lock(jobs).recv().map_err(|_| Gone)?;
-    let inspected = Input::Inspected(job.file, inspector.inspect(&job));
+    let (job, rules) = lock(jobs).recv().map_err(|_| Gone)?;
+    let inspected = Input::Inspected(job.file, rules.inspector.inspect(&job));
     retries.tell_before(&inspected)?;
     mailbox.input(inspected)
 }
 
-/// Starts the threads that send, each with a connection of its own.
-pub(super) fn spawn_workers(
-    config: &Config,
-    count: usize,
-    context: Arc<UploadContext>,
+/// Starts the thread that sends as worker `number`, with a connection of its own. It begins with these
+/// rules.
+///
+/// # Errors
+/// A sentence: the system gives the process no more threads.
+pub(super) fn spawn_worker(
+    number: usize,
+    rules: &Arc<Rules>,
     retries: &Arc<RetryNews>,
     mailbox: &Mailbox,
-) -> Result<Vec<Sender<Delivery>>, String> {
-    let shared = Shared::new(&config.send).map_err(|err| err.to_string())?;
-    let mut workers = Vec::new();
-    for number in 0..count {
-        let (send, jobs) = channel();
-        let mut worker = Worker {
-            number,
-            client: Client::new(&config.send, &shared),
-            context: Arc::clone(&context),
-            retries: Arc::clone(retries),
-            jobs,
-            mailbox: mailbox.clone(),
-        };
-        spawn("send", move || while worker.work_until_idle().is_ok() {})?;
-        workers.push(send);
-    }
-    Ok(workers)
+) -> Result<Sender<Ordered<Delivery>>, String> {
+    let (send, jobs) = channel();
+    let mut worker = Worker {
+        number,
+        client: rules.client(),
+        rules: Arc::clone(rules),
+        retries: Arc::clone(retries),
+        jobs,
+        mailbox: mailbox.clone(),
+    };
+    spawn("send", move || while worker.work_until_idle().is_ok() {})?;
+    Ok(send)
 }
 
 struct Worker {
     number: usize,
     client: Client,
-    context: Arc<UploadContext>,
+    rules: Arc<Rules>,
     retries: Arc<RetryNews>,
-    jobs: Receiver<Delivery>,
+    jobs: Receiver<Ordered<Delivery>>,
     mailbox: Mailbox,
 }
 
@@ -229,7 +196,7 @@ impl Worker {
     fn work_until_idle(&mut self) -> Result<(), Gone> {
         let mut job = self.jobs.recv().map_err(|_| Gone)?;
         loop {
-            self.deliver(&job)?;
+            self.deliver(job)?;
             job = match self.jobs.recv_timeout(IDLE) {
                 Ok(job) => job,
                 Err(RecvTimeoutError::Timeout) => break,
@@ -240,9 +207,13 @@ impl Worker {
         Ok(())
     }
 
-    fn deliver(&mut self, job: &Delivery) -> Result<(), Gone> {
+    fn deliver(&mut self, (job, rules): Ordered<Delivery>) -> Result<(), Gone> {
+        if !Arc::ptr_eq(&self.rules, &rules) {
+            self.client = rules.client();
+            self.rules = rules;
+        }
         let (worker, file) = (self.number, job.file);
-        deliver(&self.context, &mut self.client, job, |delivered| {
+        deliver(&self.rules.upload, &mut self.client, &job, |delivered| {
             let input = Input::Delivered(file, delivered);
             self.retries.tell_before(&input)?;
             self.mailbox.send(Message::WorkerFree { worker, input })

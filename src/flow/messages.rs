@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::Reply;
+use crate::flow::engine::Policy;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Difference, Look, Rel, Stamp};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal;
 use crate::flow::memory::Memory;
-use crate::flow::scan::filter::Ignored;
+use crate::flow::scan::filter::{Filter, Ignored};
 use crate::flow::scan::listing::Listing;
 use crate::flow::scan::rounds::{Rounds, Wanted};
 
@@ -54,6 +55,22 @@ pub enum Input {
     /// A file of credentials has changed: what stands for `[send]` and the credentials now, without a
     /// secret.
     Credentials(String),
+    /// A person has changed the configuration.
+    Settings(Box<Settings>),
+}
+
+/// What may change while a run lasts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the engine goes by from now on; what cannot change in it ([`Policy::taking_over`]) is as
+    /// before.
+    pub policy: Policy,
+    /// Which names are wanted from now on.
+    pub filter: Filter,
+    /// What stands for `[send]` and the credentials now, without a secret.
+    pub send: String,
+    /// `[check]` is another one: what has passed the one before is checked again.
+    pub rechecks: bool,
 }
 
 impl Input {

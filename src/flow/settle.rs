@@ -166,7 +166,8 @@ impl Stability {
         self.suspicions.count = self.suspicions.count.saturating_add(1);
         let was_due = self.due(settle).max(now);
         let wanted = (moved + settle).since(was_due);
-        let left = PUT_OFF * settle - self.suspicions.put_off();
+        // A settle time that is shorter by now may be used up already.
+        let left = (PUT_OFF * settle).saturating_sub(self.suspicions.put_off());
         let granted = wanted.min(left);
         if granted > Duration::ZERO {
             let millis = i64::try_from(granted.as_millis()).unwrap_or(i64::MAX);

@@ -88,10 +88,6 @@ impl Retry {
         line.push(b'\n');
         line
     }
-
-    fn is_of(&self, path: &Rel, stamp: Stamp) -> bool {
-        self.path == *path && self.stamp == stamp
-    }
 }
 
 /// What a file says, and how many of its lines say nothing that can be read.
@@ -133,26 +129,34 @@ fn read(state: &Dir) -> io::Result<Content> {
     Ok(Content::parse(&bytes))
 }
 
-/// Adds one, with the number after the last for this version; brings it onto the disk.
+/// Adds a line for each, with the number after the last for its version, all at once; brings them onto the
+/// disk.
 ///
 /// # Errors
-/// Of reading or writing the file. What was written of the line then is closed by the next one.
-pub fn add(state: &Dir, path: &Rel, stamp: Stamp) -> io::Result<()> {
+/// Of reading or writing the file. A part of the lines may have been written then; one that is half written
+/// is closed by the next one.
+pub fn add(state: &Dir, versions: &[(Rel, Stamp)]) -> io::Result<()> {
     let _lock = lock(state);
     loop {
-        let content = read(state)?;
-        let earlier = content
-            .retries
-            .iter()
-            .filter(|retry| retry.is_of(path, stamp));
-        let retry = Retry {
-            path: path.clone(),
-            stamp,
-            round: 1 + earlier.map(|retry| retry.round).max().unwrap_or(0),
-            at: Some(clock::wall()),
-        };
+        let mut rounds: HashMap<(Rel, Stamp), u32> = HashMap::new();
+        for retry in read(state)?.retries {
+            let round = rounds.entry((retry.path, retry.stamp)).or_default();
+            *round = retry.round.max(*round);
+        }
+        let mut line = Vec::new();
+        for version in versions {
+            let round = rounds.entry(version.clone()).or_default();
+            *round += 1;
+            let (path, stamp) = version.clone();
+            let retry = Retry {
+                path,
+                stamp,
+                round: *round,
+                at: Some(clock::wall()),
+            };
+            line.extend(retry.line());
+        }
         let mut file = state.append(NAME)?;
-        let mut line = retry.line();
         if !ends_a_line(&mut file)? {
             line.insert(0, b'\n');
         }
@@ -328,9 +332,9 @@ mod tests {
                 mtime: Wall(5),
             },
         );
-        add(&state, &path, stamp).unwrap();
-        add(&state, &Rel::new(b"other"), stamp).unwrap();
-        add(&state, &path, stamp).unwrap();
+        add(&state, &[(path.clone(), stamp)]).unwrap();
+        add(&state, &[(Rel::new(b"other"), stamp)]).unwrap();
+        add(&state, &[(path.clone(), stamp)]).unwrap();
         let rounds: Vec<(Rel, u32)> = watcher
             .changed(&state)
             .unwrap()
@@ -368,12 +372,12 @@ mod tests {
         let state = Dir::at(dir.path()).unwrap();
         let mut watcher = Watcher::default();
         let path = Rel::new(b"a.csv");
-        add(&state, &path, stamp(1)).unwrap();
+        add(&state, &[(path.clone(), stamp(1))]).unwrap();
         for torn in [&b"{\"path\":\"x"[..], b"\xff\xfe\n", b"{\"path\":\"\xff"] {
             let mut file = state.append(NAME).unwrap();
             file.write_all(torn).unwrap();
             drop(file);
-            add(&state, &path, stamp(1)).unwrap();
+            add(&state, &[(path.clone(), stamp(1))]).unwrap();
         }
         let seen: Vec<u32> = watcher
             .changed(&state)
@@ -393,7 +397,7 @@ mod tests {
         assert_eq!(watcher.changed(&state), None);
         assert!(watcher.trouble.is_raised());
         std::fs::remove_dir(dir.path().join("retries.jsonl")).unwrap();
-        add(&state, &Rel::new(b"a"), stamp(1)).unwrap();
+        add(&state, &[(Rel::new(b"a"), stamp(1))]).unwrap();
         assert_eq!(watcher.changed(&state).unwrap().len(), 1);
         assert!(!watcher.trouble.is_raised());
     }
@@ -460,7 +464,7 @@ mod tests {
                     let state = &state;
                     scope.spawn(move || {
                         for _ in 0..50 {
-                            add(state, &Rel::new(name.as_bytes()), stamp(1)).unwrap();
+                            add(state, &[(Rel::new(name.as_bytes()), stamp(1))]).unwrap();
                         }
                     })
                 })
@@ -481,7 +485,7 @@ mod tests {
         let state = Dir::at(dir.path()).unwrap();
         let mut watcher = Watcher::default();
         let path = Rel::new(b"a");
-        add(&state, &path, stamp(1)).unwrap();
+        add(&state, &[(path.clone(), stamp(1))]).unwrap();
         assert_eq!(watcher.changed(&state).unwrap().len(), 1);
         state.remove(NAME).unwrap();
         assert_eq!(
@@ -489,7 +493,7 @@ mod tests {
             None,
             "a key that was used would be used again"
         );
-        add(&state, &path, stamp(1)).unwrap();
+        add(&state, &[(path.clone(), stamp(1))]).unwrap();
         let last = watcher.changed(&state).unwrap().pop().unwrap();
         assert_eq!(last.round, 2);
     }

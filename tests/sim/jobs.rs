@@ -1,6 +1,8 @@
 //! The jobs that the engine hands out: scans, checks, uploads and filing. Each step of each is an
 //! event of its own, so that a crash can come between any two.
 
+use std::collections::BTreeSet;
+
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::idempotency_key::key;
@@ -34,9 +36,13 @@ impl World {
     // ---- scan -----------------------------------------------------------------------
 
     /// What a listing of the watched folder shows.
-    pub fn content(&self) -> Content {
+    pub fn content(&self, excluded: &BTreeSet<String>) -> Content {
+        let is_wanted = |name: &[u8]| !excluded.contains(&*String::from_utf8_lossy(name));
         let mut content = Content::default();
         for (place, node) in self.model.area(Area::Watched) {
+            if !is_wanted(place.path.as_bytes()) {
+                continue;
+            }
             content.files.push(place.path.as_bytes(), node.look);
         }
         let mut markers: Vec<(Vec<u8>, Look)> = self
@@ -44,7 +50,7 @@ impl World {
             .markers(Area::Watched)
             .filter_map(|(place, node)| {
                 let name = place.path.as_bytes().strip_suffix(MARKER)?;
-                Some((name.to_vec(), node.look))
+                is_wanted(name).then(|| (name.to_vec(), node.look))
             })
             .collect();
         markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -150,7 +156,7 @@ impl World {
         self.model.get(&Place::new(Area::Watched, path.clone()))
     }
 
-    pub fn send_start(&mut self, job: Delivery) -> Option<Input> {
+    pub fn send_start(&mut self, job: Delivery, settle: i64) -> Option<Input> {
         self.in_flight += 1;
         match self.find(&job.path) {
             None => Some(self.back(job.file, Delivered::Missing(Miss::Gone))),
@@ -175,7 +181,7 @@ impl World {
                 let slept_unseen =
                     self.suspended_at >= node.changed && self.crashed_at >= self.suspended_at;
                 assert!(
-                    self.time - node.changed >= self.settle || slept_unseen,
+                    self.time - node.changed >= settle || slept_unseen,
                     "{} is sent {} ms after its last change",
                     job.path,
                     self.time - node.changed

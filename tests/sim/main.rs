@@ -15,6 +15,7 @@ mod jobs;
 mod model;
 mod plan;
 mod power;
+mod reload;
 mod run;
 mod scan;
 mod world;
@@ -28,6 +29,7 @@ use dirpost::flow::rng::Rng;
 
 use coverage::Coverage;
 use plan::{Features, plan, plan_long_fault, policy};
+use reload::plan_reloads;
 use run::Run;
 use world::World;
 
@@ -72,6 +74,8 @@ const ALWAYS: &[&str] = &[
     "line that is owed",
     "writer between a look and what follows it",
     "journal rewritten",
+    "configuration changed",
+    "names that are no longer wanted",
 ];
 /// What runs in which files are moved away meet beside it.
 const MOVING: &[&str] = &[
@@ -137,6 +141,7 @@ impl Simulation {
             // was opened again.
             world.model.traits.late_mtimes &= !features.journal_faults;
             plan(&mut world, crashes);
+            plan_reloads(&mut world, seed);
         }
         // With `send.in_order` a file that the endpoint refuses for ever holds the line for ever,
         // once the brake spares it: that is what strict order means.

@@ -73,11 +73,11 @@ impl Features {
 
 /// What the engine is configured to do.
 pub fn policy(world: &World, in_order: bool) -> Policy {
-    Policy {
+    world.setting.apply(Policy {
         interval: Duration::from_secs(2),
         max_share: 0.25,
         rewrites: world.folder.rewrites,
-        settle: Settle::For(Duration::from_millis(world.settle as u64)),
+        settle: Settle::Auto,
         marker: world.marker(),
         empty: Empty::Send,
         min_size: None,
@@ -104,7 +104,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         remember: Duration::from_secs(86_400),
         key_scope: KEY_SCOPE.into(),
         ending: Ending::Never,
-    }
+    })
 }
 
 /// Draws what the writers, the endpoint and the power will do.

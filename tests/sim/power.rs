@@ -181,6 +181,7 @@ impl World {
                     | Event::Mood(_)
                     | Event::Unstuck
                     | Event::Suspend
+                    | Event::Reload(_)
                     | Event::Journal(_)
                     | Event::Retry
                     | Event::PutBack(..)

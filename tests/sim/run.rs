@@ -52,7 +52,8 @@ impl Run {
                     } else {
                         self.world.rng.below(50)
                     };
-                    self.world.at(delay, Event::List(order));
+                    let excluded = self.world.setting.excluded.clone();
+                    self.world.at(delay, Event::List(order, excluded));
                 }
                 Effect::Confirm => {
                     self.looks += 1;
@@ -61,7 +62,8 @@ impl Run {
                 }
                 Effect::Deliver(job) => {
                     let delay = self.world.rng.below(30);
-                    self.world.at(delay, Event::SendStart(job));
+                    let settle = self.world.setting.settle;
+                    self.world.at(delay, Event::SendStart(job, settle));
                 }
                 Effect::File(job) => self.world.file_start(job),
                 Effect::Note(note) => {
@@ -98,6 +100,7 @@ impl Run {
         self.engine.check();
         self.see_what_is_shown(now);
         self.see_that_it_may(&effects);
+        self.see_that_it_is_wanted(&effects);
         assert!(
             self.unsure.is_none() || !effects.iter().any(needs_lock),
             "something begins before the lock was looked at"
@@ -245,7 +248,8 @@ impl Run {
                 self.world.chmod(writer, times);
                 vec![]
             }
-            Event::List(order) => self.world.list(order),
+            Event::List(order, excluded) => self.world.list(order, &excluded),
+            Event::Reload(setting) => vec![self.reload(setting)],
             Event::Confirm => self.world.confirm(),
             Event::Suspend => {
                 self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
@@ -258,7 +262,9 @@ impl Run {
             }
             Event::InspectStart(job) => self.world.inspect_start(job).into_iter().collect(),
             Event::InspectEnd(job, version) => vec![self.world.inspect_end(&job, version)],
-            Event::SendStart(job) => self.world.send_start(job).into_iter().collect(),
+            Event::SendStart(job, settle) => {
+                self.world.send_start(job, settle).into_iter().collect()
+            }
             Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
             Event::Answered(job, version, verdict, reply) => {
                 vec![self.world.answered(&job, version, (verdict, reply))]
@@ -303,7 +309,7 @@ impl Run {
             }
             // A process that starts right after a sleep cannot know of it: a writer on the same machine
             // that slept as well looks still for as long.
-            Event::Crash if self.world.time - self.world.woken < self.world.settle => {
+            Event::Crash if self.world.time - self.world.woken < self.world.setting.settle => {
                 self.world.at(2_000, Event::Crash);
                 vec![]
             }
@@ -341,6 +347,7 @@ impl Run {
                 self.send.clone()
             },
             by_hand: self.world.rng.below(2) == 0,
+            wanted: Some(self.world.setting.filter()),
             ..Handover::default()
         };
         self.begin(past);

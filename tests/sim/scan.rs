@@ -2,7 +2,7 @@
 //! one kind of file system or another. After each scan it is seen that nothing is missed for longer
 //! than promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dirpost::config::Rewrites;
@@ -191,14 +191,14 @@ impl World {
     }
 
     /// What the thread that scans does.
-    pub fn list(&mut self, mut order: ScanOrder) -> Vec<Input> {
+    pub fn list(&mut self, mut order: ScanOrder, excluded: &BTreeSet<String>) -> Vec<Input> {
         self.note_names();
         if let Some(answer) = self.reopen() {
             return vec![Input::Rounds(order.rounds), answer];
         }
         let mut inputs = vec![Input::Confirmed];
         inputs.extend(self.tell_retries());
-        inputs.extend(self.visit(&mut order));
+        inputs.extend(self.visit(&mut order, excluded));
         order.rounds.check();
         inputs.push(Input::Rounds(order.rounds));
         inputs.push(Input::Scanned(Ok(())));
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// Visits the watched folder, which is the only one. What is shown of it, if it is listed.
-    fn visit(&mut self, order: &mut ScanOrder) -> Option<Input> {
+    fn visit(&mut self, order: &mut ScanOrder, excluded: &BTreeSet<String>) -> Option<Input> {
         let (path, now) = (Rel::root(), Mono(self.time));
         let rounds = &mut order.rounds;
         if rounds.wants_proof(1, self.folder.fs, now) {
@@ -251,13 +251,17 @@ impl World {
             whole: true,
             has_ctime: self.folder.has_ctime(),
             // Half of the worlds are too large to be looked at on each scan.
-            cost: Duration::from_millis(if self.settle % 2 == 0 { 50 } else { 5 }),
+            cost: Duration::from_millis(if self.setting.settle % 1_000 == 0 {
+                50
+            } else {
+                5
+            }),
         };
         rounds.listed(&path, &seen, Some(&looked));
         self.folder.shown = self.folder.names.clone();
         Some(Input::Listed(ListedFolder {
             path,
-            content: Ok(self.content()),
+            content: Ok(self.content(excluded)),
         }))
     }
 }

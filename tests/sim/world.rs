@@ -23,6 +23,7 @@ use crate::coverage::Coverage;
 use crate::model::{Model, Node};
 use crate::plan::Features;
 use crate::power::JournalFault;
+use crate::reload::Setting;
 use crate::scan::Folder;
 
 /// A version of a file, as its writer made it. Never reused.
@@ -35,8 +36,10 @@ pub enum Event {
     Write(usize),
     /// Somebody changes the mode of a writer's file, and does so again a number of times.
     Chmod(usize, u32),
-    /// The scan visits the folder, and is over.
-    List(ScanOrder),
+    /// The scan, which leaves these names out, visits the folder, and is over.
+    List(ScanOrder, BTreeSet<String>),
+    /// The configuration is read again.
+    Reload(Setting),
     /// The scan sees that the lock is ours, and is over.
     Confirm,
     /// The machine is suspended for a while.
@@ -44,7 +47,8 @@ pub enum Event {
     InspectStart(Inspection),
     /// All has been read.
     InspectEnd(Inspection, Version),
-    SendStart(Delivery),
+    /// With the settle time that held when it was handed out (ms).
+    SendStart(Delivery, i64),
     /// The last byte goes out.
     SendEnd(Delivery, Version),
     /// The answer is there; if it is an acceptance, it is written down now.
@@ -128,7 +132,8 @@ pub struct World {
     /// When it last woke.
     pub woken: i64,
     pub fs: FsKind,
-    pub settle: i64,
+    /// What of the configuration changes, as it is now.
+    pub setting: Setting,
     /// The watched folder itself, as scans see it.
     pub folder: Folder,
     pub mood: Mood,
@@ -262,7 +267,7 @@ impl World {
             slept: 0,
             woken: -1_000_000,
             fs,
-            settle: 1_000,
+            setting: Setting::default(),
             folder,
             mood: Mood::Well,
             faulty: true,

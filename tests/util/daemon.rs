@@ -114,7 +114,7 @@ pub fn check(config: &str, env: &[(&str, &str)]) -> Vec<String> {
 pub struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    _dir: Dir,
+    dir: Dir,
 }
 
 impl Daemon {
@@ -151,11 +151,7 @@ impl Daemon {
                 lines.lock().unwrap().push(line);
             }
         });
-        Daemon {
-            child,
-            log,
-            _dir: dir,
-        }
+        Daemon { child, log, dir }
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -174,6 +170,18 @@ impl Daemon {
         wait_until(&format!("`{text}` in the log"), BOUND, || {
             self.has_logged(text)
         });
+    }
+
+    /// Where its configuration lies.
+    pub fn config_file(&self) -> std::path::PathBuf {
+        self.dir.join("dirpost.toml")
+    }
+
+    /// Writes another configuration, and has it read.
+    #[cfg(unix)]
+    pub fn reload(&self, config: &str) {
+        self.dir.write("dirpost.toml", config);
+        self.signal(rustix::process::Signal::HUP);
     }
 
     #[cfg(unix)]

@@ -1,28 +1,32 @@
 //! `dirpost dead-letter`: what lies there, why, and what becomes of it. Also while the daemon runs.
 //!
-//! `folder` reads what lies there, `names` finds what a PATH names, `put_back` returns a file to
-//! its place, `presence` tells a folder that is empty from one that is not there.
+//! `folder` reads what lies there, `names` finds what a PATH names, `filter` which of it are meant,
+//! `print` shows them, `put_back` returns a file to its place, `presence` tells a folder that is empty
+//! from one that is not there.
 
+pub(super) mod filter;
 mod folder;
 pub(super) mod names;
 mod presence;
+mod print;
 mod put_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 
+use self::filter::Filter;
 use self::folder::{DeadFile, Reason, with_reason};
 use self::names::{Folders, Found};
 use super::exit::Exit;
-use super::output::{Output, PrintError, Printed, complain};
+use super::output::{Output, PrintError, complain};
 use crate::config::Config;
 use crate::flow::file::Rel;
 use crate::flow::filing::reason::ReasonFile;
 use crate::flow::marker::MarkerRule;
 use crate::flow::shell_words::quote;
-use crate::io::dir::{Dir, below, bytes_of, name_of};
-use crate::io::logging::units::bytes;
+use crate::io::dir::{Dir, below, bytes_of};
+use crate::io::os::clock;
 use crate::io::os::error::explain;
 
 /// What is asked for.
@@ -54,8 +58,28 @@ pub struct Request<'a> {
     pub action: Action,
     /// The PATHs of the command line.
     pub names: &'a [OsString],
-    /// All files; also meant by [`Action::List`] without names.
+    /// All files; also meant by [`Action::List`] without names, and by a filter without names.
     pub all: bool,
+    /// Which of them.
+    pub filter: Filter,
+    /// How they are listed, or what was done with them is said.
+    pub form: Form,
+}
+
+/// For whom it is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// An object for each file, a line each.
+    Json,
+    /// A line for each reason.
+    Summary,
+    /// An object for each reason.
+    SummaryJson,
+    /// The names alone, as they are, each with a zero byte behind it.
+    Names,
 }
 
 /// Why nothing can be done, or nothing more.
@@ -110,29 +134,78 @@ fn answer(request: &Request<'_>, out: &mut Output<'_>) -> Result<usize, Stop> {
     for problem in &listing.problems {
         complain(problem);
     }
-    let (chosen, unknown) = choose(request, &listing.files);
-    let mut failed = unknown + listing.problems.len();
-    if chosen.is_empty() && failed == 0 {
-        out.line(&nothing)?;
+    let (mut chosen, unknown) = choose(request, &listing.files);
+    let now = clock::wall();
+    chosen.retain(|file| request.filter.lets_through(file, now));
+    let failed = unknown + listing.problems.len();
+    if chosen.is_empty() && failed == 0 && request.form == Form::Text {
+        match request.filter.is_empty() {
+            true => out.line(&nothing)?,
+            false => out.line(&format!("nothing in {dir} is such a file"))?,
+        }
     }
-    for file in chosen {
-        let done = match request.action {
-            Action::List => {
-                list(file, out)?;
-                continue;
+    if request.action.changes() {
+        return Ok(failed + change(request, &folder, &chosen, out)?);
+    }
+    match request.form {
+        Form::Summary => print::sum_up(&chosen, false, out)?,
+        Form::SummaryJson => print::sum_up(&chosen, true, out)?,
+        Form::Names => {
+            for file in chosen {
+                out.raw(&[file.place.as_bytes(), b"\0"].concat())?;
             }
-            Action::Show => {
-                show(config, file, out)?;
-                continue;
+        }
+        Form::Json => {
+            for file in chosen {
+                print::json_line(&print::object(file), out)?;
             }
-            Action::Retry => put_back::put_back(config, &folder, file),
-            Action::Discard => discard(&folder, file, marker),
-        };
-        match done {
-            Ok(text) => out.line(&text)?,
-            Err(err) => {
-                failed += 1;
-                complain(&format!("{}: {}", shown(&file.place), explain(&err)));
+        }
+        Form::Text if request.action == Action::Show => {
+            for file in chosen {
+                print::show(config, file, out)?;
+            }
+        }
+        Form::Text => {
+            for file in chosen {
+                print::list(file, out)?;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// So many retries are written down at once, before the first of their files is put back.
+const ANNOUNCED: usize = 256;
+
+/// Puts them back, or deletes them, and says so of each. How many it failed for.
+fn change(
+    request: &Request<'_>,
+    folder: &Dir,
+    chosen: &[&DeadFile],
+    out: &mut Output<'_>,
+) -> Result<usize, Stop> {
+    let config = request.config;
+    let marker = config.ready.marker.as_ref();
+    let mut failed = 0;
+    for part in chosen.chunks(ANNOUNCED) {
+        let is_announced =
+            request.action == Action::Retry && put_back::announce(config, part).is_ok();
+        for file in part {
+            let done = match request.action {
+                Action::Discard => discard(folder, file, marker),
+                _ => put_back::put_back(config, folder, file, is_announced),
+            };
+            let is_done = done.is_ok();
+            failed += usize::from(!is_done);
+            let said = done.unwrap_or_else(|err| explain(&err));
+            if request.form == Form::Json {
+                let mut object = print::object(file);
+                object[if is_done { "done" } else { "error" }] = said.into();
+                print::json_line(&object, out)?;
+            } else if is_done {
+                out.line(&said)?;
+            } else {
+                complain(&format!("{}: {said}", shown(&file.place)));
             }
         }
     }
@@ -152,11 +225,12 @@ fn choose<'a>(request: &Request<'_>, files: &'a [DeadFile]) -> (Vec<&'a DeadFile
         current: std::env::current_dir().ok(),
     };
     let (mut chosen, mut unknown) = (Vec::new(), 0);
+    let mut places = BTreeSet::new();
     for name in request.names {
         let why = match folders.find(name, request.action, files) {
             Found::Files(found) => {
                 for file in found {
-                    if !chosen.contains(&file) {
+                    if places.insert(&file.place) {
                         chosen.push(file);
                     }
                 }
@@ -186,43 +260,6 @@ fn choose<'a>(request: &Request<'_>, files: &'a [DeadFile]) -> (Vec<&'a DeadFile
 /// A path as a shell reads it back.
 fn shown(path: &Rel) -> String {
     quote(path.as_bytes())
-}
-
-fn list(file: &DeadFile, out: &mut Output<'_>) -> Printed {
-    let (dead_at, why) = match &file.reason {
-        Reason::Known(reason) => (reason.dead_at.as_str(), reason.reason.as_str()),
-        Reason::Missing => ("-", NO_REASON),
-        Reason::Unreadable => ("-", UNREADABLE_REASON),
-    };
-    // As wide as the times, so that the columns stay.
-    out.line(&format!(
-        "{dead_at:<24}  {}  {}  {why}",
-        shown(&file.place),
-        bytes(file.look.stamp.size),
-    ))
-}
-
-const NO_REASON: &str = "no reason file";
-const UNREADABLE_REASON: &str = "its reason file cannot be read";
-
-fn show(config: &Config, file: &DeadFile, out: &mut Output<'_>) -> Printed {
-    out.line(&shown(&file.place))?;
-    let whole = config.dead_letter.dir.join(name_of(file.place.as_bytes()));
-    let file_field = ("file", quote(&bytes_of(whole.as_os_str())));
-    let mut fields = vec![file_field];
-    match &file.reason {
-        Reason::Known(reason) => fields.extend(fields_of(reason)),
-        Reason::Missing => fields.push(("reason", NO_REASON.into())),
-        Reason::Unreadable => fields.push(("reason", UNREADABLE_REASON.into())),
-    }
-    for (name, text) in fields {
-        let mut lines = text.lines();
-        out.line(&format!("  {name}: {}", lines.next().unwrap_or_default()))?;
-        for line in lines {
-            out.line(&format!("    {line}"))?;
-        }
-    }
-    Ok(())
 }
 
 /// What a reason says, field by field; what it does not know is left out.
@@ -315,8 +352,8 @@ pub(super) fn by_origin(
         if paths.contains(&origin) {
             let why = match &file.reason {
                 Reason::Known(reason) => format!("since {}, {}", reason.dead_at, reason.reason),
-                Reason::Missing => NO_REASON.into(),
-                Reason::Unreadable => UNREADABLE_REASON.into(),
+                Reason::Missing => print::NO_REASON.into(),
+                Reason::Unreadable => print::UNREADABLE_REASON.into(),
             };
             found.entry(origin).or_default().push((file.place, why));
         }

@@ -5,7 +5,7 @@ use std::io;
 use super::folder::DeadFile;
 use super::{is_there, open, remove_reason, shown};
 use crate::config::Config;
-use crate::flow::file::{Look, Rel};
+use crate::flow::file::{Look, Rel, Stamp};
 use crate::io::dir::{Dir, Entry, GroupRights, Renamed, below, rename_is_unsupported};
 use crate::io::retries_file;
 use crate::io::share::state::{is_read_only, try_writing};
@@ -19,12 +19,34 @@ enum Marker {
     Taken,
 }
 
-/// Puts a file back, and its marker with it. What is at its place is never replaced.
+/// Writes down that these are about to be put back, all at once: what the daemon must know before it
+/// sees one of them.
+///
+/// # Errors
+/// Those of the calls. Then nothing is written down, and each has to be announced for itself.
+pub(super) fn announce(config: &Config, files: &[&DeadFile]) -> io::Result<()> {
+    let state = open(config, &config.state.dir)?;
+    let of_file = |file: &&DeadFile| {
+        let origin = file.origin();
+        let may = see_origin(config, &origin).is_ok();
+        may.then_some((origin, file.look.stamp))
+    };
+    let versions: Vec<(Rel, Stamp)> = files.iter().filter_map(of_file).collect();
+    retries_file::add(&state, &versions)
+}
+
+/// Puts a file back, and its marker with it. What is at its place is never replaced. `is_announced`: by
+/// [`announce`], as it was then.
 ///
 /// # Errors
 /// Those of the calls, and sentences of what is in the way. The file is at one of its two places,
 /// and the next try finds it there.
-pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Result<String> {
+pub(super) fn put_back(
+    config: &Config,
+    folder: &Dir,
+    file: &DeadFile,
+    is_announced: bool,
+) -> io::Result<String> {
     let origin = file.origin();
     see_origin(config, &origin)?;
     let root = Dir::at(&config.watch.dir)?;
@@ -32,9 +54,13 @@ pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Re
     let from = folder.folder(&file.place.parent())?;
     let name = file.place.name();
     let look = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+    let announce = || match is_announced && look.stamp == file.look.stamp {
+        true => Ok(()),
+        false => retries_file::add(&state, &[(origin.clone(), look.stamp)]),
+    };
     if is_only_a_copy(&root, &origin, &look) {
         // The daemon takes the file at its place for new once more.
-        retries_file::add(&state, &origin, look.stamp)?;
+        announce()?;
         from.remove(name)?;
         remove_reason(&from, name)?;
         from.sync()?;
@@ -47,7 +73,7 @@ pub(super) fn put_back(config: &Config, folder: &Dir, file: &DeadFile) -> io::Re
     let home = root.make_like(&origin.parent(), folder, GroupRights::Kept)?;
     let home = home.folder;
     // Before the file is back: the daemon must not see it without its new key.
-    retries_file::add(&state, &origin, look.stamp)?;
+    announce()?;
     if rename(&from, name, &home, origin.name())? == Renamed::Taken {
         return Err(io::Error::other(format!(
             "its old place is taken by another file: move {} away first",

@@ -54,6 +54,21 @@ impl Brake {
         self.holds = self.limit > 0 && (held || count >= self.limit);
     }
 
+    /// Goes on with another limit. One that holds goes on holding, unless it is switched off; one that
+    /// does not hold is not made to by a lower limit alone, but by the next rejection.
+    pub fn set_limit(&mut self, limit: u32) {
+        self.limit = limit as usize;
+        self.holds &= self.limit > 0;
+    }
+
+    /// Begins to count again, unless it holds.
+    pub fn forget(&mut self) {
+        if !self.holds {
+            self.recall(0, false);
+            self.row.clear();
+        }
+    }
+
     /// Whether nothing more is condemned.
     pub fn holds(&self) -> bool {
         self.holds
@@ -99,6 +114,23 @@ mod tests {
         );
         assert_eq!(brake.accepted(), Some(3));
         assert_eq!(brake.rejected(FileNo(9)), Condemn);
+    }
+
+    #[test]
+    fn another_limit_neither_releases_nor_brakes_but_none_at_all_does() {
+        let mut brake = Brake::new(5);
+        for file in 0..3 {
+            assert_eq!(brake.rejected(FileNo(file)), Rejection::Condemn);
+        }
+        brake.set_limit(2);
+        assert!(!brake.holds(), "nothing was rejected since");
+        assert_eq!(brake.rejected(FileNo(3)), Rejection::CondemnAndBrake);
+        brake.set_limit(50);
+        brake.forget();
+        assert!(brake.holds());
+        assert_eq!(brake.rejected(FileNo(4)), Rejection::Spare);
+        brake.set_limit(0);
+        assert!(!brake.holds());
     }
 
     #[test]

@@ -169,6 +169,11 @@ impl Gate {
         }
     }
 
+    /// Pauses are drawn between other bounds from the next one on.
+    pub fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
     /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.
     pub fn learned(&self, now: Mono) -> GateMemory {
         let closed = match &self.state {

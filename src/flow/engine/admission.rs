@@ -30,6 +30,14 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// Those that wait are due at other moments than before: the first of them then.
+    pub fn due_otherwise(&mut self, first: Option<Mono>) {
+        *self = Admission {
+            is_stale: true,
+            next: first,
+        };
+    }
+
     /// A folder was listed.
     pub fn listed(&mut self) {
         self.is_stale = true;
@@ -60,7 +68,8 @@ impl Engine {
         let first = self.tree.next_due().filter(|_| self.is_open())?;
         // With a `send.order` those that are due and not the first stay where they are.
         if self.is_ordered() {
-            self.admission.next
+            // The one that was to be due then may have changed since.
+            self.admission.next.map(|next| next.max(first))
         } else {
             Some(first)
         }

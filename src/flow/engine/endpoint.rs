@@ -37,6 +37,9 @@ pub(super) struct Endpoint {
     down: Alarm,
     /// Why the gate is closed, in full; empty while it is open.
     why: String,
+    /// That it is closed was not said: the one file that has failed may be the cause, and another one is
+    /// about to show that.
+    unsaid: bool,
     /// Stands for `[send]` and the credentials: what is learned is of this.
     send: String,
 }
@@ -85,6 +88,7 @@ impl Endpoint {
             brake: Brake::new(brake),
             down: Alarm::default(),
             why: String::new(),
+            unsaid: false,
             send: String::new(),
         }
     }
@@ -127,7 +131,8 @@ impl Endpoint {
         }
         self.down.clear(scene.now);
         self.why.clear();
-        if let Some(since) = cleared.closed_for {
+        let was_said = !std::mem::take(&mut self.unsaid);
+        if let Some(since) = cleared.closed_for.filter(|_| was_said) {
             // It is one of them itself.
             let waiting = scene.waiting.saturating_sub(1);
             notes.push(Note::GateOpened { since, waiting });
@@ -179,9 +184,17 @@ impl Endpoint {
         } else {
             Waits::AtGate
         };
-        let note = (change == Change::Closed || waits == Waits::AtGate)
+        // Nobody is woken for the fault of a file of its own. It is said with the next failure, whatever
+        // that is of.
+        let may_be_its_own = self.gate.lone_suspect().is_some() && scene.waiting > 1;
+        let is_unsaid = self.unsaid;
+        let mut note = (change == Change::Closed || waits == Waits::AtGate)
             .then(|| self.alarm(why, &scene))
             .flatten();
+        if may_be_its_own && !is_unsaid && matches!(note, Some(Note::GateClosed { .. })) {
+            self.unsaid = true;
+            note = None;
+        }
         (waits, note.into_iter().collect())
     }
 
@@ -196,7 +209,11 @@ impl Endpoint {
     fn alarm(&mut self, why: &Account, scene: &Scene<'_>) -> Option<Note> {
         let waiting = scene.waiting;
         self.why.clone_from(&why.text);
-        let said = self.down.raise(&why.cause, scene.now)?;
+        let said = self.down.raise(&why.cause, scene.now);
+        let said = match std::mem::take(&mut self.unsaid) {
+            true => Said::Began,
+            false => said?,
+        };
         let why = why.text.clone();
         let next = self.gate.next_probe().unwrap_or(scene.now);
         let again_in = next.since(scene.now);
@@ -228,6 +245,23 @@ impl Endpoint {
     /// `[send]`, or a credential, is another one now: what is learned from now on is of that.
     pub fn set_send(&mut self, send: String) {
         self.send = send;
+    }
+
+    /// Goes on with other bounds of the backoff and another limit of the brake.
+    pub fn set_bounds(&mut self, backoff: Backoff, brake: u32) {
+        self.gate.set_backoff(backoff);
+        self.brake.set_limit(brake);
+    }
+
+    /// Goes on with another `[send]`: what was learned of the one before counts for nothing, but for a
+    /// brake that holds. Gives whether it is another one.
+    pub fn change_send(&mut self, send: String) -> bool {
+        let is_another = self.send != send;
+        if is_another {
+            self.set_send(send);
+            self.brake.forget();
+        }
+        is_another
     }
 
     /// What is worth knowing in the next process; with [`Gate::share_of`] of the files.

@@ -25,6 +25,8 @@ pub(super) struct Looking {
     /// `None` while the thread that scans has them.
     rounds: Option<Box<Rounds>>,
     rewrites: Rewrites,
+    /// Those that the thread has go by another `rewrites`: they are not taken back.
+    is_outdated: bool,
     /// The next scan is to look at everything.
     everything: bool,
 }
@@ -34,8 +36,20 @@ impl Looking {
         Looking {
             rounds: None,
             rewrites,
+            is_outdated: false,
             everything: true,
         }
+    }
+
+    /// Goes on with another interval between looks at what is at rest. What is known of the folders goes
+    /// with the one before, so that the next scan looks at everything.
+    pub fn set_rewrites(&mut self, rewrites: Rewrites) {
+        if self.rewrites != rewrites {
+            self.rewrites = rewrites;
+            self.is_outdated = self.rounds.is_none();
+            self.rounds = None;
+        }
+        self.everything = true;
     }
 
     /// The next scan is to look at everything.
@@ -45,7 +59,9 @@ impl Looking {
 
     /// The thread that scans gives the rounds back.
     pub fn take_back(&mut self, rounds: Box<Rounds>) {
-        self.rounds = Some(rounds);
+        if !std::mem::take(&mut self.is_outdated) {
+            self.rounds = Some(rounds);
+        }
     }
 
     fn order(&mut self, must: BTreeSet<Rel>, everything: bool) -> ScanOrder {

@@ -29,6 +29,7 @@ mod looking;
 mod outcome;
 mod phase;
 mod policy;
+mod reload;
 mod report;
 mod restore;
 mod scans;
@@ -59,6 +60,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal;
 use crate::flow::messages::{Command, Delivery, Effect, FolderRemoved, Input, Inspection};
 use crate::flow::rng::Rng;
+use crate::flow::scan::filter::Filter;
 use crate::flow::scan::tree::Tree;
 use crate::flow::settle::settle_time;
 use crate::flow::status::Counters;
@@ -98,6 +100,10 @@ pub struct Engine {
     /// Folders that may be removed.
     emptied: Emptied,
     phase: Phase,
+    /// Which names are wanted; `None`: all that are listed.
+    wanted: Option<Filter>,
+    /// How many files were out when the configuration was changed: there may be fewer workers since.
+    out_before: usize,
     out: Output,
 }
 
@@ -161,6 +167,8 @@ impl Engine {
             known: Known::default(),
             emptied: Emptied::default(),
             phase: Phase::Working,
+            wanted: None,
+            out_before: 0,
             out: Output::default(),
             policy,
         }
@@ -206,6 +214,7 @@ impl Engine {
                 self.files.outdate_attempts();
                 self.probe_now(now);
             }
+            Input::Settings(settings) => self.on_settings(*settings, now),
             Input::Command(Command::Stop) => self.on_stop(now),
         }
         self.run_timers(now);
@@ -280,7 +289,7 @@ impl Engine {
         self.endpoint.check();
         self.health.check();
         assert!(
-            self.files.count(At::Sending) <= self.policy.workers,
+            self.files.count(At::Sending) <= self.policy.workers.max(self.out_before),
             "no more files are out than there are workers"
         );
         if let Some(probe) = self.endpoint.gate().probing() {

@@ -270,7 +270,8 @@ impl Engine {
         };
         let is_due = now.mono >= active.still.due(self.settle_time(&active.still.look));
         let is_checked = !self.policy.inspects || active.checked != Checked::No;
-        if is_due && is_checked && self.is_vouched_for(active) {
+        let is_wanted = self.is_wanted(&active.path);
+        if is_due && is_checked && is_wanted && self.is_vouched_for(active) {
             self.files.enqueue(file, Queue::Again);
         } else {
             self.advance(file, now);

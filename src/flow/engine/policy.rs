@@ -12,7 +12,7 @@ use crate::flow::time::Mono;
 /// So many files keep a few workers busy until more are taken in, and so few cost next to nothing.
 const IN_HAND: usize = 256;
 
-/// The settings of a run; none of them changes while it lasts.
+/// The settings of a run. They change only as a whole ([`Policy::taking_over`]).
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `watch.interval`: the time from the start of a scan to the start of the next.
@@ -102,6 +102,22 @@ impl Policy {
                 .clone()
                 .unwrap_or_else(|| share_id.to_string()),
             ending,
+        }
+    }
+
+    /// This one, as a run goes on with it that began with `before`. What each record and each line of
+    /// the journal was made by stays as it was: the keys, the order, whether there are markers, and what
+    /// becomes of an accepted file.
+    pub fn taking_over(self, before: &Policy) -> Policy {
+        Policy {
+            marker: before.marker.clone(),
+            workers: if before.in_order { 1 } else { self.workers },
+            order: before.order,
+            in_order: before.in_order,
+            action: before.action,
+            key_scope: before.key_scope.clone(),
+            ending: before.ending,
+            ..self
         }
     }
 

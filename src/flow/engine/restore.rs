@@ -9,6 +9,7 @@ use crate::flow::filing::{Filing, Move};
 use crate::flow::journal::Replay;
 use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
+use crate::flow::scan::filter::Filter;
 use crate::flow::settle::{Stability, settle_time};
 use crate::flow::status::Counters;
 use crate::flow::time::{Mono, Now};
@@ -28,6 +29,8 @@ pub struct Handover {
     pub counters: Counters,
     /// What an engine of the same process has seen of the clocks.
     pub clock: Option<ClockWatch>,
+    /// Which names are wanted: what lies where something was being filed may not be.
+    pub wanted: Option<Filter>,
     /// What stands for `[send]` and the credentials now, and holds no secret: what was learned of the
     /// endpoint is believed if it is the same as then.
     pub send: String,
@@ -65,9 +68,11 @@ impl Engine {
             tally,
             counters,
             clock,
+            wanted,
             send,
             by_hand,
         } = past;
+        self.wanted = wanted;
         self.endpoint.set_send(send);
         self.out.tally = tally;
         self.out.counters = counters;
@@ -242,6 +247,7 @@ impl Engine {
             tally: self.out.tally,
             counters: self.out.counters.clone(),
             clock: Some(self.clock),
+            wanted: self.wanted.clone(),
             send: String::new(),
             by_hand: false,
         }

@@ -243,6 +243,11 @@ impl Scans {
         Some(order)
     }
 
+    /// Goes on with another interval.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
     /// The next one begins now, or as soon as the one under way is over.
     pub fn hasten(&mut self, now: Mono) {
         self.next = now;

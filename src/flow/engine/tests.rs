@@ -6,6 +6,7 @@ mod filing;
 mod lock;
 mod looking;
 mod markers;
+mod reload;
 mod restart;
 mod settle;
 mod wake;

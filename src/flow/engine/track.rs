@@ -358,7 +358,14 @@ impl Engine {
 
     fn on_missing(&mut self, file: FileNo) {
         let is_busy = self.files.get(file).is_none_or(ActiveFile::is_busy);
-        if !is_busy && let Some(active) = self.drop_file(file) {
+        if !is_busy {
+            self.leave_alone(file);
+        }
+    }
+
+    /// `file`, for which no job is out, is not there any more, or is none of dirpost's business.
+    pub(super) fn leave_alone(&mut self, file: FileNo) {
+        if let Some(active) = self.drop_file(file) {
             self.tree.forget(&active.path);
         }
     }
@@ -421,6 +428,9 @@ impl Engine {
         let Some(active) = self.files.get(file) else {
             return;
         };
+        if !self.is_wanted(&active.path) {
+            return self.leave_alone(file);
+        }
         let still = active.still;
         let stamp = still.look.stamp;
         let is_empty = self.policy.awaits_content(&still.look);

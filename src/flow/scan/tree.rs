@@ -144,6 +144,14 @@ impl Tree {
         }
     }
 
+    /// Goes on with another settle time: what waits is due at another moment.
+    pub fn set_settle(&mut self, settle: Settle) {
+        self.settle = settle;
+        let folders = self.folders.iter();
+        let due = folders.filter_map(|(path, folder)| Some((folder.due(settle)?, path.clone())));
+        self.due = due.collect();
+    }
+
     /// Merges the complete listing of `path`.
     pub fn merge(&mut self, path: &Rel, content: Content, how: &Merging<'_>) -> Vec<Event> {
         let mut events = Vec::new();

@@ -365,6 +365,8 @@ pub enum Part {
     Restless,
     /// A file is accepted or condemned, and cannot be moved to where it belongs.
     Filing,
+    /// The configuration file is refused, or waits for a restart: dirpost goes by what it said before.
+    Configuration,
 }
 
 impl Part {

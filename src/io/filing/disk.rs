@@ -32,6 +32,10 @@ pub(super) struct RealDisk<'a> {
 type Special = fn(&io::Error) -> Option<FaultKind>;
 
 impl<'a> RealDisk<'a> {
+    fn journal_fault(&self, err: &io::Error) -> Fault {
+        Fault::new(FaultKind::Journal, self.journal.fault(err))
+    }
+
     pub fn new(filer: &'a mut Filer) -> RealDisk<'a> {
         RealDisk {
             share: &filer.share,
@@ -250,16 +254,16 @@ impl Disk for RealDisk<'_> {
             self.sync_journal()?;
         }
         let appended = self.journal.append(lines).map(drop);
-        appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
+        appended.map_err(|err| self.journal_fault(&err))
     }
 
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
         let appended = self.journal.append_or_owe(lines);
-        appended.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
+        appended.map_err(|err| self.journal_fault(&err))
     }
 
     fn sync_journal(&mut self) -> Result<(), Fault> {
         let synced = self.journal.sync(wall());
-        synced.map_err(|err| Fault::new(FaultKind::Journal, explain(&err)))
+        synced.map_err(|err| self.journal_fault(&err))
     }
 }

@@ -48,6 +48,7 @@ use crate::flow::journal::{Entry, Head, LINE, Replay};
 use crate::flow::time::Wall;
 use crate::io::dir::{Dir, is_unlinked};
 use crate::io::os::clock;
+use crate::io::os::error::explain;
 
 pub use self::files::share_of;
 
@@ -179,6 +180,12 @@ impl Inner {
 }
 
 impl Journal {
+    /// What is in its way, for a person: where it lies, and the error.
+    pub fn fault(&self, err: &io::Error) -> String {
+        let path = self.home.path.join("journal");
+        format!("{}: {}", path.display(), explain(err))
+    }
+
     /// Reads what is there and begins a file of its own.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod units;
 pub mod words;
 pub mod writer;
 
+use std::sync::RwLock;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -42,14 +43,23 @@ pub fn start(level: LevelFilter) -> Result<LogWriter, String> {
     let writer = LogWriter::start(Box::new(std::io::stderr()), style)
         .map_err(|err| format!("the thread of the log cannot be started: {err}"))?;
     let logger = Logger {
-        levels: levels(level),
         style,
         writer: writer.clone(),
     };
-    log::set_max_level(logger.levels.max_level());
+    set_level(level);
     log::set_boxed_logger(Box::new(logger)).map_err(|err| err.to_string())?;
     flush_before_panics();
     Ok(writer)
+}
+
+/// What is said from now on.
+static LEVELS: RwLock<Option<SimpleLogger>> = RwLock::new(None);
+
+/// Says more, or less, from now on.
+pub fn set_level(level: LevelFilter) {
+    let levels = levels(level);
+    log::set_max_level(levels.max_level());
+    *LEVELS.write().expect("nothing panics while it is held") = Some(levels);
 }
 
 /// The libraries speak of their own matters at debug and below; a person who sets that level
@@ -72,14 +82,16 @@ fn flush_before_panics() {
 /// simple_logger decides what is said. It does not say it, for it does so by `eprintln!`,
 /// which panics when stderr cannot be written to, and waits for a reader that stands still.
 struct Logger {
-    levels: SimpleLogger,
     style: Style,
     writer: LogWriter,
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        self.levels.enabled(metadata)
+        let levels = LEVELS.read().expect("nothing panics while it is held");
+        levels
+            .as_ref()
+            .is_some_and(|levels| levels.enabled(metadata))
     }
 
     fn log(&self, record: &Record) {

@@ -1,4 +1,5 @@
-//! Signals become inputs: SIGTERM and SIGINT stop, SIGUSR1 looks at once, SIGHUP is noted.
+//! Signals become inputs: SIGTERM and SIGINT stop, SIGUSR1 looks at once, SIGHUP reads the configuration
+//! again.
 //! A second stop leaves at once.
 
 use crate::flow::messages::Command;
@@ -8,12 +9,15 @@ use crate::io::os::service;
 /// How the process ends at the second stop: 128 + SIGINT, as shells count.
 const KILLED: i32 = 130;
 
-/// Starts the thread that waits for signals. It sleeps until one comes.
+/// Starts the thread that waits for signals. It sleeps until one comes. `reload` has to come back at once.
 ///
 /// # Errors
 /// If a handler cannot be installed.
 #[cfg(unix)]
-pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
+pub fn listen(
+    send: impl Fn(Command) + Send + 'static,
+    reload: impl Fn() + Send + 'static,
+) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
@@ -24,16 +28,7 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => send(Command::Scan),
-                    // Without a handler a SIGHUP would end the process.
-                    SIGHUP => {
-                        service::reloading();
-                        log::warn!(
-                            target: "dirpost",
-                            "SIGHUP: reading the configuration again is not yet supported; restart \
-                             instead"
-                        );
-                        service::ready();
-                    }
+                    SIGHUP => reload(),
                     _ if stopping => leave(),
                     _ => {
                         stopping = true;
@@ -52,7 +47,10 @@ pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
 /// # Errors
 /// If a handler cannot be installed.
 #[cfg(not(unix))]
-pub fn listen(send: impl Fn(Command) + Send + 'static) -> std::io::Result<()> {
+pub fn listen(
+    send: impl Fn(Command) + Send + 'static,
+    _reload: impl Fn() + Send + 'static,
+) -> std::io::Result<()> {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

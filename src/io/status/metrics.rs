@@ -187,6 +187,7 @@ fn of_scans(status: &Status, out: &mut Text) {
         ("file", Part::File),
         ("restless", Part::Restless),
         ("filing", Part::Filing),
+        ("configuration", Part::Configuration),
     ];
     let count = |what: Part| {
         let faults = status.work.faults.iter();

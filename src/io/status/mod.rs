@@ -40,8 +40,8 @@ pub fn parse(bytes: &[u8]) -> Option<Status> {
 }
 
 /// This process, as a status names it. `once`: it is one that ends by itself; `started`: when it
-/// started, and read its configuration.
-pub fn process(config: &Config, once: bool, started: Wall) -> Process {
+/// started; `read`: when it read `config`.
+pub fn process(config: &Config, once: bool, started: Wall, read: Wall) -> Process {
     Process {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -50,7 +50,7 @@ pub fn process(config: &Config, once: bool, started: Wall) -> Process {
         started,
         written: started,
         config: config.file.as_ref().map(|file| file.display().to_string()),
-        config_read: started,
+        config_read: read,
         dir: config.watch.dir.display().to_string(),
         url: config.send.url.shown().to_string(),
     }
@@ -71,6 +71,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Slot {
     work: Option<Box<Work>>,
+    /// The process as it is named from now on.
+    process: Option<Box<Process>>,
     /// Nothing more comes.
     is_closed: bool,
     /// What was left last has been dealt with.
@@ -110,6 +112,11 @@ impl Board {
         self.shared.changed.notify_all();
     }
 
+    /// The process goes by another configuration from now on.
+    pub fn rename(&self, process: Process) {
+        lock(&self.shared.slot).process = Some(Box::new(process));
+    }
+
     /// Nothing more is written; what was left is waited for, so long at most.
     pub fn close(&self, bound: Duration) {
         let until = Instant::now() + bound;
@@ -145,16 +152,20 @@ impl Writer {
         }
     }
 
-    fn next(&self) -> Option<Box<Work>> {
-        let mut slot = lock(&self.shared.slot);
+    fn next(&mut self) -> Option<Box<Work>> {
+        let shared = Arc::clone(&self.shared);
+        let mut slot = lock(&shared.slot);
         loop {
             if let Some(work) = slot.work.take() {
+                if let Some(process) = slot.process.take() {
+                    self.process = *process;
+                }
                 return Some(work);
             }
             if slot.is_closed {
                 return None;
             }
-            let waited = self.shared.changed.wait(slot);
+            let waited = shared.changed.wait(slot);
             slot = waited.expect("a thread that panics ends the process");
         }
     }

@@ -103,6 +103,9 @@ pub fn of_fault(fault: &Fault, now: Wall) -> String {
         Part::Filing => format!(
             "{path}{more} is accepted or rejected, and cannot be moved away for {since}: {why}"
         ),
+        Part::Configuration => {
+            format!("the configuration was read again {since} ago, and goes on as before: {why}")
+        }
     }
 }
 

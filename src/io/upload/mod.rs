@@ -50,7 +50,7 @@ pub struct UploadContext {
     /// Delivered files stay where they are.
     pub keep: bool,
     /// To be called when the journal has lines that wait for an fsync.
-    pub written: Box<dyn Fn() + Send + Sync>,
+    pub written: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A file of up to this many bytes is read at once: its digest costs no second reading.
@@ -177,7 +177,7 @@ fn write_down(context: &UploadContext, delivery: &Delivery, status: u16) -> Resu
     let appended = context
         .journal
         .append(&[entry])
-        .map_err(|err| explain(&err))?;
+        .map_err(|err| context.journal.fault(&err))?;
     if appended == Appended::SyncDue {
         (context.written)();
     }

@@ -72,18 +72,45 @@ impl Bench {
 fn a_failure_closes_the_gate_and_says_so_once_and_an_acceptance_opens_it_and_says_that() {
     let mut bench = Bench::new(10);
     let (waits, notes) = bench.fail(1, false, "404");
+    assert_eq!(
+        (waits, notes),
+        (Waits::AtGate, vec![]),
+        "it may be the file"
+    );
+    bench.now = Mono(500);
+    let (waits, notes) = bench.fail(2, false, "404");
     assert_eq!(waits, Waits::AtGate);
     assert!(matches!(notes[..], [Note::GateClosed { waiting: 7, .. }]));
-    bench.now = Mono(500);
-    assert_eq!(bench.fail(2, false, "404"), (Waits::AtGate, vec![]));
+    assert_eq!(bench.fail(4, false, "404"), (Waits::AtGate, vec![]));
     bench.now = Mono(600);
     let accepted = bench.accept(3);
     assert!(accepted.is_news);
-    assert_eq!(accepted.own_faults, BTreeSet::from([FileNo(1), FileNo(2)]));
+    assert_eq!(accepted.own_faults, BTreeSet::from([1, 2, 4].map(FileNo)));
     let since = Duration::from_millis(600);
     let opened = Note::GateOpened { since, waiting: 6 };
     assert_eq!(accepted.notes, [opened]);
-    assert!(!bench.accept(4).is_news);
+    assert!(!bench.accept(5).is_news);
+}
+
+#[test]
+fn nobody_is_told_of_an_endpoint_that_refuses_one_file_and_takes_the_next() {
+    let mut bench = Bench::new(10);
+    assert_eq!(bench.fail(1, false, "404"), (Waits::AtGate, vec![]));
+    assert!(bench.accept(2).notes.is_empty());
+    assert!(bench.endpoint.gate().is_open());
+}
+
+#[test]
+fn that_the_gate_is_closed_is_said_though_the_same_file_fails_again_and_no_other_comes() {
+    let mut bench = Bench::new(10);
+    assert_eq!(bench.fail(1, false, "404").1, vec![]);
+    bench.now = bench.endpoint.gate().next_probe().unwrap();
+    let (_, notes) = bench.fail(1, false, "404");
+    assert!(matches!(notes[..], [Note::GateClosed { .. }]));
+    assert!(matches!(
+        bench.accept(1).notes[..],
+        [Note::GateOpened { .. }]
+    ));
 }
 
 #[test]
