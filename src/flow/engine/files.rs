@@ -49,6 +49,8 @@ pub(super) struct ActiveFile {
     pub detached: bool,
     /// The digest of what was sent.
     pub sent: Option<[u8; 32]>,
+    /// When this version was ready to go, once it has been.
+    pub ready_since: Option<Mono>,
     /// When the attempt that is out began.
     pub sent_at: Mono,
     /// The attempt that is out may have begun with credentials that have changed since.
@@ -194,6 +196,7 @@ impl ActiveFile {
             filing: None,
             detached: false,
             sent: None,
+            ready_since: None,
             sent_at: Mono::default(),
             is_outdated: false,
         }
@@ -240,6 +243,7 @@ impl ActiveFile {
         self.why = None;
         self.filing = None;
         self.sent = None;
+        self.ready_since = None;
     }
 }
 

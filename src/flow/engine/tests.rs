@@ -8,6 +8,7 @@ mod looking;
 mod markers;
 mod restart;
 mod settle;
+mod shown;
 mod wake;
 
 use std::time::Duration;
