@@ -255,8 +255,23 @@ fn the_metrics_are_written_with_names_and_types_and_are_replaced_as_a_whole() {
     );
     let named = |line: &str| line.split([' ', '{']).next().unwrap().to_string();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
-        let head = format!("# TYPE {} ", named(line));
-        assert!(metrics.contains(&head), "{line} has no type");
+        let name = named(line);
+        let of_histogram = ["_bucket", "_sum", "_count"];
+        let of_histogram = of_histogram.iter().filter_map(|end| name.strip_suffix(end));
+        let mut heads = vec![format!("# TYPE {name} ")];
+        heads.extend(of_histogram.map(|name| format!("# TYPE {name} histogram")));
+        assert!(
+            heads.iter().any(|head| metrics.contains(head)),
+            "{line} has no type"
+        );
+    }
+    // The file was ready at once, and went at once.
+    for line in [
+        "dirpost_delivery_delay_seconds_bucket{le=\"60\"} 1",
+        "dirpost_delivery_delay_seconds_bucket{le=\"+Inf\"} 1",
+        "dirpost_delivery_delay_seconds_count 1",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
     assert_eq!(
         std::fs::read_dir(place.path()).unwrap().count(),

@@ -241,13 +241,13 @@ impl Session {
         if self.closing.is_some() {
             return None;
         }
-        let pulse = self.engine.pulse();
-        if self.pace.is_due(pulse, now.mono) {
+        let turn = self.pace.turn(now.mono, || self.engine.pulse());
+        if turn.is_due {
             let work = self.engine.work(now);
             inbox.status(|| status::words::sentence(&work, now.wall));
             self.board.leave(work);
         }
-        Some(self.pace.next(pulse, now.mono))
+        Some(turn.next)
     }
 
     /// Takes in a message and what else is in the inbox, no more than it holds at a time: what
