@@ -17,20 +17,24 @@ mod retry_news;
 mod session;
 mod threads;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::inbox::Inbox;
 use self::opening::{Opener, Opening};
 use self::session::{Ended, Session};
+use self::threads::spawn;
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Handover};
 use crate::flow::messages::Finish;
 use crate::flow::time::Mono;
+use crate::io::listen;
 use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock;
 use crate::io::os::service;
 use crate::io::os::signal;
+use crate::io::status::{self, Latest};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,8 @@ struct Process<'a> {
     mode: Mode,
     log: &'a LogWriter,
     started: Mono,
+    /// What is shown of the process.
+    latest: Arc<Latest>,
 }
 
 impl Process<'_> {
@@ -98,7 +104,11 @@ impl Process<'_> {
 
 /// Runs to the end. `adopt`: a state folder that belongs to another share is to belong to this one.
 pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
-    let inbox = Inbox::new();
+    let now = clock::now();
+    let who = status::process(config, mode != Mode::Run, now.wall);
+    let latest = Arc::new(Latest::new(who, now.wall));
+    let is_asked = config.report.listen.is_some();
+    let inbox = Inbox::new(is_asked.then(|| Arc::clone(&latest)));
     if let Err(err) = signal::listen(inbox.commands()) {
         return fail(&format!("signals cannot be handled: {err}"));
     }
@@ -108,8 +118,12 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
         config,
         mode,
         log,
-        started: clock::now().mono,
+        started: now.mono,
+        latest,
     };
+    if let Err(why) = listen(&process) {
+        return fail(&why);
+    }
     let mut opening = Opening::default();
     opening.share.adopt = adopt;
     let mut past: Option<Handover> = None;
@@ -127,6 +141,22 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
             }
         }
     }
+}
+
+/// Starts the thread that answers at `report.listen`, if there is such. Only `run` answers: nobody asks
+/// a run of cron that is over in a moment.
+///
+/// # Errors
+/// A sentence: the system gives the process no more threads.
+fn listen(process: &Process<'_>) -> Result<(), String> {
+    let Some(address) = process.config.report.listen.clone() else {
+        return Ok(());
+    };
+    if process.mode != Mode::Run {
+        return Ok(());
+    }
+    let latest = Arc::clone(&process.latest);
+    spawn("listen", move || listen::serve(&address, &latest))
 }
 
 /// Opens the folder and works on it until it is to be opened again, or to the end.

@@ -101,6 +101,7 @@ impl<'a> Opener<'a> {
     pub(super) fn open(mut self) -> Result<(Box<Opened>, bool), Exit> {
         let dir = self.process.config.watch.dir.display();
         self.inbox.status(|| format!("opening {dir}"));
+        self.process.latest.opens(clock::wall());
         loop {
             self.start()?;
             let result = self.wait_opened()?;
@@ -183,7 +184,11 @@ impl<'a> Opener<'a> {
             Obstacle::Away(why) => {
                 self.inbox
                     .status(|| format!("waiting for the folder: {why}"));
-                if self.away.raise(&why, clock::now().mono).is_some() {
+                let now = clock::now();
+                let is_said = self.away.raise(&why, now.mono).is_some();
+                let since = now.wall_of(self.away.since().unwrap_or(now.mono));
+                self.process.latest.is_away(&why, since, now.wall);
+                if is_said {
                     log::error!(target: "dirpost", "folder: {why}; waiting for it");
                 }
                 AWAY
@@ -203,6 +208,7 @@ impl<'a> Opener<'a> {
                 }
                 let status = format!("standby: another dirpost works on this folder ({holder})");
                 self.inbox.status(|| status);
+                self.process.latest.stands_by(&holder, clock::wall());
                 self.stood_by = true;
                 if self.opening.share.before == Before::Nothing {
                     self.opening.share.before = Before::StoodBy;

@@ -175,12 +175,8 @@ impl Session {
         };
         let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal))?;
         let now = clock::now();
-        let who = status::process(
-            config,
-            process.mode != Mode::Run,
-            now.wall_of(process.started),
-        );
-        let (board, writer) = status::board(config, who, Arc::clone(&state.folder));
+        let latest = Arc::clone(&process.latest);
+        let (board, writer) = status::board(config, latest, Arc::clone(&state.folder));
         spawn("status", move || writer.run())?;
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
@@ -245,7 +241,7 @@ impl Session {
         if turn.is_due {
             let work = self.engine.work(now);
             inbox.status(|| status::words::sentence(&work, now.wall));
-            self.board.leave(work);
+            self.board.leave(work, now.wall);
         }
         Some(turn.next)
     }
@@ -364,7 +360,8 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
-        self.board.leave(self.engine.work(clock::now()));
+        let now = clock::now();
+        self.board.leave(self.engine.work(now), now.wall);
         self.board.close(FLUSH_WITHIN);
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);

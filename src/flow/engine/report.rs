@@ -91,6 +91,7 @@ impl Engine {
                 Phase::Stopping { .. } => State::Stopping,
                 Phase::Finished => State::Ended,
             },
+            standby: None,
             files: self.count_files(now.mono),
             oldest: self.oldest(now),
             sending: self.sending(now),

@@ -74,6 +74,9 @@ pub struct Process {
 pub struct Work {
     /// Whether it works.
     pub state: State,
+    /// Who works on the folder instead, while this process stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<String>,
     /// How many files there are, by what they wait for.
     pub files: Files,
     /// The file that has been waiting to be accepted for the longest.
@@ -105,6 +108,9 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// It opens the folder, or waits for it or for its lock. `status.json` never says so, for the
+    /// folder may be another process's then.
+    Opening,
     /// It works.
     #[default]
     Working,
@@ -391,6 +397,24 @@ impl Part {
 }
 
 impl Work {
+    /// What is shown while all is opened, after this: files in the folder are not known then, but what
+    /// was counted stays, for a counter that goes back to 0 and comes again would count twice.
+    #[must_use]
+    pub fn while_opening(self, since: Wall) -> Work {
+        Work {
+            state: State::Opening,
+            delivered: self.delivered,
+            failures: self.failures,
+            dead_lettered: self.dead_lettered,
+            attempts: self.attempts,
+            scan: Scan {
+                running_since: Some(since),
+                ..self.scan
+            },
+            ..Work::default()
+        }
+    }
+
     /// The fault because of which nothing goes, if there is one: the gravest.
     pub fn standstill(&self) -> Option<&Fault> {
         let grave = self
