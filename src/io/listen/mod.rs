@@ -35,7 +35,8 @@ const LASTS: Duration = Duration::from_secs(10);
 /// How long one that finds no room is waited for, so that it hears that: a connection that is closed with
 /// its request unread is reset, and the answer may be lost.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
-/// How long what a client still sends is read after the answer, for the same reason.
+/// How long what a client still sends is read after the answer, for the same reason; and what an answer
+/// has to go out that was late.
 const LINGER: Duration = Duration::from_secs(1);
 /// The pause before what could not be bound is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -193,6 +194,7 @@ impl Client {
             }
             Err(refusal) => (refusal.into(), true),
         };
+        self.until = self.until.max(Instant::now() + LINGER);
         self.write(&answer.bytes(has_body))?;
         self.stream.end()?;
         self.linger();
@@ -213,7 +215,7 @@ impl Client {
 
     /// Reads what the client still sends, until it closes.
     fn linger(&mut self) {
-        let until = self.until.min(Instant::now() + LINGER);
+        let until = Instant::now() + LINGER;
         let mut rest = [0; 4096];
         while self.stream.wait_until(until).is_ok() {
             match self.stream.read(&mut rest) {

@@ -98,6 +98,9 @@ fn of_process(status: &Status, out: &mut Text) {
         help,
         seconds(process.written),
     );
+    let help = "Whether another dirpost works on the folder while this one stands by.";
+    let standby = u8::from(status.work.standby.is_some());
+    out.one("standby", kind, help, standby);
 }
 
 fn of_deliveries(status: &Status, out: &mut Text) {
