@@ -164,8 +164,13 @@ fn sentence(shown: &Shown<'_>, out: &mut Html) {
         out.text(advice);
         out.raw("</p>\n");
     }
-    out.raw("<p class=\"soft\">As of ");
-    out.ago(shown.status.process.written, shown.now);
+    let process = &shown.status.process;
+    out.raw("<p class=\"soft\"><bdi>");
+    out.text(&process.dir);
+    out.raw("</bdi> on ");
+    out.text(&process.host);
+    out.raw(", as of ");
+    out.ago(process.written, shown.now);
     out.raw("</p>\n</header>\n");
 }
 

@@ -132,8 +132,8 @@ pub fn advice(work: &Work) -> Option<&'static str> {
     }
     if work.endpoint.closed.is_some() {
         return Some(
-            "look at the endpoint, or at the key that is named; after a change a restart, or kill -USR1 \
-             of the process, lets one file try at once",
+            "look at the endpoint, or at the key that is named; after a change, a restart or SIGUSR1 (kill \
+             -USR1 and the pid) lets one file try at once",
         );
     }
     let hangs = work.state == State::Opening && work.standby.is_none();
