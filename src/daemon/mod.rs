@@ -34,7 +34,7 @@ use crate::io::logging::writer::LogWriter;
 use crate::io::os::clock;
 use crate::io::os::service;
 use crate::io::os::signal;
-use crate::io::status::{self, Latest};
+use crate::io::status::{self, Latest, MetricsFile};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
         started: now.mono,
         latest,
     };
-    if let Err(why) = listen(&process) {
+    if let Err(why) = show(&process) {
         return fail(&why);
     }
     let mut opening = Opening::default();
@@ -129,7 +129,10 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
     let mut past: Option<Handover> = None;
     loop {
         match run_session(&process, opening, past, &inbox) {
-            Ended::Left(exit) => return exit,
+            Ended::Left(exit) => {
+                process.latest.flush(FLUSH_WITHIN);
+                return exit;
+            }
             Ended::Reopen(known, before) => {
                 past = Some(*known);
                 // `adopt` was said of the folder as it was at the start.
@@ -143,20 +146,26 @@ pub fn run(config: &Config, mode: Mode, adopt: bool, log: &LogWriter) -> Exit {
     }
 }
 
-/// Starts the thread that answers at `report.listen`, if there is such. Only `run` answers: nobody asks
-/// a run of cron that is over in a moment.
+/// How long the metrics file is waited for at the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// Starts the threads that show what the process is doing, also while its folder is not open: the one that
+/// writes `report.metrics_file`, and the one that answers at `report.listen`. Only `run` answers: nobody
+/// asks a run of cron that is over in a moment.
 ///
 /// # Errors
 /// A sentence: the system gives the process no more threads.
-fn listen(process: &Process<'_>) -> Result<(), String> {
-    let Some(address) = process.config.report.listen.clone() else {
-        return Ok(());
-    };
-    if process.mode != Mode::Run {
-        return Ok(());
+fn show(process: &Process<'_>) -> Result<(), String> {
+    let report = &process.config.report;
+    if let Some(path) = &report.metrics_file {
+        let file = MetricsFile::new(path, &process.latest);
+        spawn("metrics", move || file.run())?;
     }
-    let latest = Arc::clone(&process.latest);
-    spawn("listen", move || listen::serve(&address, &latest))
+    if let Some(address) = report.listen.clone().filter(|_| process.mode == Mode::Run) {
+        let latest = Arc::clone(&process.latest);
+        spawn("listen", move || listen::serve(&address, &latest))?;
+    }
+    Ok(())
 }
 
 /// Opens the folder and works on it until it is to be opened again, or to the end.

@@ -176,7 +176,7 @@ impl Session {
         let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal))?;
         let now = clock::now();
         let latest = Arc::clone(&process.latest);
-        let (board, writer) = status::board(config, latest, Arc::clone(&state.folder));
+        let (board, writer) = status::board(latest, Arc::clone(&state.folder));
         spawn("status", move || writer.run())?;
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),

@@ -219,7 +219,7 @@ mod slow {
         let text = config(dir.path(), &server.url(), &more);
         let drop = |path: &str| {
             dir.write(path, path.repeat(900));
-            dir.write(&format!("{path}.done"), "");
+            dir.write(format!("{path}.done"), "");
         };
         drop("in/scan-0041.pdf");
         once(&text, &[]);

@@ -215,7 +215,9 @@ fn a_folder_that_is_not_there_is_said_by_the_page_and_the_metrics_until_it_is() 
     let place = Dir::new();
     let server = Server::accepting();
     let dir = place.path().join("share");
-    let daemon = Daemon::start(&config(&dir, &server.url(), LISTEN));
+    let file = place.path().join("dirpost.prom");
+    let more = format!("{LISTEN}report.metrics_file = '{}'", file.display());
+    let daemon = Daemon::start(&config(&dir, &server.url(), &more));
     let at = listens_at(&daemon);
     wait_until("trouble", BOUND, || {
         page_says(at, "<h1>in trouble: the folder has been away for")
@@ -226,6 +228,9 @@ fn a_folder_that_is_not_there_is_said_by_the_page_and_the_metrics_until_it_is() 
         metrics.contains("\ndirpost_faults{part=\"share\"} 1\n"),
         "{metrics}"
     );
+    wait_until("the metrics file to say it as well", BOUND, || {
+        std::fs::read_to_string(&file).is_ok_and(|it| it.contains("{part=\"share\"} 1\n"))
+    });
     std::fs::create_dir(&dir).unwrap();
     wait_until("all to be well", BOUND, || {
         page_says(at, "<h1>all is well: ")

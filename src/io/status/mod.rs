@@ -1,18 +1,19 @@
 //! What the process is doing, for whoever asks: `status.json` in the state folder, the metrics, and what
 //! [`crate::io::listen`] answers. All of them show one and the same [`Status`], the [`Latest`].
 //!
-//! The files are written by a thread of its own, so that a share or a disk that hangs holds nothing up
+//! Each of the files is written by a thread of its own, so that a share or a disk that hangs holds nothing up
 //! but its own file. Both are replaced as a whole, by a rename, so that a reader never sees half of one.
 //! Neither is brought onto the disk: after a power cut none is as good.
 
 mod latest;
 pub mod metrics;
+mod metrics_file;
 pub mod words;
 
 pub use self::latest::{Latest, TURN_EVERY};
+pub use self::metrics_file::MetricsFile;
 
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -94,12 +95,11 @@ struct Slot {
 pub struct Writer {
     shared: Arc<Shared>,
     state: Arc<Dir>,
-    metrics_file: Option<std::path::PathBuf>,
     failing: Alarm,
 }
 
 /// A board, and who writes what is left there. The writer is to be run by a thread of its own.
-pub fn board(config: &Config, latest: Arc<Latest>, state: Arc<Dir>) -> (Board, Writer) {
+pub fn board(latest: Arc<Latest>, state: Arc<Dir>) -> (Board, Writer) {
     let shared = Arc::new(Shared {
         latest,
         slot: Mutex::default(),
@@ -108,7 +108,6 @@ pub fn board(config: &Config, latest: Arc<Latest>, state: Arc<Dir>) -> (Board, W
     let writer = Writer {
         shared: Arc::clone(&shared),
         state,
-        metrics_file: config.report.metrics_file.clone(),
         failing: Alarm::default(),
     };
     (Board { shared }, writer)
@@ -176,12 +175,7 @@ impl Writer {
     }
 
     fn write(&mut self, status: &Status) {
-        let written = self.write_status(status).and_then(|()| {
-            self.metrics_file
-                .as_ref()
-                .map_or(Ok(()), |path| write_metrics(path, status))
-        });
-        match written {
+        match self.write_status(status) {
             Ok(()) => {
                 self.failing.clear(clock::mono());
             }
@@ -198,18 +192,6 @@ impl Writer {
         let written = self.state.replace(NAME, &bytes, Durability::Cached);
         written.map_err(|err| format!("status.json cannot be written: {}", explain(&err)))
     }
-}
-
-fn write_metrics(path: &Path, status: &Status) -> Result<(), String> {
-    let failed = |err: io::Error| format!("{}: {}", path.display(), explain(&err));
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(format!("{}: it is no path of a file", path.display()));
-    };
-    let folder = Dir::at(folder).map_err(failed)?;
-    let text = metrics::text(status);
-    let name = crate::io::dir::bytes_of(name);
-    let written = folder.replace(&name, text.as_bytes(), Durability::Cached);
-    written.map_err(failed)
 }
 
 /// How a reader finds the process that a status is of.
