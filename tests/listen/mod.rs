@@ -241,9 +241,13 @@ fn a_folder_that_is_not_there_is_said_by_the_page_and_the_metrics_until_it_is() 
 fn a_standby_says_that_it_is_one() {
     let dir = Dir::new();
     let server = Server::accepting();
-    let text = config(dir.path(), &server.url(), "");
+    let place = Dir::new();
+    let file = place.path().join("dirpost.prom");
+    let more = format!("report.metrics_file = '{}'\n", file.display());
+    let text = config(dir.path(), &server.url(), &more);
     let first = Daemon::start(&text);
-    first.wait_log("first look");
+    let written = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait_until("metrics", BOUND, || written().contains("\ndirpost_standby 0\n"));
     let second = Daemon::start(&format!("{text}{LISTEN}"));
     let at = listens_at(&second);
     wait_until("it to stand by", BOUND, || {
@@ -253,6 +257,8 @@ fn a_standby_says_that_it_is_one() {
     assert_eq!(health.status, 200);
     assert!(health.body.contains("\nstandby: pid "), "{}", health.body);
     assert!(get(at, "/metrics").body.contains("\ndirpost_standby 1\n"));
+    // The file is the holder's.
+    assert!(written().contains("\ndirpost_standby 0\n"), "{}", written());
     drop(first);
     wait_until("it to take over", BOUND, || {
         page_says(at, "<h1>all is well: ")
