@@ -247,7 +247,9 @@ fn a_standby_says_that_it_is_one() {
     let text = config(dir.path(), &server.url(), &more);
     let first = Daemon::start(&text);
     let written = || std::fs::read_to_string(&file).unwrap_or_default();
-    wait_until("metrics", BOUND, || written().contains("\ndirpost_standby 0\n"));
+    wait_until("metrics", BOUND, || {
+        written().contains("\ndirpost_standby 0\n")
+    });
     let second = Daemon::start(&format!("{text}{LISTEN}"));
     let at = listens_at(&second);
     wait_until("it to stand by", BOUND, || {

@@ -191,3 +191,43 @@ fn health(latest: &Latest, now: Wall) -> Answer {
     }
     Answer::plain(status, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::status::Process;
+    use crate::flow::time::Mono;
+
+    fn latest() -> Arc<Latest> {
+        let now = clock::wall();
+        let process = Process {
+            version: "1".into(),
+            pid: 7,
+            host: "h".into(),
+            once: false,
+            started: now,
+            written: now,
+            config: None,
+            config_read: now,
+            dir: "/d".into(),
+            url: "http://x/".into(),
+        };
+        Arc::new(Latest::new(process, now))
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_unwell_and_one_that_waits_for_its_folder_is_not() {
+        let latest = latest();
+        latest.is_away("it is not there", Wall(0), clock::wall());
+        assert_eq!(health(&latest, clock::wall()).status, Status::Fine);
+        let now = clock::mono();
+        latest.turn(Mono(now.0 - 31_000));
+        let answer = health(&latest, clock::wall());
+        assert_eq!(answer.status, Status::Unwell);
+        let body = String::from_utf8(answer.body).unwrap();
+        assert!(body.starts_with("the loop stands still\n"), "{body}");
+        assert!(body.contains("\nstatus: standing still: "), "{body}");
+        latest.turn(now);
+        assert_eq!(health(&latest, clock::wall()).status, Status::Fine);
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::status::{Fault, Part, Process, State, Status, VERSION, Work};
 use crate::flow::time::{Mono, Wall};
-use crate::io::os::lock;
+use crate::io::os::{clock, lock};
 
 /// The loop comes round at least so often, whatever it waits for.
 pub const TURN_EVERY: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl Latest {
                 done: None,
             }),
             changed: Condvar::new(),
-            turned: AtomicI64::new(i64::MIN),
+            turned: AtomicI64::new(clock::mono().0),
         }
     }
 
