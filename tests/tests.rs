@@ -19,6 +19,7 @@ mod faults;
 mod faulty;
 mod full;
 mod housekeeping;
+mod listen;
 mod logging;
 mod memory;
 mod mended;

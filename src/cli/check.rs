@@ -14,6 +14,7 @@ use crate::flow::settle::settle_time;
 use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::http::{Client, Shared};
+use crate::io::listen;
 use crate::io::os::error::explain;
 use crate::io::os::files::read_regular;
 use crate::io::os::users;
@@ -74,6 +75,7 @@ fn look_at_all(config: &Config, asks_endpoint: bool, findings: &mut Findings) ->
     findings.fine("the configuration is valid")?;
     folder(config, findings)?;
     credentials(config, findings)?;
+    listening(config, findings)?;
     if asks_endpoint {
         endpoint(config, findings)?;
     } else {
@@ -246,6 +248,29 @@ fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, P
         }
     }
     Ok(true)
+}
+
+/// Whether `report.listen` can be listened at, and who else reads there.
+fn listening(config: &Config, findings: &mut Findings) -> Printed {
+    let Some(address) = &config.report.listen else {
+        return Ok(());
+    };
+    match listen::try_binding(address) {
+        Ok(()) => findings.fine(&format!("report.listen: {address} can be listened at")),
+        // Its socket is not tried: that of a dirpost that works would be in the way.
+        Err(err) if err.kind() == io::ErrorKind::AddrInUse => findings.fine(&format!(
+            "report.listen: something listens at {address}: the dirpost of this configuration, if it runs"
+        )),
+        Err(err) => findings.wrong(&format!("report.listen: {address}: {}", explain(&err))),
+    }?;
+    if listen::is_reached_from_elsewhere(address) {
+        findings.warning(&format!(
+            "report.listen: {address} may be reached from other machines, and whoever reaches it reads names \
+             of files, what the endpoint says and how much goes there; 127.0.0.1, or a unix: socket behind a \
+             web server that asks who it is, keep that here"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Upper bound on a file of credentials, in bytes, as for delivery.

@@ -493,6 +493,33 @@ pub struct Report {
     /// `report.metrics_file`: the file that metrics are written to in the Prometheus text format.
     /// `None` by default: none are written.
     pub metrics_file: Option<PathBuf>,
+    /// `report.listen`: where the status and the metrics are served over HTTP, for reading. `None` by
+    /// default: nowhere.
+    pub listen: Option<Listen>,
+}
+
+/// `report.listen`: an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `host:port`. A port of 0 is one that the system chooses; the log says which.
+    Tcp {
+        /// An IP address, or a name; an IPv6 address without its brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `unix:/path`: a socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Listen::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Listen::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `[log]`.

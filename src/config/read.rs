@@ -4,7 +4,7 @@
 //! are the unknown ones, and the others are what they may have been meant to be.
 
 use super::error::{Error, Problem};
-use super::{Argv, env, suggest, units, values};
+use super::{Argv, Listen, env, suggest, units, values};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -397,6 +397,18 @@ impl<'a> Item<'a> {
         let path = self.path()?;
         values::folder(&path.to_string_lossy()).map_err(|text| self.wrong(text))?;
         Ok(path)
+    }
+
+    /// An address to listen at.
+    pub fn listen(&self) -> Result<Listen, Problem> {
+        let text = self.word("an address in quotes, such as \"127.0.0.1:9470\"")?;
+        let Some(path) = text.strip_prefix("unix:") else {
+            let (host, port) = values::address(&text).map_err(|text| self.wrong(text))?;
+            return Ok(Listen::Tcp { host, port });
+        };
+        values::socket(path).map_err(|text| self.wrong(text))?;
+        let path = absolute(Path::new(path), self.source.base).map_err(|text| self.wrong(text))?;
+        Ok(Listen::Unix(path))
     }
 
     /// A path, made absolute.

@@ -155,6 +155,8 @@ pub const KEYS: &[Key] = &[
         )
     }),
     stays!("report.metrics_file", report.metrics_file),
+    // Its threads and its socket are those of the start.
+    stays!("report.listen", report.listen),
     changes!("log.level", log.level),
 ];
 

@@ -106,8 +106,10 @@ pub(super) fn resolve<'a>(
     let check = check(&root.table("check"), source);
     let send = send::send(&root.table("send"), source, url);
     let retry = retry(&root.table("retry"), source);
+    let report = root.table("report");
     let report = Report {
-        metrics_file: root.table("report").get("metrics_file", Item::path),
+        metrics_file: report.get("metrics_file", Item::path),
+        listen: report.get("listen", Item::listen),
     };
     let log = Log {
         level: root.table("log").get("level", level),

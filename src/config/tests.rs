@@ -578,3 +578,31 @@ fn every_mistake_is_named() {
         }
     }
 }
+
+#[test]
+fn an_address_to_listen_at_is_read_and_shown_as_it_was_written() {
+    let listen = |value: &str| {
+        with(&format!("report.listen = \"{value}\""))
+            .unwrap()
+            .report
+            .listen
+    };
+    for value in ["127.0.0.1:9470", "[::1]:9470", "drop.example:0"] {
+        assert_eq!(listen(value).unwrap().to_string(), value);
+    }
+    let tcp = listen("[::1]:9470").unwrap();
+    let host = "::1".to_owned();
+    assert_eq!(tcp, Listen::Tcp { host, port: 9470 });
+    if cfg!(unix) {
+        let socket = listen("unix:run/http").unwrap();
+        assert!(
+            matches!(&socket, Listen::Unix(path) if path.is_absolute()),
+            "{socket}"
+        );
+        let long = message(&format!("report.listen = \"unix:/{}\"", "x".repeat(200)));
+        assert!(
+            long.contains("report.listen: has a path of 201 bytes"),
+            "{long}"
+        );
+    }
+}

@@ -129,6 +129,50 @@ fn host(authority: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Splits `host:port` of `report.listen`; an IPv6 address comes without its brackets.
+pub fn address(text: &str) -> Result<(String, u16), String> {
+    const WRITE: &str = "write an address and a port such as \"127.0.0.1:9470\", or a socket such as \
+                         \"unix:/run/dirpost/http\"";
+    let Some((name, port)) = text.rsplit_once(':') else {
+        return Err(format!("has no port; {WRITE}"));
+    };
+    let Ok(port) = port.parse::<u16>() else {
+        return Err(format!("has no usable port; {WRITE}"));
+    };
+    if name.is_empty() {
+        return Err(format!(
+            "has no address; {WRITE}, or \"0.0.0.0:{port}\" to be reached from other machines"
+        ));
+    }
+    // What is right in a URL is right here, and an IPv6 address needs its brackets here as well.
+    host(name).map_err(|_| format!("has no usable address; {WRITE} (IPv6: \"[::1]:9470\")"))?;
+    let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    Ok((bare.unwrap_or(name).to_owned(), port))
+}
+
+/// Checks the path of a `unix:` socket.
+pub fn socket(path: &str) -> Result<(), String> {
+    /// What all systems can have there (sun_path of unix(4) on macOS and the BSDs, with its end).
+    const MAX: usize = 103;
+    if cfg!(not(unix)) {
+        return Err(
+            "is a socket, which this system does not have; write an address such as \
+                    \"127.0.0.1:9470\""
+                .to_owned(),
+        );
+    }
+    if path.is_empty() {
+        return Err("has no path; write one such as \"unix:/run/dirpost/http\"".to_owned());
+    }
+    if path.len() > MAX {
+        return Err(format!(
+            "has a path of {} bytes, and a socket can have {MAX}; write a shorter one",
+            path.len()
+        ));
+    }
+    Ok(())
+}
+
 fn escapes_are_whole(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().get(..2);

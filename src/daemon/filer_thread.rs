@@ -334,7 +334,7 @@ mod tests {
         } = *opened;
         let (share, journal) = (Arc::new(share), Arc::new(journal));
         let (commands, receiver) = channel();
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let mailbox = inbox.next_epoch();
         let state = &state.folder;
         let thread = FilerThread {

@@ -23,8 +23,10 @@ use super::opening::OpenResult;
 use super::reload::Reloaded;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
+use crate::io::os::clock;
 use crate::io::os::lock;
 use crate::io::os::service::Service;
+use crate::io::status::{Latest, TURN_EVERY};
 
 /// Upper bound on the reports that wait to be taken; who has more to say waits. As many may have been
 /// taken and not read yet.
@@ -51,6 +53,8 @@ pub(super) struct Inbox {
     taken: RefCell<VecDeque<Message>>,
     /// Whose watchdog is fed by whoever reads: that the loop comes round is what it is to see.
     service: RefCell<Service>,
+    /// Where it is written down that the loop comes round, for those who ask from outside.
+    latest: Option<Arc<Latest>>,
 }
 
 /// Where the threads of one epoch put their reports.
@@ -139,11 +143,13 @@ impl Shared {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Inbox {
+    /// `latest`: where it is written down that the loop comes round, if anybody asks for that.
+    pub(super) fn new(latest: Option<Arc<Latest>>) -> Inbox {
         Inbox {
             shared: Arc::default(),
             taken: RefCell::default(),
             service: RefCell::default(),
+            latest,
         }
     }
 
@@ -191,12 +197,17 @@ impl Inbox {
         let until = bound.and_then(|bound| Instant::now().checked_add(bound));
         loop {
             self.service.borrow_mut().feed();
+            if let Some(latest) = &self.latest {
+                latest.turn(clock::mono());
+            }
             if let Some(message) = self.receive_now() {
                 return Some(message);
             }
             let feed = self.service.borrow().until_feeding();
-            let feed = feed.and_then(|left| Instant::now().checked_add(left));
-            let wake = until.into_iter().chain(feed).min();
+            let turn = self.latest.as_ref().map(|_| TURN_EVERY);
+            let round = feed.into_iter().chain(turn).min();
+            let round = round.and_then(|left| Instant::now().checked_add(left));
+            let wake = until.into_iter().chain(round).min();
             if !self.wait(wake) && until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
@@ -314,7 +325,7 @@ mod tests {
 
     #[test]
     fn no_stop_is_lost_while_one_session_follows_the_other() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         for _ in 0..2_000 {
             let command = inbox.commands();
             let signals = std::thread::spawn(move || command(Command::Stop));
@@ -339,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_command_that_came_while_nobody_listened_is_heard_by_the_next_session() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         // As the signal thread holds it, over all sessions.
         let command = inbox.commands();
         let first = inbox.next_epoch();
@@ -363,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_signal_does_not_wait_for_room_in_the_inbox() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let mailbox = inbox.next_epoch();
         for at in 0..INBOX_MAX {
             mailbox.send(numbered(at)).unwrap();
@@ -380,7 +391,7 @@ mod tests {
 
     #[test]
     fn threads_of_a_session_that_is_over_are_told_so_and_not_listened_to() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let first = inbox.next_epoch();
         first.send(numbered(1)).unwrap();
         let second = inbox.next_epoch();
@@ -392,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_full_inbox_holds_a_thread_of_a_session_that_is_over_for_no_longer_than_it_is_read() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let first = inbox.next_epoch();
         let reporter = std::thread::spawn(move || {
             (0..=10 * INBOX_MAX)
@@ -420,7 +431,7 @@ mod tests {
     fn nothing_is_lost_or_reordered_on_its_way_from_any_thread() {
         const SENDERS: usize = 8;
         const EACH: usize = 5_000;
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let mailbox = inbox.next_epoch();
         let threads: Vec<_> = (0..SENDERS)
             .map(|sender| {
@@ -455,7 +466,7 @@ mod tests {
     #[test]
     fn who_finds_the_inbox_full_waits_and_goes_on_when_it_is_read() {
         const BEYOND: usize = 3;
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let mailbox = inbox.next_epoch();
         for at in 0..INBOX_MAX {
             mailbox.send(numbered(at)).unwrap();
@@ -483,7 +494,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_room_is_told_when_its_session_is_over_and_when_nobody_reads_any_more() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let mut mailbox = inbox.next_epoch();
         for is_last in [false, true] {
             for at in 0..INBOX_MAX {
@@ -505,7 +516,7 @@ mod tests {
 
     #[test]
     fn a_command_wakes_whoever_waits_for_a_message() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(None);
         let command = inbox.commands();
         let (heard, next) = std::sync::mpsc::channel();
         let signals = std::thread::spawn(move || {

@@ -31,15 +31,17 @@ use self::opening::{Opener, Opening};
 use self::reload::Current;
 use self::session::{Ended, Session};
 pub use self::skipping::skip_existing;
+use self::threads::spawn;
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::engine::{Ending, Handover};
 use crate::flow::messages::Finish;
 use crate::flow::status::Fault;
 use crate::flow::time::{Mono, Now};
+use crate::io::listen;
 use crate::io::logging::writer::LogWriter;
 use crate::io::os::{clock, lock, service, signal};
-use crate::io::status;
+use crate::io::status::{self, Latest, MetricsFile};
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,8 @@ struct Process {
     log: LogWriter,
     level: Box<dyn Fn(Option<LevelFilter>) -> LevelFilter + Send + Sync>,
     started: Now,
+    /// What is shown of the process.
+    latest: Arc<Latest>,
 }
 
 impl Process {
@@ -153,14 +157,17 @@ pub fn run(start: Start) -> Exit {
         log,
         level,
     } = start;
-    let inbox = Inbox::new();
+    let started = clock::now();
+    let who = status::process(&config, mode != Mode::Run, started.wall, started.wall);
+    let latest = Arc::new(Latest::new(who, started.wall));
+    let is_asked = config.report.listen.is_some();
+    let inbox = Inbox::new(is_asked.then(|| Arc::clone(&latest)));
     let reload = reload::reader(config.file.clone(), inbox.reloads());
     if let Err(err) = signal::listen(inbox.commands(), reload) {
         return fail(&format!("signals cannot be handled: {err}"));
     }
     // Also while the folder is not there: it is waited for.
     service::ready();
-    let started = clock::now();
     let process = Arc::new(Process {
         current: Mutex::new(Current::new(config, started.wall)),
         reloads: AtomicU64::new(0),
@@ -168,13 +175,20 @@ pub fn run(start: Start) -> Exit {
         log,
         level,
         started,
+        latest,
     });
+    if let Err(why) = show(&process) {
+        return fail(&why);
+    }
     let mut opening = Opening::default();
     opening.share.adopt = adopt;
     let mut past: Option<Handover> = None;
     loop {
         match run_session(&process, opening, past, &inbox) {
-            Ended::Left(exit) => return exit,
+            Ended::Left(exit) => {
+                process.latest.flush(FLUSH_WITHIN);
+                return exit;
+            }
             Ended::Reopen(known, before) => {
                 past = Some(*known);
                 // `adopt` was said of the folder as it was at the start.
@@ -186,6 +200,29 @@ pub fn run(start: Start) -> Exit {
             }
         }
     }
+}
+
+/// How long the metrics file is waited for at the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// Starts the threads that show what the process is doing, also while its folder is not open: the one that
+/// writes `report.metrics_file`, and the one that answers at `report.listen`. Only `run` answers: nobody
+/// asks a run of cron that is over in a moment.
+///
+/// # Errors
+/// A sentence: the system gives the process no more threads.
+fn show(process: &Process) -> Result<(), String> {
+    let config = process.config();
+    let report = &config.report;
+    if let Some(path) = &report.metrics_file {
+        let file = MetricsFile::new(path, &process.latest);
+        spawn("metrics", move || file.run())?;
+    }
+    if let Some(address) = report.listen.clone().filter(|_| process.mode == Mode::Run) {
+        let latest = Arc::clone(&process.latest);
+        spawn("listen", move || listen::serve(&address, &latest))?;
+    }
+    Ok(())
 }
 
 /// Opens the folder and works on it until it is to be opened again, or to the end.

@@ -102,6 +102,7 @@ impl<'a> Opener<'a> {
         let config = self.process.config();
         let dir = config.watch.dir.display();
         self.inbox.status(|| format!("opening {dir}"));
+        self.process.latest.opens(clock::wall());
         loop {
             self.start()?;
             let result = self.wait_opened()?;
@@ -185,7 +186,11 @@ impl<'a> Opener<'a> {
             Obstacle::Away(why) => {
                 self.inbox
                     .status(|| format!("waiting for the folder: {why}"));
-                if self.away.raise(&why, clock::now().mono).is_some() {
+                let now = clock::now();
+                let is_said = self.away.raise(&why, now.mono).is_some();
+                let since = now.wall_of(self.away.since().unwrap_or(now.mono));
+                self.process.latest.is_away(&why, since, now.wall);
+                if is_said {
                     log::error!(target: "dirpost", "folder: {why}; waiting for it");
                 }
                 AWAY
@@ -205,6 +210,7 @@ impl<'a> Opener<'a> {
                 }
                 let status = format!("standby: another dirpost works on this folder ({holder})");
                 self.inbox.status(|| status);
+                self.process.latest.stands_by(&holder, clock::wall());
                 self.stood_by = true;
                 if self.opening.share.before == Before::Nothing {
                     self.opening.share.before = Before::StoodBy;

@@ -135,6 +135,7 @@ impl Process {
             Ok((config, taken, waiting)) => self.go_by(config, &taken, &waiting),
             Err(why) => self.refuse(why),
         }
+        self.latest.rename(self.named());
         self.reloads.fetch_add(1, Ordering::Relaxed);
         service::ready();
     }

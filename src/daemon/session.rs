@@ -213,7 +213,8 @@ impl Session {
         let threads = Threads::start(config, policy.workers, scanner, Arc::clone(&journal), &past)?;
         past.wanted = Some(threads.rules.filter.clone());
         let now = clock::now();
-        let (board, writer) = status::board(config, process.named(), Arc::clone(&state.folder));
+        let latest = Arc::clone(&process.latest);
+        let (board, writer) = status::board(latest, Arc::clone(&state.folder));
         spawn("status", move || writer.run())?;
         let mut session = Session {
             engine: Engine::new(policy, seed()?, now),
@@ -274,13 +275,16 @@ impl Session {
         if self.closing.is_some() {
             return None;
         }
-        let pulse = self.pulse();
-        if self.pace.is_due(pulse, now.mono) {
+        let turn = {
+            let (engine, process) = (&self.engine, &self.process);
+            self.pace.turn(now.mono, || pulse(engine, process))
+        };
+        if turn.is_due {
             let work = self.work(now);
             inbox.status(|| status::words::sentence(&work, now.wall));
-            self.board.leave(work);
+            self.board.leave(work, now.wall);
         }
-        Some(self.pace.next(pulse, now.mono))
+        Some(turn.next)
     }
 
     /// What is shown of the work, with what is wrong with the configuration.
@@ -288,12 +292,6 @@ impl Session {
         let mut work = self.engine.work(now);
         work.faults.extend(self.process.fault());
         work
-    }
-
-    /// Changes with what is worth showing.
-    fn pulse(&self) -> Pulse {
-        let Pulse(pulse) = self.engine.pulse();
-        Pulse(pulse.wrapping_add(self.process.reloads()))
     }
 
     /// Goes by a configuration that was read again, if it can be.
@@ -319,7 +317,6 @@ impl Session {
             self.turn(now, Input::Settings(Box::new(settings)));
             Ok(())
         });
-        self.board.rename(process.named());
     }
 
     /// Takes in a message and what else is in the inbox, no more than it holds at a time: what
@@ -437,7 +434,8 @@ impl Session {
     fn leave(&mut self, finish: Finish) -> Exit {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
-        self.board.leave(self.work(clock::now()));
+        let now = clock::now();
+        self.board.leave(self.work(now), now.wall);
         self.board.close(FLUSH_WITHIN);
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);
@@ -538,4 +536,9 @@ fn seed() -> Result<u64, String> {
         .iter()
         .take(8)
         .fold(0, |seed, &byte| seed << 8 | u64::from(byte)))
+}
+/// Changes with what is worth showing.
+fn pulse(engine: &Engine, process: &Process) -> Pulse {
+    let Pulse(pulse) = engine.pulse();
+    Pulse(pulse.wrapping_add(process.reloads()))
 }

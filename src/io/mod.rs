@@ -20,6 +20,7 @@ pub mod retries_file;
 pub mod dir;
 pub mod share;
 // Towards people and the system
+pub mod listen;
 pub mod logging;
 pub mod os;
 pub mod status;

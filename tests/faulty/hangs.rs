@@ -108,6 +108,36 @@ fn a_file_whose_reading_hangs_keeps_no_other_waiting() {
     assert_eq!(sent(&server), ["a.csv", "b.csv", "c.csv"]);
 }
 
+#[test]
+fn what_it_shows_is_answered_while_the_share_hangs_also_from_the_start() {
+    for state in BOTH {
+        let Some(world) = World::new(state) else {
+            return;
+        };
+        let server = Server::accepting();
+        world.write("a.csv");
+        let listen = "report.listen = \"127.0.0.1:0\"";
+        let daemon = world.start(&server, listen);
+        let at = listens_at(&daemon);
+        world.wait_done(&["a.csv"]);
+        world.share.set(HANG);
+        wait_until("the look to hang", BOUND, || world.share.waiting() > 0);
+        // One that has seen nothing of the folder yet.
+        let other = world.start(&server, listen);
+        let at_other = listens_at(&other);
+        for (at, sentence) in [
+            (at, "<h1>all is well: "),
+            (at_other, "<h1>starting: the folder is being opened</h1>"),
+        ] {
+            wait_until(sentence, BOUND, || get(at, "/").body.contains(sentence));
+            for path in ["/healthz", "/metrics", "/status.json"] {
+                assert_eq!(get(at, path).status, 200, "{state:?}: {path}");
+            }
+        }
+        world.share.heal();
+    }
+}
+
 fn a_stop_while_it_hangs(state: State) -> Option<()> {
     let world = World::new(state)?;
     let server = Server::accepting();

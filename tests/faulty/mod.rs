@@ -13,7 +13,9 @@ use fuser::Errno;
 use rustix::process::Signal;
 
 use crate::util::fuse::{Empty, Faults, Hang, Share};
-use crate::util::{BOUND, Daemon, Dir, Gate, Reaction, Server, config, wait_until};
+use crate::util::{
+    BOUND, Daemon, Dir, Gate, Reaction, Server, config, get, listens_at, wait_until,
+};
 
 const KEEP: &str = "delivered.action = \"keep\"";
 const HANG: Faults = Faults {

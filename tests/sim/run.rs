@@ -231,6 +231,11 @@ impl Run {
             work.delivered.since_start.files,
             self.engine.tally().delivered
         );
+        assert_eq!(
+            work.delivered.delays.count(),
+            work.delivered.since_start.files,
+            "each has a delay"
+        );
         let condemned: u64 = work.dead_lettered.values().sum();
         assert_eq!(condemned, self.engine.tally().condemned, "each has a cause");
         for fault in &work.faults {

@@ -1,6 +1,7 @@
 //! What the tests of the real binary need: folders, an endpoint, the daemon.
 #![allow(dead_code)]
 
+mod ask;
 mod daemon;
 mod dir;
 #[cfg(target_os = "linux")]
@@ -12,6 +13,7 @@ mod skip;
 
 use std::time::{Duration, Instant};
 
+pub use ask::{Reply, get, listens_at, send};
 pub use daemon::{Daemon, NOBODY, User, check, config, dirpost, once, once_as};
 pub use dir::{Dir, as_texts, draw_bytes};
 pub use dirpost::flow::rng::Rng;

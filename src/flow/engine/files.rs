@@ -54,6 +54,8 @@ pub(super) struct ActiveFile {
     pub sent: Option<[u8; 32]>,
     /// The marker that the attempt that is out has named.
     pub sent_marker: Option<Stamp>,
+    /// When this version was ready to go, once it has been.
+    pub ready_since: Option<Mono>,
     /// When the attempt that is out began.
     pub sent_at: Mono,
     /// The attempt that is out may have begun with credentials that have changed since.
@@ -201,6 +203,7 @@ impl ActiveFile {
             detached: false,
             sent: None,
             sent_marker: None,
+            ready_since: None,
             sent_at: Mono::default(),
             is_outdated: false,
         }
@@ -247,6 +250,7 @@ impl ActiveFile {
         self.why = None;
         self.filing = None;
         self.sent = None;
+        self.ready_since = None;
     }
 }
 

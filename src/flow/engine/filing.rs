@@ -17,6 +17,7 @@ use crate::flow::memory::Learned;
 use crate::flow::messages::Effect;
 use crate::flow::scan::listing::Listing;
 use crate::flow::settle::Stability;
+use crate::flow::status::Then;
 use crate::flow::time::{Now, Wall};
 use crate::flow::troubles::Kind;
 
@@ -98,6 +99,7 @@ impl Engine {
         answer: Option<&Answer>,
         now: Now,
     ) {
+        self.note_failure(file, Then::DeadLetter, &reason, now);
         let Some(motion) = self.files.get(file) else {
             return;
         };

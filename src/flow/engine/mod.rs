@@ -223,6 +223,7 @@ impl Engine {
             self.hand_out(now);
         }
         self.save_if_due(now);
+        self.observe(now);
         self.end(now);
         debug_assert!(
             !self.phase.is_closing() || !self.out.effects.iter().any(Effect::is_job),
@@ -471,12 +472,16 @@ impl Engine {
         self.out.effects.push(Effect::Deliver(delivery));
     }
 
-    /// The endpoint, and by what a report on it is judged.
-    fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
-        // All that is not accepted or condemned yet, but for what waits for its writer.
+    /// How many files are not accepted or condemned yet, but for those that wait for their writer.
+    fn waiting(&self) -> usize {
         let is_over = [At::Waiting, At::Filing, At::RetryFiling];
         let over: usize = is_over.into_iter().map(|at| self.files.count(at)).sum();
-        let waiting = self.files.len() - over + self.tree.count().waiting;
+        self.files.len() - over + self.tree.count().waiting
+    }
+
+    /// The endpoint, and by what a report on it is judged.
+    fn report(&mut self, now: Mono) -> (&mut Endpoint, Scene<'_>) {
+        let waiting = self.waiting();
         let scene = Scene {
             now,
             rng: &mut self.rng,

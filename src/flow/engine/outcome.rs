@@ -16,7 +16,7 @@ use crate::flow::file::FileNo;
 use crate::flow::filing::{Acceptance, Fate, Progress};
 use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
-use crate::flow::status::LastDelivered;
+use crate::flow::status::{LastDelivered, Then};
 use crate::flow::time::Now;
 use crate::flow::troubles::{Kind, Trouble};
 
@@ -173,9 +173,12 @@ impl Engine {
         let (path, look, sent_marker) =
             (active.path.clone(), active.still.look, active.sent_marker);
         let marker = active.voucher.filter(|_| self.policy.marker.is_some());
+        let ready = active.ready_since;
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
         self.out.counters.history.add(now.wall, look.stamp.size);
+        let delay = now.mono.since(ready.unwrap_or(now.mono));
+        self.out.counters.delays.add(delay);
         self.out.counters.last = Some(LastDelivered {
             path: path.clone(),
             at: now.wall,
@@ -218,9 +221,11 @@ impl Engine {
         let (endpoint, scene) = self.report(now.mono);
         let Rejected { condemns, notes } = endpoint.rejected(file, answer, scene);
         self.say(notes);
+        let why = account(answer).text;
         if condemns {
-            self.condemn(file, account(answer).text, Some(answer), now);
+            self.condemn(file, why, Some(answer), now);
         } else {
+            self.note_failure(file, Then::Again, &why, now);
             self.try_again(file, now);
         }
     }
@@ -257,6 +262,7 @@ impl Engine {
             self.condemn(file, why, answer, now);
             return;
         }
+        self.note_failure(file, Then::Again, &why.text, now);
         match waits {
             Waits::Alone => self.pause(file, why, wait, now),
             Waits::AtGate => self.try_again(file, now),

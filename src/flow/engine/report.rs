@@ -8,10 +8,10 @@ use super::Engine;
 use super::files::{ActiveFile, At};
 use super::phase::Phase;
 use crate::flow::alarm::Alarm;
-use crate::flow::file::Rel;
+use crate::flow::file::{FileNo, Rel};
 use crate::flow::status::{
     Closed, Delivered, Doing, Endpoint, FAILING, Failing, Fault, Files, LastScan, Oldest, Part,
-    Pulse, Scan, Sending, State, Sum, Work,
+    Pulse, Scan, Sending, State, Sum, Then, Work,
 };
 use crate::flow::time::{Mono, Now};
 use crate::flow::troubles::{Group, Kind};
@@ -91,10 +91,12 @@ impl Engine {
                 Phase::Stopping { .. } => State::Stopping,
                 Phase::Finished => State::Ended,
             },
+            standby: None,
             files: self.count_files(now.mono),
             oldest: self.oldest(now),
             sending: self.sending(now),
             failing: self.failing(now),
+            failures: counters.failures,
             delivered: Delivered {
                 since_start: Sum {
                     files: self.out.tally.delivered,
@@ -102,6 +104,7 @@ impl Engine {
                 },
                 history: counters.history,
                 last: counters.last,
+                delays: counters.delays,
             },
             dead_lettered: counters.dead_lettered,
             attempts: counters.attempts,
@@ -116,6 +119,19 @@ impl Engine {
                 completed: self.scans.completed(),
             },
             faults: self.faults(now),
+        }
+    }
+
+    /// Keeps what is shown of the last day.
+    pub(super) fn observe(&mut self, now: Now) {
+        self.out.counters.history.waits(now.wall, self.waiting());
+    }
+
+    /// Something failed with `file`.
+    pub(super) fn note_failure(&mut self, file: FileNo, then: Then, why: &str, now: Now) {
+        if let Some(active) = self.files.get(file) {
+            let failures = &mut self.out.counters.failures;
+            failures.add(now.wall, &active.path, then, why);
         }
     }
 

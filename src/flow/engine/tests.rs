@@ -9,6 +9,7 @@ mod markers;
 mod reload;
 mod restart;
 mod settle;
+mod shown;
 mod wake;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::flow::memory::Learned;
 use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{Seen, Stability, settle_time};
-use crate::flow::time::{Now, Wall};
+use crate::flow::time::{Mono, Now, Wall};
 use crate::flow::troubles::{Kind, Trouble};
 
 /// A file that has been changing for so long is said to.
@@ -452,6 +452,10 @@ impl Engine {
             self.files.put(file, Seat::Settling(due));
             return;
         }
+        self.note_ready(file, due, now);
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
         let queue = match (active.checked, active.learned.attempts) {
             (Checked::No, _) if self.policy.inspects => Queue::Inspect,
             (_, 0) => Queue::Fresh,
@@ -468,6 +472,19 @@ impl Engine {
         } else if !self.give_place_up(file, queue) {
             self.files.enqueue(file, queue);
         }
+    }
+
+    /// `file` is still for long enough since `due`, and has what it waits for: from when on it was ready.
+    /// A marker may have come later: its mtime says when, as far as that is between `due` and now, for
+    /// it is another clock's. Before the start of this process nothing was ready for it.
+    fn note_ready(&mut self, file: FileNo, due: Mono, now: Now) {
+        let Some(active) = self.files.get_mut(file) else {
+            return;
+        };
+        let marker = active.voucher.filter(|_| self.policy.marker.is_some());
+        let came = marker.map_or(due, |marker| now.mono_of(marker.stamp.mtime).max(due));
+        let since = came.max(Mono(0)).min(now.mono);
+        active.ready_since.get_or_insert(since);
     }
 
     /// Whether its marker is there, if there is to be one.

@@ -6,6 +6,7 @@ use super::Engine;
 use super::files::{ActiveFile, Seat};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
+use crate::flow::status::Then;
 use crate::flow::time::Now;
 use crate::flow::troubles::{Kind, Trouble};
 
@@ -72,6 +73,7 @@ impl Engine {
         };
         self.files.release_line(file);
         self.files.put(file, seat);
+        self.note_failure(file, Then::Again, &why, now);
         let is_new = self.begin_trouble(file, kind, now);
         let trouble = Trouble {
             kind,

@@ -8,6 +8,8 @@
 //! - No secret and no path outside of the watched folder stands in it, but for those of the
 //!   configuration and of what an error names.
 
+mod delays;
+mod failures;
 mod history;
 mod pace;
 
@@ -15,7 +17,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::history::{History, Sum};
+pub use self::delays::Delays;
+pub use self::failures::{Failure, Failures, Then};
+pub use self::history::{History, PARTS, Point, Sum};
 pub use self::pace::{Pace, Pulse};
 use crate::flow::endpoint::classify::Verdict;
 use crate::flow::file::{Rel, Stamp};
@@ -70,6 +74,9 @@ pub struct Process {
 pub struct Work {
     /// Whether it works.
     pub state: State,
+    /// Who works on the folder instead, while this process stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<String>,
     /// How many files there are, by what they wait for.
     pub files: Files,
     /// The file that has been waiting to be accepted for the longest.
@@ -79,6 +86,9 @@ pub struct Work {
     /// Files that failed for themselves and wait for their next try; the first [`FAILING`] of them.
     #[serde(default)]
     pub failing: Vec<Failing>,
+    /// What failed last, that of earlier processes as well.
+    #[serde(default)]
+    pub failures: Failures,
     /// What was delivered.
     pub delivered: Delivered,
     /// Files that went to dead-letter since the start of the process, by the status that the endpoint
@@ -98,6 +108,9 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// It opens the folder, or waits for it or for its lock. `status.json` never says so, for the
+    /// folder may be another process's then.
+    Opening,
     /// It works.
     #[default]
     Working,
@@ -200,10 +213,13 @@ pub enum Doing {
 pub struct Delivered {
     /// Since the start of the process.
     pub since_start: Sum,
-    /// In the last 24 hours, in parts of five minutes.
+    /// In the last 24 hours, in parts of five minutes, with the most files that waited in each.
     pub history: History,
     /// The last one.
     pub last: Option<LastDelivered>,
+    /// How long each took from the moment at which it was ready, since the start of the process.
+    #[serde(default)]
+    pub delays: Delays,
 }
 
 /// The file that was accepted last.
@@ -256,13 +272,18 @@ impl Attempts {
     }
 }
 
-/// What a run counts: kept over all engines of a process, the history over processes as well.
+/// What a run counts: kept over all engines of a process, the history and the failures over processes
+/// as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// What was delivered in the last 24 hours.
+    /// What was delivered in the last 24 hours, and how many files waited.
     pub history: History,
     /// The file that was accepted last.
     pub last: Option<LastDelivered>,
+    /// See [`Work::failures`].
+    pub failures: Failures,
+    /// See [`Delivered::delays`].
+    pub delays: Delays,
     /// See [`Work::dead_lettered`].
     pub dead_lettered: BTreeMap<String, u64>,
     /// See [`Work::attempts`].
@@ -276,6 +297,7 @@ impl Counters {
         Counters {
             history: work.delivered.history,
             last: work.delivered.last,
+            failures: work.failures,
             ..Counters::default()
         }
     }
@@ -377,6 +399,24 @@ impl Part {
 }
 
 impl Work {
+    /// What is shown while all is opened, after this: files in the folder are not known then, but what
+    /// was counted stays, for a counter that goes back to 0 and comes again would count twice.
+    #[must_use]
+    pub fn while_opening(self, since: Wall) -> Work {
+        Work {
+            state: State::Opening,
+            delivered: self.delivered,
+            failures: self.failures,
+            dead_lettered: self.dead_lettered,
+            attempts: self.attempts,
+            scan: Scan {
+                running_since: Some(since),
+                ..self.scan
+            },
+            ..Work::default()
+        }
+    }
+
     /// The fault because of which nothing goes, if there is one: the gravest.
     pub fn standstill(&self) -> Option<&Fault> {
         let grave = self

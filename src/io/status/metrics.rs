@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::flow::status::{Part, Status};
+use crate::flow::status::{Delays, Part, Status};
 use crate::flow::time::Wall;
 
 /// All metrics of a status.
@@ -32,6 +32,20 @@ impl Text {
         let _ = writeln!(self.0, "dirpost_{name} {value}");
     }
 
+    /// A histogram of times: its classes are cumulative, and the last one, which has no bound, is the
+    /// count.
+    fn histogram(&mut self, name: &str, help: &str, delays: &Delays) {
+        self.head(name, "histogram", help);
+        for (bound, count) in delays.up_to() {
+            let bound = millis(bound);
+            let _ = writeln!(self.0, "dirpost_{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let (count, sum) = (delays.count(), millis(delays.sum_ms()));
+        let _ = writeln!(self.0, "dirpost_{name}_bucket{{le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.0, "dirpost_{name}_sum {sum}");
+        let _ = writeln!(self.0, "dirpost_{name}_count {count}");
+    }
+
     fn each<V: std::fmt::Display>(
         &mut self,
         (name, kind, help): (&str, &str, &str),
@@ -49,6 +63,11 @@ impl Text {
 
 fn seconds(wall: Wall) -> f64 {
     wall.0 as f64 / 1e9
+}
+
+/// Milliseconds in seconds.
+fn millis(millis: u64) -> f64 {
+    millis as f64 / 1e3
 }
 
 fn named<V>(values: impl IntoIterator<Item = (&'static str, V)>) -> Vec<(String, V)> {
@@ -79,6 +98,9 @@ fn of_process(status: &Status, out: &mut Text) {
         help,
         seconds(process.written),
     );
+    let help = "Whether another dirpost works on the folder while this one stands by.";
+    let standby = u8::from(status.work.standby.is_some());
+    out.one("standby", kind, help, standby);
 }
 
 fn of_deliveries(status: &Status, out: &mut Text) {
@@ -88,6 +110,9 @@ fn of_deliveries(status: &Status, out: &mut Text) {
     out.one("delivered_files_total", "counter", help, sum.files);
     let help = "Bytes of the files that the endpoint has accepted.";
     out.one("delivered_bytes_total", "counter", help, sum.bytes);
+    let help = "Time from the moment at which a file was ready (still for long enough, with its marker) \
+                to its acceptance.";
+    out.histogram("delivery_delay_seconds", help, &work.delivered.delays);
     let attempts = &work.attempts;
     out.each(
         (
@@ -174,7 +199,7 @@ fn of_scans(status: &Status, out: &mut Text) {
         let ended = seconds(last.ended);
         out.one("scan_last_timestamp_seconds", "gauge", help, ended);
         let help = "How long the last complete scan took.";
-        let took = last.took_ms as f64 / 1e3;
+        let took = millis(last.took_ms);
         out.one("scan_last_duration_seconds", "gauge", help, took);
         let help = "Folders that the last complete scan has looked at in full.";
         out.one("scan_last_folders", "gauge", help, last.folders_looked_at);

@@ -1,14 +1,19 @@
-//! `status.json` in the state folder, and the metrics: written by a thread of its own, so that a share
-//! or a disk that hangs holds nothing up but its own file.
+//! What the process is doing, for whoever asks: `status.json` in the state folder, the metrics, and what
+//! [`crate::io::listen`] answers. All of them show one and the same [`Status`], the [`Latest`].
 //!
-//! Both are replaced as a whole, by a rename, so that a reader never sees half of one. Neither is
-//! brought onto the disk: after a power cut none is as good.
+//! Each of the files is written by a thread of its own, so that a share or a disk that hangs holds nothing up
+//! but its own file. Both are replaced as a whole, by a rename, so that a reader never sees half of one.
+//! Neither is brought onto the disk: after a power cut none is as good.
 
+mod latest;
 pub mod metrics;
+mod metrics_file;
 pub mod words;
 
-use std::io::{self, Read};
-use std::path::Path;
+pub use self::latest::{Latest, TURN_EVERY};
+pub use self::metrics_file::MetricsFile;
+
+use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,6 +36,13 @@ pub fn read(state: &Dir) -> Option<Status> {
     let mut file = state.file(NAME).ok()?.take(MAX);
     file.read_to_end(&mut bytes).ok()?;
     parse(&bytes)
+}
+
+/// The text of a status, as it stands in the file.
+pub fn json(status: &Status) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(status).expect("plain data becomes JSON");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// Reads the text of a status.
@@ -62,17 +74,16 @@ pub struct Board {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    latest: Arc<Latest>,
     slot: Mutex<Slot>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    work: Option<Box<Work>>,
-    /// The process as it is named from now on.
-    process: Option<Box<Process>>,
+    status: Option<Arc<Status>>,
     /// Nothing more comes.
     is_closed: bool,
     /// What was left last has been dealt with.
@@ -83,38 +94,35 @@ struct Slot {
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    process: Process,
     state: Arc<Dir>,
-    metrics_file: Option<std::path::PathBuf>,
     failing: Alarm,
 }
 
 /// A board, and who writes what is left there. The writer is to be run by a thread of its own.
-pub fn board(config: &Config, process: Process, state: Arc<Dir>) -> (Board, Writer) {
-    let shared = Arc::new(Shared::default());
+pub fn board(latest: Arc<Latest>, state: Arc<Dir>) -> (Board, Writer) {
+    let shared = Arc::new(Shared {
+        latest,
+        slot: Mutex::default(),
+        changed: Condvar::default(),
+    });
     let writer = Writer {
         shared: Arc::clone(&shared),
-        process,
         state,
-        metrics_file: config.report.metrics_file.clone(),
         failing: Alarm::default(),
     };
     (Board { shared }, writer)
 }
 
 impl Board {
-    /// Leaves `work` to be written, in place of what was left before. It never waits.
-    pub fn leave(&self, work: Work) {
+    /// Leaves `work`, as it is at `now`, to be shown and written, in place of what was left before. It
+    /// never waits.
+    pub fn leave(&self, work: Work, now: Wall) {
+        let status = self.shared.latest.set(work, now);
         let mut slot = lock(&self.shared.slot);
-        slot.work = Some(Box::new(work));
+        slot.status = Some(status);
         slot.is_written = false;
         drop(slot);
         self.shared.changed.notify_all();
-    }
-
-    /// The process goes by another configuration from now on.
-    pub fn rename(&self, process: Process) {
-        lock(&self.shared.slot).process = Some(Box::new(process));
     }
 
     /// Nothing more is written; what was left is waited for, so long at most.
@@ -123,7 +131,7 @@ impl Board {
         let mut slot = lock(&self.shared.slot);
         slot.is_closed = true;
         self.shared.changed.notify_all();
-        while slot.work.is_some() || !slot.is_written {
+        while slot.status.is_some() || !slot.is_written {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -145,46 +153,29 @@ impl Drop for Board {
 impl Writer {
     /// Writes what comes, until the board is closed.
     pub fn run(mut self) {
-        while let Some(work) = self.next() {
-            self.write(*work);
+        while let Some(status) = self.next() {
+            self.write(&status);
             lock(&self.shared.slot).is_written = true;
             self.shared.changed.notify_all();
         }
     }
 
-    fn next(&mut self) -> Option<Box<Work>> {
-        let shared = Arc::clone(&self.shared);
-        let mut slot = lock(&shared.slot);
+    fn next(&self) -> Option<Arc<Status>> {
+        let mut slot = lock(&self.shared.slot);
         loop {
-            if let Some(work) = slot.work.take() {
-                if let Some(process) = slot.process.take() {
-                    self.process = *process;
-                }
-                return Some(work);
+            if let Some(status) = slot.status.take() {
+                return Some(status);
             }
             if slot.is_closed {
                 return None;
             }
-            let waited = shared.changed.wait(slot);
+            let waited = self.shared.changed.wait(slot);
             slot = waited.expect("a thread that panics ends the process");
         }
     }
 
-    fn write(&mut self, work: Work) {
-        let status = Status {
-            v: VERSION,
-            process: Process {
-                written: clock::wall(),
-                ..self.process.clone()
-            },
-            work,
-        };
-        let written = self.write_status(&status).and_then(|()| {
-            self.metrics_file
-                .as_ref()
-                .map_or(Ok(()), |path| write_metrics(path, &status))
-        });
-        match written {
+    fn write(&mut self, status: &Status) {
+        match self.write_status(status) {
             Ok(()) => {
                 self.failing.clear(clock::mono());
             }
@@ -197,23 +188,10 @@ impl Writer {
     }
 
     fn write_status(&self, status: &Status) -> Result<(), String> {
-        let mut bytes = serde_json::to_vec(status).expect("plain data becomes JSON");
-        bytes.push(b'\n');
+        let bytes = json(status);
         let written = self.state.replace(NAME, &bytes, Durability::Cached);
         written.map_err(|err| format!("status.json cannot be written: {}", explain(&err)))
     }
-}
-
-fn write_metrics(path: &Path, status: &Status) -> Result<(), String> {
-    let failed = |err: io::Error| format!("{}: {}", path.display(), explain(&err));
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(format!("{}: it is no path of a file", path.display()));
-    };
-    let folder = Dir::at(folder).map_err(failed)?;
-    let text = metrics::text(status);
-    let name = crate::io::dir::bytes_of(name);
-    let written = folder.replace(&name, text.as_bytes(), Durability::Cached);
-    written.map_err(failed)
 }
 
 /// How a reader finds the process that a status is of.

@@ -39,6 +39,9 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
 
 /// What a process that works says of itself: whether all is well; else what is wrong, and since when.
 pub fn sentence(work: &Work, now: Wall) -> String {
+    if let Some(sentence) = while_opening(work, now) {
+        return sentence;
+    }
     let waiting = files(work.files.to_deliver());
     if let Some(fault) = work.standstill() {
         let what = of_fault(fault, now);
@@ -64,6 +67,82 @@ pub fn sentence(work: &Work, now: Wall) -> String {
         }
         _ => format!("all is well: {waiting} on the way"),
     }
+}
+
+/// What is said while the folder is opened or waited for, or another process works on it.
+fn while_opening(work: &Work, now: Wall) -> Option<String> {
+    /// Opening takes no longer than a moment, but for a journal of many millions of lines.
+    const HANGS_AFTER: Duration = Duration::from_secs(30);
+    if work.state != State::Opening {
+        return None;
+    }
+    if let Some(holder) = &work.standby {
+        return Some(format!(
+            "standby: another dirpost works on this folder ({holder})"
+        ));
+    }
+    if let Some(fault) = work.faults.first() {
+        return Some(format!(
+            "in trouble: {}; it is waited for, nothing is lost",
+            of_fault(fault, now)
+        ));
+    }
+    let took = work.scan.running_since.map(|since| now.since(since));
+    Some(match took {
+        Some(took) if took >= HANGS_AFTER => format!(
+            "in trouble: opening the folder has been hanging for {}; nothing is lost",
+            span(took)
+        ),
+        _ => "starting: the folder is being opened".into(),
+    })
+}
+
+/// What to do where all is not well; `None` where it is, or where nothing helps but waiting.
+pub fn advice(work: &Work) -> Option<&'static str> {
+    let gravest = work.standstill().or(match work.endpoint.closed {
+        Some(_) => None,
+        None => work.faults.first(),
+    });
+    if let Some(fault) = gravest {
+        return Some(match fault.what {
+            Part::Share => {
+                "mount the share, or look at its file server; dirpost goes on by itself when it is back"
+            }
+            Part::Scan => {
+                "the file server does not answer: look there; dirpost goes on by itself when it does"
+            }
+            Part::Journal => "make room where the state folder is, or mend its permissions",
+            Part::Folder => "mend the permissions of the folder, or look at the file server",
+            Part::File => {
+                "mend the permissions of the file, or look at the disk; dirpost explain FILE says more"
+            }
+            Part::Restless => {
+                "if it is a log, exclude it (watch.exclude); else see who writes to it"
+            }
+            Part::Configuration => {
+                "mend the configuration file and reload it again, or restart dirpost where that is what it says"
+            }
+            Part::Filing => {
+                "make room where delivered files and dead letters go, or mend the permissions there"
+            }
+        });
+    }
+    if work.endpoint.brake_holds {
+        return Some(
+            "see why the endpoint rejects everything; the next file that it accepts releases the brake, \
+             and the log says how those in dead-letter are sent again",
+        );
+    }
+    if work.endpoint.closed.is_some() {
+        return Some(
+            "look at the endpoint, or at the key that is named; after a change, a restart or SIGUSR1 (kill \
+             -USR1 and the pid) lets one file try at once",
+        );
+    }
+    let hangs = work.state == State::Opening && work.standby.is_none();
+    hangs.then_some(
+        "if that lasts for more than a moment, the file server does not answer: look there",
+    )
 }
 
 /// What is said of an endpoint that does not accept.
@@ -184,6 +263,10 @@ fn of_endpoint(status: &Status, now: Wall) -> String {
 
 fn of_files(status: &Status, now: Wall, lines: &mut Vec<(&'static str, String)>) {
     let (work, known) = (&status.work, &status.work.files);
+    if work.state == State::Opening {
+        let text = "not known while the folder is not open";
+        return lines.push(("waiting", text.into()));
+    }
     let kinds = [
         (known.ready, "ready"),
         (known.settling, "settling"),
@@ -328,6 +411,31 @@ mod tests {
         assert!(of(Life::Killed).starts_with("not running: pid 7 on box was killed"));
         assert!(of(Life::Silent).starts_with("standing still: "));
         assert!(of(Life::SilentElsewhere).starts_with("unknown: "));
+    }
+
+    #[test]
+    fn while_the_folder_is_opened_the_sentence_says_what_is_waited_for() {
+        let work = Work::default().while_opening(Wall(0));
+        let starting = sentence(&work, Wall(1));
+        assert_eq!(starting, "starting: the folder is being opened");
+        assert_eq!(
+            sentence(&work, NOW),
+            "in trouble: opening the folder has been hanging for 90 s; nothing is lost"
+        );
+        assert!(advice(&work).is_some());
+        let work = Work {
+            standby: Some("pid 8 on other".into()),
+            ..work
+        };
+        assert_eq!(
+            sentence(&work, NOW),
+            "standby: another dirpost works on this folder (pid 8 on other)"
+        );
+        assert_eq!(advice(&work), None);
+    }
+
+    #[test]
+    fn what_is_shown_after_the_end_begins_with_how_old_it_is() {
         let all = lines(&status(Work::default()), Life::Ended, NOW);
         assert_eq!(all[1], ("as of", "90 s ago, as it was then:".into()));
     }
