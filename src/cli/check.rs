@@ -257,6 +257,8 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
         Some(crate::config::Auth::Bearer { file }) => file,
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
+        // Its profiles are read when the endpoint is asked.
+        Some(crate::config::Auth::Aws(aws)) => &aws.credentials_file,
         // It is run when the endpoint is asked.
         Some(crate::config::Auth::Command { .. }) => return Ok(()),
     };

@@ -73,6 +73,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         empty: Empty::Send,
         min_size: None,
         max_size: None,
+        request_limit: None,
         inspects: world.features.inspects,
         sees_end: world.features.sees_end,
         grace: Duration::from_secs(5),

@@ -44,6 +44,8 @@ pub struct Peer {
     pub proxy: Option<String>,
     /// The fields `WWW-Authenticate`, or `Proxy-Authenticate`, without control characters.
     pub wants: Vec<String>,
+    /// By how many seconds this machine's clock is ahead of the field `Date`; negative if it is behind.
+    pub ahead: Option<i64>,
 }
 
 /// How much of an answer's body is kept for the log and the reason file.

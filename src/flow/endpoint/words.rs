@@ -45,9 +45,15 @@ pub fn account(answer: &Answer) -> Account {
         }
         text
     };
+    let mut text = sentence(quote.as_deref());
+    // How far it is off is another time each time, and so no part of the cause.
+    if let Some(remark) = clocks(answer) {
+        text += "; ";
+        text += &remark;
+    }
     Account {
         cause: sentence(None),
-        text: sentence(quote.as_deref()),
+        text,
     }
 }
 
@@ -65,7 +71,7 @@ pub fn said_and_wanted(answer: &Answer) -> String {
     if let Some(quote) = quote(&answer.body) {
         text += &format!("; it said {quote}");
     }
-    for remark in wishes(answer) {
+    for remark in wishes(answer).into_iter().chain(clocks(answer)) {
         text += "; ";
         text += &remark;
     }
@@ -146,6 +152,24 @@ fn wishes(answer: &Answer) -> Vec<String> {
         wishes.push(format!("send.auth cannot answer {unknown}"));
     }
     wishes
+}
+
+/// Clocks that are this far apart are named, in seconds. AWS refuses a signature from 15 minutes on, and
+/// tokens are good for a few minutes before and behind their time.
+const CLOCKS_APART: i64 = 5 * 60;
+
+/// That credentials may be refused because the clocks differ: signatures and many tokens have a time.
+fn clocks(answer: &Answer) -> Option<String> {
+    let ahead = answer.peer.ahead?;
+    if !matches!(answer.status, 401 | 403) || ahead.abs() < CLOCKS_APART {
+        return None;
+    }
+    let minutes = ahead.abs() / 60;
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    Some(format!(
+        "this machine's clock is {minutes} min {side} the endpoint's: set it (NTP), for signatures and \
+         tokens have a time"
+    ))
 }
 
 fn is_redirect(answer: &Answer) -> bool {
@@ -259,6 +283,32 @@ mod tests {
             body: body.into(),
             body_matches: true,
             ..Answer::default()
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_are_named_where_credentials_are_refused() {
+        let refused = |status: u16, ahead: i64| {
+            let mut answer = answer(status, "RequestTimeTooSkewed");
+            answer.peer.ahead = Some(ahead);
+            account(&answer)
+        };
+        let ahead = refused(403, 1205);
+        assert!(
+            ahead
+                .text
+                .contains("this machine's clock is 20 min ahead of the endpoint's"),
+            "{ahead:?}"
+        );
+        assert!(
+            refused(401, -900)
+                .text
+                .contains("15 min behind the endpoint's")
+        );
+        // A minute more is no other cause, to be said again.
+        assert_eq!(ahead.cause, refused(403, 1300).cause);
+        for (status, ahead) in [(403, 299), (403, -60), (503, 1205)] {
+            assert!(!refused(status, ahead).text.contains("clock"));
         }
     }
 

@@ -6,14 +6,16 @@
 //! connection can be used again; beyond that a new one is cheaper.
 
 use std::io::Read;
+use std::time::SystemTime;
 
 use ureq::Body;
-use ureq::http::header::{self, HeaderName};
+use ureq::http::header::{self, HeaderName, HeaderValue};
 use ureq::http::{Response, StatusCode};
 
 use super::failure_text::PeerNames;
 use super::secrets::Secrets;
 use crate::flow::endpoint::reply::{Answer, BODY_START, Peer};
+use crate::io::os::clock;
 
 const DRAIN: usize = 64 * 1024;
 const SEARCH: usize = 1024 * 1024;
@@ -31,6 +33,7 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
         status: parts.status.as_u16(),
         peer: Box::new(Peer {
             wants: wants.map(|value| harmless(value.as_bytes())).collect(),
+            ahead: ahead(parts.headers.get(header::DATE)),
             ..Peer::default()
         }),
         retry_after: field(header::RETRY_AFTER),
@@ -65,6 +68,14 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
         }
     }
     answer
+}
+
+/// How far this machine's clock is ahead of the one that wrote a field `Date`.
+fn ahead(date: Option<&HeaderValue>) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(date?.to_str().ok()?).ok()?;
+    let theirs = theirs.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let ours = clock::wall().0.div_euclid(1_000_000_000);
+    Some(ours - i64::try_from(theirs.as_secs()).ok()?)
 }
 
 /// `answer` as it may be shown: with who was asked, and without what is secret.
