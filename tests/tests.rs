@@ -17,6 +17,7 @@ mod faults;
 mod faulty;
 mod full;
 mod housekeeping;
+mod kept_answers;
 mod logging;
 mod memory;
 mod mended;

@@ -471,6 +471,9 @@ pub struct Delivered {
     /// `delivered.dir`: where "move" puts files, as an absolute path. `done` in the state folder by
     /// default.
     pub dir: PathBuf,
+    /// `delivered.keep_answer`, false by default: with "move", what the endpoint answered is written
+    /// beside the file.
+    pub keep_answer: bool,
     /// `None` = for ever.
     pub keep_for: Option<Duration>,
     /// `delivered.remember`, 30 days by default: how long a delivered file that is missing stays

@@ -344,6 +344,7 @@ mod tests {
             sha256: None,
             marker: None,
             fate,
+            receipt: None,
             progress,
         }
     }

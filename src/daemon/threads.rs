@@ -203,7 +203,8 @@ pub(super) fn spawn_workers(
         let (send, jobs) = channel();
         let mut worker = Worker {
             number,
-            client: Client::new(&config.send, &shared),
+            client: Client::new(&config.send, &shared)
+                .keeping_answers(config.delivered.keep_answer),
             context: Arc::clone(&context),
             retries: Arc::clone(retries),
             jobs,

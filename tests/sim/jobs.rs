@@ -1,10 +1,12 @@
 //! The jobs that the engine hands out: scans, checks, uploads and filing. Each step of each is an
 //! event of its own, so that a crash can come between any two.
 
+use std::sync::Arc;
+
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::idempotency_key::key;
-use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
+use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, Reply};
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{
@@ -228,10 +230,17 @@ impl World {
             }
         }
         let name = job.path.to_string();
+        let keeps = self.features.keeps_answers;
         let answer = |status| {
             Reply::Answer(Answer {
                 status,
                 body_matches: true,
+                kept: keeps.then(|| {
+                    Arc::new(KeptAnswer {
+                        body: b"stored".into(),
+                        ..KeptAnswer::default()
+                    })
+                }),
                 ..Answer::default()
             })
         };

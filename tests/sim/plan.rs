@@ -38,6 +38,8 @@ pub struct Features {
     pub in_hand: Option<usize>,
     /// Each version is to be accepted within [`LIVELY`].
     pub lively: bool,
+    /// `delivered.keep_answer`.
+    pub keeps_answers: bool,
 }
 
 impl Features {
@@ -53,10 +55,12 @@ impl Features {
             sees_end: yes(),
             in_hand: None,
             lively: false,
+            keeps_answers: false,
         };
         Features {
             sees_end: features.sees_end && features.inspects,
             in_hand: [None, Some(1), Some(2), Some(5)][rng.below(4) as usize],
+            keeps_answers: rng.below(3) == 0,
             ..features
         }
     }

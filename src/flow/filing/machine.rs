@@ -15,6 +15,7 @@ mod copying;
 mod putting_back;
 mod resuming;
 
+use super::answer::ANSWER;
 use super::disk::{Fault, FaultKind, Line, Operation, Side};
 use super::moving::{Moved, Relocation, Target, relocate};
 use super::names::{free, staging_name};
@@ -177,7 +178,7 @@ impl Machine {
                 copy_of: None,
             })
             .await?;
-            self.write_reason(&to, &place).await?;
+            self.write_beside(&to, &place).await?;
             let moved = self.relocate_own(&place, &to, Some(&look)).await?;
             if moved != Moved::Done {
                 // An empty file may have reserved the name, and a power cut must not bring it back.
@@ -186,11 +187,11 @@ impl Machine {
             match moved {
                 Moved::Done => return Ok(self.moved(to)),
                 Moved::NotDone(fault) | Moved::NoWay(fault) => {
-                    drop(self.take_reason_back(&to).await);
+                    drop(self.take_beside_back(&to).await);
                     return Err(fault);
                 }
                 Moved::Gone => {
-                    self.take_reason_back(&to).await?;
+                    self.take_beside_back(&to).await?;
                     return self.gone().await;
                 }
                 Moved::CrossesDevices if area == Area::Staging => {
@@ -198,13 +199,13 @@ impl Machine {
                 }
                 // Two mounts of one file system.
                 Moved::CrossesDevices => {
-                    self.take_reason_back(&to).await?;
+                    self.take_beside_back(&to).await?;
                     self.ops
                         .ask(Operation::SyncFolder(Side::Source, to.folder()))
                         .await?;
                     area = Area::Staging;
                 }
-                Moved::Taken => self.take_reason_back(&to).await?,
+                Moved::Taken => self.take_beside_back(&to).await?,
             }
         }
         Err(Fault::new(
@@ -285,6 +286,7 @@ impl Machine {
         };
         let beside: &[&[u8]] = match area {
             Area::DeadLetter => &[REASON, marker],
+            Area::Done if self.job.receipt.is_some() => &[ANSWER, marker],
             Area::Done => &[marker],
             Area::Staging | Area::Watched => &[],
         };

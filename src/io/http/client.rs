@@ -45,6 +45,8 @@ pub struct Client {
     accept_body: Option<String>,
     /// Bytes of the file that the last attempt has taken.
     taken: u64,
+    /// `delivered.keep_answer`.
+    keeps_answers: bool,
 }
 
 /// `send.connect_timeout`, `send.stall_timeout` and `send.response_timeout`.
@@ -107,6 +109,15 @@ impl Client {
             accept: send.accept.clone(),
             accept_body: send.accept_body.clone(),
             taken: 0,
+            keeps_answers: false,
+        }
+    }
+
+    /// The same client, which gives as much of answers as is kept beside files, if `keeps`.
+    pub fn keeping_answers(self, keeps: bool) -> Client {
+        Client {
+            keeps_answers: keeps,
+            ..self
         }
     }
 
@@ -163,8 +174,12 @@ impl Client {
                 &self.shared.names,
             ))),
             Attempt::Answered { response, is_early } => {
-                let wanted = self.accept_body.as_deref();
-                let answer = answer::read(response, wanted, is_early);
+                let reading = answer::Reading {
+                    wanted: self.accept_body.as_deref(),
+                    early: is_early,
+                    keeps: self.keeps_answers,
+                };
+                let answer = answer::read(response, reading);
                 let secrets = self.shared.secrets.with(&secrets);
                 Outcome::Reply(Reply::Answer(answer::shown(
                     answer,

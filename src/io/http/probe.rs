@@ -91,7 +91,7 @@ fn ask(client: &mut Client) -> (bool, String) {
     }
     match asked.attempt {
         Attempt::Answered { response, .. } => {
-            let answer = answer::read(response, None, false);
+            let answer = answer::read(response, answer::Reading::default());
             let secrets = shared.secrets.with(&asked.secrets);
             let answer = answer::shown(answer, &shared.names, &secrets);
             judged(client, &answer, is_unknown)

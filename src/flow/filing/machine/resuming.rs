@@ -1,5 +1,6 @@
 //! After a crash or a fault: how far a move that stands in the journal has come.
 
+use super::super::answer::ANSWER;
 use super::super::disk::{Fault, Operation, Side};
 use super::super::moving::{Moved, remove_first_name};
 use super::super::reason::REASON;
@@ -16,7 +17,7 @@ impl Machine {
         self.sources.extend([self.place().folder()]);
         self.sources
             .extend(moving.copy_of.as_ref().map(Place::folder));
-        self.remove_reason_draft(&moving.to).await?;
+        self.remove_beside_draft(&moving.to).await?;
         match &moving.copy_of {
             Some(from) => {
                 let from = from.clone();
@@ -29,7 +30,7 @@ impl Machine {
     /// A name that stands in the journal is promised to this file, unless another one of the batch
     /// has been promised it before.
     pub(super) fn claim(&self, to: &Place) {
-        for suffix in [&b""[..], REASON, &self.rules.marker] {
+        for suffix in [&b""[..], REASON, ANSWER, &self.rules.marker] {
             let name = to.beside(suffix);
             if !self.ops.is_claimed(&name) {
                 self.ops.claim(name);
@@ -40,7 +41,7 @@ impl Machine {
     pub(super) async fn resume_rename(&mut self, to: Place) -> Result<Stage, Fault> {
         let Entry::File(there) = self.ops.look(&to).await? else {
             // Its reason was written first.
-            self.take_reason_back(&to).await?;
+            self.take_beside_back(&to).await?;
             return Ok(Stage::InPlace);
         };
         let place = self.place();
@@ -80,7 +81,7 @@ impl Machine {
     }
 
     pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
-        self.take_reason_back(at).await?;
+        self.take_beside_back(at).await?;
         self.remove_reservation(at).await
     }
 
@@ -97,7 +98,7 @@ impl Machine {
     /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
     pub(super) async fn moved_before(&mut self, to: Place) -> Result<Stage, Fault> {
         self.left = true;
-        self.write_reason(&to, &to).await?;
+        self.write_beside(&to, &to).await?;
         Ok(self.moved(to))
     }
 
@@ -137,7 +138,7 @@ impl Machine {
                 self.resume_copied(moving).await
             }
             _ => {
-                self.take_reason_back(&moving.to).await?;
+                self.take_beside_back(&moving.to).await?;
                 Ok(Stage::InPlace)
             }
         }
