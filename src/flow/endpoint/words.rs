@@ -3,6 +3,8 @@
 //!
 //! Invariant: an [`Account`] is one line, whatever the endpoint sent.
 
+use std::fmt;
+
 use super::reply::Answer;
 use super::server_page::wrong_way;
 use crate::flow::escape::printable;
@@ -45,16 +47,13 @@ pub fn account(answer: &Answer) -> Account {
         }
         text
     };
-    let mut text = sentence(quote.as_deref());
-    // How far it is off is another time each time, and so no part of the cause.
-    if let Some(remark) = clocks(answer) {
-        text += "; ";
-        text += &remark;
+    let (mut cause, mut text) = (sentence(None), sentence(quote.as_deref()));
+    if let Some(clocks) = clocks(answer) {
+        // How far they are apart is another time each time, and so no part of the cause.
+        cause += clocks.side;
+        text += &format!("; {clocks}");
     }
-    Account {
-        cause: sentence(None),
-        text,
-    }
+    Account { cause, text }
 }
 
 /// The status with the start of what was said, for a sentence that has named the endpoint before.
@@ -71,7 +70,8 @@ pub fn said_and_wanted(answer: &Answer) -> String {
     if let Some(quote) = quote(&answer.body) {
         text += &format!("; it said {quote}");
     }
-    for remark in wishes(answer).into_iter().chain(clocks(answer)) {
+    let clocks = clocks(answer).map(|clocks| clocks.to_string());
+    for remark in wishes(answer).into_iter().chain(clocks) {
         text += "; ";
         text += &remark;
     }
@@ -158,18 +158,31 @@ fn wishes(answer: &Answer) -> Vec<String> {
 /// tokens are good for a few minutes before and behind their time.
 const CLOCKS_APART: i64 = 5 * 60;
 
-/// That credentials may be refused because the clocks differ: signatures and many tokens have a time.
-fn clocks(answer: &Answer) -> Option<String> {
-    let ahead = answer.peer.ahead?;
-    if !matches!(answer.status, 401 | 403) || ahead.abs() < CLOCKS_APART {
-        return None;
+/// This machine's clock is another than the endpoint's.
+struct Clocks {
+    side: &'static str,
+    minutes: i64,
+}
+
+impl fmt::Display for Clocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Clocks { side, minutes } = self;
+        write!(
+            f,
+            "this machine's clock is {minutes} min {side} the endpoint's: set it (NTP), for signatures and \
+             tokens have a time"
+        )
     }
-    let minutes = ahead.abs() / 60;
-    let side = if ahead > 0 { "ahead of" } else { "behind" };
-    Some(format!(
-        "this machine's clock is {minutes} min {side} the endpoint's: set it (NTP), for signatures and \
-         tokens have a time"
-    ))
+}
+
+/// Whether credentials may be refused because the clocks differ: signatures and many tokens have a time.
+fn clocks(answer: &Answer) -> Option<Clocks> {
+    let ahead = answer.peer.ahead?;
+    let is_refused = matches!(answer.status, 401 | 403);
+    (is_refused && ahead.abs() >= CLOCKS_APART).then(|| Clocks {
+        side: if ahead > 0 { "ahead of" } else { "behind" },
+        minutes: ahead.abs() / 60,
+    })
 }
 
 fn is_redirect(answer: &Answer) -> bool {
