@@ -34,6 +34,7 @@ mod settle;
 mod share;
 mod shown_modes;
 mod signals;
+mod signed;
 mod status;
 mod suspicions;
 mod takeover;
