@@ -206,15 +206,19 @@ impl Engine {
             key: self.key_of(&path, look.stamp),
             status: answer.status,
         };
-        let is_moved = self.policy.action == Action::Move;
-        let receipt = answer.kept.as_ref().filter(|_| is_moved);
-        let receipt = receipt.map(|kept| Receipt {
+        let receipt = self.receipt(answer, &acceptance.key, now);
+        self.file_away_with(file, Fate::Accepted(acceptance), receipt, (progress, now));
+    }
+
+    /// What is written beside a file that was accepted under `key`, where answers are kept.
+    fn receipt(&self, answer: &Answer, key: &str, now: Now) -> Option<Receipt> {
+        let kept = answer.kept.as_ref()?;
+        (self.policy.action == Action::Move).then(|| Receipt {
             status: answer.status,
             at: now.wall,
-            key: acceptance.key.clone(),
+            key: key.into(),
             answer: Arc::clone(kept),
-        });
-        self.file_away_with(file, Fate::Accepted(acceptance), receipt, (progress, now));
+        })
     }
 
     fn rejected(&mut self, file: FileNo, answer: &Answer, now: Now) {

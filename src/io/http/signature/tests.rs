@@ -134,6 +134,10 @@ fn the_test_suite_of_aws_is_signed_as_published() {
             "{path}"
         );
     }
+}
+
+#[test]
+fn a_session_token_is_signed_as_published() {
     // post-vanilla
     assert_eq!(
         Case::suite(Method::POST, "/").signature(),
