@@ -207,3 +207,39 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
         _ => (false, format!("{endpoint} answers with status {status}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_to_a_signed_question_is_judged_by_its_code() {
+        for (status, code, fine, says) in [
+            (200, "", true, "accepts the signature"),
+            (404, "NoSuchKey", true, "accepts the signature"),
+            (
+                403,
+                "AccessDenied",
+                true,
+                "does not let these credentials read",
+            ),
+            (404, "NoSuchBucket", false, "no such bucket"),
+            (403, "SignatureDoesNotMatch", false, "check send.auth"),
+            (
+                400,
+                "AuthorizationHeaderMalformed",
+                false,
+                "check send.auth",
+            ),
+            (403, "", false, "forbids GET here"),
+        ] {
+            let mut answer = Answer::default();
+            if !code.is_empty() {
+                answer.body = format!("<Error><Code>{code}</Code></Error>").into_bytes();
+            }
+            let (found, sentence) = of_signed("h:443", status, &answer);
+            assert_eq!(found, fine, "{sentence}");
+            assert!(sentence.contains(says), "{sentence}");
+        }
+    }
+}
