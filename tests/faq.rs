@@ -109,8 +109,8 @@ fn a_pdf_waits_for_its_xml_or_goes_with_it_as_one_archive() {
     let (dir, server) = (Dir::new(), Server::accepting());
     dir.write("a.pdf", "%PDF");
     {
-        let _daemon = Daemon::start(&config(marker, &dir, &server));
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let daemon = Daemon::start(&config(marker, &dir, &server));
+        daemon.wait_log("1 file waiting for a marker");
         assert_eq!(server.requests().len(), 0);
         dir.write("a.pdf.xml", "<a/>");
         wait_until("both to be filed", BOUND, || {

@@ -13,6 +13,7 @@ mod dead;
 mod dead_names;
 #[cfg(unix)]
 mod endpoints;
+#[cfg(unix)]
 mod faq;
 mod faults;
 mod faulty;

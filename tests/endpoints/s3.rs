@@ -211,7 +211,7 @@ fn a_clock_that_is_wrong_is_named_where_a_store_refuses_signatures_of_another_ti
         // The library of faketime is preloaded: a static program is not reached by it.
         let output = Command::new(&faketime)
             .args(["-f", shift, env!("CARGO_BIN_EXE_dirpost"), "once"])
-            .args(["--deadline", "1s", "--config", file.to_str().unwrap()])
+            .args(["--deadline", "3s", "--config", file.to_str().unwrap()])
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .output()
             .unwrap();
