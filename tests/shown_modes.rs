@@ -65,10 +65,62 @@ fn shows(options: &str, shown: &str) {
     dir.write("in/d.csv", "d");
     let run = once(&text, &[]);
     assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    // What is said then is what is left, and not the remedy that is there already.
+    let now = said(&run);
+    let line = now.lines().find(|line| line.contains("whatever is set"));
+    let line = line.unwrap_or_else(|| panic!("{now}"));
+    assert!(
+        line.contains("INFO") && line.contains("which lies elsewhere"),
+        "{line}"
+    );
+    assert!(!line.contains("state.dir on a local disk"), "{line}");
     let sent = server.requests().into_iter().map(|sent| sent.path);
     // Without the probe of `check`.
     let sent: Vec<String> = sent.filter(|path| !path.is_empty()).collect();
     assert_eq!(sent, ["a.csv", "b.csv", "c.csv", "d.csv"]);
+}
+
+/// Deliveries of each kind go on, with the state on the share and elsewhere; each file is sent once.
+fn each_action_works(mount: impl Fn(&Dir) -> Option<Mount>) {
+    for action in ["move", "delete", "keep"] {
+        for is_elsewhere in [false, true] {
+            let (dir, server) = (Dir::new(), Server::accepting());
+            dir.mkdir("real");
+            let watched = dir.mkdir("in");
+            let Some(_mount) = mount(&dir) else { return };
+            let mut more = format!("delivered.action = \"{action}\"\n");
+            if is_elsewhere {
+                more += &format!("state.dir = '{}'", dir.join("state").display());
+            }
+            let text = config(&watched, &server.url(), &more);
+            let mut lines = Vec::new();
+            for name in ["a.csv", "b.csv"] {
+                dir.write(format!("in/{name}"), name);
+                let run = once(&text, &[]);
+                let now = said(&run);
+                assert_eq!(run.status.code(), Some(0), "{action}: {now}");
+                lines.extend(now.lines().map(str::to_string));
+            }
+            lines.retain(|line| line.contains("whatever is set"));
+            assert_eq!(lines.len(), 1, "{action}: {lines:?}");
+            let left = if action == "keep" { 2 } else { 0 };
+            let names = dir.list("in");
+            let names = names.iter().filter(|name| !name.starts_with(".dirpost"));
+            assert_eq!(names.count(), left, "{action}");
+            let sent: Vec<String> = server.requests().into_iter().map(|it| it.path).collect();
+            assert_eq!(sent, ["a.csv", "b.csv"], "{action}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_shows_0777_takes_each_way_of_filing_with_the_state_on_it_or_elsewhere() {
+    each_action_works(|dir| Mount::bindfs(&dir.join("real"), &dir.join("in"), "perms=0777"));
+}
+
+#[test]
+fn a_fat_file_system_takes_each_way_of_filing_with_the_state_on_it_or_elsewhere() {
+    each_action_works(|dir| Mount::fat(dir, "umask=000", &dir.join("in")));
 }
 
 #[test]

@@ -15,10 +15,13 @@ mod dead_names;
 mod emptied;
 #[cfg(unix)]
 mod endpoints;
+#[cfg(unix)]
+mod faq;
 mod faults;
 mod faulty;
 mod full;
 mod housekeeping;
+mod kept_answers;
 mod listen;
 mod logging;
 mod memory;
@@ -37,6 +40,7 @@ mod settle;
 mod share;
 mod shown_modes;
 mod signals;
+mod signed;
 mod status;
 mod stems;
 mod suspicions;

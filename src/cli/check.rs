@@ -154,7 +154,7 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
             let tried = state::try_writing(own);
             match tried {
                 Err(err) if may_be_read_only && state::is_read_only(&err) => Err(explain(&err)),
-                _ if !guarded(own, &own_path, findings)? => return Ok(()),
+                _ if !guarded(own, &own_path, (config, findings))? => return Ok(()),
                 tried => tried.map_err(|err| explain(&err)),
             }
         }
@@ -206,7 +206,7 @@ fn wider_targets(config: &Config, folder: &Dir, findings: &mut Findings) -> Prin
 fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.state.dir.display();
     match Dir::at(&config.state.dir) {
-        Ok(state) if !guarded(&state, &config.state.dir, findings)? => Ok(()),
+        Ok(state) if !guarded(&state, &config.state.dir, (config, findings))? => Ok(()),
         Ok(state) => match state::try_writing(&state).map_err(|err| explain(&err)) {
             Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
             Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
@@ -220,7 +220,12 @@ fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
 
 /// Who else may write to a folder of dirpost's own. False if it is another user's: then nothing
 /// more is to be tried there.
-fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, PrintError> {
+fn guarded(
+    folder: &Dir,
+    path: &Path,
+    (config, findings): (&Config, &mut Findings),
+) -> Result<bool, PrintError> {
+    let state = &config.state.dir;
     match access::look_at(folder, path) {
         Ok(Guard::Private) => {}
         Ok(Guard::Wide { mode }) => findings.warning(&format!(
@@ -228,11 +233,10 @@ fn guarded(folder: &Dir, path: &Path, findings: &mut Findings) -> Result<bool, P
              next start",
             path.display()
         ))?,
-        Ok(Guard::Unknown(shown)) => findings.warning(&format!(
-            "{} shows {shown}, whatever is set: whoever may write to it can make dirpost skip, repeat or \
-             delete files, or stop; against that: state.dir on a local disk",
-            path.display()
-        ))?,
+        Ok(Guard::Unknown(shown)) => {
+            let holds_state = path.starts_with(state) || state.starts_with(path);
+            findings.warning(&access::meaning(path, &shown, holds_state))?;
+        }
         // A look at a service by its administrator.
         Ok(Guard::Foreign(why)) if users::is_root() => {
             findings.warning(&why)?;
@@ -282,6 +286,8 @@ fn credentials(config: &Config, findings: &mut Findings) -> Printed {
         Some(crate::config::Auth::Bearer { file }) => file,
         Some(crate::config::Auth::Basic { password_file, .. }) => password_file,
         Some(crate::config::Auth::Header { value_file, .. }) => value_file,
+        // Its profiles are read when the endpoint is asked.
+        Some(crate::config::Auth::Aws(aws)) => &aws.credentials_file,
         // It is run when the endpoint is asked.
         Some(crate::config::Auth::Command { .. }) => return Ok(()),
     };

@@ -5,6 +5,7 @@
 //! and what to write instead. Nothing behind this module looks at TOML or
 //! checks a value again.
 
+mod auth;
 mod duplicate;
 mod env;
 mod error;
@@ -289,6 +290,17 @@ pub enum SendOrder {
     Name,
 }
 
+impl Send {
+    /// The most bytes of a file that the endpoint takes in one request, where that is known: an object
+    /// of S3 is sent in parts beyond 5 GiB, which dirpost does not do.
+    pub fn request_limit(&self) -> Option<u64> {
+        match &self.auth {
+            Some(Auth::Aws(aws)) if aws.is_s3() => Some(5 << 30),
+            _ => None,
+        }
+    }
+}
+
 /// The method of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -381,6 +393,31 @@ pub enum Auth {
         /// `refresh`, 50 minutes by default: it is asked again then, and once after a 401.
         refresh: Duration,
     },
+    /// Signature Version 4 of AWS: S3, MinIO, Ceph, Garage and others.
+    Aws(Aws),
+}
+
+/// How requests are signed with Signature Version 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aws {
+    /// `aws_region`, such as "eu-central-1"; stores other than AWS's have one as well.
+    pub region: String,
+    /// `aws_service`, "s3" by default.
+    pub service: String,
+    /// `aws_credentials_file`: profiles with keys in them, as AWS's own tools have them.
+    pub credentials_file: PathBuf,
+    /// `aws_profile`, "default" by default.
+    pub profile: String,
+}
+
+impl Aws {
+    /// The service whose requests are objects, 5 GiB at most.
+    pub const S3: &str = "s3";
+
+    /// Whether files become objects of a store.
+    pub fn is_s3(&self) -> bool {
+        self.service == Aws::S3
+    }
 }
 
 /// `[send.tls]`: the certificates of both sides.
@@ -452,6 +489,9 @@ pub struct Delivered {
     /// `delivered.dir`: where "move" puts files, as an absolute path. `done` in the state folder by
     /// default.
     pub dir: PathBuf,
+    /// `delivered.keep_answer`, false by default: with "move", what the endpoint answered is written
+    /// beside the file.
+    pub keep_answer: bool,
     /// `None` = for ever.
     pub keep_for: Option<Duration>,
     /// `delivered.remove_emptied`, false by default: folders that dirpost has emptied are removed.

@@ -135,6 +135,7 @@ pub const KEYS: &[Key] = &[
             &other.delivered.dir,
         )
     }),
+    changes!("delivered.keep_answer", delivered.keep_answer),
     stays!("delivered.keep_for", delivered.keep_for),
     changes!("delivered.remember", delivered.remember),
     changes!("delivered.remove_emptied", delivered.remove_emptied),

@@ -8,6 +8,7 @@ use super::{
     Rewrites, Settle, Shard, State, Watch,
 };
 use super::{pending, places, read, send, units, values};
+use crate::flow::filing::answer::ANSWER;
 use crate::flow::scan::glob::{Case, Glob};
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
@@ -115,14 +116,13 @@ pub(super) fn resolve<'a>(
         level: root.table("log").get("level", level),
     };
     let state = root.table("state").get("dir", Item::folder);
-    let delivered = delivered(&root.table("delivered"), source);
+    let (delivered, delivered_dir) = delivered(&root.table("delivered"), &ready, source);
     let dead_letter = root.table("dead_letter").get("dir", Item::folder);
     source.unknown(map);
 
     let (watch, send) = (watch?, send?);
     send::check_put(&send, &watch, source);
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
-    let (delivered_dir, delivered) = delivered;
     let delivered = Delivered {
         dir: delivered_dir.unwrap_or_else(|| state.join("done")),
         ..delivered
@@ -345,8 +345,12 @@ fn retry(table: &Section<'_>, source: &Source<'_>) -> Retry {
     retry
 }
 
-/// `[delivered]`, and the folder if it is set: else it is in the state folder.
-fn delivered(table: &Section<'_>, source: &Source<'_>) -> (Option<PathBuf>, Delivered) {
+/// `[delivered]`, and its folder only if that is set.
+fn delivered(
+    table: &Section<'_>,
+    ready: &Ready,
+    source: &Source<'_>,
+) -> (Delivered, Option<PathBuf>) {
     let action = table.or("action", Action::Move, |item| {
         item.choice(&[
             ("move", Action::Move),
@@ -363,14 +367,30 @@ fn delivered(table: &Section<'_>, source: &Source<'_>) -> (Option<PathBuf>, Deli
         );
     }
     let dir = table.get("dir", Item::folder);
+    let keep_answer = table.flag("keep_answer", false);
+    if keep_answer && action != Action::Move {
+        source.problem(
+            "delivered.keep_answer",
+            "is only for delivered.action = \"move\": the answer lies beside the file in delivered.dir; \
+             leave it out",
+        );
+    }
+    let marker = ready.marker.as_ref();
+    if keep_answer && marker.is_some_and(|rule| rule.ending() == ANSWER) {
+        source.problem(
+            "ready.marker",
+            "is what delivered.keep_answer calls the answers by; choose another one",
+        );
+    }
     let delivered = Delivered {
         action,
         dir: PathBuf::new(),
+        keep_answer,
         keep_for: table.get("keep_for", |item| item.duration(false)),
         remember: table.duration("remember", 30 * DAY),
         remove_emptied,
     };
-    (dir, delivered)
+    (delivered, dir)
 }
 
 fn level(item: &Item<'_>) -> Result<LevelFilter, super::error::Problem> {

@@ -6,7 +6,7 @@ use super::{
     Auth, BodyKind, Compress, Digest, Expect, Hidden, Method, Proxy, Roots, Send, SendOrder,
     Statuses, Tls, Watch,
 };
-use super::{units, values};
+use super::{auth, units, values};
 use std::time::Duration;
 
 /// Reads `[send]`; `given` is the URL if it comes from elsewhere, and valid.
@@ -24,7 +24,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         statuses(item, Of::Rejection)
     });
     check_overlap(&accept, &reject, source);
-    let auth = auth(&table.table("auth"), source);
+    let auth = auth::auth(&table.table("auth"), source);
     let (order, in_order) = order(table, source);
     let send = Send {
         url: String::new().into(),
@@ -75,6 +75,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     };
     check_headers(&send, source);
     check_form(&send, source);
+    auth::check_signed(&send, source);
     url.map(|url| Send {
         url: url.into(),
         ..send
@@ -145,7 +146,7 @@ pub fn check_put(send: &Send, watch: &Watch, source: &Source<'_>) {
     }
 }
 
-fn checked(
+pub(super) fn checked(
     item: &Item<'_>,
     text: String,
     check: impl Fn(&str) -> Result<(), String>,
@@ -238,13 +239,14 @@ fn check_form(send: &Send, source: &Source<'_>) {
 
 /// Headers that another key sets, too.
 fn check_headers(send: &Send, source: &Source<'_>) {
-    let by_auth = match &send.auth {
-        Some(Auth::Header { name, .. } | Auth::Command { name, .. }) => name.as_str(),
-        Some(_) => "Authorization",
-        None => "",
+    let by_auth: &[&str] = match &send.auth {
+        Some(Auth::Header { name, .. } | Auth::Command { name, .. }) => &[name.as_str()],
+        Some(Auth::Aws(_)) => &auth::SIGNATURE_FIELDS,
+        Some(_) => &["Authorization"],
+        None => &[],
     };
     for (name, _) in &send.headers {
-        if name.eq_ignore_ascii_case(by_auth) {
+        if by_auth.iter().any(|set| name.eq_ignore_ascii_case(set)) {
             source.problem(
                 "send.headers",
                 format!("{name} is set by send.auth; leave one out"),
@@ -313,75 +315,6 @@ fn check_overlap(accept: &Statuses, reject: &Statuses, source: &Source<'_>) {
              in one only"
         ),
     );
-}
-
-fn auth(table: &Section<'_>, source: &Source<'_>) -> Option<Auth> {
-    let bearer = table.get("bearer_file", Item::path);
-    let user = table.get("user", |item| {
-        let user = item.word("the name of the user")?;
-        if user.contains(':') || user.contains(char::is_control) {
-            return Err(item.wrong("must not have `:` or a control character in it"));
-        }
-        Ok(user)
-    });
-    let password_file = table.get("password_file", Item::path);
-    let header = table.get("header", |item| {
-        let name = item.word("the name of the header, such as \"X-Api-Key\"")?;
-        checked(item, name, values::header_name)
-    });
-    let value_file = table.get("value_file", Item::path);
-
-    let command = table.get("value_command", |item| {
-        item.argv("a program and its arguments, such as [\"/usr/local/bin/token\", \"plant-7\"]")
-    });
-    let refresh = table.duration("refresh", Duration::from_secs(50 * 60));
-    if source.is_set("send.auth.refresh") && !source.is_set("send.auth.value_command") {
-        source.problem(
-            "send.auth.refresh",
-            "is only for value_command; a file is read again when it changes",
-        );
-    }
-
-    let set = |name: &str| source.is_set(&format!("send.auth.{name}"));
-    let names = [
-        "bearer_file",
-        "user",
-        "password_file",
-        "header",
-        "value_file",
-        "value_command",
-    ]
-    .map(set);
-    match names {
-        [true, false, false, false, false, false] => bearer.map(|file| Auth::Bearer { file }),
-        [false, true, true, false, false, false] => {
-            user.zip(password_file)
-                .map(|(user, password_file)| Auth::Basic {
-                    user,
-                    password_file,
-                })
-        }
-        [false, false, false, true, true, false] => header
-            .zip(value_file)
-            .map(|(name, value_file)| Auth::Header { name, value_file }),
-        [false, false, false, true, false, true] => {
-            header.zip(command).map(|(name, argv)| Auth::Command {
-                name,
-                argv,
-                refresh,
-            })
-        }
-        [false, false, false, false, false, false] if !source.is_set("send.auth") => None,
-        _ => {
-            source.problem(
-                "send.auth",
-                "write exactly one of { bearer_file = \"…\" }, { user = \"…\", password_file = \
-                 \"…\" }, { header = \"…\", value_file = \"…\" } or { header = \"…\", value_command \
-                 = [\"…\"] }; secrets are in files of their own",
-            );
-            None
-        }
-    }
 }
 
 /// One fingerprint or a list of them.

@@ -329,6 +329,55 @@ fn urls() {
 }
 
 #[test]
+fn a_signature_needs_a_region_and_keys_and_nothing_that_contradicts_it() {
+    let of = |extra: &str| {
+        with(&format!(
+            "send.method = \"PUT\"\nsend.auth.aws_region = \"eu-central-1\"\n{extra}"
+        ))
+    };
+    let keys = "send.auth.aws_credentials_file = \"keys\"\n";
+    let aws = Aws {
+        region: "eu-central-1".into(),
+        service: "s3".into(),
+        credentials_file: "/etc/dirpost/keys".into(),
+        profile: "default".into(),
+    };
+    assert_eq!(of(keys).unwrap().send.auth, Some(Auth::Aws(aws)));
+    for (extra, why) in [
+        ("", "for a signature write"),
+        (
+            &*format!("{keys}send.auth.bearer_file = \"t\""),
+            "no other key of send.auth",
+        ),
+        (
+            &format!("{keys}send.compress = \"gzip\""),
+            "do not go together",
+        ),
+        (
+            &format!("{keys}send.body = \"multipart\""),
+            "do not go together",
+        ),
+        (
+            &format!("{keys}send.auth.aws_service = \"s3/x\""),
+            "is no such name",
+        ),
+        (
+            &format!("{keys}send.headers = {{ x-amz-date = \"1\" }}"),
+            "is set by send.auth",
+        ),
+    ] {
+        let message = of(extra).expect_err(extra).to_string();
+        assert!(message.contains(why), "{extra}: {message}");
+    }
+    let post = with(&format!(
+        "send.auth.aws_region = \"r\"\n{keys}send.auth.aws_service = \"execute-api\""
+    ));
+    assert!(post.is_ok(), "{post:?}");
+    let post = with(&format!("send.auth.aws_region = \"r\"\n{keys}"));
+    assert!(post.unwrap_err().to_string().contains("must be \"PUT\""));
+}
+
+#[test]
 fn the_file_itself() {
     let error = load(Path::new("/nowhere/x.toml"), &env)
         .unwrap_err()

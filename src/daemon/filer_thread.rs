@@ -363,6 +363,7 @@ mod tests {
             sha256: None,
             marker: None,
             fate,
+            receipt: None,
             progress,
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Rules {
     http: Arc<Shared>,
     pub(super) inspector: Inspector,
     pub(super) filter: Filter,
+    /// `delivered.keep_answer`.
+    keeps_answers: bool,
     /// `watch.threads`.
     pub(super) threads: usize,
     /// What `[send]` was like when these were made: see [`crate::io::send_fingerprint`].
@@ -69,6 +71,7 @@ impl Rules {
                 check: config.check.clone(),
             },
             filter,
+            keeps_answers: config.delivered.keep_answer,
             threads: config.watch.threads,
             fingerprint,
         }))
@@ -76,7 +79,7 @@ impl Rules {
 
     /// A client that sends by them, with a connection of its own.
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.send, &self.http)
+        Client::new(&self.send, &self.http).keeping_answers(self.keeps_answers)
     }
 
     /// What stands for `[send]` and the credentials now.

@@ -109,6 +109,10 @@ impl Lines {
                 argv,
                 refresh,
             }) => self.add("command", &(name, argv, refresh)),
+            Some(Auth::Aws(aws)) => {
+                self.add("aws", aws);
+                self.add_file("aws keys", &aws.credentials_file);
+            }
         }
     }
 

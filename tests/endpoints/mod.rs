@@ -1,7 +1,10 @@
-//! Real endpoints and real proxies from Debian's packages. What is not installed is said
+//! Real endpoints and real proxies, from Debian's packages, npm and crates.io. What is not installed is said
 //! and skipped; `.ci/run` installs all of it.
 
+mod oauth;
 mod page;
 mod proxies;
+mod s3;
 mod servers;
 mod service;
+mod stores;

@@ -7,10 +7,17 @@ use dirpost::config::parse;
 const PAGE: &str = include_str!("../../docs/endpoints.md");
 
 /// What runs each section that says "Tested": a change here is a change there.
-const TESTED: [&str; 3] = [
+const TESTED: [&str; 10] = [
     "nginx, WebDAV PUT",
     "Apache, WebDAV PUT",
+    "S3, MinIO, Ceph, Garage",
+    "Azure Blob container, SAS token",
+    "WebDAV of rclone, dufs and others",
+    "OAuth2, client credentials",
+    "InfluxDB, line protocol",
+    "Prometheus Pushgateway",
     "Orthanc, `/instances`",
+    "Node-RED, http in",
 ];
 
 /// The title and the text of each section.
@@ -26,6 +33,16 @@ fn block(section: &str) -> &str {
     let (block, rest) = rest.split_once("```").expect("its end");
     assert!(!rest.contains("```"), "more than one block");
     block
+}
+
+/// The script of a section.
+pub fn script_of(title: &str) -> &'static str {
+    let (_, section) = sections()
+        .into_iter()
+        .find(|(name, _)| *name == title)
+        .expect("its section");
+    let (_, rest) = section.split_once("```sh\n").expect("a script");
+    rest.split_once("```").expect("its end").0
 }
 
 /// The block of a section with a test's names in place of those on the page, and short times.

@@ -13,10 +13,20 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Where `.ci/run` puts the servers that come from npm and crates.io.
+pub fn servers() -> PathBuf {
+    std::env::var_os("DIRPOST_SERVERS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/servers"),
+        PathBuf::from,
+    )
+}
+
 /// Where a program is; servers are often in folders that are in root's PATH alone.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let all = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .chain(["bin", "node_modules/.bin"].map(|folder| servers().join(folder)));
     let found = all.map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
         skip(format!("{program} is not installed"));

@@ -6,6 +6,7 @@
 //! Filing drives it through the same trait as the real one.
 
 use dirpost::flow::file::{Entry, Look, Rel, Stamp};
+use dirpost::flow::filing::answer::ANSWER;
 use dirpost::flow::filing::disk::{Copied, Disk, Line};
 use dirpost::flow::filing::{Area, Fault, FaultKind, Place};
 use dirpost::flow::time::Wall;
@@ -375,7 +376,7 @@ impl Disk for WorldDisk<'_> {
         result
     }
 
-    fn write_reason(&mut self, at: &Place, text: &[u8], _like: &Place) -> Result<(), Fault> {
+    fn write_beside(&mut self, at: &Place, text: &[u8], _like: &Place) -> Result<(), Fault> {
         assert!(text.starts_with(b"{"));
         self.carry("reason", &[at], |disk| {
             let (ino, now) = (disk.world.model.inode(), disk.world.wall());
@@ -398,6 +399,14 @@ impl Disk for WorldDisk<'_> {
             };
             disk.world.model.nodes.insert(ino, node);
             disk.world.model.set(at, Some(ino));
+            if at.path.as_bytes().ends_with(ANSWER) {
+                let said: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+                assert_eq!(at.area, Area::Done);
+                assert_eq!(said["body"], "stored");
+                let key = said["key"].as_str().expect("its key").to_owned();
+                disk.world.answers.insert(at.clone(), key);
+                disk.world.meet("answer kept");
+            }
             Ok(())
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::config::Action;
 use dirpost::flow::file::Rel;
+use dirpost::flow::filing::answer::ANSWER;
 use dirpost::flow::filing::names::DRAFT;
 use dirpost::flow::filing::{Area, Place};
 
@@ -225,6 +226,7 @@ impl Run {
             );
         }
         self.nothing_is_left_over();
+        self.each_has_its_answer();
     }
 
     /// No draft, no reservation and no reason without its file.
@@ -240,6 +242,12 @@ impl Run {
                 continue;
             }
             let name = String::from_utf8_lossy(place.path.as_bytes()).into_owned();
+            if let Some(key) = self.world.answers.get(place) {
+                let file = name.strip_suffix(".answer.json").unwrap_or_default();
+                let file = Place::new(place.area, Rel::new(file.as_bytes()));
+                self.is_answer_to(key, &file);
+                continue;
+            }
             let file = name
                 .strip_suffix(".reason.json")
                 .map(|file| Rel::new(file.as_bytes()));
@@ -250,6 +258,38 @@ impl Run {
                 }),
                 "{place} is left over"
             );
+        }
+    }
+
+    /// The answer with this key lies beside `file`. (The next process does not know of an answer: it may
+    /// be left at a name to which its file does not go any more.)
+    fn is_answer_to(&self, key: &str, file: &Place) {
+        if self.world.crashes > 0 {
+            return;
+        }
+        let model = &self.world.model;
+        let version = model.names.get(file).map(|ino| model.nodes[ino].version);
+        let mut accepted = self.world.accepted.iter();
+        assert!(
+            accepted.any(|(number, sent)| Some(*number) == version && sent == key),
+            "the answer to {key} lies beside {file}, which is {version:?}"
+        );
+    }
+
+    /// What was moved to `done` has its answer beside it, where nothing crashed.
+    pub fn each_has_its_answer(&self) {
+        let world = &self.world;
+        if !world.features.keeps_answers || world.action != Action::Move || world.crashes > 0 {
+            return;
+        }
+        for (place, node) in world.model.area(Area::Done) {
+            if node.version > 0 {
+                let answer = place.beside(ANSWER);
+                assert!(
+                    world.model.names.contains_key(&answer),
+                    "{place} has no answer beside it"
+                );
+            }
         }
     }
 

@@ -2,11 +2,12 @@
 //! event of its own, so that a crash can come between any two.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use dirpost::config::Action;
 use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::idempotency_key::key;
-use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, Reply};
+use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, Reply};
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{
@@ -235,10 +236,17 @@ impl World {
             }
         }
         let name = job.path.to_string();
+        let keeps = self.features.keeps_answers;
         let answer = |status| {
             Reply::Answer(Answer {
                 status,
                 body_matches: true,
+                kept: keeps.then(|| {
+                    Arc::new(KeptAnswer {
+                        body: b"stored".into(),
+                        ..KeptAnswer::default()
+                    })
+                }),
                 ..Answer::default()
             })
         };

@@ -42,6 +42,8 @@ pub struct Features {
     pub stems: bool,
     /// `send.order`, if it is set.
     pub order: Option<SendOrder>,
+    /// `delivered.keep_answer`.
+    pub keeps_answers: bool,
 }
 
 impl Features {
@@ -59,6 +61,7 @@ impl Features {
             lively: false,
             stems: false,
             order: None,
+            keeps_answers: false,
         };
         Features {
             sees_end: features.sees_end && features.inspects,
@@ -66,6 +69,7 @@ impl Features {
             stems: rng.below(2) == 0,
             order: [None, None, Some(SendOrder::Mtime), Some(SendOrder::Name)]
                 [rng.below(4) as usize],
+            keeps_answers: rng.below(3) == 0,
             ..features
         }
     }
@@ -82,6 +86,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         empty: Empty::Send,
         min_size: None,
         max_size: None,
+        request_limit: None,
         inspects: world.features.inspects,
         sees_end: world.features.sees_end,
         grace: Duration::from_secs(5),

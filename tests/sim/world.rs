@@ -165,6 +165,8 @@ pub struct World {
     /// So many bytes were not on the disk at the first crash.
     pub tail: Option<usize>,
     pub memory: Memory,
+    /// What answer files say: the key that the version was sent under.
+    pub answers: BTreeMap<Place, String>,
     /// Accepted by the endpoint: version and key, in order.
     pub accepted: Vec<(Version, String)>,
     pub accepted_versions: BTreeSet<Version>,
@@ -296,6 +298,7 @@ impl World {
             poison: BTreeSet::new(),
             lonely_404: BTreeSet::new(),
             attempts: Vec::new(),
+            answers: BTreeMap::new(),
             unjustly: BTreeSet::new(),
             crashes: 0,
             ambushes: 0,

@@ -32,6 +32,23 @@ impl Mount {
         Mount::or_skip(&["-t", kind, "-o", "loop", image], path)
     }
 
+    /// A FAT file system that shows what `options` say.
+    pub fn fat(images: &Dir, options: &str, path: &Path) -> Option<Mount> {
+        let image = images.join("image");
+        File::create(&image)
+            .and_then(|image| image.set_len(40 << 20))
+            .expect("an image");
+        let image = image.to_str().expect("a path that is text");
+        if !run("mkfs.vfat", &[image]) {
+            skip("mkfs.vfat cannot be run: is dosfstools installed?");
+            return None;
+        }
+        Mount::or_skip(
+            &["-t", "vfat", "-o", &format!("loop,{options}"), image],
+            path,
+        )
+    }
+
     /// What lies at `from`, with the modes and owners that `options` say (bindfs(1)). Calls that
     /// change them succeed, and what is shown stays.
     pub fn bindfs(from: &Path, path: &Path, options: &str) -> Option<Mount> {

@@ -48,6 +48,7 @@ enum Wait {
     Marker,
     Content,
     Rsync,
+    Room,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,7 @@ impl Wait {
             Wait::Settling => "until it has been still for long enough",
             Wait::Marker => "for its marker (ready.marker)",
             Wait::Content => "for content: it is empty (ready.empty)",
+            Wait::Room => "for ever: it is larger than one request may be (5 GiB)",
             Wait::Rsync => "for rsync, which has not finished it (if it is whole: touch it)",
         }
     }
@@ -283,6 +285,7 @@ fn fate(
     match lack(config, look, timeless) {
         Some(Lack::Content) => return Fate::Waits(Wait::Content),
         Some(Lack::Rsync) => return Fate::Waits(Wait::Rsync),
+        Some(Lack::Room) => return Fate::Waits(Wait::Room),
         None => {}
     }
     let still = clock::wall().since(last_changed(look));

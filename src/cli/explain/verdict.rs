@@ -3,6 +3,7 @@
 use super::facts::{File, Happened, There, wall_of};
 use crate::cli::readiness::{Lack, include_globs, lack, last_changed};
 use crate::config::{Action, Config};
+use crate::flow::engine::TOO_LARGE;
 use crate::flow::file::{Look, Stamp};
 use crate::flow::journal::Event;
 use crate::flow::scan::filter::Rule;
@@ -210,6 +211,7 @@ fn of_missing(config: &Config, file: &File, look: &Look) -> Option<String> {
     // Whether all of its folder shows an mtime of 0 is not known here.
     Some(match lack(config, look, false)? {
         Lack::Content => "it is empty, and waits for content (ready.empty = \"wait\")".into(),
+        Lack::Room => TOO_LARGE.into(),
         Lack::Rsync => {
             "its mtime is in the first second of 1970, which is how rsync marks what it \
                         has not finished: it waits until rsync has (if it is whole, touch it)"

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | in `send.accept`, and its further conditions hold | [`Accepted`](Verdict::Accepted) |
 //! | a server's own page that says that the request came the wrong way ([`server_page`]) | [`Refused`](Verdict::Refused) |
+//! | a code of an object store, where requests are signed ([`object_store`]) | what the code says |
 //! | in `send.reject` | [`Rejected`](Verdict::Rejected) |
 //! | 401 403 404 405 407, any 3xx, a 2xx that is not wanted | [`Refused`](Verdict::Refused): the endpoint or the config is wrong |
 //! | 429, 503 | [`Busy`](Verdict::Busy) |
@@ -17,11 +18,13 @@
 //! an early acceptance is [`Later`](Verdict::Later).
 //!
 //! [`server_page`]: crate::flow::endpoint::server_page
+//! [`object_store`]: crate::flow::endpoint::object_store
 
 use std::time::Duration;
 use std::time::SystemTime;
 
-use crate::config::{Send, Statuses};
+use crate::config::{Auth, Send, Statuses};
+use crate::flow::endpoint::object_store;
 use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::time::Wall;
@@ -55,6 +58,8 @@ pub struct Policy {
     pub reject: Statuses,
     /// `send.accept_content_type`: the media type an acceptance must have.
     pub accept_content_type: Option<String>,
+    /// Requests are signed with Signature Version 4.
+    pub signed: bool,
 }
 
 impl Policy {
@@ -64,6 +69,7 @@ impl Policy {
             accept: send.accept.clone(),
             reject: send.reject.clone(),
             accept_content_type: send.accept_content_type.clone(),
+            signed: matches!(send.auth, Some(Auth::Aws(_))),
         }
     }
 
@@ -86,6 +92,11 @@ impl Policy {
         }
         if wrong_way(answer).is_some() {
             return Verdict::Refused;
+        }
+        if self.signed
+            && let Some(verdict) = object_store::verdict(answer)
+        {
+            return verdict;
         }
         if self.reject.contains(answer.status) {
             return Verdict::Rejected;
@@ -147,6 +158,7 @@ mod tests {
             accept: Statuses(vec![(200, 299)]),
             reject: Statuses(vec![(400, 400), (413, 415), (422, 422)]),
             accept_content_type: None,
+            signed: false,
         }
     }
 
@@ -181,6 +193,26 @@ mod tests {
         for status in [400, 413, 414, 415, 422] {
             assert_eq!(verdict(status), Verdict::Rejected, "{status}");
         }
+    }
+
+    #[test]
+    fn an_object_store_that_blames_the_credentials_condemns_no_signed_file() {
+        let body = "<Error><Code>ExpiredToken</Code></Error>";
+        let expired = Reply::Answer(Answer {
+            body: body.into(),
+            ..answer(400)
+        });
+        let signed = Policy {
+            signed: true,
+            ..policy()
+        };
+        assert_eq!(signed.classify(&expired), Verdict::Refused);
+        // Others may quote the file that they refuse.
+        assert_eq!(policy().classify(&expired), Verdict::Rejected);
+        assert_eq!(
+            signed.classify(&Reply::Answer(answer(400))),
+            Verdict::Rejected
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod brake;
 pub mod classify;
 pub mod gate;
 pub mod idempotency_key;
+pub mod object_store;
 pub mod reply;
 pub mod server_page;
 pub mod words;

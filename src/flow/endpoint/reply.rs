@@ -2,6 +2,8 @@
 //!
 //! The shell fills a [`Reply`] in; [`crate::flow::endpoint::classify`] says what it means.
 
+use std::sync::Arc;
+
 /// One attempt, as the network showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -33,7 +35,23 @@ pub struct Answer {
     pub body_matches: bool,
     /// The answer came before the last byte of the request was out: it can only refuse.
     pub early: bool,
+    /// More of it, where answers are kept beside delivered files.
+    pub kept: Option<Arc<KeptAnswer>>,
 }
+
+/// What is kept of an answer beside its file, without secrets of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// The fields, with names in lower case, in the order in which they came.
+    pub fields: Vec<(String, String)>,
+    /// The start of the body, at most [`KEPT_BODY`] bytes.
+    pub body: Vec<u8>,
+    /// There was more of the body.
+    pub is_cut: bool,
+}
+
+/// How much of an answer's body is kept beside its file.
+pub const KEPT_BODY: usize = 64 * 1024;
 
 /// Who was asked, and what they want of whoever asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +62,8 @@ pub struct Peer {
     pub proxy: Option<String>,
     /// The fields `WWW-Authenticate`, or `Proxy-Authenticate`, without control characters.
     pub wants: Vec<String>,
+    /// By how many seconds this machine's clock is ahead of the field `Date`; negative if it is behind.
+    pub ahead: Option<i64>,
 }
 
 /// How much of an answer's body is kept for the log and the reason file.

@@ -3,6 +3,8 @@
 //!
 //! Invariant: an [`Account`] is one line, whatever the endpoint sent.
 
+use std::fmt;
+
 use super::reply::Answer;
 use super::server_page::wrong_way;
 use crate::flow::escape::printable;
@@ -45,10 +47,13 @@ pub fn account(answer: &Answer) -> Account {
         }
         text
     };
-    Account {
-        cause: sentence(None),
-        text: sentence(quote.as_deref()),
+    let (mut cause, mut text) = (sentence(None), sentence(quote.as_deref()));
+    if let Some(clocks) = clocks(answer) {
+        // How far they are apart is another time each time, and so no part of the cause.
+        cause += clocks.side;
+        text += &format!("; {clocks}");
     }
+    Account { cause, text }
 }
 
 /// The status with the start of what was said, for a sentence that has named the endpoint before.
@@ -65,7 +70,8 @@ pub fn said_and_wanted(answer: &Answer) -> String {
     if let Some(quote) = quote(&answer.body) {
         text += &format!("; it said {quote}");
     }
-    for remark in wishes(answer) {
+    let clocks = clocks(answer).map(|clocks| clocks.to_string());
+    for remark in wishes(answer).into_iter().chain(clocks) {
         text += "; ";
         text += &remark;
     }
@@ -146,6 +152,37 @@ fn wishes(answer: &Answer) -> Vec<String> {
         wishes.push(format!("send.auth cannot answer {unknown}"));
     }
     wishes
+}
+
+/// Clocks that are this far apart are named, in seconds. AWS refuses a signature from 15 minutes on, and
+/// tokens are good for a few minutes before and behind their time.
+const CLOCKS_APART: i64 = 5 * 60;
+
+/// This machine's clock is another than the endpoint's.
+struct Clocks {
+    side: &'static str,
+    minutes: i64,
+}
+
+impl fmt::Display for Clocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Clocks { side, minutes } = self;
+        write!(
+            f,
+            "this machine's clock is {minutes} min {side} the endpoint's: set it (NTP), for signatures and \
+             tokens have a time"
+        )
+    }
+}
+
+/// Whether credentials may be refused because the clocks differ: signatures and many tokens have a time.
+fn clocks(answer: &Answer) -> Option<Clocks> {
+    let ahead = answer.peer.ahead?;
+    let is_refused = matches!(answer.status, 401 | 403);
+    (is_refused && ahead.abs() >= CLOCKS_APART).then(|| Clocks {
+        side: if ahead > 0 { "ahead of" } else { "behind" },
+        minutes: ahead.abs() / 60,
+    })
 }
 
 fn is_redirect(answer: &Answer) -> bool {
@@ -259,6 +296,32 @@ mod tests {
             body: body.into(),
             body_matches: true,
             ..Answer::default()
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_are_named_where_credentials_are_refused() {
+        let refused = |status: u16, ahead: i64| {
+            let mut answer = answer(status, "RequestTimeTooSkewed");
+            answer.peer.ahead = Some(ahead);
+            account(&answer)
+        };
+        let ahead = refused(403, 1205);
+        assert!(
+            ahead
+                .text
+                .contains("this machine's clock is 20 min ahead of the endpoint's"),
+            "{ahead:?}"
+        );
+        assert!(
+            refused(401, -900)
+                .text
+                .contains("15 min behind the endpoint's")
+        );
+        // A minute more is no other cause, to be said again.
+        assert_eq!(ahead.cause, refused(403, 1300).cause);
+        for (status, ahead) in [(403, 299), (403, -60), (503, 1205)] {
+            assert!(!refused(status, ahead).text.contains("clock"));
         }
     }
 

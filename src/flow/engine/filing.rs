@@ -10,7 +10,7 @@ use crate::config::Action;
 use crate::flow::endpoint::reply::Answer;
 use crate::flow::events::Note;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
-use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason};
+use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason, Receipt};
 use crate::flow::journal::{FolderAtRest, Live, Replay};
 use crate::flow::marker::MarkerRule;
 use crate::flow::memory::Learned;
@@ -21,10 +21,30 @@ use crate::flow::status::Then;
 use crate::flow::time::{Now, Wall};
 use crate::flow::troubles::Kind;
 
+/// So many answers of up to 64 KiB wait with their files to be moved away: 16 MiB at most. Of others less
+/// is kept, for where files cannot be moved away there may be any number of them.
+const LONG_RECEIPTS: usize = 256;
+
 impl Engine {
     /// `file` is to be filed away.
     pub(super) fn file_away(&mut self, file: FileNo, fate: Fate, progress: Progress, now: Now) {
+        self.file_away_with(file, fate, None, (progress, now));
+    }
+
+    /// As [`Engine::file_away`], with the answer that is written beside it.
+    pub(super) fn file_away_with(
+        &mut self,
+        file: FileNo,
+        fate: Fate,
+        receipt: Option<Receipt>,
+        (progress, now): (Progress, Now),
+    ) {
         self.end_trouble(file, now);
+        let waiting = self.files.count(At::Filing) + self.files.count(At::RetryFiling);
+        let receipt = receipt.map(|receipt| match waiting < LONG_RECEIPTS {
+            true => receipt,
+            false => receipt.short(),
+        });
         let Some(motion) = self.files.get_mut(file) else {
             return;
         };
@@ -35,6 +55,7 @@ impl Engine {
             sha256: motion.sent.or(motion.checked.sha256()),
             marker: motion.voucher.filter(|_| self.policy.marker.is_some()),
             fate,
+            receipt,
             progress,
         };
         motion.filing = Some(Box::new(filing));
@@ -295,8 +316,8 @@ impl Engine {
         let Replay {
             mut live, at_rest, ..
         } = journal;
-        // The journal does not know the bytes that were sent.
-        let mut digests = BTreeMap::new();
+        // The journal does not know the bytes that were sent, and not what was answered.
+        let mut unwritten = BTreeMap::new();
         for filing in filings {
             let version = (filing.path.clone(), filing.look.stamp);
             if live
@@ -305,8 +326,15 @@ impl Engine {
             {
                 live.remove(&version);
             }
-            if live.contains_key(&version) {
-                digests.extend(filing.sha256.map(|sha256| (version, sha256)));
+            if let Some(live) = live.get(&version) {
+                // The name of a move is promised to an answer only if this process has chosen it.
+                let moving = match &filing.progress {
+                    Progress::Moving(moving) | Progress::Copied(moving) => Some(moving),
+                    Progress::Unwritten | Progress::Written => None,
+                };
+                let is_own = live.moving.is_none() || live.moving.as_ref() == moving;
+                let receipt = filing.receipt.filter(|_| is_own);
+                unwritten.insert(version, (filing.sha256, receipt));
             } else if !at_rest.has(&version.0, version.1) {
                 self.resume_filing(anywhere(filing), now);
             }
@@ -321,8 +349,12 @@ impl Engine {
             self.resume_copied(&path, stamp, live, now);
         }
         for (version, live) in moving {
-            let sha256 = digests.remove(&version);
-            let filing = resumed(version, live, sha256);
+            let (sha256, receipt) = unwritten.remove(&version).unwrap_or_default();
+            let filing = Filing {
+                sha256,
+                receipt,
+                ..resumed(version, live)
+            };
             self.resume_filing(filing, now);
         }
     }
@@ -407,7 +439,7 @@ impl Engine {
 }
 
 /// What the journal says of a version that is still to be filed.
-fn resumed((path, stamp): (Rel, Stamp), live: Live, sha256: Option<[u8; 32]>) -> Filing {
+fn resumed((path, stamp): (Rel, Stamp), live: Live) -> Filing {
     let look = |stamp| Look {
         stamp,
         ..Look::default()
@@ -416,9 +448,10 @@ fn resumed((path, stamp): (Rel, Stamp), live: Live, sha256: Option<[u8; 32]>) ->
         file: FileNo::default(),
         path,
         look: look(stamp),
-        sha256,
+        sha256: None,
         marker: live.marker.map(look),
         fate: live.fate,
+        receipt: None,
         progress: live.moving.map_or(Progress::Written, Progress::Moving),
     }
 }

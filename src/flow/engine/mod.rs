@@ -49,7 +49,7 @@ use self::health::Health;
 use self::known::Known;
 use self::looking::Looking;
 use self::phase::Phase;
-pub use self::policy::{Ending, Policy};
+pub use self::policy::{Ending, Policy, TOO_LARGE};
 pub use self::restore::Handover;
 use self::scans::{Order, Pace, Scans};
 use crate::flow::clock::{ClockWatch, Gap};

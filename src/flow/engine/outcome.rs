@@ -1,5 +1,6 @@
 //! CHECK and DELIVER: what the engine makes of the jobs that come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
@@ -13,7 +14,7 @@ use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::endpoint::words::{Account, account};
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
-use crate::flow::filing::{Acceptance, Fate, Progress};
+use crate::flow::filing::{Acceptance, Fate, Progress, Receipt};
 use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
 use crate::flow::status::{LastDelivered, Then};
@@ -208,12 +209,23 @@ impl Engine {
             self.rest(&path, look.stamp, marker.map(|marker| marker.stamp));
             return;
         }
-        let key = self.key_of(&path, look.stamp);
         let acceptance = Acceptance {
-            key,
+            key: self.key_of(&path, look.stamp),
             status: answer.status,
         };
-        self.file_away(file, Fate::Accepted(acceptance), progress, now);
+        let receipt = self.receipt(answer, &acceptance.key, now);
+        self.file_away_with(file, Fate::Accepted(acceptance), receipt, (progress, now));
+    }
+
+    /// What is written beside a file that was accepted under `key`, where answers are kept.
+    fn receipt(&self, answer: &Answer, key: &str, now: Now) -> Option<Receipt> {
+        let kept = answer.kept.as_ref()?;
+        (self.policy.action == Action::Move).then(|| Receipt {
+            status: answer.status,
+            at: now.wall,
+            key: key.into(),
+            answer: Arc::clone(kept),
+        })
     }
 
     fn rejected(&mut self, file: FileNo, answer: &Answer, now: Now) {

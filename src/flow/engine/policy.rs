@@ -12,6 +12,10 @@ use crate::flow::time::Mono;
 /// So many files keep a few workers busy until more are taken in, and so few cost next to nothing.
 const IN_HAND: usize = 256;
 
+/// Why a file beyond [`Policy::request_limit`] is not sent.
+pub const TOO_LARGE: &str = "it is larger than 5 GiB, which is the most that an object store takes \
+    in one request: take it away, or let check.max_size = \"5 GiB\" move such files to dead-letter";
+
 /// The settings of a run. They change only as a whole ([`Policy::taking_over`]).
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -31,6 +35,9 @@ pub struct Policy {
     pub min_size: Option<u64>,
     /// `check.max_size`, in bytes; `None` if there is no upper bound.
     pub max_size: Option<u64>,
+    /// The most bytes that the endpoint takes in one request; `None` where that is not known. A larger
+    /// file is neither sent nor condemned.
+    pub request_limit: Option<u64>,
     /// Whether a file's content is looked at before it is sent.
     pub inspects: bool,
     /// Whether that shows an end: then it can vouch for a file that looks unfinished.
@@ -76,6 +83,7 @@ impl Policy {
             empty: config.ready.empty,
             min_size: config.check.min_size,
             max_size: config.check.max_size,
+            request_limit: config.send.request_limit(),
             inspects: config.check.reads_content(),
             sees_end: config.check.sees_end(),
             grace: config.check.grace,

@@ -151,6 +151,7 @@ fn policy() -> Policy {
         empty: Empty::Send,
         min_size: None,
         max_size: None,
+        request_limit: None,
         inspects: false,
         sees_end: false,
         grace: Duration::from_secs(5),

@@ -469,6 +469,12 @@ impl Engine {
         } else if let Some(min) = self.policy.min_size.filter(|&min| stamp.size < min) {
             let why = format!("{} bytes are less than check.min_size ({min})", stamp.size);
             self.unfinished(file, why, now);
+        } else if self
+            .policy
+            .request_limit
+            .is_some_and(|max| stamp.size > max)
+        {
+            self.trouble(file, Kind::Send, super::TOO_LARGE.into(), now);
         } else if !self.give_place_up(file, queue) {
             self.files.enqueue(file, queue);
         }

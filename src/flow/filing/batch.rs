@@ -73,6 +73,7 @@ impl Carried {
             for name in own.filter(|name| name.area != Area::Watched) {
                 let companions = Companions {
                     reason: true,
+                    answer: true,
                     marker,
                 };
                 for name in companions.names(name) {
@@ -361,8 +362,8 @@ fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault
             _ => Ok(Answer::Done),
         },
         Operation::Copy(from, draft) => disk.copy(from, draft).map(Answer::Copied),
-        Operation::WriteReason { at, letter, like } => {
-            disk.write_reason(at, &letter.text(), like).map(done)
+        Operation::WriteBeside { at, beside, like } => {
+            disk.write_beside(at, &beside.text(), like).map(done)
         }
         Operation::MakeFolder(folder) => disk.make_folder(folder).map(done),
         Operation::Append(line) => disk.append(std::slice::from_ref(line)).map(done),

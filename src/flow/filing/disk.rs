@@ -1,5 +1,6 @@
 //! What filing asks of the file system and the journal: one operation at a time.
 
+use super::answer::Delivered;
 use super::reason::DeadLetter;
 use super::{Move, Place};
 use crate::flow::file::{Entry, Look};
@@ -120,12 +121,12 @@ pub trait Disk {
     /// The copy is not whole or not on the disk. A part of it may be left under the draft's name.
     fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault>;
 
-    /// Writes a reason file beside what it is about, as a whole and onto the disk, in the mode of
+    /// Writes a file beside what it is about (a reason, an answer), as a whole and onto the disk, in the mode of
     /// `like`; replaces one that an earlier try has left there.
     ///
     /// # Errors
     /// It is not there, or the one before still is.
-    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault>;
+    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault>;
 
     /// Makes the folder, and those above it, where they are missing.
     ///
@@ -171,6 +172,25 @@ pub enum Side {
     Source,
 }
 
+/// What is written beside a file that is moved.
+#[derive(Clone, Debug)]
+pub enum Beside {
+    /// In dead-letter: why it is there.
+    Reason(DeadLetter),
+    /// In `done`: what the endpoint answered.
+    Answer(Delivered),
+}
+
+impl Beside {
+    /// The content of the file.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Beside::Reason(letter) => letter.text(),
+            Beside::Answer(delivered) => delivered.text(),
+        }
+    }
+}
+
 /// An operation that a machine asks for, as a value.
 #[derive(Clone, Debug)]
 pub enum Operation {
@@ -195,12 +215,12 @@ pub enum Operation {
     RemoveIf(Place, Look),
     /// [`Disk::copy`]: from, draft.
     Copy(Place, Place),
-    /// [`Disk::write_reason`].
-    WriteReason {
-        /// The name of the reason file.
+    /// [`Disk::write_beside`].
+    WriteBeside {
+        /// The name of the file to write.
         at: Place,
-        /// Which file it is about, and why.
-        letter: Box<DeadLetter>,
+        /// What it says of which file.
+        beside: Box<Beside>,
         /// The file that it is about.
         like: Place,
     },

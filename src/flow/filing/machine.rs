@@ -177,7 +177,7 @@ impl Machine {
                 copy_of: None,
             })
             .await?;
-            self.write_reason(&to, &place).await?;
+            self.write_beside(&to, &place).await?;
             let moved = self.relocate_own(&place, &to, Some(&look)).await?;
             if moved != Moved::Done {
                 // An empty file may have reserved the name, and a power cut must not bring it back.
@@ -186,11 +186,11 @@ impl Machine {
             match moved {
                 Moved::Done => return Ok(self.moved(to)),
                 Moved::NotDone(fault) | Moved::NoWay(fault) => {
-                    drop(self.take_reason_back(&to).await);
+                    drop(self.take_beside_back(&to).await);
                     return Err(fault);
                 }
                 Moved::Gone => {
-                    self.take_reason_back(&to).await?;
+                    self.take_beside_back(&to).await?;
                     return self.gone().await;
                 }
                 Moved::CrossesDevices if area == Area::Staging => {
@@ -198,13 +198,13 @@ impl Machine {
                 }
                 // Two mounts of one file system.
                 Moved::CrossesDevices => {
-                    self.take_reason_back(&to).await?;
+                    self.take_beside_back(&to).await?;
                     self.ops
                         .ask(Operation::SyncFolder(Side::Source, to.folder()))
                         .await?;
                     area = Area::Staging;
                 }
-                Moved::Taken => self.take_reason_back(&to).await?,
+                Moved::Taken => self.take_beside_back(&to).await?,
             }
         }
         Err(Fault::new(
@@ -282,10 +282,12 @@ impl Machine {
         let beside = match area {
             Area::DeadLetter => Companions {
                 reason: true,
+                answer: false,
                 marker,
             },
             Area::Done => Companions {
                 reason: false,
+                answer: self.job.receipt.is_some(),
                 marker,
             },
             Area::Staging | Area::Watched => Companions::default(),

@@ -22,6 +22,7 @@
 //! before a fresh look has shown what is there; and of two names of one file the last is never
 //! removed.
 
+pub mod answer;
 pub mod batch;
 pub mod disk;
 pub mod machine;
@@ -36,6 +37,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::answer::Receipt;
 pub use self::batch::{Batch, Carried, Outcome};
 pub use self::disk::{Disk, Fault, FaultKind};
 pub use self::reason::Reason;
@@ -235,6 +237,8 @@ pub struct Filing {
     pub marker: Option<Look>,
     /// Accepted or condemned.
     pub fate: Fate,
+    /// What is to be written beside it in `done`: the answer to it. No journal has it.
+    pub receipt: Option<Receipt>,
     /// How far it has come.
     pub progress: Progress,
 }

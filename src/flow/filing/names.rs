@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::Place;
+use super::answer::ANSWER;
 use super::disk::Fault;
 use super::ops::Ops;
 use super::reason::REASON;
@@ -42,6 +43,8 @@ pub(super) fn staging_name(path: &Rel, stamp: Stamp) -> Vec<u8> {
 pub struct Companions<'a> {
     /// Its reason.
     pub reason: bool,
+    /// What the endpoint answered.
+    pub answer: bool,
     /// Its marker.
     pub marker: Option<&'a MarkerRule>,
 }
@@ -51,16 +54,21 @@ impl Companions<'_> {
     /// its own: `x`, `x.1` and `x.csv` are of one stem.
     pub fn names(self, place: &Place) -> impl Iterator<Item = Place> {
         let reason = self.reason.then(|| place.beside(REASON));
+        let answer = self.answer.then(|| place.beside(ANSWER));
         let own = self.marker.filter(|rule| !rule.is_shared());
         let marker = own.map(|rule| rule.beside(place));
-        std::iter::once(place.clone()).chain(reason).chain(marker)
+        std::iter::once(place.clone())
+            .chain(reason)
+            .chain(answer)
+            .chain(marker)
     }
 
     /// By how many bytes their names are longer.
     fn longest_ending(self) -> usize {
         let reason = if self.reason { REASON.len() } else { 0 };
+        let answer = if self.answer { ANSWER.len() } else { 0 };
         let marker = self.marker.map_or(0, |rule| rule.ending().len());
-        reason.max(marker)
+        reason.max(answer).max(marker)
     }
 }
 

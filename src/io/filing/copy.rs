@@ -1,4 +1,4 @@
-//! New files in dirpost's areas: copies of files of another file system, and reasons. They are no
+//! New files in dirpost's areas: copies of files of another file system, reasons and answers. They are no
 //! wider open than what they are a copy of, or about.
 
 use std::fs::File;
@@ -50,12 +50,12 @@ pub(super) fn copy(from: &At, to: &At) -> io::Result<Copied> {
     })
 }
 
-/// Writes the reason file `at`, as a whole and onto the disk, in the mode of the file `like`.
+/// Writes the file `at` (a reason, an answer), as a whole and onto the disk, in the mode of the file `like`.
 ///
 /// # Errors
 /// Whatever creating, writing, fsync or the rename answers; then a draft may be left, which the
 /// next try removes, for it is called after its file.
-pub(super) fn write_reason(at: &At, text: &[u8], like: &At) -> io::Result<()> {
+pub(super) fn write_beside(at: &At, text: &[u8], like: &At) -> io::Result<()> {
     let draft = draft_of_reason(at.name);
     match at.dir.remove(&draft) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::copy::{At, copy, digest, write_reason};
+use super::copy::{At, copy, digest, write_beside};
 use super::{Filer, OpenDirs, Roots};
 use crate::flow::file::{Entry, FsKind, Look};
 use crate::flow::filing::disk::{Copied, Disk, Line};
@@ -223,12 +223,12 @@ impl Disk for RealDisk<'_> {
         copied.ok_or_else(|| Fault::new(FaultKind::Unclear, "it was not copied"))
     }
 
-    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
         self.between(
-            "writing the reason",
+            "writing beside it",
             (like, at),
             |_| None,
-            |like, at| write_reason(at, text, like),
+            |like, at| write_beside(at, text, like),
         )
     }
 

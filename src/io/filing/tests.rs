@@ -156,6 +156,7 @@ impl World {
             } else {
                 Fate::Accepted(acceptance)
             },
+            receipt: None,
             progress: Progress::Unwritten,
         }
     }
@@ -364,8 +365,8 @@ impl Disk for CutOff<'_, '_> {
     fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
         self.take(|disk| disk.copy(from, draft))
     }
-    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
-        self.take(|disk| disk.write_reason(at, text, like))
+    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+        self.take(|disk| disk.write_beside(at, text, like))
     }
     fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
         self.take(|disk| disk.make_folder(folder))
@@ -431,8 +432,8 @@ impl<W: FnMut(Moment)> Disk for WithLinks<'_, '_, W> {
     fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
         self.disk.copy(from, draft)
     }
-    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
-        self.disk.write_reason(at, text, like)
+    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+        self.disk.write_beside(at, text, like)
     }
     fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
         self.disk.make_folder(folder)

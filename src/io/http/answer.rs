@@ -6,20 +6,40 @@
 //! connection can be used again; beyond that a new one is cheaper.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use ureq::Body;
-use ureq::http::header::{self, HeaderName};
+use ureq::http::header::{self, HeaderName, HeaderValue};
 use ureq::http::{Response, StatusCode};
 
 use super::failure_text::PeerNames;
 use super::secrets::Secrets;
-use crate::flow::endpoint::reply::{Answer, BODY_START, Peer};
+use crate::flow::endpoint::reply::{Answer, BODY_START, KEPT_BODY, KeptAnswer, Peer};
+use crate::io::os::clock;
 
-const DRAIN: usize = 64 * 1024;
+/// One byte more than is kept, so that it shows whether there was more.
+const DRAIN: usize = KEPT_BODY + 1;
 const SEARCH: usize = 1024 * 1024;
 const PIECE: usize = 16 * 1024;
 
-pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) -> Answer {
+/// What is looked for in an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading<'a> {
+    /// `send.accept_body`.
+    pub wanted: Option<&'a str>,
+    /// It came before the request was all out.
+    pub early: bool,
+    /// All of it that is kept beside a file is read.
+    pub keeps: bool,
+}
+
+pub(super) fn read(response: Response<Body>, reading: Reading<'_>) -> Answer {
+    let Reading {
+        wanted,
+        early,
+        keeps,
+    } = reading;
     let (parts, body) = response.into_parts();
     let field = |name: HeaderName| Some(harmless(parts.headers.get(name)?.as_bytes()));
     let wants = match parts.status {
@@ -31,6 +51,7 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
         status: parts.status.as_u16(),
         peer: Box::new(Peer {
             wants: wants.map(|value| harmless(value.as_bytes())).collect(),
+            ahead: ahead(parts.headers.get(header::DATE)),
             ..Peer::default()
         }),
         retry_after: field(header::RETRY_AFTER),
@@ -39,7 +60,16 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
         body: Vec::new(),
         body_matches: wanted.is_none_or(str::is_empty),
         early,
+        kept: None,
     };
+    let mut kept = KeptAnswer::default();
+    if keeps {
+        let fields = parts.headers.iter();
+        let field = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), harmless(value.as_bytes()))
+        };
+        kept.fields = fields.map(field).collect();
+    }
     let mut reader = body.into_with_config().limit(u64::MAX).reader();
     let mut search = Search {
         wanted: wanted.unwrap_or_default().as_bytes(),
@@ -60,11 +90,25 @@ pub(super) fn read(response: Response<Body>, wanted: Option<&str>, early: bool) 
                 read += amount;
                 let room = BODY_START - answer.body.len();
                 answer.body.extend_from_slice(&piece[..amount.min(room)]);
+                if keeps {
+                    let room = KEPT_BODY - kept.body.len();
+                    kept.body.extend_from_slice(&piece[..amount.min(room)]);
+                    kept.is_cut |= amount > room;
+                }
                 answer.body_matches = answer.body_matches || search.found(piece);
             }
         }
     }
+    answer.kept = keeps.then(|| Arc::new(kept));
     answer
+}
+
+/// How far this machine's clock is ahead of the one that wrote a field `Date`.
+fn ahead(date: Option<&HeaderValue>) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(date?.to_str().ok()?).ok()?;
+    let theirs = theirs.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let ours = clock::wall().0.div_euclid(1_000_000_000);
+    Some(ours - i64::try_from(theirs.as_secs()).ok()?)
 }
 
 /// `answer` as it may be shown: with who was asked, and without what is secret.
@@ -76,6 +120,12 @@ pub(super) fn shown(mut answer: Answer, names: &PeerNames, secrets: &Secrets) ->
     answer.location = answer.location.map(|text| secrets.blank_text(&text));
     for text in &mut answer.peer.wants {
         *text = secrets.blank_text(text);
+    }
+    if let Some(kept) = answer.kept.as_mut().map(Arc::make_mut) {
+        kept.body = secrets.blank(&kept.body, kept.is_cut);
+        for (_, value) in &mut kept.fields {
+            *value = secrets.blank_text(value);
+        }
     }
     answer
 }
@@ -144,7 +194,7 @@ mod tests {
     fn answer(name: HeaderName, value: &[u8]) -> Answer {
         let body = Body::builder().data("");
         let response = Response::builder().header(name, value).body(body).unwrap();
-        read(response, None, false)
+        read(response, Reading::default())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Credentials from files, read again when the files change, and from a command.
+//! Credentials from files, read again when the files change, and from a command; and signatures.
 //!
 //! A file is looked at once per request and read only when its size, time or
 //! inode differ from the last time, so a token that rotates needs no restart.
@@ -17,9 +17,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use crate::config::Auth;
+use super::aws_keys;
+use super::signature::{Keys, Payload, Scope, Unsigned, sign};
+use crate::config::{Auth, Aws};
 use crate::flow::escape::escape;
 use crate::io::check::command;
+use crate::io::os::clock;
 
 /// A file of more bytes than this is no credential.
 const MOST: u64 = 64 * 1024;
@@ -33,10 +36,26 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// `send.auth`, and what was read of its file last.
 pub(super) struct Credentials {
     auth: Auth,
-    known: Option<(FileStamp, HeaderName, HeaderValue)>,
+    known: Option<(FileStamp, Known)>,
     command: Arc<CommandValue>,
     /// Which of the command's values was used last.
     used: u64,
+}
+
+/// What was read of a file.
+#[derive(Clone)]
+enum Known {
+    /// The field that is sent.
+    Field(HeaderName, HeaderValue),
+    /// What requests are signed with.
+    Keys(Keys),
+}
+
+/// The parts of a request that say who sends it, before its body is known to be sent.
+pub(super) struct ToProve<'a> {
+    pub request: Unsigned<'a>,
+    /// The digest of its body, where that is known.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What a command has printed, for all workers.
@@ -87,15 +106,51 @@ impl Credentials {
             printed.value = None;
         }
         drop(printed);
-        let (name, value) = self.header().ok()?;
+        let (name, value) = self.field().ok()?;
         (!is_newest || Some(&value) != refused.as_ref()).then_some((name, value))
     }
 
-    /// The header to send.
+    /// Whether each request is signed for itself.
+    pub fn signs(&self) -> bool {
+        matches!(self.auth, Auth::Aws(_))
+    }
+
+    /// Adds to a request what proves who sends it. Gives the secrets that it holds then.
     ///
     /// # Errors
-    /// A sentence: the file cannot be read, or what is in it cannot be in a header.
-    pub fn header(&mut self) -> Result<(HeaderName, HeaderValue), String> {
+    /// A sentence: the file cannot be read, or what is in it is no credential.
+    pub fn prove(&mut self, to_prove: ToProve<'_>) -> Result<Vec<HeaderValue>, String> {
+        let Auth::Aws(aws) = &self.auth else {
+            let (name, value) = self.field()?;
+            to_prove.request.headers.insert(name, value.clone());
+            return Ok(vec![value]);
+        };
+        let scope = Scope {
+            region: aws.region.clone(),
+            service: aws.service.clone(),
+        };
+        let Known::Keys(keys) = self.read_file()? else {
+            return Err("the credentials are no keys".into());
+        };
+        let is_safe = to_prove.request.uri.scheme_str() == Some("https") && scope.is_s3();
+        let payload = match to_prove.digest {
+            _ if is_safe => Payload::Unsigned,
+            Some(digest) => Payload::Digest(digest),
+            None => {
+                return Err("the digest of the file is not known, so nothing can be signed".into());
+            }
+        };
+        let signature = sign(to_prove.request, payload, (&keys, &scope), clock::wall())?;
+        let secrets = [Some(signature), Some(keys.secret), keys.token];
+        Ok(secrets
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| HeaderValue::try_from(secret).ok())
+            .collect())
+    }
+
+    /// The field to send.
+    fn field(&mut self) -> Result<(HeaderName, HeaderValue), String> {
         if let Auth::Command {
             name,
             argv,
@@ -108,10 +163,13 @@ impl Credentials {
             self.used = number;
             return Ok((name, value));
         }
-        self.read_file()
+        match self.read_file()? {
+            Known::Field(name, value) => Ok((name, value)),
+            Known::Keys(_) => Err("the credentials are no header".into()),
+        }
     }
 
-    fn read_file(&mut self) -> Result<(HeaderName, HeaderValue), String> {
+    fn read_file(&mut self) -> Result<Known, String> {
         let (Auth::Bearer { file }
         | Auth::Basic {
             password_file: file,
@@ -119,7 +177,11 @@ impl Credentials {
         }
         | Auth::Header {
             value_file: file, ..
-        }) = &self.auth
+        }
+        | Auth::Aws(Aws {
+            credentials_file: file,
+            ..
+        })) = &self.auth
         else {
             return Err("the credentials are in no file".into());
         };
@@ -135,10 +197,10 @@ impl Credentials {
             modified: meta.modified().ok(),
             inode: inode(&meta),
         };
-        if let Some((known, name, value)) = &self.known
+        if let Some((known, what)) = &self.known
             && *known == stamp
         {
-            return Ok((name.clone(), value.clone()));
+            return Ok(what.clone());
         }
         if !meta.is_file() || meta.len() > MOST {
             return Err(format!(
@@ -147,10 +209,21 @@ impl Credentials {
             ));
         }
         let secret = fs::read(file).map_err(unreadable)?;
-        let (name, mut value) = self.make(trim(&secret), file)?;
-        value.set_sensitive(true);
-        self.known = Some((stamp, name.clone(), value.clone()));
-        Ok((name, value))
+        let known = match &self.auth {
+            Auth::Aws(aws) => {
+                let text = String::from_utf8_lossy(&secret);
+                let keys = aws_keys::read(&text, &aws.profile);
+                let keys = keys.map_err(|why| format!("{} {why}", file.display()))?;
+                Known::Keys(keys)
+            }
+            _ => {
+                let (name, mut value) = self.make(trim(&secret), file)?;
+                value.set_sensitive(true);
+                Known::Field(name, value)
+            }
+        };
+        self.known = Some((stamp, known.clone()));
+        Ok(known)
     }
 
     fn make(&self, secret: &[u8], file: &Path) -> Result<(HeaderName, HeaderValue), String> {
@@ -174,7 +247,9 @@ impl Credentials {
                     .map_err(|_| format!("{name:?} cannot be the name of a header"))?;
                 (name, secret.to_vec())
             }
-            Auth::Command { .. } => return Err("the credentials are in no file".into()),
+            Auth::Command { .. } | Auth::Aws(_) => {
+                return Err("the credentials are in no file of their own".into());
+            }
         };
         let value = HeaderValue::from_bytes(&value).map_err(|_| {
             format!(

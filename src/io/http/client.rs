@@ -5,18 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
 use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
-use ureq::http::header::PROXY_AUTHORIZATION;
+use ureq::http::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::{Agent, SendBody};
 
-use super::auth::Credentials;
+use super::auth::{Credentials, ToProve};
 use super::body_reader::BodyReader;
 use super::connect::{Dialer, EndpointResolver};
 use super::exchange::{Exchange, Phase, Plan};
 use super::proxy::ProxyRoute;
 use super::request::Head;
 use super::shared::Shared;
+use super::signature::Unsigned;
 use super::{Body, FileMeta, Outcome, Probe, answer, failure_text, probe};
 use crate::config;
 use crate::flow::endpoint::reply::Reply;
@@ -43,6 +45,8 @@ pub struct Client {
     accept_body: Option<String>,
     /// Bytes of the file that the last attempt has taken.
     taken: u64,
+    /// `delivered.keep_answer`.
+    keeps_answers: bool,
 }
 
 /// `send.connect_timeout`, `send.stall_timeout` and `send.response_timeout`.
@@ -72,6 +76,12 @@ pub(super) enum Attempt<B> {
     Broken(B),
 }
 
+/// A request without a body, and the secrets that it held.
+pub(super) struct Asked {
+    pub attempt: Attempt<Infallible>,
+    pub secrets: Vec<HeaderValue>,
+}
+
 impl<B> Attempt<B> {
     pub fn has_status(&self, status: StatusCode) -> bool {
         matches!(self, Attempt::Answered { response, .. } if response.status() == status)
@@ -99,6 +109,15 @@ impl Client {
             accept: send.accept.clone(),
             accept_body: send.accept_body.clone(),
             taken: 0,
+            keeps_answers: false,
+        }
+    }
+
+    /// The same client, which gives as much of answers as is kept beside files, if `keeps`.
+    pub fn keeping_answers(self, keeps: bool) -> Client {
+        Client {
+            keeps_answers: keeps,
+            ..self
         }
     }
 
@@ -106,7 +125,12 @@ impl Client {
     /// where that costs a reading of its own.
     pub fn needs_sha256(send: &config::Send) -> bool {
         let is_bare = send.body == config::BodyKind::Raw && send.compress == config::Compress::None;
+        let signs_it = match &send.auth {
+            Some(config::Auth::Aws(aws)) => !(aws.is_s3() && is_https(&send.url)),
+            _ => false,
+        };
         send.digest == config::Digest::Always && is_bare
+            || signs_it
             || send.url.contains("{sha256}")
             || send
                 .headers
@@ -123,13 +147,7 @@ impl Client {
 
     /// Sends a file, and says what came of it.
     pub fn send<B: Body>(&mut self, meta: &FileMeta, body: &mut B) -> Outcome<B::Broken> {
-        let credentials = self.credentials.as_mut().map(Credentials::header);
-        let credentials = match credentials.transpose() {
-            Ok(credentials) => credentials,
-            Err(sentence) => return Outcome::Local(sentence),
-        };
-        let secret = credentials.as_ref().map(|(_, value)| value.clone());
-        let mut head = match self.shared.template.head(meta, credentials) {
+        let (mut head, mut secrets) = match self.head(meta) {
             Ok(head) => head,
             Err(sentence) => return Outcome::Local(sentence),
         };
@@ -141,6 +159,7 @@ impl Client {
         if attempt.has_status(StatusCode::UNAUTHORIZED)
             && let Some((name, value)) = self.credentials.as_mut().and_then(Credentials::renewed)
         {
+            secrets.push(value.clone());
             head.headers.insert(name, value);
             attempt = match body.rewind() {
                 Ok(()) => self.attempt_as_expected(meta, &mut head, body),
@@ -155,9 +174,13 @@ impl Client {
                 &self.shared.names,
             ))),
             Attempt::Answered { response, is_early } => {
-                let wanted = self.accept_body.as_deref();
-                let answer = answer::read(response, wanted, is_early);
-                let secrets = self.shared.secrets.with(secret.as_ref());
+                let reading = answer::Reading {
+                    wanted: self.accept_body.as_deref(),
+                    early: is_early,
+                    keeps: self.keeps_answers,
+                };
+                let answer = answer::read(response, reading);
+                let secrets = self.shared.secrets.with(&secrets);
                 Outcome::Reply(Reply::Answer(answer::shown(
                     answer,
                     &self.shared.names,
@@ -165,6 +188,23 @@ impl Client {
                 )))
             }
         }
+    }
+
+    /// The head of the request for one file, and the secrets in it.
+    fn head(&mut self, meta: &FileMeta) -> Result<(Head, Vec<HeaderValue>), String> {
+        let mut head = self.shared.template.head(meta)?;
+        let secrets = match &mut self.credentials {
+            Some(credentials) => credentials.prove(ToProve {
+                request: Unsigned {
+                    method: &head.method,
+                    uri: &mut head.uri,
+                    headers: &mut head.headers,
+                },
+                digest: meta.sha256,
+            })?,
+            None => Vec::new(),
+        };
+        Ok((head, secrets))
     }
 
     /// An attempt, and another one without `Expect` where that was not understood or is dropped.
@@ -272,9 +312,28 @@ impl Client {
         probe::probe(self)
     }
 
+    /// Whether requests are signed for what they ask.
+    pub(super) fn signs(&self) -> bool {
+        self.credentials.as_ref().is_some_and(Credentials::signs)
+    }
+
     /// A request without a body.
-    pub(super) fn ask(&mut self, method: Method, uri: Uri) -> Attempt<Infallible> {
-        let credentials = self.credentials.as_mut().and_then(|all| all.header().ok());
+    pub(super) fn ask(&mut self, method: Method, mut uri: Uri) -> Result<Asked, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = self.shared.template.proxy_authorization() {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
+        let secrets = match &mut self.credentials {
+            Some(credentials) => credentials.prove(ToProve {
+                request: Unsigned {
+                    method: &method,
+                    uri: &mut uri,
+                    headers: &mut headers,
+                },
+                digest: Some(Sha256::digest(b"").into()),
+            })?,
+            None => Vec::new(),
+        };
         self.exchange.begin(Plan {
             connect_by: Some(Instant::now() + self.timeouts.connect),
             holds_head: false,
@@ -283,21 +342,21 @@ impl Client {
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        if let Some((name, value)) = credentials {
-            headers.insert(name, value);
-        }
-        if let Some(value) = self.shared.template.proxy_authorization() {
-            headers.insert(PROXY_AUTHORIZATION, value.clone());
-        }
-        match self.agent.run(request) {
+        *request.headers_mut() = headers;
+        let attempt = match self.agent.run(request) {
             Ok(response) => Attempt::Answered {
                 response,
                 is_early: false,
             },
             Err(err) => Attempt::Failed(err),
-        }
+        };
+        Ok(Asked { attempt, secrets })
     }
+}
+
+fn is_https(url: &str) -> bool {
+    url.get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
 }
 
 /// ureq, put together from our parts; it has no connection yet.

@@ -21,13 +21,14 @@
 //!   followed.
 //!
 //! The parts, from a file to the wire and back: `request` (with `template`, `media_types`,
-//! `multipart`, `auth`) makes the head, `body_reader` (with `rate`) the body; `connect`
+//! `multipart`, `auth`, which has `signature` and `aws_keys`) makes the head, `body_reader` (with `rate`) the body; `connect`
 //! (with `proxy`, `tls`, `tunnel`) makes a `connection` over a `stream`; `answer` reads
 //! what comes back, and `failure_text` says what went wrong. `exchange` is what they tell each
 //! other meanwhile. `probe` asks without sending a file.
 
 mod answer;
 mod auth;
+mod aws_keys;
 mod body_reader;
 mod buffers;
 mod certificate;
@@ -44,6 +45,7 @@ mod rate;
 mod request;
 mod secrets;
 mod shared;
+mod signature;
 mod stream;
 mod template;
 mod tls;

@@ -4,7 +4,8 @@
 //! by most; what it cannot tell is whether a file would be accepted. The URL's
 //! templates are filled in with a name that says whose question it is. Some
 //! servers know of no address in a question with `OPTIONS` (404): those are
-//! asked once more with `GET`, which changes nothing, either.
+//! asked once more with `GET`, which changes nothing, either. Object stores are asked with a signed
+//! `GET` at once: to `OPTIONS` they answer without looking at the signature.
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use ureq::http::{Method, StatusCode, Uri};
 
 use super::client::{Attempt, Client};
 use super::{FileMeta, answer, failure_text, template};
+use crate::flow::endpoint::object_store;
+use crate::flow::endpoint::reply::Answer;
 use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::endpoint::words::said_and_wanted;
 use crate::flow::time::Wall;
@@ -45,11 +48,6 @@ pub(super) fn probe(client: &mut Client) -> Probe {
 /// Whether nothing is known to stand in the way, and a sentence.
 fn ask(client: &mut Client) -> (bool, String) {
     let wrong = |sentence| (false, sentence);
-    let credentials = client.credentials.as_mut().map(|all| all.header());
-    let secret = match credentials.transpose() {
-        Ok(credentials) => credentials.map(|(_, value)| value),
-        Err(sentence) => return wrong(sentence),
-    };
     let meta = FileMeta {
         path: b"dirpost-check",
         size: 0,
@@ -64,45 +62,94 @@ fn ask(client: &mut Client) -> (bool, String) {
         Err(err) => return wrong(format!("send.url is not a URL: {err}")),
     };
     client.close_idle();
-    let mut attempt = client.ask(Method::OPTIONS, uri.clone());
+    let is_signed = client.signs();
+    let first = if is_signed {
+        Method::GET
+    } else {
+        Method::OPTIONS
+    };
+    let mut asked = match client.ask(first, uri.clone()) {
+        Ok(asked) => asked,
+        Err(sentence) => return wrong(sentence),
+    };
     let endpoint = &shared.names.endpoint;
-    let is_unknown = attempt.has_status(StatusCode::NOT_FOUND);
-    if is_unknown {
-        if shared.template.names_file() {
-            return (true, not_there_yet(endpoint));
-        }
-        attempt = client.ask(Method::GET, uri);
-    } else if matches!(attempt, Attempt::Failed(ref err) if !matches!(err, ureq::Error::Timeout(_)))
-        && shared.tls.is_none()
-    {
-        // OpenSSL, and Apache with it, tells plain HTTP on a TLS port by GET, HEAD, POST and PUT alone.
-        let again = client.ask(Method::GET, uri);
-        if again.has_status(StatusCode::BAD_REQUEST) {
-            attempt = again;
+    let is_unknown = !is_signed && asked.attempt.has_status(StatusCode::NOT_FOUND);
+    if is_unknown && shared.template.names_file() {
+        return (true, not_there_yet(endpoint));
+    }
+    // OpenSSL, and Apache with it, tells plain HTTP on a TLS port by GET, HEAD, POST and PUT alone.
+    let is_broken =
+        matches!(&asked.attempt, Attempt::Failed(err) if !matches!(err, ureq::Error::Timeout(_)));
+    if is_unknown || is_broken && shared.tls.is_none() {
+        match client.ask(Method::GET, uri) {
+            Ok(again) if is_unknown || again.attempt.has_status(StatusCode::BAD_REQUEST) => {
+                asked = again;
+            }
+            Ok(_) => {}
+            Err(sentence) => return wrong(sentence),
         }
     }
-    match attempt {
+    match asked.attempt {
         Attempt::Answered { response, .. } => {
-            let answer = answer::read(response, None, false);
-            let secrets = shared.secrets.with(secret.as_ref());
+            let answer = answer::read(response, answer::Reading::default());
+            let secrets = shared.secrets.with(&asked.secrets);
             let answer = answer::shown(answer, &shared.names, &secrets);
-            let (fine, mut sentence) = match (answer.status, wrong_way(&answer)) {
-                (status, Some(way)) => return (false, way.sentence(endpoint, status)),
-                (status @ 300..=399, None) if client.accept.contains(status) => {
-                    (true, format!("{endpoint} answers (OPTIONS: {status})"))
-                }
-                (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
-                (status, None) => meaning(endpoint, status, answer.location.as_deref()),
-            };
-            if !fine {
-                sentence += &said_and_wanted(&answer);
-            }
-            (fine, sentence)
+            judged(client, &answer, is_unknown)
         }
         Attempt::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
         }
         Attempt::Broken(never) => match never {},
+    }
+}
+
+/// What an answer says. `is_unknown`: the endpoint knew of no such address when it was asked with
+/// `OPTIONS`.
+fn judged(client: &Client, answer: &Answer, is_unknown: bool) -> (bool, String) {
+    let endpoint = &client.shared.names.endpoint;
+    let (fine, mut sentence) = match (answer.status, wrong_way(answer)) {
+        (status, Some(way)) => return (false, way.sentence(endpoint, status)),
+        (status, None) if client.signs() => of_signed(endpoint, status, answer),
+        (status @ 300..=399, None) if client.accept.contains(status) => {
+            (true, format!("{endpoint} answers (OPTIONS: {status})"))
+        }
+        (200..=299, None) if is_unknown => (true, no_options(endpoint, 404)),
+        (status, None) => meaning(endpoint, status, answer.location.as_deref()),
+    };
+    if !fine {
+        sentence += &said_and_wanted(answer);
+    }
+    (fine, sentence)
+}
+
+/// What the answer to a signed GET says. Who may only write is refused with a code of its own, which
+/// comes after the signature was found right.
+fn of_signed(endpoint: &str, status: u16, answer: &Answer) -> (bool, String) {
+    let code = object_store::code(&answer.body);
+    match (status, code) {
+        (200..=299, _) | (404, Some("NoSuchKey")) => (
+            true,
+            format!("{endpoint} accepts the signature; whether it takes files is not known yet"),
+        ),
+        (403, Some("AccessDenied")) => (
+            true,
+            format!(
+                "{endpoint} does not let these credentials read (AccessDenied); whether they may write \
+                 is not known yet"
+            ),
+        ),
+        (404, Some("NoSuchBucket")) => (
+            false,
+            format!("{endpoint} has no such bucket (status 404): check send.url"),
+        ),
+        (_, Some(_)) => (
+            false,
+            format!("{endpoint} answers with status {status}: check send.auth"),
+        ),
+        (_, None) => {
+            let (fine, sentence) = meaning(endpoint, status, answer.location.as_deref());
+            (fine, sentence.replace("OPTIONS", "GET"))
+        }
     }
 }
 
@@ -158,5 +205,41 @@ fn meaning(endpoint: &str, status: u16, location: Option<&str>) -> (bool, String
             ),
         ),
         _ => (false, format!("{endpoint} answers with status {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_to_a_signed_question_is_judged_by_its_code() {
+        for (status, code, fine, says) in [
+            (200, "", true, "accepts the signature"),
+            (404, "NoSuchKey", true, "accepts the signature"),
+            (
+                403,
+                "AccessDenied",
+                true,
+                "does not let these credentials read",
+            ),
+            (404, "NoSuchBucket", false, "no such bucket"),
+            (403, "SignatureDoesNotMatch", false, "check send.auth"),
+            (
+                400,
+                "AuthorizationHeaderMalformed",
+                false,
+                "check send.auth",
+            ),
+            (403, "", false, "forbids GET here"),
+        ] {
+            let mut answer = Answer::default();
+            if !code.is_empty() {
+                answer.body = format!("<Error><Code>{code}</Code></Error>").into_bytes();
+            }
+            let (found, sentence) = of_signed("h:443", status, &answer);
+            assert_eq!(found, fine, "{sentence}");
+            assert!(sentence.contains(says), "{sentence}");
+        }
     }
 }

@@ -136,11 +136,7 @@ impl RequestTemplate {
     /// # Errors
     /// A sentence: the URL or a header cannot be made of the configuration and this file's name,
     /// size, time or digest. (Names are percent-encoded, so that no name of a file can be why.)
-    pub fn head(
-        &self,
-        meta: &FileMeta,
-        credentials: Option<(HeaderName, HeaderValue)>,
-    ) -> Result<Head, String> {
+    pub fn head(&self, meta: &FileMeta) -> Result<Head, String> {
         let uri = Uri::try_from(template::fill(&self.url, meta))
             .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
         let media_type = match &self.content_type {
@@ -155,9 +151,6 @@ impl RequestTemplate {
         let mut headers = self.dirposts_headers(meta, content_type)?;
         for name in &self.left_out {
             headers.remove(name);
-        }
-        if let Some((name, value)) = credentials {
-            headers.insert(name, value);
         }
         if let Some(value) = &self.proxy_authorization {
             headers.insert(header::PROXY_AUTHORIZATION, value.clone());

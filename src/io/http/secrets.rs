@@ -63,12 +63,12 @@ impl Secrets {
     }
 
     /// With the credentials that go with a request.
-    pub fn with(&self, credentials: Option<&HeaderValue>) -> Secrets {
+    pub fn with(&self, credentials: &[HeaderValue]) -> Secrets {
         let mut secrets = self.clone();
-        if let Some(value) = credentials {
+        for value in credentials {
             secrets.add_credentials(value);
-            secrets.sort();
         }
+        secrets.sort();
         secrets
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let config = "send.url = 'https://h/in?sig=s3%2Fcret&v=1'\n\
                       send.headers = { X-Key = 'k3y\"/<1>', X-Id = 'pre-{path}-post' }";
         let header = HeaderValue::from_static("Basic bWU6cGFzcw==");
-        let secrets = secrets(config).with(Some(&header));
+        let secrets = secrets(config).with(&[header]);
         for repeated in [
             "sig=s3%2Fcret&v=1",
             "the signature s3/cret is wrong",

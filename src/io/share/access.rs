@@ -68,6 +68,22 @@ pub fn look_at(_: &Dir, _: &Path) -> Result<Guard, OpenError> {
     Ok(Guard::Private)
 }
 
+/// What it means that nobody can tell who may write to the folder at `path`, which shows `shown`.
+/// `holds_state`: journal and memory lie in it or below, and not on a local disk already.
+pub fn meaning(path: &Path, shown: &str, holds_state: bool) -> String {
+    let path = path.display();
+    let means = if holds_state {
+        "Whoever may write to it can make dirpost skip, repeat or delete files, or stop; nothing outside of it \
+         can be reached that way. Against that: state.dir on a local disk"
+    } else {
+        "Whoever may write to it can make dirpost stop, or get at a file that is on its way through it; what \
+         was delivered is known from state.dir, which lies elsewhere"
+    };
+    format!(
+        "{path} shows {shown}, whatever is set: its mount does not tell who may write there. {means}"
+    )
+}
+
 /// Takes the right to write to the folder, which lies at `path`, from everybody else, and warns
 /// if others had it. Gives what it shows where that cannot be known.
 ///

@@ -193,13 +193,14 @@ impl Site {
         if self.state().look(SAID_OPEN).is_ok() {
             return;
         }
-        let text = format!(
-            "{} shows {shown}, whatever is set: its mount does not tell who may write there. Whoever may write to it \
-             can make dirpost skip, repeat or delete files, or stop; nothing outside of it can be reached \
-             that way. Against that: state.dir on a local disk",
-            path.display()
-        );
-        log::warn!(target: "dirpost", "folder: {text}");
+        let holds_state = path.starts_with(&paths.state) || paths.state.starts_with(path);
+        let text = access::meaning(path, shown, holds_state);
+        if holds_state {
+            log::warn!(target: "dirpost", "folder: {text}");
+        } else {
+            // What can be done against it has been done.
+            log::info!(target: "dirpost", "folder: {text}");
+        }
         let written = self.state().replace(
             SAID_OPEN,
             format!("{text}\n").as_bytes(),

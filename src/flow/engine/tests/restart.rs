@@ -382,6 +382,7 @@ fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_b
         sha256: None,
         marker: None,
         fate,
+        receipt: None,
         progress: Progress::Unwritten,
     };
     let mut engine = engine(keep);
@@ -555,6 +556,7 @@ fn an_acceptance_that_could_not_be_written_outlives_the_condemnation_of_an_earli
                 key: key.into(),
                 status: 200,
             }),
+            receipt: None,
             progress: Progress::Unwritten,
         };
         let past = Handover {

@@ -478,3 +478,44 @@ fn a_file_that_comes_to_rest_between_its_changes_is_not_called_restless() {
     }
     assert_eq!(said, 0, "the endpoint was down, the file was still");
 }
+
+#[test]
+fn a_file_that_no_request_can_carry_is_neither_sent_nor_condemned_and_holds_up_no_other() {
+    let limit = 5 << 30;
+    let mut engine = Engine::new(
+        Policy {
+            request_limit: Some(limit),
+            ..policy()
+        },
+        1,
+        at(0),
+    );
+    let of_size = |size| {
+        let mut look = look(0);
+        look.stamp.size = size;
+        look
+    };
+    turn(&mut engine, 0, Input::Tick);
+    turn(&mut engine, 0, Input::Confirmed);
+    let files = [
+        ("larger", of_size(limit + 1)),
+        ("largest", of_size(limit)),
+        ("small", of_size(1)),
+    ];
+    let mut effects = turn(&mut engine, 0, listed(&files));
+    effects.extend(turn(&mut engine, 0, Input::Scanned(Ok(()))));
+    effects.extend(pass(&mut engine, 1, 500_000));
+    let is_said = |effect: &Effect| matches!(effect, Effect::Note(Note::FileTrouble { why, .. }) if why.contains("5 GiB"));
+    assert!(effects.iter().any(is_said), "{effects:?}");
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::File(_)))
+    );
+    let mut sent: Vec<String> = deliveries(effects)
+        .iter()
+        .map(|job| job.path.to_string())
+        .collect();
+    sent.sort();
+    assert_eq!(sent, ["largest", "small"]);
+}

@@ -1,6 +1,7 @@
-//! What goes with a file: its reason and its marker.
+//! What goes with a file: its reason or its answer, and its marker.
 
-use super::super::disk::{Fault, Operation, Side};
+use super::super::answer::{ANSWER, Delivered};
+use super::super::disk::{Beside, Fault, Operation, Side};
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{Companions, draft_of, draft_of_reason, free};
 use super::super::ops::may_be_same_inode;
@@ -10,20 +11,34 @@ use super::Machine;
 use crate::flow::file::{Entry, Look};
 
 impl Machine {
-    /// The reason is there before its file.
-    pub(super) async fn write_reason(&mut self, to: &Place, like: &Place) -> Result<(), Fault> {
-        let Fate::Condemned(reason) = &self.job.fate else {
-            return Ok(());
-        };
-        if to.area != Area::DeadLetter {
-            return Ok(());
+    /// What lies beside a file, the reason or the answer, is there before it.
+    pub(super) async fn write_beside(&mut self, to: &Place, like: &Place) -> Result<(), Fault> {
+        let (path, stamp) = (self.job.path.clone(), self.job.look.stamp);
+        match (&self.job.fate, &self.job.receipt, to.area) {
+            (Fate::Condemned(reason), _, Area::DeadLetter) => {
+                let reason = (**reason).clone();
+                let letter = DeadLetter {
+                    path,
+                    stamp,
+                    reason,
+                };
+                self.ask_reason(to, letter, like).await
+            }
+            (Fate::Accepted(_), Some(receipt), Area::Done) => {
+                let receipt = receipt.clone();
+                let operation = Operation::WriteBeside {
+                    at: to.beside(ANSWER),
+                    beside: Box::new(Beside::Answer(Delivered {
+                        path,
+                        stamp,
+                        receipt,
+                    })),
+                    like: like.clone(),
+                };
+                self.ops.ask(operation).await.map(drop)
+            }
+            _ => Ok(()),
         }
-        let letter = DeadLetter {
-            path: self.job.path.clone(),
-            stamp: self.job.look.stamp,
-            reason: (**reason).clone(),
-        };
-        self.ask_reason(to, letter, like).await
     }
 
     pub(super) async fn ask_reason(
@@ -33,29 +48,38 @@ impl Machine {
         like: &Place,
     ) -> Result<(), Fault> {
         let (at, like) = (to.beside(REASON), like.clone());
-        let operation = Operation::WriteReason {
+        let operation = Operation::WriteBeside {
             at,
-            letter: Box::new(letter),
+            beside: Box::new(Beside::Reason(letter)),
             like,
         };
         self.ops.ask(operation).await.map(drop)
     }
 
-    /// A crash may have left the draft of the reason at a name that the file does not go to now.
-    pub(super) async fn remove_reason_draft(&mut self, to: &Place) -> Result<(), Fault> {
-        if to.area == Area::DeadLetter {
-            let draft = draft_of_reason(to.beside(REASON).path.name());
-            self.ops.remove_own(&to.folder().join(&draft)).await?;
-        }
-        Ok(())
+    /// A crash may have left the draft of what lies beside the file at a name that it does not go to
+    /// now.
+    pub(super) async fn remove_beside_draft(&mut self, to: &Place) -> Result<(), Fault> {
+        let suffix = match to.area {
+            Area::DeadLetter => REASON,
+            Area::Done => ANSWER,
+            Area::Staging | Area::Watched => return Ok(()),
+        };
+        let draft = draft_of_reason(to.beside(suffix).path.name());
+        self.ops.remove_own(&to.folder().join(&draft)).await
     }
 
     /// The file did not go there.
-    pub(super) async fn take_reason_back(&mut self, to: &Place) -> Result<(), Fault> {
-        if to.area == Area::DeadLetter {
-            self.ops.remove_own(&to.beside(REASON)).await?;
-            self.sources.insert(to.folder());
-        }
+    ///
+    /// An answer is taken back only by the process that has it: its name was free then, and no journal
+    /// says of an earlier process whether it was promised to an answer or has gone to another file.
+    pub(super) async fn take_beside_back(&mut self, to: &Place) -> Result<(), Fault> {
+        let suffix = match to.area {
+            Area::DeadLetter => REASON,
+            Area::Done if self.job.receipt.is_some() => ANSWER,
+            Area::Done | Area::Staging | Area::Watched => return Ok(()),
+        };
+        self.ops.remove_own(&to.beside(suffix)).await?;
+        self.sources.insert(to.folder());
         Ok(())
     }
 

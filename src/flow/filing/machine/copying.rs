@@ -31,12 +31,12 @@ impl Machine {
             ));
         };
         if !self.is_sent_original(&look, &from).await? {
-            self.take_reason_back(&moving.to).await?;
+            self.take_beside_back(&moving.to).await?;
             return self.original_changed(from, look).await;
         }
         self.progress = Progress::Moving(moving.clone());
         self.left = from.area != Area::Watched;
-        self.write_reason(&moving.to, &from).await?;
+        self.write_beside(&moving.to, &from).await?;
         match self.copy_to_name(&from, &draft, &moving.to).await? {
             Moved::Done => {
                 self.bring_copy_onto_disk(&moving).await?;
@@ -44,11 +44,11 @@ impl Machine {
             }
             Moved::Taken => {
                 self.ops.remove_own(&draft).await?;
-                self.take_reason_back(&moving.to).await?;
+                self.take_beside_back(&moving.to).await?;
                 self.plan_copy(from).await.map(Stage::Copying)
             }
             Moved::NotDone(fault) | Moved::NoWay(fault) => {
-                drop(self.take_reason_back(&moving.to).await);
+                drop(self.take_beside_back(&moving.to).await);
                 Err(fault)
             }
             Moved::Gone | Moved::CrossesDevices => {
@@ -110,7 +110,7 @@ impl Machine {
             self.ops.remove_own(&draft).await?;
             return self.resume_copied(moving).await;
         }
-        self.write_reason_again(&moving.to, from, &original).await?;
+        self.write_beside_again(&moving.to, from, &original).await?;
         if let Err(fault) = self.ops.rename_over(&draft, &moving.to).await {
             match (
                 self.ops.look(&draft).await?,
@@ -124,20 +124,20 @@ impl Machine {
         Ok(Stage::Copied(moving))
     }
 
-    /// The name of the reason was brought onto the disk by the same fsync as that of the copy.
-    async fn write_reason_again(
+    /// The name of what lies beside it was brought onto the disk by the same fsync as that of the copy.
+    async fn write_beside_again(
         &mut self,
         to: &Place,
         from: &Place,
         original: &Look,
     ) -> Result<(), Fault> {
-        if to.area != Area::DeadLetter {
-            return Ok(());
-        }
-        if from.area == Area::Staging && !self.is_sent_behind(original, from).await? {
+        if to.area == Area::DeadLetter
+            && from.area == Area::Staging
+            && !self.is_sent_behind(original, from).await?
+        {
             return self.ask_reason(to, self.displaced(original), from).await;
         }
-        self.write_reason(to, from).await
+        self.write_beside(to, from).await
     }
 
     /// Removes what the copy was made of, if that is still what was sent.

@@ -13,7 +13,7 @@ impl Machine {
     /// replacing nothing, or else to dead-letter.
     pub(super) async fn put_back(&mut self, from: Place) -> Result<Stage, Fault> {
         let place = self.place();
-        self.take_reason_back(&from).await?;
+        self.take_beside_back(&from).await?;
         self.ops.ask(Operation::MakeFolder(place.folder())).await?;
         self.sources.insert(from.folder());
         let back = Relocation {
@@ -62,7 +62,7 @@ impl Machine {
         let folder = Place::new(Area::DeadLetter, self.job.path.parent());
         let beside = Companions {
             reason: true,
-            marker: None,
+            ..Companions::default()
         };
         for _ in 0..NAMES_TRIED {
             let to = free(&self.ops, &folder, self.job.path.name(), beside).await?;
@@ -84,10 +84,10 @@ impl Machine {
                 }
                 Moved::NotDone(fault) | Moved::NoWay(fault) => return Err(fault),
                 Moved::Gone => {
-                    self.take_reason_back(&to).await?;
+                    self.take_beside_back(&to).await?;
                     return Ok(Stage::Over(Filed::Gone));
                 }
-                Moved::Taken | Moved::CrossesDevices => self.take_reason_back(&to).await?,
+                Moved::Taken | Moved::CrossesDevices => self.take_beside_back(&to).await?,
             }
         }
         Err(Fault::new(

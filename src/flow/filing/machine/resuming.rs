@@ -14,7 +14,7 @@ impl Machine {
         self.sources.extend([self.place().folder()]);
         self.sources
             .extend(moving.copy_of.as_ref().map(Place::folder));
-        self.remove_reason_draft(&moving.to).await?;
+        self.remove_beside_draft(&moving.to).await?;
         match &moving.copy_of {
             Some(from) => {
                 let from = from.clone();
@@ -27,7 +27,7 @@ impl Machine {
     pub(super) async fn resume_rename(&mut self, to: Place) -> Result<Stage, Fault> {
         let Entry::File(there) = self.ops.look(&to).await? else {
             // Its reason was written first.
-            self.take_reason_back(&to).await?;
+            self.take_beside_back(&to).await?;
             self.bring_removals_onto_disk(&to).await?;
             return Ok(Stage::InPlace);
         };
@@ -68,7 +68,7 @@ impl Machine {
     }
 
     pub(super) async fn take_reservation_back(&mut self, at: &Place) -> Result<(), Fault> {
-        self.take_reason_back(at).await?;
+        self.take_beside_back(at).await?;
         self.remove_reservation(at).await
     }
 
@@ -89,7 +89,7 @@ impl Machine {
     /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
     pub(super) async fn moved_before(&mut self, to: Place) -> Result<Stage, Fault> {
         self.left = true;
-        self.write_reason(&to, &to).await?;
+        self.write_beside(&to, &to).await?;
         Ok(self.moved(to))
     }
 
@@ -129,7 +129,7 @@ impl Machine {
                 self.resume_copied(moving).await
             }
             _ => {
-                self.take_reason_back(&moving.to).await?;
+                self.take_beside_back(&moving.to).await?;
                 Ok(Stage::InPlace)
             }
         }

@@ -45,8 +45,8 @@ impl<B: FnMut(&Operation) -> Result<(), Fault>> Disk for Scripted<'_, '_, B> {
         (self.before)(&Operation::Copy(from.clone(), draft.clone()))?;
         self.disk.copy(from, draft)
     }
-    fn write_reason(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
-        self.disk.write_reason(at, text, like)
+    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
+        self.disk.write_beside(at, text, like)
     }
     fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
         self.disk.make_folder(folder)
