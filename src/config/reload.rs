@@ -267,7 +267,8 @@ mod tests {
         ("send.key_scope", "'another'", ""),
         ("send.accept_content_type", "'text/csv'", ""),
         ("send.accept_body", "'ok'", ""),
-        ("send.in_order", "true", ""),
+        ("send.order", "'name'", ""),
+        ("send.in_order", "true", "send.order = 'mtime'"),
         ("send.max_rate", "'7 MiB'", ""),
         ("send.auth", "{ bearer_file = '/run/token' }", ""),
         ("send.tls", "{ roots = 'bundled' }", ""),
@@ -277,10 +278,13 @@ mod tests {
         ("retry.give_up_after", "'7h'", ""),
         ("delivered.action", "'keep'", ""),
         ("delivered.dir", "'/srv/done'", ""),
+        ("delivered.keep_answer", "true", ""),
         ("delivered.remember", "'7d'", ""),
+        ("delivered.remove_emptied", "true", ""),
         ("dead_letter.dir", "'/srv/dead'", ""),
         ("state.dir", "'/var/lib/dirpost'", ""),
         ("report.metrics_file", "'/run/dirpost.prom'", ""),
+        ("report.listen", "'127.0.0.1:9470'", ""),
         ("log.level", "'debug'", ""),
     ];
 
