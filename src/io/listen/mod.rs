@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 8;
 const LASTS: Duration = Duration::from_secs(10);
 /// How long one that finds no room is waited for, so that it hears that: a connection that is closed with
 /// its request unread is reset, and the answer may be lost.
-const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+const REFUSED_WITHIN: Duration = Duration::from_millis(500);
 /// How long what a client still sends is read after the answer, for the same reason; and what an answer
 /// has to go out that was late.
 const LINGER: Duration = Duration::from_secs(1);
