@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, User, config, dirpost, once, wait_until};
+use crate::util::{
+    BOUND, Daemon, Dir, Reaction, Server, User, check, config, dirpost, once, wait_until,
+};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -322,4 +324,43 @@ fn the_configuration_of_a_service_with_credentials_can_be_used_by_hand() {
     command.env("CREDENTIALS_DIRECTORY", place.path());
     let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(!said.contains("dirpost-x.token"), "{said}");
+}
+
+#[test]
+fn what_goes_well_is_not_said_where_less_is_asked_for() {
+    let (dir, place, server) = (
+        Dir::new(),
+        Dir::new(),
+        Server::start(|_| Reaction::Answer(422)),
+    );
+    let text = config(dir.path(), &server.url(), "");
+    let file = place.write("dirpost.toml", &text);
+    let file = file.to_str().unwrap();
+    dir.write("a.csv", "a");
+    assert_eq!(once(&text, &[]).status.code(), Some(4));
+    for args in [
+        &["dead-letter", "retry", "--all", "-q", "--config", file][..],
+        &["check", "-q", "--config", file],
+        &["-q", "check", "--config", file],
+    ] {
+        let output = dirpost(args);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.lines().all(|line| !line.starts_with("ok ")),
+            "{args:?}: {said}"
+        );
+        assert!(!said.contains("a.csv"), "{args:?}: {said}");
+    }
+    assert_eq!(dir.waiting(), ["a.csv"]);
+}
+
+#[test]
+fn check_names_a_file_where_a_folder_is_meant_and_empty_credentials_once() {
+    let place = Dir::new();
+    let file = place.write("secret", "");
+    let auth = format!("send.auth = {{ bearer_file = '{}' }}", file.display());
+    let wrong = check(&config(&file, "http://127.0.0.1:1/", &auth), &[]);
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    assert!(wrong[0].contains("is a file: name the folder"), "{wrong:?}");
+    assert!(wrong[1].contains("is empty"), "{wrong:?}");
 }

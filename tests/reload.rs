@@ -116,7 +116,8 @@ fn a_configuration_that_is_wrong_is_refused_and_one_that_cannot_be_taken_over_wh
          send.order, send.in_order",
     );
     wait_until("what waits for a restart in the status", BOUND, || {
-        fault(&dir).is_some_and(|why| why.starts_with("watch.dir, send.order, send.in_order differ"))
+        fault(&dir)
+            .is_some_and(|why| why.starts_with("watch.dir, send.order, send.in_order differ"))
     });
     daemon.reload(&good);
     daemon.wait_log("from now on as it says: retry.max");

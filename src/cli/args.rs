@@ -66,6 +66,9 @@ pub(super) enum Command {
         /// List each file as well, with what would become of it
         #[arg(long)]
         list: bool,
+        /// Say only what is wrong, and what is warned of
+        #[arg(short, long, conflicts_with = "list")]
+        quiet: bool,
     },
     /// Say what dirpost is doing: what waits, the endpoint, the folder, what is wrong
     Status {
@@ -151,6 +154,9 @@ pub(super) struct DeadLetterArgs {
     /// As JSON, for programs: an object for each, a line each
     #[arg(long)]
     pub(super) json: bool,
+    /// Of what is retried or deleted, say only what fails
+    #[arg(short, long, conflicts_with = "json")]
+    pub(super) quiet: bool,
 }
 
 impl DeadLetterArgs {
@@ -220,6 +226,11 @@ impl Verbosity {
         }
         let more = LevelFilter::iter().filter(|&level| level > otherwise);
         more.take(self.verbose.into()).last().unwrap_or(otherwise)
+    }
+
+    /// Whether less is to be said than otherwise.
+    pub(super) fn is_quiet(self) -> bool {
+        self.quiet > 0
     }
 
     /// What is said before the command and behind it.

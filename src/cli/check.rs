@@ -27,10 +27,15 @@ struct Findings<'a, 'out> {
     wrong: usize,
     /// Each file is listed.
     lists: bool,
+    /// What is in order is not said.
+    quiet: bool,
 }
 
 impl Findings<'_, '_> {
     fn fine(&mut self, text: &str) -> Printed {
+        if self.quiet {
+            return Ok(());
+        }
         self.out.line(&format!("ok       {text}"))
     }
 
@@ -53,6 +58,8 @@ pub struct Request<'a> {
     pub asks_endpoint: bool,
     /// Each file is listed, with what would become of it.
     pub lists: bool,
+    /// Only what is wrong, and what is warned of, is said.
+    pub quiet: bool,
 }
 
 /// Looks at everything, prints a line for each finding; the exit code says whether
@@ -62,6 +69,7 @@ pub fn check(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
         out,
         wrong: 0,
         lists: request.lists,
+        quiet: request.quiet,
     };
     match look_at_all(request.config, request.asks_endpoint, &mut findings) {
         Ok(()) if findings.wrong == 0 => Exit::Success,
@@ -74,9 +82,13 @@ pub fn check(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
 fn look_at_all(config: &Config, asks_endpoint: bool, findings: &mut Findings) -> Printed {
     findings.fine("the configuration is valid")?;
     folder(config, findings)?;
+    let wrong = findings.wrong;
     credentials(config, findings)?;
+    let has_credentials = findings.wrong == wrong;
     listening(config, findings)?;
-    if asks_endpoint {
+    if !has_credentials {
+        findings.warning("the endpoint is not asked without credentials")?;
+    } else if asks_endpoint {
         endpoint(config, findings)?;
     } else {
         findings
@@ -93,6 +105,11 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.watch.dir.display();
     let folder = match Dir::at(&config.watch.dir) {
         Ok(folder) => folder,
+        Err(_) if config.watch.dir.is_file() => {
+            return findings.wrong(&format!(
+                "watch.dir: {dir} is a file: name the folder whose files are to be sent"
+            ));
+        }
         Err(err) => {
             return findings.wrong(&format!(
                 "{dir}: {} (`run` waits for it, `once` leaves with 3)",

@@ -78,8 +78,13 @@ fn obey(cli: Cli) -> Exit {
             };
             start(outer, run.with(cli.verbosity), work)
         }
-        Command::Check { of, list } => {
-            check(&Source::of_place(of.config.or(outer), of.place), list)
+        Command::Check { of, list, quiet } => {
+            let quiet = quiet || cli.verbosity.is_quiet();
+            check(
+                &Source::of_place(of.config.or(outer), of.place),
+                list,
+                quiet,
+            )
         }
         Command::Status { of, json, max_age } => {
             let source = Source::of_place(of.config.or(outer), of.place);
@@ -171,12 +176,13 @@ fn usual_level(mode: Mode) -> LevelFilter {
     }
 }
 
-fn check(source: &Source, lists: bool) -> Result<Exit, String> {
+fn check(source: &Source, lists: bool, quiet: bool) -> Result<Exit, String> {
     let config = load(source)?;
     let request = check::Request {
         config: &config,
         asks_endpoint: !matches!(source, Source::Folder { url: None, .. }),
         lists,
+        quiet,
     };
     Ok(check::check(&request, &mut Output::stdout()))
 }
@@ -217,6 +223,7 @@ fn dead_letter(outer: Option<PathBuf>, action: DeadLetter) -> Result<Exit, Strin
         all: args.all,
         filter,
         form,
+        quiet: args.quiet,
     };
     Ok(dead_letter::dead_letter(&request, &mut Output::stdout()))
 }

@@ -424,10 +424,22 @@ pub fn absolute(path: &Path, base: &Path) -> Result<PathBuf, String> {
         .components()
         .next()
         .map(|part| part.as_os_str().to_string_lossy());
-    if first.is_some_and(|first| first.starts_with('~')) {
+    if first.as_deref().is_some_and(|first| first.starts_with('~')) {
         return Err("`~` is not expanded here; write the whole path \
              (or \"${HOME}/…\" in the configuration file)"
             .to_owned());
+    }
+    // "$HOME/drop"; a "${HOME}" has been filled in by now.
+    if let Some(first) = first.as_deref()
+        && let Some(name) = first.strip_prefix('$')
+        && !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    {
+        return Err(format!(
+            "`${name}` is not expanded here; write \"${{{name}}}/…\""
+        ));
     }
     std::path::absolute(base.join(path)).map_err(|error| format!("no usable path: {error}"))
 }

@@ -32,7 +32,10 @@ pub fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a s
         .filter_map(|candidate| {
             let (its_table, its_last) = split(candidate);
             let score = score(&last, &simplified(its_last))?;
-            Some((score, its_table != table, candidate))
+            let is_elsewhere = its_table != table;
+            // A key of another table is meant only where it is all but the same: `send.retries` is not
+            // `watch.rewrites`.
+            (score <= 1 || !is_elsewhere).then_some((score, is_elsewhere, candidate))
         })
         .collect();
     scored.sort();

@@ -296,6 +296,8 @@ pub enum Note {
         left: usize,
         /// How many files are delivered, and only to be moved away.
         delivered: usize,
+        /// An earlier run has said why.
+        is_known: bool,
     },
     /// The process was asked to stop, and finishes what is on its way.
     Stopping {

@@ -64,6 +64,8 @@ pub struct Request<'a> {
     pub filter: Filter,
     /// How they are listed, or what was done with them is said.
     pub form: Form,
+    /// Of what is put back or deleted only what fails is said.
+    pub quiet: bool,
 }
 
 /// For whom it is printed.
@@ -202,9 +204,9 @@ fn change(
                 let mut object = print::object(file);
                 object[if is_done { "done" } else { "error" }] = said.into();
                 print::json_line(&object, out)?;
-            } else if is_done {
+            } else if is_done && !request.quiet {
                 out.line(&said)?;
-            } else {
+            } else if !is_done {
                 complain(&format!("{}: {said}", shown(&file.place)));
             }
         }

@@ -40,6 +40,8 @@ pub(super) struct Endpoint {
     /// That it is closed was not said: the one file that has failed may be the cause, and another one is
     /// about to show that.
     unsaid: bool,
+    /// This process has said that it is closed.
+    said: bool,
     /// Stands for `[send]` and the credentials: what is learned is of this.
     send: String,
 }
@@ -89,6 +91,7 @@ impl Endpoint {
             down: Alarm::default(),
             why: String::new(),
             unsaid: false,
+            said: false,
             send: String::new(),
         }
     }
@@ -192,7 +195,7 @@ impl Endpoint {
             .then(|| self.alarm(why, &scene))
             .flatten();
         if may_be_its_own && !is_unsaid && matches!(note, Some(Note::GateClosed { .. })) {
-            self.unsaid = true;
+            (self.unsaid, self.said) = (true, false);
             note = None;
         }
         (waits, note.into_iter().collect())
@@ -214,6 +217,7 @@ impl Endpoint {
             true => Said::Began,
             false => said?,
         };
+        self.said = true;
         let why = why.text.clone();
         let next = self.gate.next_probe().unwrap_or(scene.now);
         let again_in = next.since(scene.now);
@@ -230,6 +234,11 @@ impl Endpoint {
                 again_in,
             },
         })
+    }
+
+    /// Whether nothing but probes goes, and an earlier run has said so while this one had no reason to.
+    pub fn is_known_to_be_closed(&self) -> bool {
+        !self.gate.is_open() && !self.said && !self.unsaid
     }
 
     /// Why nothing but probes goes, if that is so.
@@ -269,7 +278,12 @@ impl Endpoint {
         memory::Endpoint {
             gate: self.gate.learned(now),
             why: self.why.clone(),
-            down: self.down.clone(),
+            // What was not said is for the next process to say.
+            down: if self.unsaid {
+                Alarm::default()
+            } else {
+                self.down.clone()
+            },
             brake: self.brake.count(),
             brake_holds: self.brake.holds(),
             send: Some(self.send.clone()),
@@ -307,11 +321,12 @@ impl Endpoint {
             self.down = Alarm::default();
             return None;
         };
-        // In the log of this process it is the beginning.
+        // Runs that a timer starts say it as one that goes on would: at growing intervals over all of them.
         let cause = self.down.why().unwrap_or(&why).to_owned();
-        let _ = self.down.raise_since(&cause, closed.since, now);
+        let said = self.down.raise_since(&cause, closed.since, now);
         self.why.clone_from(&why);
-        Some(Note::GateRemembered {
+        self.said = said.is_some() || by_hand;
+        self.said.then(|| Note::GateRemembered {
             why,
             since: now.since(closed.since),
             again_in: closed.next.since(now),

@@ -187,6 +187,7 @@ impl Engine {
                 settling,
                 left,
                 delivered,
+                is_known: self.endpoint.is_known_to_be_closed() && delivered == 0,
             });
         }
         self.save(true, now);

@@ -437,6 +437,7 @@ fn of_run(note: &Note) -> (Level, String) {
             settling,
             left,
             delivered,
+            is_known,
         } => {
             let mut parts = Vec::new();
             if *delivered > 0 {
@@ -448,8 +449,11 @@ fn of_run(note: &Note) -> (Level, String) {
             if *settling > 0 {
                 parts.push(format!("{} still settling", files(*settling)));
             }
-            // That a file settles is no fault.
-            let level = if left + delivered > 0 { Warn } else { Info };
+            // That a file settles is no fault, and what is known is said at growing intervals.
+            let level = match left + delivered > 0 && !is_known {
+                true => Warn,
+                false => Info,
+            };
             (
                 level,
                 format!("left for the next run: {}", parts.join(", ")),

@@ -167,13 +167,23 @@ fn what_cannot_be_sent_for_a_reason_that_lies_here_closes_the_gate_for_all() {
 fn what_is_learned_goes_on_in_the_next_process() {
     let mut bench = Bench::new(3);
     bench.fail(1, false, "404");
+    let unsaid = bench.endpoint.learned(Mono(50));
+    bench.fail(3, false, "404");
     bench.reject(2);
     let learned = bench.endpoint.learned(Mono(100));
+    // Started by a timer it has nothing to add to what was said a moment ago.
     let mut next = Bench::new(3);
-    let note = next.endpoint.recall(&learned, false, Mono(100));
-    assert!(matches!(note, Some(Note::GateRemembered { why, .. }) if why == "404"));
+    assert_eq!(next.endpoint.recall(&learned, false, Mono(100)), None);
+    assert!(next.endpoint.is_known_to_be_closed());
     next.endpoint.check();
     assert_eq!(next.endpoint.learned(Mono(100)), learned);
+    for (learned, at) in [(&unsaid, 50), (&learned, 3_600_000)] {
+        let mut next = Bench::new(3);
+        let note = next.endpoint.recall(learned, false, Mono(at));
+        assert!(matches!(note, Some(Note::GateRemembered { why, .. }) if why == "404"));
+        assert!(!next.endpoint.is_known_to_be_closed());
+        next.endpoint.check();
+    }
     // Somebody has started it, and may have mended something.
     let mut next = Bench::new(3);
     let Some(Note::GateRemembered { why, again_in, .. }) =
