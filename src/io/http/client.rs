@@ -47,6 +47,8 @@ pub struct Client {
     taken: u64,
     /// `delivered.keep_answer`.
     keeps_answers: bool,
+    /// What is secret in the request under way.
+    secrets: Vec<HeaderValue>,
 }
 
 /// `send.connect_timeout`, `send.stall_timeout` and `send.response_timeout`.
@@ -110,6 +112,7 @@ impl Client {
             accept_body: send.accept_body.clone(),
             taken: 0,
             keeps_answers: false,
+            secrets: Vec::new(),
         }
     }
 
@@ -147,7 +150,10 @@ impl Client {
 
     /// Sends a file, and says what came of it.
     pub fn send<B: Body>(&mut self, meta: &FileMeta, body: &mut B) -> Outcome<B::Broken> {
-        let (mut head, mut secrets) = match self.head(meta) {
+        self.secrets.clear();
+        let made = self.shared.template.head(meta);
+        let made = made.and_then(|mut head| self.prove(meta, &mut head).map(|()| head));
+        let mut head = match made {
             Ok(head) => head,
             Err(sentence) => return Outcome::Local(sentence),
         };
@@ -159,7 +165,7 @@ impl Client {
         if attempt.has_status(StatusCode::UNAUTHORIZED)
             && let Some((name, value)) = self.credentials.as_mut().and_then(Credentials::renewed)
         {
-            secrets.push(value.clone());
+            self.secrets.push(value.clone());
             head.headers.insert(name, value);
             attempt = match body.rewind() {
                 Ok(()) => self.attempt_as_expected(meta, &mut head, body),
@@ -180,7 +186,7 @@ impl Client {
                     keeps: self.keeps_answers,
                 };
                 let answer = answer::read(response, reading);
-                let secrets = self.shared.secrets.with(&secrets);
+                let secrets = self.shared.secrets.with(&self.secrets);
                 Outcome::Reply(Reply::Answer(answer::shown(
                     answer,
                     &self.shared.names,
@@ -190,21 +196,30 @@ impl Client {
         }
     }
 
-    /// The head of the request for one file, and the secrets in it.
-    fn head(&mut self, meta: &FileMeta) -> Result<(Head, Vec<HeaderValue>), String> {
-        let mut head = self.shared.template.head(meta)?;
-        let secrets = match &mut self.credentials {
-            Some(credentials) => credentials.prove(ToProve {
+    /// Adds to the head of a request for one file what proves who sends it.
+    fn prove(&mut self, meta: &FileMeta, head: &mut Head) -> Result<(), String> {
+        if let Some(credentials) = &mut self.credentials {
+            let secrets = credentials.prove(ToProve {
                 request: Unsigned {
                     method: &head.method,
                     uri: &mut head.uri,
                     headers: &mut head.headers,
                 },
                 digest: meta.sha256,
-            })?,
-            None => Vec::new(),
-        };
-        Ok((head, secrets))
+            })?;
+            self.secrets.extend(secrets);
+        }
+        Ok(())
+    }
+
+    /// For another attempt: a signature is good for a quarter of an hour, and the one before may have
+    /// taken longer.
+    fn sign_again(&mut self, meta: &FileMeta, head: &mut Head) {
+        if self.signs()
+            && let Err(why) = self.prove(meta, head)
+        {
+            log::debug!("another attempt goes with the signature of the one before: {why}");
+        }
     }
 
     /// An attempt, and another one without `Expect` where that was not understood or is dropped.
@@ -219,6 +234,7 @@ impl Client {
         let is_dropped = matches!(attempt, Attempt::Failed(ref err) if self.may_be_dropped(err));
         if head.expects && (is_unknown || is_dropped) {
             head.expect_nothing();
+            self.sign_again(meta, head);
             attempt = match body.rewind() {
                 Ok(()) => self.attempt_on_live(meta, head, body),
                 Err(broken) => Attempt::Broken(broken),
@@ -236,7 +252,7 @@ impl Client {
     fn attempt_on_live<B: Body>(
         &mut self,
         meta: &FileMeta,
-        head: &Head,
+        head: &mut Head,
         body: &mut B,
     ) -> Attempt<B::Broken> {
         let attempt = self.attempt(meta, head, body);
@@ -247,6 +263,7 @@ impl Client {
             "a kept connection to {} was stale",
             self.shared.names.endpoint
         );
+        self.sign_again(meta, head);
         match body.rewind() {
             Ok(()) => self.attempt(meta, head, body),
             Err(broken) => Attempt::Broken(broken),

@@ -86,10 +86,13 @@ impl Machine {
             .map(drop)
     }
 
-    /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut.
+    /// It was renamed to `to` by an earlier try. Its reason may not have outlived a power cut. (Who knows
+    /// its answer has written that before the rename, and no power cut was in between.)
     pub(super) async fn moved_before(&mut self, to: Place) -> Result<Stage, Fault> {
         self.left = true;
-        self.write_beside(&to, &to).await?;
+        if to.area == Area::DeadLetter {
+            self.write_beside(&to, &to).await?;
+        }
         Ok(self.moved(to))
     }
 
