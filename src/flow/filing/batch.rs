@@ -156,8 +156,17 @@ impl Batch {
                     // Whatever becomes of this file: no other one's sync may take its old name
                     // from the disk before the new one is there.
                     self.unsynced.extend(operation.new_name_in());
-                    let answer = carry_out(disk, operation);
-                    machine.answer(answer);
+                    let operation = operation.clone();
+                    let answer = match &operation {
+                        Operation::SyncNewNames => {
+                            self.sync_targets_left(disk).map(|()| Answer::Done)
+                        }
+                        Operation::SyncNewName(at) => {
+                            self.sync_target(at, disk).map(|()| Answer::Done)
+                        }
+                        operation => carry_out(disk, operation),
+                    };
+                    self.machines[self.next].answer(answer);
                     return true;
                 }
                 _ => self.next += 1,
@@ -369,6 +378,10 @@ fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault
         Operation::Append(line) => disk.append(std::slice::from_ref(line)).map(done),
         Operation::AppendOrOwe(line) => disk.append_or_owe(std::slice::from_ref(line)).map(done),
         Operation::SyncJournal => disk.sync_journal().map(done),
-        Operation::SyncFolder(_, folder) => disk.sync_folder(folder).map(done),
+        Operation::SyncFolder(_, folder) | Operation::SyncNewName(folder) => {
+            disk.sync_folder(folder).map(done)
+        }
+        // It is known to the batch alone.
+        Operation::SyncNewNames => Ok(Answer::Done),
     }
 }

@@ -234,6 +234,10 @@ pub enum Operation {
     SyncFolder(Side, Place),
     /// The last barrier: [`Disk::append_or_owe`], once for all machines that have come to it.
     AppendOrOwe(Line),
+    /// [`Disk::sync_folder`] at once, for each folder in which a name may not be on the disk.
+    SyncNewNames,
+    /// [`Disk::sync_folder`] at once, for a folder that a name has come to.
+    SyncNewName(Place),
 }
 
 impl Operation {

@@ -90,13 +90,11 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
     let first = ops.look(from).await?;
     match (first, ops.look(to).await?) {
         (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {}
-        (Entry::File(first), Entry::File(second)) if from.area != Area::Watched => {
+        (Entry::File(_), Entry::File(_)) if from.area != Area::Watched => {
             // What is under the first name is the file, for nobody else writes there; its second
             // name has gone to another one, unless two names of one file have inodes of their own
             // (SMB with noserverino).
-            let is_same =
-                first.stamp == second.stamp && ops.digest(from).await? == ops.digest(to).await?;
-            if !is_same {
+            if !have_one_content(ops, from, to).await? {
                 return Ok(Moved::Taken);
             }
         }
@@ -126,6 +124,19 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
         (_, Entry::File(_)) => Ok(Moved::Done),
         _ => Ok(Moved::Gone),
     }
+}
+
+/// Whether the files at two names have one stamp and one content. Of one file whose writer goes on
+/// between two looks these tell different stamps: then it is looked at again, three times at most.
+async fn have_one_content(ops: &Ops, one: &Place, other: &Place) -> Result<bool, Fault> {
+    for _ in 0..3 {
+        let (first, second) = (ops.look(one).await?.file(), ops.look(other).await?.file());
+        let stamps = (first.map(|look| look.stamp), second.map(|look| look.stamp));
+        if stamps.0 == stamps.1 && ops.digest(one).await? == ops.digest(other).await? {
+            return Ok(stamps.0.is_some());
+        }
+    }
+    Ok(false)
 }
 
 /// By an empty file that takes the new name, and a rename over that.

@@ -15,17 +15,17 @@ impl Machine {
         let place = self.place();
         self.take_beside_back(&from).await?;
         self.ops.ask(Operation::MakeFolder(place.folder())).await?;
-        self.sources.insert(from.folder());
         let back = Relocation {
             from: &from,
             to: &place,
             look: None,
             target: Target::Foreign,
         };
+        self.begin_moving_on().await?;
         match relocate(&self.ops, back).await? {
             Moved::Done => {
+                self.end_moving_on(&from, &place).await?;
                 self.left = false;
-                self.targets.insert(place.folder());
                 // Whatever this look says, nothing of the old version is left to be filed.
                 let look = self.ops.look(&place).await.ok().and_then(Entry::file);
                 Ok(Stage::Over(Filed::NewVersion(look)))
@@ -34,6 +34,26 @@ impl Machine {
             Moved::NotDone(fault) => Err(fault),
             Moved::Taken | Moved::CrossesDevices | Moved::NoWay(_) => self.displace(from).await,
         }
+    }
+
+    /// Files are moved from the watched folder into dirpost's own, and the new names there are brought
+    /// onto the disk first. A file that moves on from such a folder goes the other way: no order of
+    /// the fsyncs behind all of these moves would leave each file one of its names after a power cut.
+    /// So what was moved before is on the disk before it moves on, and where it goes right behind
+    /// that.
+    async fn begin_moving_on(&mut self) -> Result<(), Fault> {
+        self.ops.ask(Operation::SyncNewNames).await.map(drop)
+    }
+
+    /// It has moved on from `from` to `to`.
+    async fn end_moving_on(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.targets.remove(&from.folder());
+        self.sources.insert(from.folder());
+        self.targets.insert(to.folder());
+        self.ops
+            .ask(Operation::SyncNewName(to.folder()))
+            .await
+            .map(drop)
     }
 
     /// What lies at the place, as `here` shows it, may have been put back there by a second name
@@ -73,13 +93,14 @@ impl Machine {
             };
             self.write_move(moving.clone()).await?;
             self.ask_reason(&to, self.displaced(&look), &from).await?;
+            self.begin_moving_on().await?;
             let moved = match self.relocate_own(&from, &to, None).await? {
                 Moved::CrossesDevices => self.displace_across(moving, &look).await?,
                 moved => moved,
             };
             match moved {
                 Moved::Done => {
-                    self.targets.insert(to.folder());
+                    self.end_moving_on(&from, &to).await?;
                     return Ok(Stage::Over(Filed::Displaced { to }));
                 }
                 Moved::NotDone(fault) | Moved::NoWay(fault) => return Err(fault),
