@@ -216,7 +216,7 @@ impl Run {
             let waits = || {
                 let mut watched = world.model.area(Area::Watched);
                 world.features.marker
-                    && world.lost_lines > 0
+                    && (world.lost_lines > 0 || world.retried.contains(version))
                     && world.unvouched.contains(version)
                     && watched.any(|(_, node)| node.version == *version)
             };
