@@ -11,11 +11,13 @@ from pathlib import Path
 from machine import wait_until
 
 PROGRAM = "/shares/dirpost"
+NOBODY = "http://127.0.0.1:9/"
 _numbers = itertools.count(1)
 
 
 class Dirpost:
-    """One `dirpost run`. `settings` are lines of the configuration."""
+    """One `dirpost run`. `settings` are lines of the configuration. Without a receiver its endpoint
+    refuses all connections."""
 
     def __init__(self, folder, receiver, *settings, name=None):
         self.name = name or f"dirpost{next(_numbers)}"
@@ -24,7 +26,7 @@ class Dirpost:
         self.config = self.files / "dirpost.toml"
         self.log_file = self.files / "log"
         self.log_file.touch()
-        lines = [f'watch.dir = "{folder}"', f'send.url = "{receiver.url(self.name)}"', *settings]
+        lines = [f'watch.dir = "{folder}"', f'send.url = "{receiver.url(self.name) if receiver else NOBODY}"', *settings]
         self.config.write_text("\n".join(lines) + "\n")
         self.process = None
 

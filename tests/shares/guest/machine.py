@@ -39,7 +39,7 @@ SAMBA = """
 
 def run(*command, check=True):
     """The output of a command, which must succeed unless `check` is false."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.returncode}: {done.stderr or done.stdout}")
     return done.stdout

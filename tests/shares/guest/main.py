@@ -25,15 +25,20 @@ class Result(unittest.TextTestResult):
 
     def addError(self, test, err):
         super().addError(test, err)
-        self.tells(test)
+        self.tells(test, self.errors)
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
-        self.tells(test)
+        self.tells(test, self.failures)
 
-    def tells(self, test):
+    def tells(self, test, found):
+        """What went wrong at once, for other tests may still take their time."""
+        self.stream.writeln(found[-1][1])
         if hasattr(test, "explain"):
             self.stream.writeln(test.explain())
+
+    def printErrors(self):
+        pass
 
 
 def main():

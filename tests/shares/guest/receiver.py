@@ -27,13 +27,20 @@ def digest(data):
 
 
 class Receiver:
-    """Accepts everything, after `pause` seconds. Who sends is the first part of the URL's path."""
+    """Accepts everything. Who sends is the path of the URL.
+
+    After `hold_after` acceptances of a sender's (None: never) its further requests are answered only
+    once `release` is called: all senders can so be brought into the middle of their work.
+    """
 
     def __init__(self):
         self.deliveries = []
         self.begun = []
         """Sender and path of each request, complete or not."""
-        self.pause = 0.0
+        self.hold_after = None
+        self.held = []
+        """Who waits for an answer that is held back."""
+        self.released = threading.Event()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,11 +59,12 @@ class Receiver:
                         return  # broken off
                     hashed.update(data)
                     left -= len(data)
+                sender = self.path.strip("/")
+                receiver.hold(sender)
                 receiver.deliveries.append(Delivery(
-                    self.path.strip("/"), urllib.parse.unquote(self.headers["X-File-Path"]),
+                    sender, urllib.parse.unquote(self.headers["X-File-Path"]),
                     self.headers["Idempotency-Key"], int(self.headers["Content-Length"]),
                     hashed.hexdigest(), time.monotonic()))
-                time.sleep(receiver.pause)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -76,6 +84,18 @@ class Receiver:
 
         self.server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def hold(self, sender):
+        if self.hold_after is not None and len(self.of(sender)) >= self.hold_after:
+            self.held.append(sender)
+            self.released.wait()
+
+    def release(self):
+        """Answers what is held back, and holds nothing back any more."""
+        self.hold_after = None
+        self.released.set()
+        self.released = threading.Event()
+        self.held.clear()
 
     def url(self, sender):
         return f"http://127.0.0.1:{self.server.server_port}/{sender}"
