@@ -17,7 +17,7 @@ use crate::io::http::{Client, Shared};
 use crate::io::listen;
 use crate::io::os::error::explain;
 use crate::io::os::files::read_regular;
-use crate::io::os::users;
+use crate::io::os::{mounts, users};
 use crate::io::share::access::{self, Guard};
 use crate::io::share::state;
 
@@ -139,6 +139,7 @@ fn folder(config: &Config, findings: &mut Findings) -> Printed {
     }
     census::census(config, &folder, findings.lists, findings)?;
     unsafe_share(config, folder.kind(), findings)?;
+    unguarded(config, &folder, findings)?;
     writable(config, &folder, findings)
 }
 
@@ -157,6 +158,18 @@ fn unsafe_share(config: &Config, kind: FsKind, findings: &mut Findings) -> Print
             .warning("ready.settle is below the 60 s that are the default on such a file system")?;
     }
     Ok(())
+}
+
+/// Whether a lock on the share keeps a dirpost on another machine out.
+fn unguarded(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
+    match folder.mount_id().and_then(mounts::local_locks) {
+        Some(option) => findings.warning(&format!(
+            "{} is mounted with {option}: a lock in it is known to this machine alone, and a dirpost on \
+             another one would send every file as well. Run only one, or mount it without {option}",
+            config.watch.dir.display()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether dirpost can make and change what it needs to.
