@@ -136,8 +136,8 @@ class Outages(Case):
             self.assertEqual(work.arrived(work.sending), set())
         self.receiver.release()
         time.sleep(0.3)  # some of them are written down and moved
+        broken = time.monotonic()  # before: to stop a server takes seconds
         breaks()
-        broken = time.monotonic()
         time.sleep(35)  # that a look hangs is said after 30 s
         told, ended = {}, {}
         for work in works:
@@ -177,28 +177,6 @@ class Outages(Case):
             self.says(work.share, f"SIGTERM during the hang: stopped within 30 s, {kept} ({', '.join(ended[work]) or 'both'})")
             self.says(work.share, f"{before[work]} of 60 files had arrived when it began; all that was under way was over "
                                   f"{back[work]:.0f} s after its end; sent again: 0, and {again} by the one that was ended")
-
-    @slow
-    def test_a_forced_unmount_ends_what_a_stopped_nfs_server_keeps(self):
-        for share in (self.share(NFS4), self.share(NFS3)):
-            share.mount(1)
-            dirpost = self.dirpost(share.at(1), *SHORT).starts()
-            (share.server / "a.csv").write_text("a")
-            self.waits("it to be delivered", lambda: (share.server / ".dirpost/done/a.csv").exists())
-            time.sleep(3)
-            machine.nfs.stop()
-            time.sleep(5)
-            dirpost.process.terminate()
-            self.waits("it to stop", lambda: "stopping" in dirpost.log(), 30)
-            time.sleep(3)
-            dirpost.process.kill()
-            time.sleep(5)
-            kept = dirpost.runs()
-            machine.run("umount", "-f", "-l", str(share.at(1)))
-            share.mounted.remove(1)
-            took = self.waits("it to be gone", lambda: not dirpost.runs())
-            self.says(share, f"SIGTERM and SIGKILL {'did not end' if kept else 'ended'} it; gone {took:.0f} s after umount -f -l")
-            machine.nfs.start()
 
     @slow
     def test_nothing_is_lost_where_what_was_asked_for_was_done_and_its_answer_lost(self):
