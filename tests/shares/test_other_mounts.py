@@ -32,8 +32,16 @@ class OtherMounts(Case):
         """A server or a mount in the foreground."""
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, start_new_session=True)
-        self.addCleanup(os.killpg, process.pid, signal.SIGKILL)
+        self.addCleanup(self.kill, process)
         return process
+
+    def kill(self, process):
+        """Ends it, and all that it has started, unless that has happened already."""
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
 
     def delivers(self, what, path, behind, breaks=None, mends=None):
         """Files made behind the mount are delivered and filed, also after its server was away."""
@@ -83,7 +91,7 @@ class OtherMounts(Case):
         mount()
 
         def breaks():
-            os.killpg(self.server.pid, signal.SIGKILL)
+            self.kill(self.server)
             run("pkill", "-KILL", "-f", "sshd: root", check=False)
 
         self.delivers("sshfs -o reconnect", path, behind, breaks, serve)
@@ -112,8 +120,7 @@ class OtherMounts(Case):
         self.waits("WebDAV to be served", lambda: run("ss", "-Hltn", "sport = :8080") != "")
 
     def webdav_stops(self):
-        os.killpg(self.dav.pid, signal.SIGKILL)
-        self.dav.wait()
+        self.kill(self.dav)
 
     @slow
     def test_overlayfs_over_nfs(self):
