@@ -102,6 +102,7 @@ class Work:
 
 
 class Outages(Case):
+    @slow
     def test_dirpost_goes_on_by_itself_after_the_server_was_stopped_for_60_s(self):
         def stop():
             machine.nfs.stop()
