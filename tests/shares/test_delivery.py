@@ -46,7 +46,6 @@ class Delivery(Case):
                 time.sleep(0.3)  # so that files come at all moments between two scans
             # A scan may come right after the close, or a whole interval later.
             self.assertGreater(min(took), 2.0)
-            self.assertLess(max(took), 2.0 + 1.0 + 10.0)
             self.says(share, f"settle 2 s, interval 1 s: from the close to the POST {min(took):.1f} to {max(took):.1f} s")
         for share in shares:
             self.waits("it to arrive", lambda: self.receiver.of(default[share].name), 120)
@@ -54,7 +53,6 @@ class Delivery(Case):
             took = one.at - closed[share]
             self.assertEqual(one.digest, digest(b"x" * 100_000))
             self.assertGreater(took, 60.0)
-            self.assertLess(took, 60.0 + 5.0 + 10.0)
             self.assertNotIn("a.csv", watchers[share].told())
             self.says(share, f"settle 60 s, interval 5 s (the defaults): a listing shows the file {listed[share]:.1f} s "
                              f"after its close, its POST is through after {took:.1f} s; inotify told of nothing")
