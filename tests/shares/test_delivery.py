@@ -48,7 +48,7 @@ class Delivery(Case):
             self.assertGreater(min(took), 2.0)
             self.says(share, f"settle 2 s, interval 1 s: from the close to the POST {min(took):.1f} to {max(took):.1f} s")
         for share in shares:
-            self.waits("it to arrive", lambda: self.receiver.of(default[share].name), 120)
+            self.waits("it to arrive", lambda: self.receiver.of(default[share].name), 300)
             [one] = self.receiver.of(default[share].name)
             took = one.at - closed[share]
             self.assertEqual(one.digest, digest(b"x" * 100_000))

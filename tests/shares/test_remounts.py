@@ -79,7 +79,7 @@ class Remounts(Case):
 
     def notice(self, shares, dirposts, times):
         for share in shares:
-            self.waits("it to notice", lambda: dirposts[share].log().count("waiting for it, nothing is forgotten") >= times, 60)
+            self.waits("it to notice", lambda: dirposts[share].log().count("waiting for it, nothing is forgotten") >= times, 240)
 
     def come_back(self, shares, files, times):
         """Each goes on with a new file; all that was there is looked at, and nothing of it sent."""
@@ -87,7 +87,7 @@ class Remounts(Case):
         for share in shares:
             (share.at(2) / f"new{times}.csv").write_bytes(b"new")
         for share in shares:
-            self.waits("the new file to arrive", lambda: f"new{times}.csv" in self.receiver.paths(share.kind.word), 120)
+            self.waits("the new file to arrive", lambda: f"new{times}.csv" in self.receiver.paths(share.kind.word), 300)
         took = time.monotonic() - began
         time.sleep(5)  # several scans
         for share in shares:

@@ -50,7 +50,7 @@ class Case(unittest.TestCase):
         """A figure of the test's."""
         print(f"    {str(share):12} {text}", flush=True)
 
-    def waits(self, what, condition, seconds=60, step=0.2):
+    def waits(self, what, condition, seconds=180, step=0.2):
         return machine.wait_until(what, condition, seconds, step)
 
     def explain(self):
