@@ -1,4 +1,4 @@
-//! Real endpoints and real proxies, from Debian's packages, npm and crates.io. What is not installed is said
+//! Real endpoints and real proxies, from Debian's packages, npm and cargo's registry. What is not installed is said
 //! and skipped; `.ci/run` installs all of it.
 
 mod oauth;

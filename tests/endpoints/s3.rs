@@ -1,4 +1,4 @@
-//! Into an object store that checks signatures: s3s-fs of crates.io, which refuses what is unsigned,
+//! Into an object store that checks signatures: s3s-fs of cargo's registry, which refuses what is unsigned,
 //! wrongly signed or too old.
 
 use std::io::{Read as _, Write as _};

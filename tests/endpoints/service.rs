@@ -13,7 +13,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where `.ci/run` puts the servers that come from npm and crates.io.
+/// Where `.ci/run` puts the servers that come from npm and cargo's registry.
 pub fn servers() -> PathBuf {
     std::env::var_os("DIRPOST_SERVERS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/servers"),
