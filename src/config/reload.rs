@@ -53,6 +53,15 @@ macro_rules! stays {
     };
 }
 
+/// A folder that needs a restart, as it is seen from that of another table.
+macro_rules! stays_below {
+    ($name:literal, $above:ident, $($field:ident).+) => {
+        stays!($name, $($field).+, |one, other| {
+            differ_below(&one.$above.dir, &one.$($field).+, &other.$above.dir, &other.$($field).+)
+        })
+    };
+}
+
 /// All keys, in the order of the configuration.
 pub const KEYS: &[Key] = &[
     stays!("watch.dir", watch.dir),
@@ -127,34 +136,13 @@ pub const KEYS: &[Key] = &[
     changes!("retry.give_up_after", retry.give_up_after),
     // What is being filed is looked for where it was to go, and what was kept is known as delivered.
     stays!("delivered.action", delivered.action),
-    stays!("delivered.dir", delivered.dir, |one, other| {
-        differ_below(
-            &one.state.dir,
-            &one.delivered.dir,
-            &other.state.dir,
-            &other.delivered.dir,
-        )
-    }),
+    stays_below!("delivered.dir", state, delivered.dir),
     changes!("delivered.keep_answer", delivered.keep_answer),
     stays!("delivered.keep_for", delivered.keep_for),
     changes!("delivered.remember", delivered.remember),
     changes!("delivered.remove_emptied", delivered.remove_emptied),
-    stays!("dead_letter.dir", dead_letter.dir, |one, other| {
-        differ_below(
-            &one.state.dir,
-            &one.dead_letter.dir,
-            &other.state.dir,
-            &other.dead_letter.dir,
-        )
-    }),
-    stays!("state.dir", state.dir, |one, other| {
-        differ_below(
-            &one.watch.dir,
-            &one.state.dir,
-            &other.watch.dir,
-            &other.state.dir,
-        )
-    }),
+    stays_below!("dead_letter.dir", state, dead_letter.dir),
+    stays_below!("state.dir", watch, state.dir),
     stays!("report.metrics_file", report.metrics_file),
     // Its threads and its socket are those of the start.
     stays!("report.listen", report.listen),

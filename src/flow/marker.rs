@@ -58,6 +58,18 @@ impl MarkerRule {
         }
     }
 
+    /// Of the sorted names from `subject` on, each with what belongs to it: those whose markers are called
+    /// after `subject`. They begin with that, and so they stand together.
+    pub fn files_of<'a, T>(
+        &self,
+        subject: &[u8],
+        behind: impl Iterator<Item = (T, &'a [u8])>,
+    ) -> impl Iterator<Item = (T, &'a [u8])> {
+        behind
+            .take_while(move |(_, name)| name.starts_with(subject))
+            .filter(move |(_, name)| self.subject(name) == subject)
+    }
+
     /// The name of the marker of the file `name`.
     pub fn name_of(&self, name: &[u8]) -> Vec<u8> {
         [self.subject(name), &self.ending].concat()

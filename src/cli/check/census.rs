@@ -255,12 +255,9 @@ fn left_file(
         Rule::Marker => {
             let rule = config.ready.marker.as_ref()?;
             let subject = rule.marked(name)?;
-            // What it vouches for begins with that, and sorts behind it.
-            let mut behind = looks.range(subject..).map(|(name, _)| *name);
-            let has_file = behind
-                .by_ref()
-                .take_while(|name| name.starts_with(subject))
-                .any(|name| rule.marked(name).is_none() && rule.subject(name) == subject);
+            let behind = looks.range(subject..).map(|(name, _)| ((), *name));
+            let mut files = rule.files_of(subject, behind);
+            let has_file = files.any(|((), name)| rule.marked(name).is_none());
             (!has_file).then_some(Left::MarkerWithoutFile)
         }
     }

@@ -151,13 +151,9 @@ fn is_marker_of_any(rule: &MarkerRule, names: &BTreeSet<&[u8]>, name: &[u8]) -> 
     let Some(subject) = rule.marked(name) else {
         return false;
     };
-    // Its files begin with that, and sort behind it.
-    let behind = names
-        .range(subject..)
-        .take_while(|file| file.starts_with(subject));
-    behind
-        .filter(|file| **file != name)
-        .any(|file| rule.subject(file) == subject && !file.ends_with(REASON))
+    let behind = names.range(subject..).map(|file| ((), *file));
+    rule.files_of(subject, behind)
+        .any(|((), file)| file != name && !file.ends_with(REASON))
 }
 
 /// Whether the marker of the file `name`, which is not in `here` any more, vouches for others there.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::marker::MarkerRule;
 use crate::flow::memory;
 use crate::flow::scan::listing::Listing;
 use crate::flow::time::Mono;
@@ -146,21 +147,14 @@ impl Known {
     }
 
     /// `folder` was listed, with these markers beside these files: what has left is forgotten with its
-    /// marker. `subject` is what a marker is called after.
-    pub fn markers_listed(
-        &mut self,
-        folder: &Rel,
-        markers: &Listing<Look>,
-        subject: impl Fn(&[u8]) -> usize,
-    ) {
+    /// marker. They are called by `rule`.
+    pub fn markers_listed(&mut self, folder: &Rel, markers: &Listing<Look>, rule: &MarkerRule) {
         let Some(left) = self.left_markers.get_mut(folder) else {
             return;
         };
         left.retain(|name, used| {
-            let subject = &name[..subject(name)];
-            let mut beside = markers
-                .from(subject)
-                .take_while(|(_, file)| file.starts_with(subject));
+            let subject = rule.subject(name);
+            let mut beside = rule.files_of(subject, markers.from(subject));
             beside.any(|(at, _)| markers.value(at).stamp == *used)
         });
         if left.is_empty() {

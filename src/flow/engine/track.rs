@@ -60,8 +60,7 @@ impl Engine {
             self.note(Note::Timeless { path });
         }
         if let Some(rule) = &self.policy.marker {
-            let subject = |name: &[u8]| rule.subject(name).len();
-            self.known.markers_listed(folder, &content.markers, subject);
+            self.known.markers_listed(folder, &content.markers, rule);
         }
         let (policy, known, clock) = (&self.policy, &self.known, &self.clock);
         let how = Merging {

@@ -321,16 +321,10 @@ impl Tree {
         let name = path.name();
         let folder = self.folders.get(&path.parent());
         folder.is_some_and(|folder| {
-            let mut others = folder
-                .known
-                .from(rule.subject(name))
-                .take_while(|(_, other)| {
-                    // Its files begin with that, and so they stand together.
-                    other.starts_with(rule.subject(name))
-                });
-            others.any(|(at, other)| {
+            let subject = rule.subject(name);
+            let mut files = rule.files_of(subject, folder.known.from(subject));
+            files.any(|(at, other)| {
                 other != name
-                    && rule.subject(other) == rule.subject(name)
                     && match folder.state(at) {
                         State::AtRest | State::Left(_) => false,
                         State::Waiting(_) | State::Idle(_) => true,

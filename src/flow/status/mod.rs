@@ -428,6 +428,25 @@ impl Work {
 }
 
 #[cfg(test)]
+impl Process {
+    /// One for tests.
+    pub(crate) fn example() -> Process {
+        Process {
+            version: "1".into(),
+            pid: 7,
+            host: "h".into(),
+            once: false,
+            started: Wall(0),
+            written: Wall(0),
+            config: None,
+            config_read: Wall(0),
+            dir: "/d".into(),
+            url: "http://x/".into(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -451,16 +470,8 @@ mod tests {
         let status = Status {
             v: VERSION,
             process: Process {
-                version: "1".into(),
-                pid: 7,
-                host: "h".into(),
-                once: false,
-                started: Wall(0),
                 written: Wall(1_000_000),
-                config: None,
-                config_read: Wall(0),
-                dir: "/d".into(),
-                url: "http://x/".into(),
+                ..Process::example()
             },
             work,
         };

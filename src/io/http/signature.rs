@@ -12,23 +12,16 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use percent_encoding::{AsciiSet, percent_decode_str, percent_encode};
 use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use ureq::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::uri::PathAndQuery;
 use ureq::http::{Method, Uri};
 
+use super::template::{NAME as VALUE, PATH};
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::time::{Wall, date_time};
-
-/// What stays as it is in a canonical URL.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-const PATH: &AsciiSet = &VALUE.remove(b'/');
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");

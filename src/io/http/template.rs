@@ -11,12 +11,14 @@ use super::FileMeta;
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{last_part, stem};
 
-const NAME: &AsciiSet = &NON_ALPHANUMERIC
+/// What RFC 3986 (2.3) calls unreserved stays as it is.
+pub(super) const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-const PATH: &AsciiSet = &NAME.remove(b'/');
+/// And `/` with it.
+pub(super) const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// The path, percent-encoded, with `/` between its parts.
 pub(super) fn path(meta: &FileMeta) -> String {

@@ -125,16 +125,9 @@ mod tests {
         let status = Status {
             v: VERSION,
             process: Process {
-                version: "1".into(),
-                pid: 7,
-                host: "h".into(),
-                once: false,
-                started: Wall(0),
-                written: Wall(0),
                 config: Some("/etc/dirpost/a.toml".into()),
-                config_read: Wall(0),
                 dir: "/my share/drop".into(),
-                url: "http://x/".into(),
+                ..Process::example()
             },
             work: Work {
                 faults: vec![fault],

@@ -187,18 +187,7 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn latest() -> Arc<Latest> {
-        let process = Process {
-            version: "1".into(),
-            pid: 7,
-            host: "h".into(),
-            once: false,
-            started: Wall(0),
-            written: Wall(0),
-            config: None,
-            config_read: Wall(0),
-            dir: "/d".into(),
-            url: "http://x/".into(),
-        };
+        let process = Process::example();
         Arc::new(Latest::new(process, Wall(0)))
     }
 

@@ -350,16 +350,8 @@ mod tests {
         Status {
             v: VERSION,
             process: Process {
-                version: "1".into(),
-                pid: 7,
                 host: "box".into(),
-                once: false,
-                started: Wall(0),
-                written: Wall(0),
-                config: None,
-                config_read: Wall(0),
-                dir: "/d".into(),
-                url: "http://x/".into(),
+                ..Process::example()
             },
             work,
         }
