@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::inbox::Mailbox;
+use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
 use super::threads::spawn;
 use crate::flow::alarm::Alarm;
@@ -78,8 +79,8 @@ struct Outcome {
 /// What the thread remembers from batch to batch.
 #[derive(Debug, Default)]
 struct Health {
-    /// When the last batch began.
-    began: Option<Instant>,
+    /// The next batch begins no sooner than this.
+    next_batch: Option<Instant>,
     /// Since when lines of the journal have been waiting for the disk, as far as was looked.
     pending_since: Option<Instant>,
     /// Nothing gets onto the disk.
@@ -100,6 +101,11 @@ impl Health {
 }
 
 impl Batch {
+    /// Nothing more belongs to it: it has as many files as it may, or somebody waits for its end.
+    fn is_full(&self) -> bool {
+        self.filings.len() >= BATCH_MAX || self.flushed.is_some()
+    }
+
     fn take(&mut self, command: FilerCommand) {
         match command {
             FilerCommand::File(filing) => self.filings.push(*filing),
@@ -182,17 +188,22 @@ impl FilerThread {
         if may_wait && let Ok(command) = self.commands.recv_timeout(SYNC_WITHIN) {
             batch.take(command);
         }
-        let until = health.began.map(|began| began + BATCH_INTERVAL);
-        while batch.filings.len() < BATCH_MAX && batch.flushed.is_none() {
-            let left = until.map_or(Duration::ZERO, |until| {
-                until.saturating_duration_since(Instant::now())
-            });
-            let Ok(command) = self.commands.recv_timeout(left) else {
-                break;
-            };
+        // Not by waiting for the next command: each of them would wake this thread.
+        let until = health.next_batch.take();
+        if batch.flushed.is_none()
+            && let Some(left) = until.and_then(|it| it.checked_duration_since(Instant::now()))
+        {
+            thread::sleep(left);
+        }
+        while !batch.is_full()
+            && let Ok(command) = self.commands.try_recv()
+        {
             batch.take(command);
         }
-        health.began = Some(Instant::now());
+        // What is left behind a full batch waits for nothing.
+        if !batch.is_full() {
+            health.next_batch = Some(Instant::now() + BATCH_INTERVAL);
+        }
         Ok(batch)
     }
 
@@ -248,10 +259,12 @@ impl FilerThread {
             // What was filed seems to say that the journal can be written: this comes first.
             self.restore_reserve(health)?;
         }
-        for (file, filed) in outcome.filed {
-            let input = Input::Filed(file, filed);
-            self.retries.tell_before(&input)?;
-            self.mailbox.input(input)?;
+        let met_another = |filed: &Filed| matches!(filed, Filed::NewVersion(Some(_)));
+        if outcome.filed.iter().any(|(_, filed)| met_another(filed)) {
+            self.retries.tell()?;
+        }
+        if !outcome.filed.is_empty() {
+            self.mailbox.send(Message::Filed(outcome.filed))?;
         }
         for (path, result) in outcome.removed {
             self.mailbox.input(Input::FolderRemoved(path, result))?;
@@ -298,11 +311,10 @@ impl FilerThread {
 mod tests {
     use std::path::Path;
     use std::sync::mpsc::channel;
-    use std::thread;
 
     use super::*;
     use crate::config::Config;
-    use crate::daemon::inbox::{Inbox, Message};
+    use crate::daemon::inbox::Inbox;
     use crate::daemon::opening::{Opened, open_all};
     use crate::flow::file::Rel;
     use crate::flow::filing::{Acceptance, Fate, Progress, Reason};
@@ -403,7 +415,7 @@ mod tests {
             .unwrap();
         assert!(matches!(
             filer.inbox.receive(None),
-            Some(Message::Input(Input::Filed(FileNo(1), _)))
+            Some(Message::Filed(files)) if matches!(files[..], [(FileNo(1), _)])
         ));
         assert!(filer.journal.is_pending());
         wait_synced(&filer.journal, || {});

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use super::opening::OpenResult;
 use super::reload::Reloaded;
+use crate::flow::file::FileNo;
+use crate::flow::filing::Filed;
 use crate::flow::messages::{Command, Input};
 use crate::io::Gone;
 use crate::io::os::clock;
@@ -40,6 +42,8 @@ pub(super) enum Message {
     Input(Input),
     /// From a worker that is free again.
     WorkerFree { worker: usize, input: Input },
+    /// From the filing thread: what came of a batch. One message, so that the loop is woken once.
+    Filed(Vec<(FileNo, Filed)>),
     /// The folder and all that belongs to it was opened, or could not be.
     Opened(OpenResult),
     /// The configuration was read again, or could not be.

@@ -9,7 +9,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::inbox::Mailbox;
-use crate::flow::filing::Filed;
 use crate::flow::messages::{Delivered, Input, Inspected};
 use crate::io::Gone;
 use crate::io::dir::Dir;
@@ -55,8 +54,9 @@ impl RetryNews {
     pub(super) fn tell_before(&self, input: &Input) -> Result<(), Gone> {
         match input {
             Input::Inspected(_, Inspected::Changed(Some(_)))
-            | Input::Delivered(_, Delivered::Changed(Some(_)) | Delivered::Unsettled(Some(_)))
-            | Input::Filed(_, Filed::NewVersion(Some(_))) => self.tell(),
+            | Input::Delivered(_, Delivered::Changed(Some(_)) | Delivered::Unsettled(Some(_))) => {
+                self.tell()
+            }
             _ => Ok(()),
         }
     }

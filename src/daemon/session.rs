@@ -18,6 +18,8 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
 use crate::flow::engine::{Engine, Handover, Policy};
+use crate::flow::file::FileNo;
+use crate::flow::filing::Filed;
 use crate::flow::messages::{
     Closing, Command, Delivery, Effect, Finish, Input, Inspection, Settings,
 };
@@ -341,19 +343,23 @@ impl Session {
                 self.threads.free.push(worker);
                 input
             }
+            Message::Filed(files) => return self.on_filed(now, files),
             // The opening of this session was the first thing that was heard.
             Message::Opened(_) => return,
             Message::Reloaded(reloaded) => return self.reload(now, reloaded),
         };
-        match &input {
-            Input::Closing(why) => {
-                self.mounted_over = matches!(why, Closing::MountedOver);
-                self.closing = Some(now.mono + self.answer_timeout + CLOSE_WITHIN);
-            }
-            Input::Filed(..) => self.threads.filing -= 1,
-            _ => {}
+        if let Input::Closing(why) = &input {
+            self.mounted_over = matches!(why, Closing::MountedOver);
+            self.closing = Some(now.mono + self.answer_timeout + CLOSE_WITHIN);
         }
         self.turn(now, input);
+    }
+
+    fn on_filed(&mut self, now: Now, files: Vec<(FileNo, Filed)>) {
+        for (file, filed) in files {
+            self.threads.filing -= 1;
+            self.turn(now, Input::Filed(file, filed));
+        }
     }
 
     fn turn(&mut self, now: Now, input: Input) {
@@ -470,8 +476,7 @@ impl Threads {
             }
             Effect::File(filing) => {
                 self.filing += 1;
-                let command = FilerCommand::File(Box::new(filing));
-                self.filer.send(command).expect(ALIVE);
+                self.filer.send(FilerCommand::File(filing)).expect(ALIVE);
             }
             Effect::RemoveFolder(path) => {
                 let command = FilerCommand::RemoveFolder(path);

@@ -133,7 +133,7 @@ pub enum Effect {
     /// Send a file. Answered by [`Input::Delivered`].
     Deliver(Delivery),
     /// Put a file where it belongs. Answered by [`Input::Filed`].
-    File(Filing),
+    File(Box<Filing>),
     /// Remove a folder, if nothing is in it. Answered by [`Input::FolderRemoved`].
     RemoveFolder(Rel),
     /// To be written to the journal, about versions that it knows.

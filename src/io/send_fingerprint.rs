@@ -12,6 +12,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{Auth, Proxy, Send, Tls};
+use crate::flow::endpoint::idempotency_key::hex;
 
 /// The value for `send`, and for the files of credentials as they are now.
 pub fn of(send: &Send) -> String {
@@ -68,11 +69,7 @@ pub fn of(send: &Send) -> String {
     lines.add_auth(auth.as_ref());
     lines.add_tls(tls);
     lines.add_proxy(proxy);
-    let hash = Sha256::digest(lines.0.as_bytes());
-    hash[..16].iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(lines.0.as_bytes())[..16])
 }
 
 #[derive(Default)]

@@ -65,7 +65,7 @@ impl Run {
                     let settle = self.world.setting.settle;
                     self.world.at(delay, Event::SendStart(job, settle));
                 }
-                Effect::File(job) => self.world.file_start(job),
+                Effect::File(job) => self.world.file_start(*job),
                 Effect::Note(note) => {
                     self.world.say(|| format!("{note:?}"));
                 }

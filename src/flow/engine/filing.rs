@@ -79,7 +79,7 @@ impl Engine {
             if let Some(active) = self.files.get_mut(file) {
                 active.journal_failures = self.health.failures();
             }
-            self.out.effects.push(Effect::File(filing));
+            self.out.effects.push(Effect::File(Box::new(filing)));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::io::os::clock;
 /// One byte more than is kept, so that it shows whether there was more.
 const DRAIN: usize = KEPT_BODY + 1;
 const SEARCH: usize = 1024 * 1024;
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 4 * 1024;
 
 /// What is looked for in an answer.
 #[derive(Clone, Copy, Debug, Default)]

@@ -137,7 +137,7 @@ fn filing_of(effects: Vec<Effect>) -> crate::flow::filing::Filing {
         Effect::File(filing) => Some(filing),
         _ => None,
     });
-    filing.expect("it is filed")
+    *filing.expect("it is filed")
 }
 
 #[test]
