@@ -296,6 +296,8 @@ pub enum Note {
         left: usize,
         /// How many files are delivered, and only to be moved away.
         delivered: usize,
+        /// How many files have come since the first look, which is no fault.
+        new: usize,
         /// An earlier run has said why.
         is_known: bool,
     },

@@ -30,6 +30,7 @@ pub mod alarm;
 pub mod clock;
 pub mod escape;
 pub mod file;
+pub mod hash;
 pub mod rng;
 pub mod shell_words;
 pub mod time;

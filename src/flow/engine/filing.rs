@@ -288,10 +288,11 @@ impl Engine {
 
     /// `file` is not at its place any more.
     fn leave(&mut self, file: FileNo) {
-        if let Some(motion) = self.drop_file(file)
-            && !motion.detached
-        {
-            self.release_name(file, &motion.path);
+        if let Some(motion) = self.drop_file(file) {
+            self.dealt_with(&motion.path);
+            if !motion.detached {
+                self.release_name(file, &motion.path);
+            }
         }
     }
 

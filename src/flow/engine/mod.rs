@@ -25,6 +25,7 @@ mod files;
 mod filing;
 mod health;
 mod known;
+mod last_listing;
 mod looking;
 mod outcome;
 mod phase;
@@ -47,6 +48,7 @@ use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
 use self::known::Known;
+use self::last_listing::LastListing;
 use self::looking::Looking;
 use self::phase::Phase;
 pub use self::policy::{Ending, Policy, TOO_LARGE};
@@ -99,6 +101,8 @@ pub struct Engine {
     known: Known,
     /// Folders that may be removed.
     emptied: Emptied,
+    /// What `once` looks for before it leaves.
+    last_listing: LastListing,
     phase: Phase,
     /// Which names are wanted; `None`: all that are listed.
     wanted: Option<Filter>,
@@ -166,6 +170,7 @@ impl Engine {
             troubles: Troubles::default(),
             known: Known::default(),
             emptied: Emptied::default(),
+            last_listing: LastListing::default(),
             phase: Phase::Working,
             wanted: None,
             out_before: 0,
@@ -253,6 +258,7 @@ impl Engine {
             self.deadline(),
             self.known.save_at(),
             self.emptied.next_due().filter(|_| may.file),
+            self.last_listing.next_turn(self.clock.now().mono),
         ]
         .into_iter()
         .flatten()

@@ -3,6 +3,7 @@
 mod admission;
 mod endpoint;
 mod filing;
+mod last_listing;
 mod lock;
 mod looking;
 mod markers;

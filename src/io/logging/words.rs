@@ -437,6 +437,7 @@ fn of_run(note: &Note) -> (Level, String) {
             settling,
             left,
             delivered,
+            new,
             is_known,
         } => {
             let mut parts = Vec::new();
@@ -449,7 +450,10 @@ fn of_run(note: &Note) -> (Level, String) {
             if *settling > 0 {
                 parts.push(format!("{} still settling", files(*settling)));
             }
-            // That a file settles is no fault, and what is known is said at growing intervals.
+            if *new > 0 {
+                parts.push(format!("{} that came meanwhile", files(*new)));
+            }
+            // That a file settles or comes is no fault, and what is known is said at growing intervals.
             let level = match left + delivered > 0 && !is_known {
                 true => Warn,
                 false => Info,

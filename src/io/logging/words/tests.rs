@@ -436,6 +436,7 @@ fn how_a_run_begins_and_ends_is_said() {
             settling: 1,
             left: 0,
             delivered: 0,
+            new: 0,
             is_known: false,
         },
         Info,
@@ -446,10 +447,22 @@ fn how_a_run_begins_and_ends_is_said() {
             settling: 2,
             left: 1,
             delivered: 0,
+            new: 0,
             is_known: false,
         },
         Warn,
         "left for the next run: 1 file to be tried again, 2 files still settling",
+    );
+    says(
+        Note::LeftForNext {
+            settling: 1,
+            left: 0,
+            delivered: 0,
+            new: 2,
+            is_known: false,
+        },
+        Info,
+        "left for the next run: 1 file still settling, 2 files that came meanwhile",
     );
     says(
         Note::DeadlineOver { in_flight: 0 },
