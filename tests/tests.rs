@@ -22,6 +22,7 @@ mod faulty;
 mod full;
 mod housekeeping;
 mod kept_answers;
+mod kept_for;
 mod listen;
 mod logging;
 mod memory;

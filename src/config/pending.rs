@@ -11,9 +11,6 @@ type Pending = (&'static str, fn(&Config) -> bool);
 
 pub const PENDING: &[Pending] = &[
     ("watch.shard", |config| config.watch.shard.is_some()),
-    ("delivered.keep_for", |config| {
-        config.delivered.keep_for.is_some()
-    }),
 ];
 
 /// Records every pending key that is in use.

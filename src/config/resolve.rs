@@ -375,6 +375,14 @@ fn delivered(
              leave it out",
         );
     }
+    let keep_for = table.get("keep_for", |item| item.duration(false));
+    if keep_for.is_some() && action != Action::Move {
+        source.problem(
+            "delivered.keep_for",
+            "is only for delivered.action = \"move\": it is how long delivered.dir keeps a file; leave it \
+             out",
+        );
+    }
     let marker = ready.marker.as_ref();
     if keep_answer && marker.is_some_and(|rule| rule.ending() == ANSWER) {
         source.problem(
@@ -386,7 +394,7 @@ fn delivered(
         action,
         dir: PathBuf::new(),
         keep_answer,
-        keep_for: table.get("keep_for", |item| item.duration(false)),
+        keep_for,
         remember: table.duration("remember", 30 * DAY),
         remove_emptied,
     };

@@ -408,7 +408,6 @@ fn what_is_pending_is_refused_unless_it_is_the_default() {
     let samples = [
         ("watch.shard", "\"2/8\""),
         ("report.metrics_file", "\"/m\""),
-        ("delivered.keep_for", "\"9d\""),
     ];
     for (key, _) in pending::PENDING {
         let value = samples

@@ -288,6 +288,18 @@ pub enum Note {
         /// For how long it could not be written.
         since: Duration,
     },
+    /// What has been in `done` for as long as `delivered.keep_for` says was removed.
+    Expired {
+        /// How many files.
+        files: u64,
+        /// `delivered.keep_for`.
+        keep_for: Duration,
+    },
+    /// Some of it cannot be removed. Said at growing intervals.
+    ExpiryFails {
+        /// The first error, as a sentence for a person.
+        why: String,
+    },
     /// `once` leaves these.
     LeftForNext {
         /// How many files were still settling, which is no fault.

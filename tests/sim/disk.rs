@@ -8,7 +8,7 @@
 use dirpost::flow::file::{Entry, Look, Rel, Stamp};
 use dirpost::flow::filing::answer::ANSWER;
 use dirpost::flow::filing::disk::{Copied, Disk, Line};
-use dirpost::flow::filing::{Area, Fault, FaultKind, Place};
+use dirpost::flow::filing::{Area, Fault, FaultKind, Kept, Place};
 use dirpost::flow::time::Wall;
 
 use crate::model::{Model, Node};
@@ -435,6 +435,11 @@ impl Disk for WorldDisk<'_> {
         self.world
             .append(lines)
             .map_err(|why| Fault::new(FaultKind::Journal, why))
+    }
+
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.count("note");
+        self.world.kept.extend_from_slice(kept);
     }
 
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {

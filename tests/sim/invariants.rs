@@ -42,6 +42,7 @@ impl Run {
             assert!(
                 there.contains(version)
                     || world.withdrawn.contains(version)
+                    || world.expired.contains(version)
                     || world.action == Action::Delete && world.was_accepted(*version),
                 "version {version} is nowhere"
             );
@@ -211,6 +212,7 @@ impl Run {
         for version in accepted
             .keys()
             .filter(|version| !world.withdrawn.contains(version))
+            .filter(|version| !world.expired.contains(version))
         {
             // Its acceptance is lost with the journal's end, and so is the way back of its marker.
             let waits = || {
@@ -285,8 +287,10 @@ impl Run {
         for (place, node) in world.model.area(Area::Done) {
             if node.version > 0 {
                 let answer = place.beside(ANSWER);
+                // One of the two may have been removed, and the other could not be yet.
+                let is_over = world.kept.iter().any(|kept| kept.place == *place);
                 assert!(
-                    world.model.names.contains_key(&answer),
+                    world.model.names.contains_key(&answer) || is_over,
                     "{place} has no answer beside it"
                 );
             }

@@ -10,13 +10,14 @@ use dirpost::flow::endpoint::idempotency_key::key;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, Reply};
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
+use dirpost::flow::filing::keeping::Expired as Outcome;
 use dirpost::flow::filing::{
-    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome, Place, Progress, Rules,
+    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome as Filings, Place, Progress, Rules,
 };
 use dirpost::flow::journal::Event as JournalEvent;
 use dirpost::flow::marker::MarkerRule;
 use dirpost::flow::messages::{
-    Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, Miss,
+    Closing, Content, Delivered, Delivery, Expired, Input, Inspected, Inspection, Miss,
 };
 
 use crate::disk::{MARKER, WorldDisk, digest_of};
@@ -389,6 +390,7 @@ impl World {
                     action: self.action,
                     marker: self.marker(),
                     read_only: false,
+                    notes_kept: self.features.keep_for.is_some(),
                 };
                 let now = self.wall();
                 Batch::new(
@@ -416,7 +418,7 @@ impl World {
         if !self.orders.is_empty() {
             self.soon(30, Event::File);
         }
-        let Outcome { filed, carried, .. } = batch.outcome();
+        let Filings { filed, carried, .. } = batch.outcome();
         self.carried = carried;
         for (file, filed) in &filed {
             self.say(|| format!("filed {file:?}: {filed:?}"));
@@ -432,6 +434,48 @@ impl World {
         let filed = filed.into_iter();
         inputs.extend(filed.map(|(file, filed)| Input::Filed(file, filed)));
         inputs
+    }
+
+    /// The filing thread removes what has been in `done` for long enough: between two batches.
+    pub fn expire(&mut self) -> Option<Input> {
+        let keep_for = self.features.keep_for?;
+        if self.batch.is_some() {
+            self.at(30, Event::Expire);
+            return None;
+        }
+        let horizon = self.wall() - keep_for;
+        let mut expired = Expired::default();
+        for kept in std::mem::take(&mut self.kept) {
+            let carried = std::mem::take(&mut self.carried);
+            let is_promised = |place: &Place| carried.is_promised(place);
+            let before = self.model.get(&kept.place);
+            let outcome = kept.expire(&mut WorldDisk { world: self }, horizon, is_promised);
+            self.carried = carried;
+            match outcome {
+                Ok(Outcome::Removed) => {
+                    let node = before.expect("what is removed was there");
+                    assert!(kept.at <= horizon, "{} is removed early", kept.place);
+                    if node.version > 0 {
+                        assert!(self.was_accepted(node.version), "{} was filed", kept.place);
+                        self.expired.insert(node.version);
+                        self.given_up(node.version);
+                    }
+                    self.meet("time in done that is over");
+                    expired.removed += 1;
+                }
+                Ok(Outcome::Over) => {}
+                Ok(Outcome::NotYet) => self.kept.push(kept),
+                Err(fault) => {
+                    expired.failed = Some(fault.why);
+                    self.kept.push(kept);
+                }
+            }
+        }
+        Some(Input::Expired(expired))
+    }
+
+    fn given_up(&mut self, version: Version) {
+        self.model.given_up.insert(version);
     }
 
     /// Now and then a crash, or the next step of a writer, comes right behind an operation of

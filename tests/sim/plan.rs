@@ -44,6 +44,8 @@ pub struct Features {
     pub order: Option<SendOrder>,
     /// `delivered.keep_answer`.
     pub keeps_answers: bool,
+    /// `delivered.keep_for`, if it is set.
+    pub keep_for: Option<Duration>,
 }
 
 impl Features {
@@ -62,6 +64,7 @@ impl Features {
             stems: false,
             order: None,
             keeps_answers: false,
+            keep_for: None,
         };
         Features {
             sees_end: features.sees_end && features.inspects,
@@ -70,6 +73,7 @@ impl Features {
             order: [None, None, Some(SendOrder::Mtime), Some(SendOrder::Name)]
                 [rng.below(4) as usize],
             keeps_answers: rng.below(3) == 0,
+            keep_for: (rng.below(3) == 0).then_some(Duration::from_secs(15)),
             ..features
         }
     }
@@ -106,6 +110,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         give_up_after: None,
         action: world.action,
         remove_emptied: false,
+        keep_for: world.features.keep_for,
         remember: Duration::from_secs(86_400),
         key_scope: KEY_SCOPE.into(),
         ending: Ending::Never,

@@ -24,6 +24,7 @@ mod endpoint;
 mod files;
 mod filing;
 mod health;
+mod keeping;
 mod known;
 mod last_listing;
 mod looking;
@@ -47,6 +48,7 @@ use self::emptied::Emptied;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
+use self::keeping::Keeping;
 use self::known::Known;
 use self::last_listing::LastListing;
 use self::looking::Looking;
@@ -101,6 +103,8 @@ pub struct Engine {
     known: Known,
     /// Folders that may be removed.
     emptied: Emptied,
+    /// When it is looked for what has been in `done` for long enough.
+    keeping: Keeping,
     /// What `once` looks for before it leaves.
     last_listing: LastListing,
     phase: Phase,
@@ -170,6 +174,7 @@ impl Engine {
             troubles: Troubles::default(),
             known: Known::default(),
             emptied: Emptied::default(),
+            keeping: Keeping::new(policy.keep_for),
             last_listing: LastListing::default(),
             phase: Phase::Working,
             wanted: None,
@@ -209,6 +214,7 @@ impl Engine {
                     self.note(Note::FolderStays { path, why });
                 }
             }
+            Input::Expired(expired) => self.on_expired(expired, now),
             Input::Command(Command::Scan) => {
                 self.scans.hasten(now.mono);
                 self.looking.want_everything();
@@ -258,6 +264,7 @@ impl Engine {
             self.deadline(),
             self.known.save_at(),
             self.emptied.next_due().filter(|_| may.file),
+            self.keeping.next_due().filter(|_| may.file),
             self.last_listing.next_turn(self.clock.now().mono),
         ]
         .into_iter()
@@ -418,6 +425,7 @@ impl Engine {
         if may.file {
             let due = self.emptied.take_due(now.mono).into_iter();
             self.out.effects.extend(due.map(Effect::RemoveFolder));
+            self.begin_expiry();
         }
         if !may.send {
             return;

@@ -128,8 +128,9 @@ impl Engine {
     fn end_once(&mut self, deadline: Mono, no_wait: bool, now: Now) {
         let looked = self.scans.completed() > 0;
         // All is done, or all that is left waits for a time or for somebody else.
-        let is_done = looked && !self.is_left(now) && !self.emptied.is_busy();
-        let is_idle = looked && self.jobs_out() == 0;
+        let tidies = self.emptied.is_busy() || self.keeping.is_busy(now.mono);
+        let is_done = looked && !self.is_left(now) && !tidies;
+        let is_idle = looked && self.jobs_out() == 0 && !self.keeping.is_busy(now.mono);
         let is_listing = self.last_listing.is_wanted();
         if self.scans.is_share_away() && (!looked || is_listing) {
             self.finish(Finish::Left, now);

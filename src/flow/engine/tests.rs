@@ -168,6 +168,7 @@ fn policy() -> Policy {
         give_up_after: None,
         action: Action::Move,
         remove_emptied: false,
+        keep_for: None,
         remember: Duration::from_secs(86_400),
         key_scope: "test".into(),
         ending: Ending::Never,

@@ -159,6 +159,7 @@ impl Engine {
             self.known.all_listed();
         }
         self.end_last_listing(now);
+        self.keeping.scanned(now.mono);
     }
 
     /// All is about to be opened again: what is under way ends, and nothing more begins.

@@ -155,7 +155,8 @@ impl Site {
     /// [`OpenError::Fault`] if one is another user's, or stays open to others.
     pub(super) fn guard_below(&mut self, paths: &Paths) -> Result<(), OpenError> {
         let state = Arc::clone(self.state());
-        let mut below = vec![(Arc::clone(&state), paths.state.join("journal"), "journal")];
+        let in_state = |name| (Arc::clone(&state), paths.state.join(name), name);
+        let mut below = vec![in_state("journal"), in_state("filed")];
         if let Some(own) = self.for_mark() {
             below.push((Arc::clone(own), paths.own.join("staging"), "staging"));
         }

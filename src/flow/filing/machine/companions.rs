@@ -2,11 +2,12 @@
 
 use super::super::answer::{ANSWER, Delivered};
 use super::super::disk::{Beside, Fault, Operation, Side};
+use super::super::keeping::Kept;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{Companions, draft_of, draft_of_reason, free};
 use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
-use super::super::{Area, Fate, Place};
+use super::super::{Area, Fate, Filed, Place};
 use super::Machine;
 use crate::flow::file::{Entry, Look};
 
@@ -104,6 +105,7 @@ impl Machine {
         };
         // Its own name was promised to it together with the file's.
         let mut target = rule.beside(to);
+        self.marker_at = Some(target.clone());
         let there = self.ops.look(&target).await?;
         let size = known.stamp.size;
         if there.file().is_some_and(|there| there.stamp.size == size) {
@@ -120,6 +122,7 @@ impl Machine {
                 Companions::default(),
             )
             .await?;
+            self.marker_at = Some(target.clone());
         }
         match self.relocate_own(&marker, &target, Some(&look)).await? {
             Moved::Done => {
@@ -132,6 +135,36 @@ impl Machine {
             Moved::CrossesDevices => self.copy_marker(&marker, &target, &look).await,
             // It is empty or nearly so, and has done its work.
             Moved::Taken | Moved::NoWay(_) => self.remove_marker(&marker, &look).await,
+        }
+    }
+
+    /// Has what lies in `done` by now written down, if it is to be removed some day.
+    pub(super) async fn note_kept(&mut self, filed: &Filed) {
+        if !self.rules.notes_kept || self.area() != Area::Done {
+            return;
+        }
+        let file = match filed {
+            Filed::Away { to } => to.clone(),
+            _ => None,
+        };
+        let has_answer = self.job.receipt.is_some();
+        let answer = file.as_ref().filter(|_| has_answer);
+        let answer = answer.map(|file| file.beside(ANSWER));
+        let mut kept = Vec::new();
+        for place in [file, answer, self.marker_at.take()].into_iter().flatten() {
+            // What cannot be looked at is not removed either.
+            if place.area == Area::Done
+                && let Ok(Entry::File(look)) = self.ops.look(&place).await
+            {
+                kept.push(Kept {
+                    at: self.now,
+                    place,
+                    stamp: look.stamp,
+                });
+            }
+        }
+        if !kept.is_empty() {
+            drop(self.ops.ask(Operation::NoteKept(kept)).await);
         }
     }
 

@@ -465,6 +465,22 @@ fn how_a_run_begins_and_ends_is_said() {
         "left for the next run: 1 file still settling, 2 files that came meanwhile",
     );
     says(
+        Note::Expired {
+            files: 2,
+            keep_for: Duration::from_secs(86_400),
+        },
+        Info,
+        "removed from done: 2 files, filed more than 1day ago (delivered.keep_for)",
+    );
+    says(
+        Note::ExpiryFails {
+            why: "removing x: EACCES".into(),
+        },
+        Warn,
+        "something in done is over its time (delivered.keep_for) and cannot be removed: removing x: \
+         EACCES; tried again later",
+    );
+    says(
         Note::DeadlineOver { in_flight: 0 },
         Warn,
         "--deadline is over before all was delivered: stopping",
