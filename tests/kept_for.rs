@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::util::{BOUND, Daemon, Dir, Server, config, once, wait_until};
 
-const SHORT: &str = "delivered.keep_for = \"1s\"\ndelivered.keep_answer = true\nready.marker = \".ok\"";
+const SHORT: &str =
+    "delivered.keep_for = \"1s\"\ndelivered.keep_answer = true\nready.marker = \".ok\"";
 
 #[test]
 fn what_dirpost_has_put_into_done_goes_when_its_time_is_over_and_nothing_else_does() {

@@ -9,9 +9,7 @@ use super::read::Source;
 /// A dotted key, and whether the configuration sets it to other than its default.
 type Pending = (&'static str, fn(&Config) -> bool);
 
-pub const PENDING: &[Pending] = &[
-    ("watch.shard", |config| config.watch.shard.is_some()),
-];
+pub const PENDING: &[Pending] = &[("watch.shard", |config| config.watch.shard.is_some())];
 
 /// Records every pending key that is in use.
 pub fn refuse(config: &Config, pending: &[Pending], source: &Source<'_>) {

@@ -121,8 +121,14 @@ impl WorldDisk<'_> {
     fn comes_back(&mut self, ino: u64, to: &Place) {
         let world = &mut *self.world;
         let version = world.model.nodes[&ino].version;
-        if to.area != Area::Watched || version == 0 || world.model.get(&to.beside(MARKER)).is_some()
-        {
+        if to.area != Area::Watched || version == 0 {
+            return;
+        }
+        if world.features.groups {
+            // The marker that is there may have vouched for it before.
+            world.unvouched.insert(version);
+        }
+        if world.model.get(&world.marker_of(to)).is_some() {
             return;
         }
         let filed = [Area::Done, Area::DeadLetter].into_iter();

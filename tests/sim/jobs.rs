@@ -52,9 +52,19 @@ impl World {
             .markers(Area::Watched)
             .filter_map(|(place, node)| {
                 let name = place.path.as_bytes().strip_suffix(MARKER)?;
-                is_wanted(name).then(|| (name.to_vec(), node.look))
+                (is_wanted(name) && !self.features.groups).then(|| (name.to_vec(), node.look))
             })
             .collect();
+        if self.features.groups {
+            // A scan names each file that is there, with the marker of its stem.
+            let files = content.files.iter().map(|(name, _)| Rel::new(name));
+            let places = files.map(|path| Place::new(Area::Watched, path));
+            let beside = places.filter_map(|place| {
+                let marker = self.model.get(&self.marker_of(&place))?;
+                Some((place.path.name().to_vec(), marker.look))
+            });
+            markers.extend(beside);
+        }
         markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         for (file, look) in markers {
             content.markers.push(&file, look);
@@ -363,13 +373,33 @@ impl World {
         {
             self.unjustly.insert((job.path.to_string(), job.look.stamp));
         }
+        if self.features.groups && job.progress != Progress::Unwritten {
+            self.meet(match job.marker {
+                Some(_) => "marker filed with the last of its files",
+                None => "marker that stays for another file",
+            });
+        }
         if self.orders.is_empty() && self.batch.is_none() {
             self.soon(30, Event::File);
         }
         self.orders.push(job);
     }
 
-    /// How its marker is called, if a file needs one. No two files of the simulation have one stem.
+    /// Where the marker of the file at `place` lies.
+    pub fn marker_of(&self, place: &Place) -> Place {
+        match self.marker() {
+            Some(rule) => rule.beside(place),
+            None => place.beside(MARKER),
+        }
+    }
+
+    /// Whether this marker is that of the file `path`.
+    pub fn is_marker_of(&self, marker: &Place, path: &Rel) -> bool {
+        let place = Place::new(marker.area, path.clone());
+        self.marker_of(&place) == *marker
+    }
+
+    /// How its marker is called, if a file needs one.
     pub fn marker(&self) -> Option<MarkerRule> {
         let rule = if self.features.stems {
             MarkerRule::of_stem
@@ -451,18 +481,19 @@ impl World {
             let before = self.model.get(&kept.place);
             let outcome = kept.expire(&mut WorldDisk { world: self }, horizon, is_promised);
             self.carried = carried;
-            match outcome {
-                Ok(Outcome::Removed) => {
-                    let node = before.expect("what is removed was there");
-                    assert!(kept.at <= horizon, "{} is removed early", kept.place);
-                    if node.version > 0 {
-                        assert!(self.was_accepted(node.version), "{} was filed", kept.place);
-                        self.expired.insert(node.version);
-                        self.given_up(node.version);
-                    }
-                    self.meet("time in done that is over");
-                    expired.removed += 1;
+            if let Some(node) = before
+                && self.model.get(&kept.place).is_none()
+            {
+                assert!(kept.at <= horizon, "{} is removed early", kept.place);
+                if node.version > 0 {
+                    assert!(self.was_accepted(node.version), "{} was filed", kept.place);
+                    self.expired.insert(node.version);
+                    self.given_up(node.version);
                 }
+                self.meet("time in done that is over");
+            }
+            match outcome {
+                Ok(Outcome::Removed) => expired.removed += 1,
                 Ok(Outcome::Over) => {}
                 Ok(Outcome::NotYet) => self.kept.push(kept),
                 Err(fault) => {

@@ -103,6 +103,7 @@ impl Engine {
         match filing.marker_stamp() {
             Some(marker) if is_shared && !stays => {
                 self.known.leaves_marker(&filing.path, marker);
+                self.known.learned(self.clock.now().mono);
                 Filing {
                     marker: None,
                     ..filing

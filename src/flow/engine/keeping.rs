@@ -150,11 +150,12 @@ mod tests {
         keeping.scanned(Mono(9));
         assert!(!keeping.begin_if_due(Mono(9)));
         assert!(keeping.begin_if_due(Mono(3_600_008)));
-        let none = Expired {
-            removed: 0,
-            ..last
-        };
-        assert_eq!(keeping.ended(none, Mono(3_600_009)).len(), 1, "the same fault, an hour later");
+        let none = Expired { removed: 0, ..last };
+        assert_eq!(
+            keeping.ended(none, Mono(3_600_009)).len(),
+            1,
+            "the same fault, an hour later"
+        );
     }
 
     #[test]

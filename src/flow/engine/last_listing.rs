@@ -124,8 +124,7 @@ impl Engine {
     /// Whether there is anything to list once more for.
     pub(super) fn wants_last_listing(&self) -> bool {
         let listing = &self.last_listing;
-        listing.stage == Stage::Before
-            && !(listing.dealt.is_empty() && listing.vanished.is_empty())
+        listing.stage == Stage::Before && !(listing.dealt.is_empty() && listing.vanished.is_empty())
     }
 
     /// All that was to be done is done.

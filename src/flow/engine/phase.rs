@@ -184,9 +184,7 @@ impl Engine {
                 Finish::Left
             }
             // What could not be looked at may have been to be delivered.
-            (Ending::Once { .. }, _)
-                if !self.scans.is_whole() || self.last_listing.is_wanted() =>
-            {
+            (Ending::Once { .. }, _) if !self.scans.is_whole() || self.last_listing.is_wanted() => {
                 Finish::Left
             }
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,

@@ -1,8 +1,8 @@
 //! What filing asks of the file system and the journal: one operation at a time.
 
 use super::answer::Delivered;
-use super::reason::DeadLetter;
 use super::keeping::Kept;
+use super::reason::DeadLetter;
 use super::{Move, Place};
 use crate::flow::file::{Entry, Look};
 

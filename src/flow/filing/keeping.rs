@@ -8,7 +8,8 @@
 //!
 //! What is written down lies in segments, files that are called after the moment at which each was
 //! begun, so that none is read before all that it tells of is over. A line that a crash loses leaves
-//! its file in `done` for ever; nothing is removed by mistake.
+//! its file in `done` for ever, and so does a crash or a share that was away in the middle of a move
+//! with the answer beside it, of which nobody knows then. Nothing is removed by mistake.
 
 use std::time::Duration;
 
@@ -168,12 +169,21 @@ mod tests {
     fn a_line_is_read_back_and_nothing_else_is_taken_for_one() {
         for path in [&b"a.csv"[..], b"d/odd\n\xff%2F.csv"] {
             let line = kept(path).line();
-            assert!(line.contains("\"filed\":\"2023-11-14T22:13:20.000Z\""), "{line}");
+            assert!(
+                line.contains("\"filed\":\"2023-11-14T22:13:20.000Z\""),
+                "{line}"
+            );
             assert_eq!(line.matches('\n').count(), 1);
             assert_eq!(Kept::read(line.trim_end().as_bytes()), Some(kept(path)));
             assert_eq!(Kept::read(&line.as_bytes()[..line.len() - 3]), None);
         }
-        for place in ["watched/a", "staging/a", "dead-letter/a", "done/../a", "done//a"] {
+        for place in [
+            "watched/a",
+            "staging/a",
+            "dead-letter/a",
+            "done/../a",
+            "done//a",
+        ] {
             let line = kept(b"a").line().replace("done/a", place);
             assert_eq!(Kept::read(line.as_bytes()), None, "{line}");
         }
@@ -191,7 +201,10 @@ mod tests {
         }
         assert!(is_current(begun, begun, keep_for));
         assert!(!is_current(begun, begun + hour, keep_for));
-        assert!(!is_current(begun, begun - hour, keep_for), "the clock was put back");
+        assert!(
+            !is_current(begun, begun - hour, keep_for),
+            "the clock was put back"
+        );
         assert!(!is_due(begun, begun + keep_for, keep_for));
         assert!(is_due(begun, begun + keep_for + hour, keep_for));
         assert_eq!(span(Duration::from_millis(1)), Duration::from_secs(1));

@@ -427,7 +427,10 @@ fn of_run(note: &Note) -> (Level, String) {
             text.push_str(&of_ignored(*ignored));
             (Info, text)
         }
-        Note::Expired { files: count, keep_for } => (
+        Note::Expired {
+            files: count,
+            keep_for,
+        } => (
             Info,
             format!(
                 "removed from done: {}, filed more than {} ago (delivered.keep_for)",

@@ -34,7 +34,11 @@ fn worked() -> (Engine, Vec<Effect>) {
     sent.sort_by(|a, b| a.path.cmp(&b.path));
     let (a, b) = (sent[0].file, sent[1].file);
     let mut effects = turn(&mut engine, 5_001, Input::Delivered(a, accepted_as(1)));
-    effects.extend(turn(&mut engine, 5_002, Input::Filed(a, Filed::Away { to: None })));
+    effects.extend(turn(
+        &mut engine,
+        5_002,
+        Input::Filed(a, Filed::Away { to: None }),
+    ));
     let gone = Delivered::Missing(Miss::Gone);
     effects.extend(turn(&mut engine, 5_003, Input::Delivered(b, gone)));
     (engine, effects)
@@ -103,7 +107,11 @@ fn a_renamed_file_has_one_settle_time_and_is_delivered_and_a_new_one_is_only_cou
         panic!("the renamed one alone: {sent:?}")
     };
     assert_eq!(sent.path, Rel::new(b"c"));
-    turn(&mut engine, 10_020, Input::Delivered(sent.file, accepted_as(2)));
+    turn(
+        &mut engine,
+        10_020,
+        Input::Delivered(sent.file, accepted_as(2)),
+    );
     let filed = Input::Filed(sent.file, Filed::Away { to: None });
     let effects = turn(&mut engine, 10_030, filed);
     assert_eq!(finish(&effects), Some(Finish::Done));

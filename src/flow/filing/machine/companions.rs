@@ -151,16 +151,17 @@ impl Machine {
         let answer = file.as_ref().filter(|_| has_answer);
         let answer = answer.map(|file| file.beside(ANSWER));
         let mut kept = Vec::new();
-        for place in [file, answer, self.marker_at.take()].into_iter().flatten() {
-            // What cannot be looked at is not removed either.
-            if place.area == Area::Done
-                && let Ok(Entry::File(look)) = self.ops.look(&place).await
-            {
-                kept.push(Kept {
+        let marker = self.marker_at.take().filter(|at| at.area == Area::Done);
+        for place in [file, answer, marker].into_iter().flatten() {
+            match self.ops.look(&place).await {
+                Ok(Entry::File(look)) => kept.push(Kept {
                     at: self.now,
                     place,
                     stamp: look.stamp,
-                });
+                }),
+                Ok(Entry::Absent | Entry::NotAFile) => {}
+                // All of it stays then: an answer without its file would be nothing.
+                Err(_) => return,
             }
         }
         if !kept.is_empty() {

@@ -57,7 +57,7 @@ fn merge(
         horizon,
         room: usize::MAX,
         takes_new: true,
-            tells_late: false,
+        tells_late: false,
         since: &|_| now.mono,
         is_ready: &|_, _, _| true,
     };
