@@ -126,7 +126,9 @@ fn a_pdf_waits_for_its_xml_or_goes_with_it_as_one_archive() {
         let daemon = Daemon::start(&text);
         daemon.wait_log("1 file waiting for a marker");
         dir.write(beside, "");
-        wait_until("it to be sent", BOUND, || server.requests().len() == sent + 1);
+        wait_until("it to be sent", BOUND, || {
+            server.requests().len() == sent + 1
+        });
         wait_until("both to be filed", BOUND, || dir.waiting().is_empty());
     }
     dir.write("a.pdf", "%PDF");

@@ -38,6 +38,7 @@ mod scanning;
 mod sending;
 mod service;
 mod settle;
+mod shards;
 mod share;
 mod shown_modes;
 mod signals;

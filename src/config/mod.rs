@@ -9,7 +9,6 @@ mod auth;
 mod duplicate;
 mod env;
 mod error;
-mod pending;
 mod places;
 mod read;
 pub mod reload;

@@ -287,7 +287,7 @@ mod tests {
         parse(&(text + beside), Path::new("/etc/dirpost.toml"), &env).unwrap()
     }
 
-    /// What is refused wherever it is set has no other value.
+    /// It brings the folders in the state folder along, and so is never named alone.
     const WITHOUT: [&str; 1] = ["watch.shard"];
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     Action, Check, Config, DeadLetter, Delivered, Empty, Format, Log, Ready, Report, Retry,
     Rewrites, Settle, Shard, State, Watch,
 };
-use super::{pending, places, read, send, units, values};
+use super::{places, read, send, units, values};
 use crate::flow::filing::answer::ANSWER;
 use crate::flow::scan::glob::{Case, Glob};
 use log::LevelFilter;
@@ -83,9 +83,6 @@ fn finish(
     path: Option<&Path>,
     config: Option<Config>,
 ) -> Result<Config, Error> {
-    if let Some(config) = &config {
-        pending::refuse(config, pending::PENDING, source);
-    }
     let problems = source.problems();
     match config {
         Some(config) if problems.is_empty() => Ok(config),
@@ -122,6 +119,13 @@ pub(super) fn resolve<'a>(
 
     let (watch, send) = (watch?, send?);
     send::check_put(&send, &watch, source);
+    if state.is_some() && watch.shard.is_some() {
+        source.problem(
+            "state.dir",
+            "cannot be set with watch.shard: each shard has a folder of its own in .dirpost in the \
+             watched folder, where a start with another count finds what they know; leave it out",
+        );
+    }
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
     let delivered = Delivered {
         dir: delivered_dir.unwrap_or_else(|| state.join("done")),

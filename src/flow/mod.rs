@@ -32,6 +32,7 @@ pub mod escape;
 pub mod file;
 pub mod hash;
 pub mod rng;
+pub mod shard;
 pub mod shell_words;
 pub mod time;
 pub mod troubles;
