@@ -13,7 +13,7 @@ fn what_dirpost_has_put_into_done_goes_when_its_time_is_over_and_nothing_else_do
     let server = Server::accepting();
     for name in ["sub/a.csv", "touched.csv"] {
         dir.write(name, "a");
-        dir.write(&format!("{name}.ok"), "");
+        dir.write(format!("{name}.ok"), "");
     }
     // A move keeps the mtime: that says nothing of when a file was filed.
     dir.set_mtime("sub/a.csv", UNIX_EPOCH + Duration::from_secs(1_000_000));

@@ -522,7 +522,7 @@ fn the_example_shows_every_key_with_its_default() {
 
     let refused = parse(&full, &path, &env).unwrap_err().to_string();
     for line in refused.lines() {
-        assert!(line.contains("is not yet supported"), "{line}");
+        assert!(line.contains("cannot be set with watch.shard"), "{line}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Filed, Place};
 use super::Machine;
-use crate::flow::file::{Entry, Look};
+use crate::flow::file::{Entry, Look, Stamp};
 
 impl Machine {
     /// What lies beside a file, the reason or the answer, is there before it.
@@ -152,8 +152,16 @@ impl Machine {
         let answer = answer.map(|file| file.beside(ANSWER));
         let mut kept = Vec::new();
         let marker = self.marker_at.take().filter(|at| at.area == Area::Done);
-        for place in [file, answer, marker].into_iter().flatten() {
+        let sent = self.job.look.stamp;
+        // Another file system may keep coarser times (FAT: 2 s).
+        let is_sent = |stamp: Stamp| {
+            let between = stamp.mtime.0.abs_diff(sent.mtime.0);
+            stamp.size == sent.size && between <= 2_000_000_000
+        };
+        for place in [file.clone(), answer, marker].into_iter().flatten() {
             match self.ops.look(&place).await {
+                // Somebody has changed it where it lies: it is theirs.
+                Ok(Entry::File(look)) if Some(&place) == file.as_ref() && !is_sent(look.stamp) => {}
                 Ok(Entry::File(look)) => kept.push(Kept {
                     at: self.now,
                     place,
