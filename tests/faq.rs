@@ -118,6 +118,19 @@ fn a_pdf_waits_for_its_xml_or_goes_with_it_as_one_archive() {
         });
         assert_eq!(server.requests().len(), 1);
     }
+    for (ending, beside) in [("{stem}.xml", "c.xml"), ("{stem}.done", "c.done")] {
+        assert!(section(title).contains(&format!("\"{ending}\"")));
+        let text = config(&marker.replace(".xml", ending), &dir, &server);
+        let sent = server.requests().len();
+        dir.write("c.pdf", "%PDF");
+        let daemon = Daemon::start(&text);
+        daemon.wait_log("1 file waiting for a marker");
+        dir.write(beside, "");
+        wait_until("it to be sent", BOUND, || {
+            server.requests().len() == sent + 1
+        });
+        wait_until("both to be filed", BOUND, || dir.waiting().is_empty());
+    }
     dir.write("a.pdf", "%PDF");
     dir.write("a.xml", "<a/>");
     let _daemon = Daemon::start(&config(archive, &dir, &server));

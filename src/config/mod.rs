@@ -9,7 +9,6 @@ mod auth;
 mod duplicate;
 mod env;
 mod error;
-mod pending;
 mod places;
 mod read;
 pub mod reload;
@@ -492,7 +491,8 @@ pub struct Delivered {
     /// `delivered.keep_answer`, false by default: with "move", what the endpoint answered is written
     /// beside the file.
     pub keep_answer: bool,
-    /// `None` = for ever.
+    /// `delivered.keep_for`: how long `dir` keeps what dirpost has put there, with "move". `None` by
+    /// default: for ever.
     pub keep_for: Option<Duration>,
     /// `delivered.remove_emptied`, false by default: folders that dirpost has emptied are removed.
     pub remove_emptied: bool,

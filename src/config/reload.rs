@@ -267,6 +267,7 @@ mod tests {
         ("delivered.action", "'keep'", ""),
         ("delivered.dir", "'/srv/done'", ""),
         ("delivered.keep_answer", "true", ""),
+        ("delivered.keep_for", "'9d'", ""),
         ("delivered.remember", "'7d'", ""),
         ("delivered.remove_emptied", "true", ""),
         ("dead_letter.dir", "'/srv/dead'", ""),
@@ -286,8 +287,8 @@ mod tests {
         parse(&(text + beside), Path::new("/etc/dirpost.toml"), &env).unwrap()
     }
 
-    /// Two that are refused wherever they are set have no other value.
-    const WITHOUT: [&str; 2] = ["watch.shard", "delivered.keep_for"];
+    /// It brings the folders in the state folder along, and so is never named alone.
+    const WITHOUT: [&str; 1] = ["watch.shard"];
 
     #[test]
     fn whether_it_can_change_is_said_of_each_key_that_there_is() {

@@ -7,7 +7,7 @@ use super::{
     Action, Check, Config, DeadLetter, Delivered, Empty, Format, Log, Ready, Report, Retry,
     Rewrites, Settle, Shard, State, Watch,
 };
-use super::{pending, places, read, send, units, values};
+use super::{places, read, send, units, values};
 use crate::flow::filing::answer::ANSWER;
 use crate::flow::scan::glob::{Case, Glob};
 use log::LevelFilter;
@@ -83,9 +83,6 @@ fn finish(
     path: Option<&Path>,
     config: Option<Config>,
 ) -> Result<Config, Error> {
-    if let Some(config) = &config {
-        pending::refuse(config, pending::PENDING, source);
-    }
     let problems = source.problems();
     match config {
         Some(config) if problems.is_empty() => Ok(config),
@@ -122,6 +119,13 @@ pub(super) fn resolve<'a>(
 
     let (watch, send) = (watch?, send?);
     send::check_put(&send, &watch, source);
+    if state.is_some() && watch.shard.is_some() {
+        source.problem(
+            "state.dir",
+            "cannot be set with watch.shard: each shard has a folder of its own in .dirpost in the \
+             watched folder, where a start with another count finds what they know; leave it out",
+        );
+    }
     let state = state.unwrap_or_else(|| default_state(&watch.dir, watch.shard));
     let delivered = Delivered {
         dir: delivered_dir.unwrap_or_else(|| state.join("done")),
@@ -375,6 +379,14 @@ fn delivered(
              leave it out",
         );
     }
+    let keep_for = table.get("keep_for", |item| item.duration(false));
+    if keep_for.is_some() && action != Action::Move {
+        source.problem(
+            "delivered.keep_for",
+            "is only for delivered.action = \"move\": it is how long delivered.dir keeps a file; leave it \
+             out",
+        );
+    }
     let marker = ready.marker.as_ref();
     if keep_answer && marker.is_some_and(|rule| rule.ending() == ANSWER) {
         source.problem(
@@ -386,7 +398,7 @@ fn delivered(
         action,
         dir: PathBuf::new(),
         keep_answer,
-        keep_for: table.get("keep_for", |item| item.duration(false)),
+        keep_for,
         remember: table.duration("remember", 30 * DAY),
         remove_emptied,
     };

@@ -13,7 +13,7 @@ use crate::flow::file::{FileNo, Rel};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal::Entry;
 use crate::flow::memory::Memory;
-use crate::flow::messages::{FolderRemoved, Input};
+use crate::flow::messages::{Expired, FolderRemoved, Input};
 use crate::io::Gone;
 use crate::io::dir::Dir;
 use crate::io::filing::Filer;
@@ -37,6 +37,8 @@ pub(super) enum FilerCommand {
     File(Box<Filing>),
     /// Remove a folder if it is empty.
     RemoveFolder(Rel),
+    /// Remove some of what has been in `done` for long enough.
+    Expire,
     /// Events for the journal, about versions that it knows.
     Write(Vec<Entry>),
     Remember(Memory),
@@ -62,6 +64,7 @@ struct Batch {
     filings: Vec<Filing>,
     /// Folders that are to be removed.
     emptied: Vec<Rel>,
+    expires: bool,
     events: Vec<Entry>,
     memory: Option<Memory>,
     flushed: Option<Sender<()>>,
@@ -71,6 +74,7 @@ struct Batch {
 struct Outcome {
     filed: Vec<(FileNo, Filed)>,
     removed: Vec<(Rel, FolderRemoved)>,
+    expired: Option<Expired>,
     /// Whether it is on the disk, and the journal with it; else why not.
     synced: Result<(), String>,
     flushed: Option<Sender<()>>,
@@ -110,6 +114,7 @@ impl Batch {
         match command {
             FilerCommand::File(filing) => self.filings.push(*filing),
             FilerCommand::RemoveFolder(path) => self.emptied.push(path),
+            FilerCommand::Expire => self.expires = true,
             FilerCommand::Write(events) => self.events.extend(events),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
@@ -211,6 +216,7 @@ impl FilerThread {
         let Batch {
             filings,
             emptied,
+            expires,
             events,
             memory,
             flushed,
@@ -246,9 +252,11 @@ impl FilerThread {
             let (filed, synced) = self.filer.file(filings);
             (filed, synced.map_err(|fault| fault.why))
         };
+        let expired = expires.then(|| self.filer.expire());
         Outcome {
             filed,
             removed,
+            expired,
             synced,
             flushed,
         }
@@ -268,6 +276,9 @@ impl FilerThread {
         }
         for (path, result) in outcome.removed {
             self.mailbox.input(Input::FolderRemoved(path, result))?;
+        }
+        if let Some(expired) = outcome.expired {
+            self.mailbox.input(Input::Expired(expired))?;
         }
         let now = clock::now().mono;
         match outcome.synced {
@@ -350,7 +361,12 @@ mod tests {
         let mailbox = inbox.next_epoch();
         let state = &state.folder;
         let thread = FilerThread {
-            filer: Filer::new(config, Arc::clone(&share), Arc::clone(&journal), &past),
+            filer: Filer::new(
+                config,
+                (Arc::clone(&share), Arc::clone(state)),
+                Arc::clone(&journal),
+                &past,
+            ),
             journal: Arc::clone(&journal),
             state: Arc::clone(state),
             retries: Arc::new(RetryNews::new(Arc::clone(state), mailbox.clone())),

@@ -125,7 +125,12 @@ impl Threads {
         let http = Shared::new(&config.send).map_err(|err| err.to_string())?;
         let rules = Rules::new(config, &common, http, past.send.clone())?;
         let thread = FilerThread {
-            filer: Filer::new(config, share, Arc::clone(&journal), past),
+            filer: Filer::new(
+                config,
+                (share, Arc::clone(&state)),
+                Arc::clone(&journal),
+                past,
+            ),
             journal,
             state,
             retries: Arc::clone(&retries),
@@ -482,6 +487,7 @@ impl Threads {
                 let command = FilerCommand::RemoveFolder(path);
                 self.filer.send(command).expect(ALIVE);
             }
+            Effect::Expire => self.filer.send(FilerCommand::Expire).expect(ALIVE),
             Effect::Write(events) => {
                 let entries = events.into_iter().map(Into::into).collect();
                 self.filer.send(FilerCommand::Write(entries)).expect(ALIVE);

@@ -288,6 +288,18 @@ pub enum Note {
         /// For how long it could not be written.
         since: Duration,
     },
+    /// What has been in `done` for as long as `delivered.keep_for` says was removed.
+    Expired {
+        /// How many files.
+        files: u64,
+        /// `delivered.keep_for`.
+        keep_for: Duration,
+    },
+    /// Some of it cannot be removed. Said at growing intervals.
+    ExpiryFails {
+        /// The first error, as a sentence for a person.
+        why: String,
+    },
     /// `once` leaves these.
     LeftForNext {
         /// How many files were still settling, which is no fault.
@@ -296,6 +308,8 @@ pub enum Note {
         left: usize,
         /// How many files are delivered, and only to be moved away.
         delivered: usize,
+        /// How many files have come since the first look, which is no fault.
+        new: usize,
         /// An earlier run has said why.
         is_known: bool,
     },

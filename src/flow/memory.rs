@@ -30,6 +30,8 @@ pub struct Memory {
     pub files: Vec<File>,
     /// Folders that something was taken out of, with `delivered.remove_emptied`.
     pub emptied: Vec<EmptiedFolder>,
+    /// Markers that stay for other files of their stem, and have vouched for versions that are filed.
+    pub used_markers: Vec<UsedMarker>,
     /// The wall clock was set since the memory was written down.
     pub stepped: bool,
 }
@@ -68,6 +70,16 @@ pub struct EmptiedFolder {
     pub path: Rel,
     /// When something was taken out of it last.
     pub since: Mono,
+}
+
+/// A marker that stays at its place, and has vouched for a version that has left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedMarker {
+    /// Where that version lay.
+    pub path: Rel,
+    /// The stamp of the marker.
+    #[serde(flatten)]
+    pub marker: Stamp,
 }
 
 /// What is known of one version of a file that is in motion.
@@ -212,6 +224,8 @@ struct Head {
     endpoint: Endpoint,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     emptied: Vec<EmptiedFolder>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    used_markers: Vec<UsedMarker>,
 }
 
 const VERSION: u32 = 1;
@@ -230,6 +244,7 @@ impl Memory {
             && *command_brake == 0
             && self.files.is_empty()
             && self.emptied.is_empty()
+            && self.used_markers.is_empty()
     }
 
     /// As JSON Lines: a head, then a line for each file.
@@ -239,6 +254,7 @@ impl Memory {
             clocks: clocks.clone(),
             endpoint: self.endpoint.clone(),
             emptied: self.emptied.clone(),
+            used_markers: self.used_markers.clone(),
         };
         let mut lines = serde_json::to_vec(&head).expect("plain data becomes JSON");
         for file in &self.files {
@@ -273,6 +289,7 @@ impl Memory {
             endpoint: head.endpoint,
             files,
             emptied: head.emptied,
+            used_markers: head.used_markers,
             stepped,
         };
         memory.shift(shift);
@@ -468,6 +485,13 @@ mod tests {
             emptied: vec![EmptiedFolder {
                 path: Rel::new(b"d"),
                 since: Mono(5),
+            }],
+            used_markers: vec![UsedMarker {
+                path: Rel::new(b"d/a.csv"),
+                marker: Stamp {
+                    size: 0,
+                    mtime: Wall(9),
+                },
             }],
             stepped: false,
         };

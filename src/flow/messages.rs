@@ -43,6 +43,8 @@ pub enum Input {
     Filed(FileNo, Filed),
     /// What came of [`Effect::RemoveFolder`].
     FolderRemoved(Rel, FolderRemoved),
+    /// What came of [`Effect::Expire`].
+    Expired(Expired),
     /// A person or the service manager wants something.
     Command(Command),
     /// A scan has found, as it began, that the lock is still this process's.
@@ -99,6 +101,17 @@ pub enum FolderRemoved {
     Failed(String),
 }
 
+/// What came of a look at what has been in `done` for long enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// So many files were removed.
+    pub removed: u64,
+    /// There is more to be looked at.
+    pub more: bool,
+    /// Something could not be removed: the first error, as a sentence for a person.
+    pub failed: Option<String>,
+}
+
 /// Why all is opened anew: the lock taken, the journal read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -136,6 +149,8 @@ pub enum Effect {
     File(Box<Filing>),
     /// Remove a folder, if nothing is in it. Answered by [`Input::FolderRemoved`].
     RemoveFolder(Rel),
+    /// Remove some of what has been in `done` for long enough. Answered by [`Input::Expired`].
+    Expire,
     /// To be written to the journal, about versions that it knows.
     Write(Vec<(Rel, Stamp, journal::Event)>),
     /// To be written down for the next process, in place of what was written before.
@@ -157,6 +172,7 @@ impl Effect {
                 | Effect::Deliver(_)
                 | Effect::File(_)
                 | Effect::RemoveFolder(_)
+                | Effect::Expire
         )
     }
 }

@@ -11,7 +11,7 @@ use dirpost::flow::filing::reason::REASON;
 use dirpost::flow::filing::{Area, Place};
 use dirpost::flow::messages::Input;
 
-use crate::disk::{MARKER, watched};
+use crate::disk::watched;
 use crate::world::{Event, Version, World};
 
 impl World {
@@ -78,12 +78,13 @@ impl World {
         }
         self.put(place, &back);
         self.retried.insert(version);
-        let marker = place.beside(MARKER);
+        let marker = self.marker_of(place);
+        let marker_there = self.marker_of(&back);
         if self.model.get(&marker).is_some_and(|node| node.marker > 0)
-            && self.model.get(&back.beside(MARKER)).is_none()
+            && self.model.get(&marker_there).is_none()
         {
             self.meet("retry with its marker");
-            self.put(&marker, &back.beside(MARKER));
+            self.put(&marker, &marker_there);
         } else {
             // It has none of its own, and waits for one.
             self.unvouched.insert(version);

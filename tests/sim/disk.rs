@@ -8,7 +8,7 @@
 use dirpost::flow::file::{Entry, Look, Rel, Stamp};
 use dirpost::flow::filing::answer::ANSWER;
 use dirpost::flow::filing::disk::{Copied, Disk, Line};
-use dirpost::flow::filing::{Area, Fault, FaultKind, Place};
+use dirpost::flow::filing::{Area, Fault, FaultKind, Kept, Place};
 use dirpost::flow::time::Wall;
 
 use crate::model::{Model, Node};
@@ -121,8 +121,14 @@ impl WorldDisk<'_> {
     fn comes_back(&mut self, ino: u64, to: &Place) {
         let world = &mut *self.world;
         let version = world.model.nodes[&ino].version;
-        if to.area != Area::Watched || version == 0 || world.model.get(&to.beside(MARKER)).is_some()
-        {
+        if to.area != Area::Watched || version == 0 {
+            return;
+        }
+        if world.features.groups {
+            // The marker that is there may have vouched for it before.
+            world.unvouched.insert(version);
+        }
+        if world.model.get(&world.marker_of(to)).is_some() {
             return;
         }
         let filed = [Area::Done, Area::DeadLetter].into_iter();
@@ -435,6 +441,11 @@ impl Disk for WorldDisk<'_> {
         self.world
             .append(lines)
             .map_err(|why| Fault::new(FaultKind::Journal, why))
+    }
+
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.count("note");
+        self.world.kept.extend_from_slice(kept);
     }
 
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {

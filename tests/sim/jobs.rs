@@ -10,13 +10,14 @@ use dirpost::flow::endpoint::idempotency_key::key;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, Reply};
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
+use dirpost::flow::filing::keeping::Expired as Outcome;
 use dirpost::flow::filing::{
-    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome, Place, Progress, Rules,
+    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome as Filings, Place, Progress, Rules,
 };
 use dirpost::flow::journal::Event as JournalEvent;
 use dirpost::flow::marker::MarkerRule;
 use dirpost::flow::messages::{
-    Closing, Content, Delivered, Delivery, Input, Inspected, Inspection, Miss,
+    Closing, Content, Delivered, Delivery, Expired, Input, Inspected, Inspection, Miss,
 };
 
 use crate::disk::{MARKER, WorldDisk, digest_of};
@@ -51,9 +52,19 @@ impl World {
             .markers(Area::Watched)
             .filter_map(|(place, node)| {
                 let name = place.path.as_bytes().strip_suffix(MARKER)?;
-                is_wanted(name).then(|| (name.to_vec(), node.look))
+                (is_wanted(name) && !self.features.groups).then(|| (name.to_vec(), node.look))
             })
             .collect();
+        if self.features.groups {
+            // A scan names each file that is there, with the marker of its stem.
+            let files = content.files.iter().map(|(name, _)| Rel::new(name));
+            let places = files.map(|path| Place::new(Area::Watched, path));
+            let beside = places.filter_map(|place| {
+                let marker = self.model.get(&self.marker_of(&place))?;
+                Some((place.path.name().to_vec(), marker.look))
+            });
+            markers.extend(beside);
+        }
         markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         for (file, look) in markers {
             content.markers.push(&file, look);
@@ -362,13 +373,33 @@ impl World {
         {
             self.unjustly.insert((job.path.to_string(), job.look.stamp));
         }
+        if self.features.groups && job.progress != Progress::Unwritten {
+            self.meet(match job.marker {
+                Some(_) => "marker filed with the last of its files",
+                None => "marker that stays for another file",
+            });
+        }
         if self.orders.is_empty() && self.batch.is_none() {
             self.soon(30, Event::File);
         }
         self.orders.push(job);
     }
 
-    /// How its marker is called, if a file needs one. No two files of the simulation have one stem.
+    /// Where the marker of the file at `place` lies.
+    pub fn marker_of(&self, place: &Place) -> Place {
+        match self.marker() {
+            Some(rule) => rule.beside(place),
+            None => place.beside(MARKER),
+        }
+    }
+
+    /// Whether this marker is that of the file `path`.
+    pub fn is_marker_of(&self, marker: &Place, path: &Rel) -> bool {
+        let place = Place::new(marker.area, path.clone());
+        self.marker_of(&place) == *marker
+    }
+
+    /// How its marker is called, if a file needs one.
     pub fn marker(&self) -> Option<MarkerRule> {
         let rule = if self.features.stems {
             MarkerRule::of_stem
@@ -389,6 +420,7 @@ impl World {
                     action: self.action,
                     marker: self.marker(),
                     read_only: false,
+                    notes_kept: self.features.keep_for.is_some(),
                 };
                 let now = self.wall();
                 Batch::new(
@@ -416,7 +448,7 @@ impl World {
         if !self.orders.is_empty() {
             self.soon(30, Event::File);
         }
-        let Outcome { filed, carried, .. } = batch.outcome();
+        let Filings { filed, carried, .. } = batch.outcome();
         self.carried = carried;
         for (file, filed) in &filed {
             self.say(|| format!("filed {file:?}: {filed:?}"));
@@ -432,6 +464,49 @@ impl World {
         let filed = filed.into_iter();
         inputs.extend(filed.map(|(file, filed)| Input::Filed(file, filed)));
         inputs
+    }
+
+    /// The filing thread removes what has been in `done` for long enough: between two batches.
+    pub fn expire(&mut self) -> Option<Input> {
+        let keep_for = self.features.keep_for?;
+        if self.batch.is_some() {
+            self.at(30, Event::Expire);
+            return None;
+        }
+        let horizon = self.wall() - keep_for;
+        let mut expired = Expired::default();
+        for kept in std::mem::take(&mut self.kept) {
+            let carried = std::mem::take(&mut self.carried);
+            let is_promised = |place: &Place| carried.is_promised(place);
+            let before = self.model.get(&kept.place);
+            let outcome = kept.expire(&mut WorldDisk { world: self }, horizon, is_promised);
+            self.carried = carried;
+            if let Some(node) = before
+                && self.model.get(&kept.place).is_none()
+            {
+                assert!(kept.at <= horizon, "{} is removed early", kept.place);
+                if node.version > 0 {
+                    assert!(self.was_accepted(node.version), "{} was filed", kept.place);
+                    self.expired.insert(node.version);
+                    self.given_up(node.version);
+                }
+                self.meet("time in done that is over");
+            }
+            match outcome {
+                Ok(Outcome::Removed) => expired.removed += 1,
+                Ok(Outcome::Over) => {}
+                Ok(Outcome::NotYet) => self.kept.push(kept),
+                Err(fault) => {
+                    expired.failed = Some(fault.why);
+                    self.kept.push(kept);
+                }
+            }
+        }
+        Some(Input::Expired(expired))
+    }
+
+    fn given_up(&mut self, version: Version) {
+        self.model.given_up.insert(version);
     }
 
     /// Now and then a crash, or the next step of a writer, comes right behind an operation of

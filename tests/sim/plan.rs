@@ -40,10 +40,14 @@ pub struct Features {
     pub lively: bool,
     /// The marker is called after its file's stem.
     pub stems: bool,
+    /// And two files have one stem, and so one marker.
+    pub groups: bool,
     /// `send.order`, if it is set.
     pub order: Option<SendOrder>,
     /// `delivered.keep_answer`.
     pub keeps_answers: bool,
+    /// `delivered.keep_for`, if it is set.
+    pub keep_for: Option<Duration>,
 }
 
 impl Features {
@@ -60,16 +64,23 @@ impl Features {
             in_hand: None,
             lively: false,
             stems: false,
+            groups: false,
             order: None,
             keeps_answers: false,
+            keep_for: None,
         };
-        Features {
+        let features = Features {
             sees_end: features.sees_end && features.inspects,
             in_hand: [None, Some(1), Some(2), Some(5)][rng.below(4) as usize],
             stems: rng.below(2) == 0,
             order: [None, None, Some(SendOrder::Mtime), Some(SendOrder::Name)]
                 [rng.below(4) as usize],
             keeps_answers: rng.below(3) == 0,
+            keep_for: (rng.below(3) == 0).then_some(Duration::from_secs(15)),
+            ..features
+        };
+        Features {
+            groups: features.marker && features.stems && rng.below(2) == 0,
             ..features
         }
     }
@@ -106,6 +117,7 @@ pub fn policy(world: &World, in_order: bool) -> Policy {
         give_up_after: None,
         action: world.action,
         remove_emptied: false,
+        keep_for: world.features.keep_for,
         remember: Duration::from_secs(86_400),
         key_scope: KEY_SCOPE.into(),
         ending: Ending::Never,
@@ -123,7 +135,7 @@ pub fn plan(world: &mut World, crashes: bool) {
     world.model.traits.target_syncs_fail &= !sneaks;
     let files = 1 + world.rng.below(12) as usize;
     for number in 0..files {
-        let name = format!("f{number}");
+        let name = name_of(world, number);
         match world.rng.below(12) {
             0 => drop(world.poison.insert(name.clone())),
             1 => drop(world.lonely_404.insert(name.clone())),
@@ -147,7 +159,8 @@ pub fn plan(world: &mut World, crashes: bool) {
     // on writing.
     for number in 0..files {
         if world.rng.below(10) == 0 {
-            world.model.faults.stuck.insert(format!("f{number}"));
+            let name = name_of(world, number);
+            world.model.faults.stuck.insert(name);
         }
     }
     world.model.faults.targets_full = world.rng.below(6) == 0;
@@ -188,6 +201,14 @@ pub fn plan(world: &mut World, crashes: bool) {
     plan_features(world);
 }
 
+/// What the file of a writer is called.
+fn name_of(world: &World, number: usize) -> String {
+    match world.features.groups {
+        true => format!("f{}.{}", number / 2, ["csv", "xml"][number % 2]),
+        false => format!("f{number}"),
+    }
+}
+
 fn plan_features(world: &mut World) {
     let features = world.features;
     for _ in 0..if features.retries { 8 } else { 0 } {
@@ -222,7 +243,8 @@ fn steps(world: &mut World, name: &str, sneaks: bool) -> Vec<(i64, Step)> {
             world.wrong.insert(name.into(), finding);
         }
     }
-    if features.marker && world.rng.below(10) == 0 {
+    // The marker of a group is its other file's as well.
+    if features.marker && world.rng.below(10) == 0 && !features.groups {
         world.markerless.insert(name.into());
     }
     let marks = features.marker && !world.markerless.contains(name);

@@ -252,6 +252,11 @@ impl World {
             .lines()
             .filter(|line| line.contains("\"event\":\"accepted\"") || line.contains("\"kept\":"))
             .count();
+        if !self.kept.is_empty() {
+            // What was written down of `done` is not brought onto the disk.
+            let left = self.rng.below(self.kept.len() as u64 + 1);
+            self.kept.truncate(left as usize);
+        }
         let World { model, rng, .. } = self;
         Model::cut_power(model, rng);
     }

@@ -82,6 +82,7 @@ impl Run {
                     let delay = self.world.rng.below(30);
                     self.world.at(delay, Event::InspectStart(job));
                 }
+                Effect::Expire => self.world.at(5, Event::Expire),
                 // All files of the simulation lie in the watched folder itself.
                 Effect::RemoveFolder(path) => panic!("{path} was not emptied"),
                 Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
@@ -275,6 +276,7 @@ impl Run {
                 vec![self.world.answered(&job, version, (verdict, reply))]
             }
             Event::File => self.world.file_step(),
+            Event::Expire => self.world.expire().into_iter().collect(),
             Event::Unstuck => {
                 self.world.say(|| "moving away works again".into());
                 self.world.model.faults.stuck.clear();

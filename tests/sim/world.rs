@@ -13,7 +13,7 @@ use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::Reply;
 use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
-use dirpost::flow::filing::{Batch, Carried, Filing, Place};
+use dirpost::flow::filing::{Batch, Carried, Filing, Kept, Place};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::messages::{Delivery, Inspection, ScanOrder};
 use dirpost::flow::rng::Rng;
@@ -53,6 +53,8 @@ pub enum Event {
     SendEnd(Delivery, Version),
     /// The answer is there; if it is an acceptance, it is written down now.
     Answered(Delivery, Version, Verdict, Reply),
+    /// It looks for what has been in `done` for long enough.
+    Expire,
     /// The filing thread begins a batch, or does its next operation.
     File,
     /// Moving away works again.
@@ -154,6 +156,10 @@ pub struct World {
     pub orders: Vec<Filing>,
     pub batch: Option<Batch>,
     pub carried: Carried,
+    /// What was put into `done`, as it was written down.
+    pub kept: Vec<Kept>,
+    /// What was removed there, its time being over.
+    pub expired: BTreeSet<Version>,
     pub owed: Vec<Line>,
     pub journal: Vec<u8>,
     /// So much of the journal is on the disk.
@@ -284,6 +290,8 @@ impl World {
             orders: Vec::new(),
             batch: None,
             carried: Carried::default(),
+            kept: Vec::new(),
+            expired: BTreeSet::new(),
             owed: Vec::new(),
             journal: Vec::new(),
             synced: 0,

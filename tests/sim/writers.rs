@@ -4,7 +4,7 @@ use dirpost::flow::file::{Look, Rel, Stamp};
 use dirpost::flow::filing::{Area, Place};
 use dirpost::flow::time::Wall;
 
-use crate::disk::{MARKER, watched};
+use crate::disk::watched;
 use crate::model::Node;
 use crate::plan::LIVELY;
 use crate::world::{Event, Step, Version, World};
@@ -46,7 +46,7 @@ impl World {
             }
             Step::Mark => self.mark(&name),
             Step::Unmark => {
-                if self.model.take(&watched(&name).beside(MARKER)).is_some() {
+                if self.model.take(&self.marker_of(&watched(&name))).is_some() {
                     self.meet("marker taken away");
                 }
             }
@@ -83,7 +83,7 @@ impl World {
             changed: self.time,
             complete: true,
         };
-        let at = watched(name).beside(MARKER);
+        let at = self.marker_of(&watched(name));
         if self.model.get(&at).is_some() {
             self.meet("marker written again");
         }

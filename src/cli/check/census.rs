@@ -60,6 +60,7 @@ enum Left {
     /// A folder that is left alone is one thing, whatever is in it.
     NotAFile,
     MarkerWithoutFile,
+    OtherShard,
 }
 
 impl Wait {
@@ -83,6 +84,7 @@ impl Left {
             Left::TooDeep => "deeper than watch.max_depth",
             Left::NotAFile => "no regular file (a link, a FIFO, a socket, a device)",
             Left::MarkerWithoutFile => "a marker without its file",
+            Left::OtherShard => "another shard's (watch.shard)",
         }
     }
 }
@@ -233,7 +235,7 @@ fn is_folder(folder: &Dir, name: &[u8]) -> bool {
 fn left_folder(filter: &Filter, path: &Rel) -> Option<Left> {
     // As of a file in it: the rule is the folder's.
     match filter.rule(&path.join(b"x"))?.0 {
-        Rule::Own => None,
+        Rule::Own | Rule::OtherShard => None,
         Rule::TooDeep => Some(Left::TooDeep),
         Rule::Excluded => Some(Left::Excluded),
         _ => Some(Left::Temporary),
@@ -252,6 +254,7 @@ fn left_file(
         Rule::Temporary => Some(Left::Temporary),
         Rule::Excluded => Some(Left::Excluded),
         Rule::NotIncluded => Some(Left::NotIncluded),
+        Rule::OtherShard => Some(Left::OtherShard),
         Rule::Marker => {
             let rule = config.ready.marker.as_ref()?;
             let subject = rule.marked(name)?;

@@ -92,6 +92,9 @@ fn of(rule: Rule) -> &'static str {
         }
         Rule::Excluded => "watch.exclude matches it",
         Rule::NotIncluded => "no glob of watch.include matches it",
+        Rule::OtherShard => {
+            "it is another shard's (watch.shard): ask with that one's configuration"
+        }
         Rule::Marker => "it is a marker, and is filed with its file",
     }
 }

@@ -125,9 +125,14 @@ fn head(answer: &Answer) -> String {
 fn remarks(answer: &Answer) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(location) = answer.location.as_ref().filter(|_| is_redirect(answer)) {
+        // A 303 says that the answer to what was done is elsewhere (RFC 9110, 15.4.4).
+        let stored = match answer.status {
+            303 => ", or 303 into send.accept if the file is stored by then",
+            _ => "",
+        };
         remarks.push(format!(
             "it redirects to {location}, and redirects are never followed: put the final address \
-             into send.url"
+             into send.url{stored}"
         ));
     }
     remarks.extend(wishes(answer));

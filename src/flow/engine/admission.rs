@@ -123,8 +123,9 @@ impl Engine {
         true
     }
 
-    /// Takes a file in hand that waited in its folder.
-    pub(super) fn admit(&mut self, waiting: Waiting, now: Now) {
+    /// Takes a file in hand that waited in its folder. Gives its number, by which it is known unless
+    /// it has gone back there.
+    pub(super) fn admit(&mut self, waiting: Waiting, now: Now) -> FileNo {
         let Waiting {
             path,
             look,
@@ -139,6 +140,7 @@ impl Engine {
             active.learned.first_seen = active.learned.first_seen.min(first_seen);
         }
         self.advance(file, now);
+        file
     }
 
     /// Lets `file`, which is ready for `queue`, wait in its folder if there is no room. Gives whether

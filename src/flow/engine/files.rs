@@ -45,6 +45,8 @@ pub(super) struct ActiveFile {
     pub why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
+    /// The marker that stays at its place for other files when it is filed.
+    pub leaves_marker: Option<Stamp>,
     /// How often the journal had failed when it was handed out to be filed.
     pub journal_failures: u64,
     /// It has left its place on the way to where it is filed: what is listed there is another
@@ -199,6 +201,7 @@ impl ActiveFile {
             changing: None,
             why: None,
             filing: None,
+            leaves_marker: None,
             journal_failures: 0,
             detached: false,
             sent: None,

@@ -102,13 +102,22 @@ impl Engine {
         let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;
         match filing.marker_stamp() {
             Some(marker) if is_shared && !stays => {
-                self.known.leaves_marker(&filing.path, marker);
+                self.set_leaves_marker(&filing, Some(marker));
                 Filing {
                     marker: None,
                     ..filing
                 }
             }
-            _ => filing,
+            _ => {
+                self.set_leaves_marker(&filing, None);
+                filing
+            }
+        }
+    }
+
+    fn set_leaves_marker(&mut self, filing: &Filing, marker: Option<Stamp>) {
+        if let Some(active) = self.files.get_mut(filing.file) {
+            active.leaves_marker = marker;
         }
     }
 
@@ -288,10 +297,17 @@ impl Engine {
 
     /// `file` is not at its place any more.
     fn leave(&mut self, file: FileNo) {
-        if let Some(motion) = self.drop_file(file)
-            && !motion.detached
-        {
-            self.release_name(file, &motion.path);
+        if let Some(motion) = self.drop_file(file) {
+            self.dealt_with(&motion.path);
+            // Not before it is filed: a power cut may take its acceptance back until then, and it would
+            // wait for another marker.
+            if let Some(marker) = motion.leaves_marker {
+                self.known.leaves_marker(&motion.path, marker);
+                self.known.learned(self.clock.now().mono);
+            }
+            if !motion.detached {
+                self.release_name(file, &motion.path);
+            }
         }
     }
 

@@ -146,6 +146,18 @@ impl Known {
         left.insert(path.name().into(), marker);
     }
 
+    /// For the next process: the markers that stay and have vouched for what has left.
+    pub fn left_markers(&self) -> Vec<memory::UsedMarker> {
+        let folders = self.left_markers.iter();
+        let all = folders.flat_map(|(folder, left)| {
+            left.iter().map(|(name, marker)| memory::UsedMarker {
+                path: folder.join(name),
+                marker: *marker,
+            })
+        });
+        all.collect()
+    }
+
     /// `folder` was listed, with these markers beside these files: what has left is forgotten with its
     /// marker. They are called by `rule`.
     pub fn markers_listed(&mut self, folder: &Rel, markers: &Listing<Look>, rule: &MarkerRule) {

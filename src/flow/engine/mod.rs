@@ -24,7 +24,9 @@ mod endpoint;
 mod files;
 mod filing;
 mod health;
+mod keeping;
 mod known;
+mod last_listing;
 mod looking;
 mod outcome;
 mod phase;
@@ -46,7 +48,9 @@ use self::emptied::Emptied;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
 use self::health::Health;
+use self::keeping::Keeping;
 use self::known::Known;
+use self::last_listing::LastListing;
 use self::looking::Looking;
 use self::phase::Phase;
 pub use self::policy::{Ending, Policy, TOO_LARGE};
@@ -99,6 +103,10 @@ pub struct Engine {
     known: Known,
     /// Folders that may be removed.
     emptied: Emptied,
+    /// When it is looked for what has been in `done` for long enough.
+    keeping: Keeping,
+    /// What `once` looks for before it leaves.
+    last_listing: LastListing,
     phase: Phase,
     /// Which names are wanted; `None`: all that are listed.
     wanted: Option<Filter>,
@@ -166,6 +174,8 @@ impl Engine {
             troubles: Troubles::default(),
             known: Known::default(),
             emptied: Emptied::default(),
+            keeping: Keeping::new(policy.keep_for),
+            last_listing: LastListing::default(),
             phase: Phase::Working,
             wanted: None,
             out_before: 0,
@@ -204,6 +214,7 @@ impl Engine {
                     self.note(Note::FolderStays { path, why });
                 }
             }
+            Input::Expired(expired) => self.on_expired(expired, now),
             Input::Command(Command::Scan) => {
                 self.scans.hasten(now.mono);
                 self.looking.want_everything();
@@ -253,6 +264,8 @@ impl Engine {
             self.deadline(),
             self.known.save_at(),
             self.emptied.next_due().filter(|_| may.file),
+            self.keeping.next_due().filter(|_| may.file),
+            self.last_listing.next_turn(self.clock.now().mono),
         ]
         .into_iter()
         .flatten()
@@ -412,6 +425,7 @@ impl Engine {
         if may.file {
             let due = self.emptied.take_due(now.mono).into_iter();
             self.out.effects.extend(due.map(Effect::RemoveFolder));
+            self.begin_expiry();
         }
         if !may.send {
             return;

@@ -127,12 +127,20 @@ impl Engine {
 
     fn end_once(&mut self, deadline: Mono, no_wait: bool, now: Now) {
         let looked = self.scans.completed() > 0;
-        if self.scans.is_share_away() && !looked {
+        // All is done, or all that is left waits for a time or for somebody else.
+        let tidies = self.emptied.is_busy() || self.keeping.is_busy(now.mono);
+        let is_done = looked && !self.is_left(now) && !tidies;
+        let is_idle = looked && self.jobs_out() == 0 && !self.keeping.is_busy(now.mono);
+        let is_listing = self.last_listing.is_wanted();
+        if self.scans.is_share_away() && (!looked || is_listing) {
             self.finish(Finish::Left, now);
-        } else if looked && !self.is_left(now) && !self.emptied.is_busy() {
+        } else if is_listing && now.mono < deadline {
+            // What it shows may still be delivered.
+        } else if (is_done || no_wait && is_idle) && self.wants_last_listing() {
+            self.begin_last_listing(now);
+        } else if is_done {
             self.finish(Finish::Done, now);
-        } else if looked && no_wait && self.jobs_out() == 0 {
-            // All that is left waits for a time or for somebody else.
+        } else if is_idle && (no_wait || self.last_listing.is_over(now.mono)) {
             self.finish(Finish::Stopped, now);
         } else if now.mono >= deadline {
             // What is on its way may end well; nothing new is started.
@@ -147,7 +155,8 @@ impl Engine {
         match self.policy.ending {
             Ending::Once { no_wait: true, .. } => {
                 let is_due = self.tree.next_due().is_some_and(|due| due <= now.mono);
-                is_due || known > self.files.count(At::Settling)
+                let is_late = || self.last_listing.is_left(&self.files);
+                is_due || known > self.files.count(At::Settling) || is_late()
             }
             _ => known + self.tree.count().waiting > 0,
         }
@@ -174,6 +183,10 @@ impl Engine {
             {
                 Finish::Left
             }
+            // What could not be looked at may have been to be delivered.
+            (Ending::Once { .. }, _) if !self.scans.is_whole() || self.last_listing.is_wanted() => {
+                Finish::Left
+            }
             (Ending::Once { .. }, Finish::Stopped) => Finish::Done,
             (Ending::Once { .. }, how) => how,
         };
@@ -182,11 +195,13 @@ impl Engine {
         let delivered = self.unfiled();
         let all = self.files.len() + waiting - self.files.count(At::Waiting);
         let left = all - settling - delivered;
-        if self.policy.ending != Ending::Never && all > 0 {
+        let new = self.last_listing.new_files();
+        if self.policy.ending != Ending::Never && all + new > 0 {
             self.note(Note::LeftForNext {
                 settling,
                 left,
                 delivered,
+                new,
                 is_known: self.endpoint.is_known_to_be_closed() && delivered == 0,
             });
         }

@@ -63,6 +63,8 @@ pub struct Policy {
     pub action: Action,
     /// `delivered.remove_emptied`.
     pub remove_emptied: bool,
+    /// `delivered.keep_for`: how long `done` keeps a file; `None` = for ever.
+    pub keep_for: Option<Duration>,
     /// `delivered.remember`.
     pub remember: Duration,
     /// What the keys are made of, beside the file.
@@ -103,6 +105,7 @@ impl Policy {
             give_up_after: config.retry.give_up_after,
             action: config.delivered.action,
             remove_emptied: config.delivered.remove_emptied,
+            keep_for: config.delivered.keep_for,
             remember: config.delivered.remember,
             key_scope: config
                 .send
@@ -123,6 +126,7 @@ impl Policy {
             order: before.order,
             in_order: before.in_order,
             action: before.action,
+            keep_for: before.keep_for,
             key_scope: before.key_scope.clone(),
             ending: before.ending,
             ..self

@@ -97,8 +97,14 @@ impl Engine {
             endpoint,
             files,
             emptied,
+            used_markers,
             stepped,
         } = memory;
+        if self.policy.marker.is_some() {
+            for used in used_markers {
+                self.known.leaves_marker(&used.path, used.marker);
+            }
+        }
         if self.policy.remove_emptied {
             self.emptied.restore(emptied);
         }
@@ -224,6 +230,7 @@ impl Engine {
             endpoint,
             files,
             emptied: self.emptied.memory(),
+            used_markers: self.known.left_markers(),
             stepped: false,
         }
     }

@@ -185,6 +185,11 @@ impl Scans {
         self.last
     }
 
+    /// Whether the last one could list every folder, and look at every name.
+    pub fn is_whole(&self) -> bool {
+        self.folders.is_empty()
+    }
+
     /// Since when the one under way has been under way.
     pub fn running_since(&self) -> Option<Mono> {
         self.running.map(|running| running.since)

@@ -3,6 +3,7 @@
 mod admission;
 mod endpoint;
 mod filing;
+mod last_listing;
 mod lock;
 mod looking;
 mod markers;
@@ -167,6 +168,7 @@ fn policy() -> Policy {
         give_up_after: None,
         action: Action::Move,
         remove_emptied: false,
+        keep_for: None,
         remember: Duration::from_secs(86_400),
         key_scope: "test".into(),
         ending: Ending::Never,

@@ -69,6 +69,7 @@ impl Engine {
             horizon,
             room: self.room_for_new(),
             takes_new: self.takes_new(),
+            tells_late: self.last_listing.is_under_way(scan),
             since: &|look| Stability::new(*look, now, clock).since,
             is_ready: &|name, look, marker| {
                 let marker = marker.map(|marker| marker.stamp);
@@ -93,6 +94,8 @@ impl Engine {
                     }
                 }
                 Event::Missing { file } => self.on_missing(file),
+                Event::Vanished { stamp } => self.last_listing.vanished(stamp),
+                Event::Late(waiting) => self.last_listing.found(waiting),
                 event => self.on_delivered_event(event, now),
             }
         }
@@ -114,6 +117,7 @@ impl Engine {
     fn on_delivered_event(&mut self, event: Event, now: Now) {
         match event {
             Event::Away { path, stamp } => {
+                self.dealt_with(&path);
                 let since = now.wall.0;
                 self.out.lines.push((path, stamp, Line::Missing { since }));
             }
@@ -123,6 +127,7 @@ impl Engine {
                 self.out.lines.push((path, stamp, Line::Forgotten));
             }
             Event::New { .. } | Event::Seen { .. } | Event::Missing { .. } => {}
+            Event::Vanished { .. } | Event::Late(_) => {}
         }
     }
 
@@ -153,6 +158,8 @@ impl Engine {
             // What was not seen by now is not there.
             self.known.all_listed();
         }
+        self.end_last_listing(now);
+        self.keeping.scanned(now.mono);
     }
 
     /// All is about to be opened again: what is under way ends, and nothing more begins.
@@ -198,6 +205,7 @@ impl Engine {
 
     /// `path` is delivered and stays where it is.
     pub(super) fn rest(&mut self, path: &Rel, stamp: Stamp, marker: Option<Stamp>) {
+        self.dealt_with(path);
         self.tree.set_resting(path, stamp);
         self.known.rests(path, stamp, marker);
     }
@@ -366,6 +374,7 @@ impl Engine {
     pub(super) fn leave_alone(&mut self, file: FileNo) {
         if let Some(active) = self.drop_file(file) {
             self.tree.forget(&active.path);
+            self.vanished(active.still.look.stamp);
         }
     }
 
@@ -414,6 +423,7 @@ impl Engine {
             Miss::Gone => {
                 if let Some(active) = self.drop_file(file) {
                     self.tree.forget(&active.path);
+                    self.vanished(active.still.look.stamp);
                 }
             }
             Miss::Unreadable(why) => self.trouble(file, Kind::Read, why, now),

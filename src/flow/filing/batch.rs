@@ -86,6 +86,13 @@ impl Carried {
     }
 }
 
+impl Carried {
+    /// Whether a move that is not filed to its end goes by this name.
+    pub fn is_promised(&self, place: &Place) -> bool {
+        self.claims.has(place)
+    }
+}
+
 /// One machine, and where it stands.
 struct Running {
     file: FileNo,
@@ -373,6 +380,10 @@ fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault
         Operation::Copy(from, draft) => disk.copy(from, draft).map(Answer::Copied),
         Operation::WriteBeside { at, beside, like } => {
             disk.write_beside(at, &beside.text(), like).map(done)
+        }
+        Operation::NoteKept(kept) => {
+            disk.note_kept(kept);
+            Ok(Answer::Done)
         }
         Operation::MakeFolder(folder) => disk.make_folder(folder).map(done),
         Operation::Append(line) => disk.append(std::slice::from_ref(line)).map(done),

@@ -1,6 +1,7 @@
 //! What filing asks of the file system and the journal: one operation at a time.
 
 use super::answer::Delivered;
+use super::keeping::Kept;
 use super::reason::DeadLetter;
 use super::{Move, Place};
 use crate::flow::file::{Entry, Look};
@@ -154,6 +155,10 @@ pub trait Disk {
     /// They are owed.
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault>;
 
+    /// Writes down what has been put into `done`, at the latest with the next
+    /// [`Disk::append_or_owe`]. What cannot be written down stays there for ever.
+    fn note_kept(&mut self, kept: &[Kept]);
+
     /// Brings the journal onto the disk.
     ///
     /// # Errors
@@ -226,6 +231,8 @@ pub enum Operation {
     },
     /// [`Disk::make_folder`].
     MakeFolder(Place),
+    /// [`Disk::note_kept`].
+    NoteKept(Vec<Kept>),
     /// A barrier: [`Disk::append`], once for all machines that have come to it.
     Append(Line),
     /// A barrier: [`Disk::sync_journal`], once for all machines that have come to it.

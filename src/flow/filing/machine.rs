@@ -61,6 +61,8 @@ struct Machine {
     /// Folders that names were added to, to be brought onto the disk first, and others.
     targets: BTreeSet<Place>,
     sources: BTreeSet<Place>,
+    /// Where its marker went.
+    marker_at: Option<Place>,
 }
 
 /// Files `job` away.
@@ -75,6 +77,7 @@ pub(super) async fn file(job: Filing, rules: Rc<Rules>, now: Wall, ops: Ops) -> 
         at_place: None,
         targets: BTreeSet::new(),
         sources: BTreeSet::new(),
+        marker_at: None,
     };
     match machine.run().await {
         Ok(filed) => filed,
@@ -384,6 +387,7 @@ impl Machine {
                 .is_ok();
         }
         if on_disk {
+            self.note_kept(&filed).await;
             let event = if matches!(filed, Filed::Copied { .. }) {
                 Event::Copied
             } else {

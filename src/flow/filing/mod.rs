@@ -25,6 +25,7 @@
 pub mod answer;
 pub mod batch;
 pub mod disk;
+pub mod keeping;
 pub mod machine;
 mod moving;
 pub mod names;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::answer::Receipt;
 pub use self::batch::{Batch, Carried, Outcome};
 pub use self::disk::{Disk, Fault, FaultKind};
+pub use self::keeping::Kept;
 pub use self::reason::Reason;
 use crate::config::Action;
 use crate::flow::escape::{escape, unescape};
@@ -299,6 +301,8 @@ pub struct Rules {
     pub marker: Option<MarkerRule>,
     /// dirpost may not write to the share: what is condemned is copied, and stays.
     pub read_only: bool,
+    /// What is put into `done` is written down, to be removed some day (`delivered.keep_for`).
+    pub notes_kept: bool,
 }
 
 #[cfg(test)]

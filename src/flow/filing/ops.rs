@@ -65,6 +65,11 @@ impl Claims {
         }
     }
 
+    /// Whether a name is promised to any version.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.owners.contains_key(place)
+    }
+
     fn release(&mut self, owner: &Owner) {
         for place in self.places.remove(owner).unwrap_or_default() {
             if self.owners.get(&place) == Some(owner) {

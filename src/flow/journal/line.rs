@@ -56,6 +56,13 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// What a line is about; `None` for one that cannot be read.
+    pub fn path_of(line: &[u8]) -> Option<Rel> {
+        Record::read(line).map(|line| Rel::new(&line.path))
+    }
+}
+
 impl From<(Rel, Stamp, Event)> for Entry {
     fn from((path, stamp, event): (Rel, Stamp, Event)) -> Entry {
         Entry { path, stamp, event }

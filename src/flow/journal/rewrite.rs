@@ -7,6 +7,7 @@
 //! with all it depends on: the first `moving` of a version that was on its way by then.
 
 use super::Replay;
+use crate::flow::hash::fnv_1a;
 
 /// Lines, by their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,14 +69,6 @@ impl Part {
     pub fn has(self, path: &[u8]) -> bool {
         self.count == 1 || fnv_1a(path) % self.count == self.index
     }
-}
-
-/// The hash of Fowler, Noll and Vo, 64 bits (FNV-1a): nothing depends on it but how even the parts
-/// are.
-fn fnv_1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// The whole lines of `journal` that are still of interest, found out in `parts` readings.

@@ -2,6 +2,7 @@
 
 use super::glob::{Case, Glob, GlobError};
 use super::temporary::{is_system_folder, is_temporary};
+use crate::config::Shard;
 use crate::flow::file::Rel;
 use crate::flow::marker::MarkerRule;
 
@@ -14,6 +15,8 @@ pub struct Filter {
     ignore_temporary: bool,
     marker: Option<MarkerRule>,
     max_depth: Option<u32>,
+    /// `watch.shard`.
+    shard: Option<Shard>,
     /// Folders that are dirpost's own.
     own: Vec<Rel>,
 }
@@ -42,6 +45,8 @@ pub enum Rule {
     NotIncluded,
     /// It is the marker of another file.
     Marker,
+    /// It is for the process of another part: `watch.shard`.
+    OtherShard,
 }
 
 /// How many names are left alone, by rule; a folder counts as one.
@@ -66,7 +71,7 @@ impl Ignored {
             Rule::Excluded => self.excluded += 1,
             Rule::NotIncluded => self.not_included += 1,
             Rule::TooDeep => self.too_deep += 1,
-            Rule::Own | Rule::Marker => {}
+            Rule::Own | Rule::Marker | Rule::OtherShard => {}
         }
     }
 
@@ -105,6 +110,7 @@ impl Filter {
             ignore_temporary: watch.ignore_temporary,
             marker: marker.cloned(),
             max_depth: watch.max_depth,
+            shard: watch.shard,
             own,
         })
     }
@@ -145,6 +151,15 @@ impl Filter {
     /// # Errors
     /// The rule by which it is left alone.
     pub fn judge(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
+        let class = self.class(folder, name)?;
+        let marker = self.marker.as_ref();
+        match self.shard {
+            Some(shard) if !shard.has(&folder.join(name), marker) => Err(Rule::OtherShard),
+            _ => Ok(class),
+        }
+    }
+
+    fn class(&self, folder: &Rel, name: &[u8]) -> Result<Class, Rule> {
         let marker = self.marker.as_ref();
         let marked = marker.and_then(|rule| Some((rule, rule.marked(name)?)));
         // A marker is as wanted as its file, whatever the globs say of its own name.
@@ -230,6 +245,7 @@ mod tests {
             ignore_temporary: true,
             marker: marker.cloned(),
             max_depth,
+            shard: None,
             own: vec![Rel::new(b"state")],
         }
     }
@@ -298,5 +314,28 @@ mod tests {
         assert!(any.enters(&root, b".git") && !any.enters(&root, b".dirpost"));
         assert!(!any.enters(&root, b"state") && !any.enters(&root, b"skip"));
         assert!(any.enters(&Rel::new(b"sub"), b"state"));
+    }
+
+    #[test]
+    fn each_shard_wants_its_own_files_and_their_markers_and_enters_every_folder() {
+        for rule in [MarkerRule::of_name(".ok"), MarkerRule::of_stem(".ok")] {
+            for number in 0..50 {
+                let name = format!("f{number}.csv");
+                let marker = rule.name_of(name.as_bytes());
+                let wanting = Shard::all(3).filter(|shard| {
+                    let filter = Filter {
+                        shard: Some(*shard),
+                        ..filter(&[], &["x*"], Some(&rule), None)
+                    };
+                    assert!(filter.enters(&Rel::root(), b"in"));
+                    let file = filter.judge(&Rel::new(b"in"), name.as_bytes());
+                    let beside = filter.judge(&Rel::new(b"in"), &marker);
+                    assert_eq!(file.is_ok(), beside.is_ok(), "a marker goes with its file");
+                    assert_eq!(beside.ok(), file.ok().map(|_| Class::Marker));
+                    file.is_ok()
+                });
+                assert_eq!(wanting.count(), 1);
+            }
+        }
     }
 }

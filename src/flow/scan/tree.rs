@@ -93,6 +93,14 @@ pub enum Event {
         /// The number that it is known by.
         file: FileNo,
     },
+    /// A file that waited without a record, and that nobody has taken, is not there any more, where
+    /// new files are not wanted.
+    Vanished {
+        /// As it was last looked at.
+        stamp: Stamp,
+    },
+    /// A file that is new, and not wanted.
+    Late(Waiting),
     /// It was at rest, and this version is missing.
     Away {
         /// Where it was.

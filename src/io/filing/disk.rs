@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::copy::{At, copy, digest, write_beside};
-use super::{Filer, OpenDirs, Roots};
+use super::{Filer, Ledger, OpenDirs, Roots};
 use crate::flow::file::{Entry, FsKind, Look};
 use crate::flow::filing::disk::{Copied, Disk, Line};
-use crate::flow::filing::{Area, Fault, FaultKind, Place};
+use crate::flow::filing::{Area, Fault, FaultKind, Kept, Place};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, file_look, link_is_unsupported, name_of, rename_is_unsupported};
 use crate::io::journal::Journal;
@@ -23,6 +23,9 @@ pub(super) struct RealDisk<'a> {
     journal: &'a Journal,
     roots: &'a Roots,
     dirs: &'a mut OpenDirs,
+    ledger: Option<&'a mut Ledger>,
+    /// What is to be written into that.
+    kept: Vec<Kept>,
     /// When the last operation began: after one that took long, another process may hold the
     /// lock.
     began: Instant,
@@ -42,7 +45,27 @@ impl<'a> RealDisk<'a> {
             journal: &filer.journal,
             roots: &filer.roots,
             dirs: &mut filer.dirs,
+            ledger: filer.ledger.as_mut(),
+            kept: Vec::new(),
             began: Instant::now(),
+        }
+    }
+
+    /// One write for all files of a batch.
+    fn write_kept(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        let (Some(ledger), Some(first)) = (&mut self.ledger, kept.first()) else {
+            return;
+        };
+        if let Err(err) = ledger.note(&kept, wall()) {
+            log::warn!(
+                target: "dirpost",
+                "{}: it cannot be written down that it was put there ({}): delivered.keep_for does not \
+                 remove it, nor {} others",
+                first.place,
+                explain(&err),
+                kept.len() - 1
+            );
         }
     }
 
@@ -257,7 +280,12 @@ impl Disk for RealDisk<'_> {
         appended.map_err(|err| self.journal_fault(&err))
     }
 
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.kept.extend_from_slice(kept);
+    }
+
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.write_kept();
         let appended = self.journal.append_or_owe(lines);
         appended.map_err(|err| self.journal_fault(&err))
     }

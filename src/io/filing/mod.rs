@@ -5,6 +5,7 @@
 
 mod copy;
 mod disk;
+pub mod ledger;
 mod open_dirs;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::disk::RealDisk;
+use self::ledger::Ledger;
 use self::open_dirs::OpenDirs;
 use crate::config::Config;
 use crate::flow::engine::Handover;
 use crate::flow::file::{FileNo, Rel};
 use crate::flow::filing::{Batch, Carried, Fault, Filed, Filing, Outcome, Rules};
-use crate::flow::messages::FolderRemoved;
+use crate::flow::messages::{Expired, FolderRemoved};
+use crate::io::dir::Dir;
 use crate::io::journal::Journal;
 use crate::io::os::clock::wall;
 use crate::io::os::error::explain;
@@ -34,6 +37,8 @@ pub struct Filer {
     rules: Rules,
     dirs: OpenDirs,
     carried: Carried,
+    /// What was put into `done`, where that is to be removed some day.
+    ledger: Option<Ledger>,
 }
 
 /// Where the areas that may lie outside of the watched folder are.
@@ -44,17 +49,22 @@ struct Roots {
 }
 
 impl Filer {
-    /// A filer for one opening of the share; `past` is what was there before.
+    /// A filer for one opening of the share with the state folder `state`; `past` is what was there
+    /// before.
     pub fn new(
         config: &Config,
-        share: Arc<Share>,
+        (share, state): (Arc<Share>, Arc<Dir>),
         journal: Arc<Journal>,
         past: &Handover,
     ) -> Filer {
+        let done = &config.delivered.dir;
+        let keep_for = config.delivered.keep_for;
+        let ledger = keep_for.map(|keep_for| Ledger::new(state, done, keep_for));
         let rules = Rules {
             action: config.delivered.action,
             marker: config.ready.marker.clone(),
             read_only: share.is_read_only(),
+            notes_kept: ledger.is_some(),
         };
         Filer {
             roots: Roots {
@@ -66,6 +76,7 @@ impl Filer {
             share,
             journal,
             dirs: OpenDirs::default(),
+            ledger,
         }
     }
 
@@ -91,6 +102,21 @@ impl Filer {
             }
             Err(err) => FolderRemoved::Failed(explain(&err)),
         }
+    }
+
+    /// Removes some of what has been in `done` for long enough.
+    pub fn expire(&mut self) -> Expired {
+        let Some(mut ledger) = self.ledger.take() else {
+            return Expired::default();
+        };
+        let root = self.share.folder();
+        self.dirs.begin_batch(&root);
+        let carried = std::mem::take(&mut self.carried);
+        let is_promised = |place: &_| carried.is_promised(place);
+        let expired = ledger.expire(&mut RealDisk::new(self), wall(), is_promised);
+        self.carried = carried;
+        self.ledger = Some(ledger);
+        expired
     }
 
     /// Files a batch away, whose steps `drive` carries out on the disk, to the end.

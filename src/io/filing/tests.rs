@@ -10,7 +10,7 @@ use crate::config::Action;
 use crate::flow::file::{Entry, Look, Rel};
 use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::reason::ReasonFile;
-use crate::flow::filing::{Acceptance, Area, Fate, FaultKind, Place, Progress, Reason};
+use crate::flow::filing::{Acceptance, Area, Fate, FaultKind, Kept, Place, Progress, Reason};
 use crate::flow::journal::{Live, Replay};
 use crate::flow::marker::MarkerRule;
 use crate::flow::time::Wall;
@@ -169,7 +169,12 @@ impl World {
             ..Handover::default()
         };
         Process {
-            filer: Filer::new(&self.config, Arc::new(share), Arc::new(journal), &past),
+            filer: Filer::new(
+                &self.config,
+                (Arc::new(share), Arc::clone(&state.folder)),
+                Arc::new(journal),
+                &past,
+            ),
             replay: past.journal,
             _state: state,
         }
@@ -377,6 +382,10 @@ impl Disk for CutOff<'_, '_> {
     fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.take(|disk| disk.append(lines))
     }
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.disk.note_kept(kept);
+    }
+
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.take(|disk| disk.append_or_owe(lines))
     }
@@ -443,6 +452,9 @@ impl<W: FnMut(Moment)> Disk for WithLinks<'_, '_, W> {
     }
     fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.disk.append(lines)
+    }
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.disk.note_kept(kept);
     }
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.disk.append_or_owe(lines)

@@ -28,6 +28,7 @@
 mod files;
 mod history;
 mod lines;
+pub mod parting;
 mod removed;
 mod reserve;
 mod rewrite;

@@ -62,6 +62,7 @@ fn line(note: &Note) -> (Level, String) {
             of_journal(note)
         }
         Note::Looked { .. } | Note::LeftForNext { .. } | Note::FolderStays { .. } => of_run(note),
+        Note::Expired { .. } | Note::ExpiryFails { .. } => of_run(note),
         Note::Stopping { .. } | Note::DeadlineOver { .. } | Note::StoppedEarly { .. } => {
             of_end(note)
         }
@@ -426,6 +427,24 @@ fn of_run(note: &Note) -> (Level, String) {
             text.push_str(&of_ignored(*ignored));
             (Info, text)
         }
+        Note::Expired {
+            files: count,
+            keep_for,
+        } => (
+            Info,
+            format!(
+                "removed from done: {}, filed more than {} ago (delivered.keep_for)",
+                files(*count as usize),
+                humantime::format_duration(*keep_for)
+            ),
+        ),
+        Note::ExpiryFails { why } => (
+            Warn,
+            format!(
+                "something in done is over its time (delivered.keep_for) and cannot be removed: {why}; \
+                 tried again later"
+            ),
+        ),
         Note::FolderStays { path, why } => (
             Warn,
             format!(
@@ -437,6 +456,7 @@ fn of_run(note: &Note) -> (Level, String) {
             settling,
             left,
             delivered,
+            new,
             is_known,
         } => {
             let mut parts = Vec::new();
@@ -449,7 +469,10 @@ fn of_run(note: &Note) -> (Level, String) {
             if *settling > 0 {
                 parts.push(format!("{} still settling", files(*settling)));
             }
-            // That a file settles is no fault, and what is known is said at growing intervals.
+            if *new > 0 {
+                parts.push(format!("{} that came meanwhile", files(*new)));
+            }
+            // That a file settles or comes is no fault, and what is known is said at growing intervals.
             let level = match left + delivered > 0 && !is_known {
                 true => Warn,
                 false => Info,

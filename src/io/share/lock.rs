@@ -272,7 +272,7 @@ fn shown(place: &Dir) -> io::Result<Option<FileId>> {
     }
 }
 
-fn write_line(file: &mut File, line: &str) -> io::Result<()> {
+pub(super) fn write_line(file: &mut File, line: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(line.as_bytes())
@@ -316,7 +316,7 @@ fn lost(why: String) -> Unusable {
 ///
 /// # Errors
 /// If the file system cannot lock.
-fn try_lock(file: &File) -> io::Result<bool> {
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -328,7 +328,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 /// Who holds the lock, as far as is known.
-fn holder(place: &Dir) -> String {
+pub(super) fn holder(place: &Dir) -> String {
     for_the_log(&read_small(place, HOLDER).unwrap_or_default())
 }
 

@@ -108,6 +108,7 @@ impl Share {
 
         let place = match (self.site.kind(), &own) {
             (Kind::ReadOnly { .. }, _) => &state,
+            (Kind::OnShare { .. }, Some(_)) if self.paths.shard.is_some() => &state,
             (Kind::OnShare { .. } | Kind::Elsewhere { .. }, Some(own)) => own,
             (Kind::OnShare { .. } | Kind::Elsewhere { .. }, None) => {
                 return Err(self.mounted_over_or(&root, lost_mark(&self.paths)));

@@ -13,12 +13,15 @@
 //!   watched folder; where dirpost may not write to that, the lock is in the state folder.
 //! - A share that was away, one that was mounted over the folder, and a lock that is another's
 //!   by now have all be opened again ([`Closing`]): the handles are of the share that was.
+//! - With `watch.shard` each shard has its state, and its lock, in a folder of its own in `.dirpost`;
+//!   how many shards there are is written down there ([`layout`]).
 //! - The state folder is a real folder of this user's own that nobody else may write to, where the
 //!   mount knows modes ([`access`]); it is opened without following links below the watched
 //!   folder, and used by its handle.
 
 pub mod access;
 mod keeper;
+mod layout;
 mod lock;
 mod look;
 mod mark;
@@ -217,11 +220,22 @@ impl Share {
             _ if opening.before == Before::Nothing && state::is_blank(place) => lock::Making::New,
             _ => lock::Making::NotYet,
         };
+        let of_shards = paths
+            .shard
+            .map(|shard| layout::enter(&site, &paths, Some(shard)));
+        let of_shards = of_shards.transpose()?;
         let lock = Arc::new(Lock::take(place, path, making)?);
+        // Who works on all of the folder looks for shards with the lock in hand, and these look for it
+        // before they work.
+        let of_all = match paths.shard {
+            None => Some(layout::enter(&site, &paths, None)?),
+            Some(_) => None,
+        };
         let identity = site.identify(&paths, known, is_mount)?;
         site.guard_below(&paths)?;
         state::clean(site.state());
         site.say_open(&paths);
+        drop((of_shards, of_all));
 
         let state = StateDir {
             folder: Arc::clone(site.state()),
@@ -331,7 +345,11 @@ fn is_mount(path: &Path, root: &Dir) -> bool {
 pub fn holder_of(config: &Config) -> Option<String> {
     let own = config.watch.dir.join(OWN_FOLDER);
     let read = |path: &Path| Dir::at(path).and_then(|dir| read_small(&dir, lock::HOLDER));
-    let bytes = read(&own).or_else(|_| read(&config.state.dir)).ok()?;
+    let bytes = match config.watch.shard {
+        Some(_) => read(&config.state.dir),
+        None => read(&own).or_else(|_| read(&config.state.dir)),
+    };
+    let bytes = bytes.ok()?;
     Some(String::from_utf8_lossy(&bytes).trim().to_string()).filter(|line| !line.is_empty())
 }
 

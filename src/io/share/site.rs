@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Shard};
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, Durability, below, name_of};
@@ -55,6 +55,8 @@ pub(super) struct Paths {
     dead_below: Option<Rel>,
     /// Nothing has to be written to the share.
     may_be_read_only: bool,
+    /// `watch.shard`: the lock is in the state folder, which is the shard's own.
+    pub shard: Option<Shard>,
 }
 
 impl Paths {
@@ -65,6 +67,7 @@ impl Paths {
             own: config.watch.dir.join(OWN_FOLDER),
             state: config.state.dir.clone(),
             may_be_read_only: state_below.is_none() && config.delivered.action == Action::Keep,
+            shard: config.watch.shard,
             state_below,
             dead_below: below(&config.state.dir, &config.dead_letter.dir),
         }
@@ -155,7 +158,8 @@ impl Site {
     /// [`OpenError::Fault`] if one is another user's, or stays open to others.
     pub(super) fn guard_below(&mut self, paths: &Paths) -> Result<(), OpenError> {
         let state = Arc::clone(self.state());
-        let mut below = vec![(Arc::clone(&state), paths.state.join("journal"), "journal")];
+        let in_state = |name| (Arc::clone(&state), paths.state.join(name), name);
+        let mut below = vec![in_state("journal"), in_state("filed")];
         if let Some(own) = self.for_mark() {
             below.push((Arc::clone(own), paths.own.join("staging"), "staging"));
         }
@@ -248,6 +252,7 @@ impl Site {
     /// Where the lock is, and its path.
     pub(super) fn for_lock<'a>(&'a self, paths: &'a Paths) -> (&'a Arc<Dir>, &'a Path) {
         match &self.kind {
+            Kind::OnShare { state, .. } if paths.shard.is_some() => (state, &paths.state),
             Kind::OnShare { own, .. } | Kind::Elsewhere { own, .. } => (own, &paths.own),
             Kind::ReadOnly { state, .. } => (state, &paths.state),
         }

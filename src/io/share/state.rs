@@ -51,7 +51,7 @@ impl Drop for StateDir {
 
 /// Whether nothing of a former dirpost is in a folder, so that none can hold a lock there.
 pub(super) fn is_blank(folder: &Dir) -> bool {
-    const OWN: [&[u8]; 12] = [
+    const OWN: [&[u8]; 13] = [
         b"id",
         b"lock",
         b"holder",
@@ -63,6 +63,7 @@ pub(super) fn is_blank(folder: &Dir) -> bool {
         b"done",
         b"dead-letter",
         b"staging",
+        crate::io::filing::ledger::FOLDER,
         SAID_OPEN,
     ];
     folder

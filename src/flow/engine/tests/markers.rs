@@ -169,3 +169,37 @@ fn a_marker_of_a_stem_goes_with_the_last_of_its_files_and_vouches_no_more_for_th
         Some(Wall(11))
     );
 }
+
+#[test]
+fn a_marker_of_a_stem_that_stays_for_others_is_known_as_used_after_a_restart() {
+    let stems = |config: &mut Config| config.ready.marker = Some(MarkerRule::of_stem(".done"));
+    let mut before = engine(stems);
+    let mut sent = deliveries(scan(&mut before, 0, group(&["a.csv", "a.xml"], 11)));
+    sent.sort_by_key(|job| job.path.clone());
+    let answer = replied(&sent[0], Verdict::Accepted, 200);
+    let filing = filing_of(turn(
+        &mut before,
+        20,
+        Input::Delivered(sent[0].file, answer),
+    ));
+    turn(
+        &mut before,
+        30,
+        Input::Filed(filing.file, Filed::Away { to: None }),
+    );
+
+    let mut after = engine(stems);
+    let past = Handover {
+        memory: before.past(at(40)).memory,
+        ..Handover::default()
+    };
+    after.resume(past, at(50));
+    let mut sent = deliveries(scan(&mut after, 60, group(&["a.csv", "a.xml"], 11)));
+    sent.extend(deliveries(idle(&mut after, 100, 60_000)));
+    let sent: Vec<String> = sent.iter().map(|job| job.path.to_string()).collect();
+    assert_eq!(
+        sent,
+        ["a.xml"],
+        "a.csv is another one, and waits for its marker"
+    );
+}

@@ -2,13 +2,14 @@
 
 use super::super::answer::{ANSWER, Delivered};
 use super::super::disk::{Beside, Fault, Operation, Side};
+use super::super::keeping::Kept;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{Companions, draft_of, draft_of_reason, free};
 use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
-use super::super::{Area, Fate, Place};
+use super::super::{Area, Fate, Filed, Place};
 use super::Machine;
-use crate::flow::file::{Entry, Look};
+use crate::flow::file::{Entry, Look, Stamp};
 
 impl Machine {
     /// What lies beside a file, the reason or the answer, is there before it.
@@ -104,6 +105,7 @@ impl Machine {
         };
         // Its own name was promised to it together with the file's.
         let mut target = rule.beside(to);
+        self.marker_at = Some(target.clone());
         let there = self.ops.look(&target).await?;
         let size = known.stamp.size;
         if there.file().is_some_and(|there| there.stamp.size == size) {
@@ -120,6 +122,7 @@ impl Machine {
                 Companions::default(),
             )
             .await?;
+            self.marker_at = Some(target.clone());
         }
         match self.relocate_own(&marker, &target, Some(&look)).await? {
             Moved::Done => {
@@ -132,6 +135,45 @@ impl Machine {
             Moved::CrossesDevices => self.copy_marker(&marker, &target, &look).await,
             // It is empty or nearly so, and has done its work.
             Moved::Taken | Moved::NoWay(_) => self.remove_marker(&marker, &look).await,
+        }
+    }
+
+    /// Has what lies in `done` by now written down, if it is to be removed some day.
+    pub(super) async fn note_kept(&mut self, filed: &Filed) {
+        if !self.rules.notes_kept || self.area() != Area::Done {
+            return;
+        }
+        let file = match filed {
+            Filed::Away { to } => to.clone(),
+            _ => None,
+        };
+        let has_answer = self.job.receipt.is_some();
+        let answer = file.as_ref().filter(|_| has_answer);
+        let answer = answer.map(|file| file.beside(ANSWER));
+        let mut kept = Vec::new();
+        let marker = self.marker_at.take().filter(|at| at.area == Area::Done);
+        let sent = self.job.look.stamp;
+        // Another file system may keep coarser times (FAT: 2 s).
+        let is_sent = |stamp: Stamp| {
+            let between = stamp.mtime.0.abs_diff(sent.mtime.0);
+            stamp.size == sent.size && between <= 2_000_000_000
+        };
+        for place in [file.clone(), answer, marker].into_iter().flatten() {
+            match self.ops.look(&place).await {
+                // Somebody has changed it where it lies: it is theirs.
+                Ok(Entry::File(look)) if Some(&place) == file.as_ref() && !is_sent(look.stamp) => {}
+                Ok(Entry::File(look)) => kept.push(Kept {
+                    at: self.now,
+                    place,
+                    stamp: look.stamp,
+                }),
+                Ok(Entry::Absent | Entry::NotAFile) => {}
+                // All of it stays then: an answer without its file would be nothing.
+                Err(_) => return,
+            }
+        }
+        if !kept.is_empty() {
+            drop(self.ops.ask(Operation::NoteKept(kept)).await);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::mark::{Base, Mark, State};
 use super::queue::Queue;
-use super::{Count, Event};
+use super::{Count, Event, Waiting};
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Fingerprint, FsKind, Look, Rel, Stamp};
 use crate::flow::messages::Content;
@@ -39,8 +39,11 @@ pub struct Merging<'a> {
     pub horizon: Wall,
     /// For so many new files there is room for a record; the others wait in the folder.
     pub room: usize,
-    /// Whether new files are wanted at all.
+    /// Whether new files are wanted at all. Where they are not, what was not delivered and is gone is
+    /// told of, too.
     pub takes_new: bool,
+    /// Whether files that are new and not wanted are told of.
+    pub tells_late: bool,
     /// Since when a file counts as still at its first look.
     pub since: &'a dyn Fn(&Look) -> Mono,
     /// See [`IsReady`].
@@ -357,8 +360,13 @@ impl Folder {
         for pair in merge(&self.known, files) {
             let (at, before) = match pair {
                 Pair::Old(old) => {
-                    if self.state(old) == State::AtRest {
-                        gone.push((self.known.name(old).into(), *self.known.value(old)));
+                    let stamp = *self.known.value(old);
+                    match self.state(old) {
+                        State::AtRest => gone.push((self.known.name(old).into(), stamp)),
+                        State::Waiting(_) | State::Idle(_) if !how.takes_new => {
+                            events.push(Event::Vanished { stamp });
+                        }
+                        _ => {}
                     }
                     continue;
                 }
@@ -393,6 +401,16 @@ impl Folder {
             let state = self.state_of(name, before, &look, marker.as_ref(), how);
             let is_new = before.is_none_or(|old| self.state(old).since().is_none());
             let state = match state {
+                State::Waiting(since) if is_new && how.tells_late => {
+                    events.push(Event::Late(Waiting {
+                        path: path.join(name),
+                        look,
+                        since,
+                        marker,
+                        timeless: self.timeless,
+                    }));
+                    State::Left(None)
+                }
                 State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => State::Left(None),
                 State::Waiting(_) | State::Idle(_) if is_new && room > 0 => {
                     room -= 1;

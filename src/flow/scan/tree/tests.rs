@@ -57,6 +57,7 @@ fn merge(
         horizon,
         room: usize::MAX,
         takes_new: true,
+        tells_late: false,
         since: &|_| now.mono,
         is_ready: &|_, _, _| true,
     };
@@ -611,6 +612,7 @@ impl World {
             horizon: LONG_AGO,
             room: 0,
             takes_new: true,
+            tells_late: false,
             since: &|_| Mono(now),
             is_ready: &|_, _, _| is_ready,
         };

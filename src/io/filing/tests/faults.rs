@@ -59,6 +59,9 @@ impl<B: FnMut(&Operation) -> Result<(), Fault>> Disk for Scripted<'_, '_, B> {
     fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.disk.append(lines)
     }
+    fn note_kept(&mut self, kept: &[Kept]) {
+        self.disk.note_kept(kept);
+    }
     fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
         self.disk.append_or_owe(lines)
     }

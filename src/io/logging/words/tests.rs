@@ -436,6 +436,7 @@ fn how_a_run_begins_and_ends_is_said() {
             settling: 1,
             left: 0,
             delivered: 0,
+            new: 0,
             is_known: false,
         },
         Info,
@@ -446,10 +447,38 @@ fn how_a_run_begins_and_ends_is_said() {
             settling: 2,
             left: 1,
             delivered: 0,
+            new: 0,
             is_known: false,
         },
         Warn,
         "left for the next run: 1 file to be tried again, 2 files still settling",
+    );
+    says(
+        Note::LeftForNext {
+            settling: 1,
+            left: 0,
+            delivered: 0,
+            new: 2,
+            is_known: false,
+        },
+        Info,
+        "left for the next run: 1 file still settling, 2 files that came meanwhile",
+    );
+    says(
+        Note::Expired {
+            files: 2,
+            keep_for: Duration::from_secs(86_400),
+        },
+        Info,
+        "removed from done: 2 files, filed more than 1day ago (delivered.keep_for)",
+    );
+    says(
+        Note::ExpiryFails {
+            why: "removing x: EACCES".into(),
+        },
+        Warn,
+        "something in done is over its time (delivered.keep_for) and cannot be removed: removing x: \
+         EACCES; tried again later",
     );
     says(
         Note::DeadlineOver { in_flight: 0 },

@@ -1,0 +1,214 @@
+//! `delivered.keep_for`: what dirpost has put into `done` is removed when its time is over.
+//!
+//! Only what dirpost itself has put there, at the moment that it did: each name is written down (a
+//! [`Kept`]) when its move is on the disk and before the journal says that it is filed. Times of files
+//! say nothing of that, for a move keeps the mtime. A name that shows another size or mtime by then is
+//! somebody else's, and stays; so does one that is promised to a move which is not filed to its end,
+//! for a start after a crash would take what it does not find there for gone.
+//!
+//! What is written down lies in segments, files that are called after the moment at which each was
+//! begun, so that none is read before all that it tells of is over. A line that a crash loses leaves
+//! its file in `done` for ever, and so does a crash or a share that was away in the middle of a move
+//! with the answer beside it, of which nobody knows then. Nothing is removed by mistake.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, Fault};
+use super::{Area, Place};
+use crate::flow::file::{Entry, Stamp};
+use crate::flow::time::Wall;
+
+/// A name that dirpost has put into `done`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// When.
+    pub at: Wall,
+    /// The name.
+    pub place: Place,
+    /// What it showed there.
+    pub stamp: Stamp,
+}
+
+/// A line of a segment.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    /// When it was filed, RFC 3339, for people.
+    #[serde(default, skip_deserializing)]
+    filed: String,
+    /// The same moment (ns since 1970).
+    at: i64,
+    place: Place,
+    size: u64,
+    mtime: i64,
+}
+
+/// What has come of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// It is gone.
+    Removed,
+    /// Nothing of dirpost's is there any more.
+    Over,
+    /// Its time is not over, or a move that is not filed to its end goes by its name.
+    NotYet,
+}
+
+impl Kept {
+    /// As it stands in a segment, with the end of the line.
+    pub fn line(&self) -> String {
+        let line = Line {
+            filed: self.at.rfc3339_millis(),
+            at: self.at.0,
+            place: self.place.clone(),
+            size: self.stamp.size,
+            mtime: self.stamp.mtime.0,
+        };
+        let mut text = serde_json::to_string(&line).expect("plain data becomes JSON");
+        text.push('\n');
+        text
+    }
+
+    /// Reads a line back. `None` for one that is torn, or that is not about `done`.
+    pub fn read(line: &[u8]) -> Option<Kept> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let kept = Kept {
+            at: Wall(line.at),
+            stamp: Stamp {
+                size: line.size,
+                mtime: Wall(line.mtime),
+            },
+            place: line.place,
+        };
+        (kept.place.area == Area::Done).then_some(kept)
+    }
+
+    /// Removes it if its time is over and it is what was filed. `is_promised`: a move that is not
+    /// filed to its end goes by this name.
+    ///
+    /// # Errors
+    /// It could not be looked at or removed, and may be there still.
+    pub fn expire(
+        &self,
+        disk: &mut dyn Disk,
+        horizon: Wall,
+        is_promised: impl Fn(&Place) -> bool,
+    ) -> Result<Expired, Fault> {
+        if self.at > horizon || is_promised(&self.place) {
+            return Ok(Expired::NotYet);
+        }
+        if !self.is_there(disk)? {
+            return Ok(Expired::Over);
+        }
+        match disk.remove(&self.place) {
+            // It may have been removed all the same.
+            Err(fault) if self.is_there(disk)? => Err(fault),
+            Err(_) | Ok(()) => Ok(Expired::Removed),
+        }
+    }
+
+    fn is_there(&self, disk: &mut dyn Disk) -> Result<bool, Fault> {
+        let entry = disk.look(&self.place)?;
+        Ok(matches!(entry, Entry::File(look) if look.stamp == self.stamp))
+    }
+}
+
+/// For how long one segment is added to: so much longer than `keep_for` a file may stay.
+pub fn span(keep_for: Duration) -> Duration {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    (keep_for / 16).clamp(Duration::from_secs(1), DAY)
+}
+
+/// How often it is looked whether anything is over.
+pub fn interval(keep_for: Duration) -> Duration {
+    span(keep_for).min(Duration::from_secs(60 * 60))
+}
+
+const SUFFIX: &str = ".jsonl";
+
+/// What a segment that is begun now is called: by its moment in ms since 1970.
+pub fn segment_name(begun: Wall) -> String {
+    format!("{:015}{SUFFIX}", begun.0.max(0) / 1_000_000)
+}
+
+/// When the segment of this name was begun; `None` if it is none.
+pub fn segment_begun(name: &[u8]) -> Option<Wall> {
+    let name = std::str::from_utf8(name).ok()?;
+    let number = name.strip_suffix(SUFFIX)?.parse::<i64>().ok()?;
+    number.checked_mul(1_000_000).map(Wall)
+}
+
+/// Whether the segment that was begun then is to be added to. After a step of the clock it is not.
+pub fn is_current(begun: Wall, now: Wall, keep_for: Duration) -> bool {
+    begun <= now && now < begun + span(keep_for)
+}
+
+/// Whether all that the segment tells of is over.
+pub fn is_due(begun: Wall, now: Wall, keep_for: Duration) -> bool {
+    begun + span(keep_for) + keep_for <= now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::file::Rel;
+
+    fn kept(path: &[u8]) -> Kept {
+        Kept {
+            at: Wall(1_700_000_000_000_000_000),
+            place: Place::new(Area::Done, Rel::new(path)),
+            stamp: Stamp {
+                size: 3,
+                mtime: Wall(-5),
+            },
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_back_and_nothing_else_is_taken_for_one() {
+        for path in [&b"a.csv"[..], b"d/odd\n\xff%2F.csv"] {
+            let line = kept(path).line();
+            assert!(
+                line.contains("\"filed\":\"2023-11-14T22:13:20.000Z\""),
+                "{line}"
+            );
+            assert_eq!(line.matches('\n').count(), 1);
+            assert_eq!(Kept::read(line.trim_end().as_bytes()), Some(kept(path)));
+            assert_eq!(Kept::read(&line.as_bytes()[..line.len() - 3]), None);
+        }
+        for place in [
+            "watched/a",
+            "staging/a",
+            "dead-letter/a",
+            "done/../a",
+            "done//a",
+        ] {
+            let line = kept(b"a").line().replace("done/a", place);
+            assert_eq!(Kept::read(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_read_when_its_last_line_is_over() {
+        let hour = Duration::from_secs(3600);
+        let keep_for = 16 * hour;
+        let begun = Wall(1_700_000_000_000_000_000);
+        let name = segment_name(begun);
+        assert_eq!(segment_begun(name.as_bytes()), Some(begun));
+        for odd in ["", ".jsonl", "x.jsonl", "123"] {
+            assert_eq!(segment_begun(odd.as_bytes()), None, "{odd}");
+        }
+        assert!(is_current(begun, begun, keep_for));
+        assert!(!is_current(begun, begun + hour, keep_for));
+        assert!(
+            !is_current(begun, begun - hour, keep_for),
+            "the clock was put back"
+        );
+        assert!(!is_due(begun, begun + keep_for, keep_for));
+        assert!(is_due(begun, begun + keep_for + hour, keep_for));
+        assert_eq!(span(Duration::from_millis(1)), Duration::from_secs(1));
+        assert_eq!(span(10_000 * hour), 24 * hour);
+        assert_eq!(interval(10_000 * hour), hour);
+    }
+}
