@@ -255,6 +255,12 @@ impl Share {
         Arc::clone(&locked(&self.root))
     }
 
+    /// `.dirpost` in the watched folder, on the same file system as a rule wherever the state folder
+    /// is; `None` on a share that dirpost may not write to.
+    pub fn own(&self) -> Option<&Dir> {
+        self.site.for_mark().map(|own| &**own)
+    }
+
     /// The path of the watched folder.
     pub fn path(&self) -> &Path {
         &self.paths.watched
