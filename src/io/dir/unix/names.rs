@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Dir;
+use super::fs_kind::cannot_link;
 
 impl Dir {
     /// Makes the file `name`, which must not be there, for everybody to read (less the umask).
@@ -86,13 +87,17 @@ impl Dir {
     /// [`link_is_unsupported`] holds where there are no links. Over NFS and SMB it may have been
     /// done all the same.
     pub fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
-        Ok(rustix::fs::linkat(
+        let linked = rustix::fs::linkat(
             &self.fd,
             OsStr::from_bytes(from),
             &target.fd,
             OsStr::from_bytes(to),
             AtFlags::empty(),
-        )?)
+        );
+        match linked {
+            Err(Errno::IO) if cannot_link(&target.fd) => Err(Errno::NOSYS.into()),
+            other => Ok(other?),
+        }
     }
 
     /// Renames `from` to `to` in `target`, replacing what is there: one system call. Two names of
@@ -151,7 +156,7 @@ pub fn rename_is_unsupported(err: &io::Error) -> bool {
 /// - `EOPNOTSUPP`, `ENOTSUP`: SMB, and FAT and SMB on macOS and the BSDs.
 /// - 524, which has no name outside of the kernel (`ENOTSUPP`): NFS 3, of a server without links
 ///   (nfs_errtbl in fs/nfs, NFS3ERR_NOTSUPP).
-/// - `ENOSYS`: a FUSE server without the call.
+/// - `ENOSYS`: a FUSE server without the call; of rclone, which says `EIO`, [`Dir::link`] gives it.
 /// - `EINVAL`: SMB servers that do not know the request.
 /// - `EMLINK`: the file has as many names as it may have.
 pub fn link_is_unsupported(err: &io::Error) -> bool {
