@@ -157,6 +157,8 @@ class Outages(Case):
         for work in works:
             ended[work] = [dirpost.name.split("-")[0] for dirpost in (work.local, work.ended) if dirpost.runs()]
             self.assertTrue(work.moving.runs() and work.sending.runs())
+            # One that is at rest and has its state elsewhere leaves nothing for the kernel to wait for.
+            self.assertNotIn("local", ended[work], str(work.share))
         time.sleep(max(0, broken + AWAY - time.monotonic()))
         mends()
         mended = time.monotonic()
