@@ -101,12 +101,46 @@ class OtherMounts(Case):
 
     @slow
     def test_rclone_mount(self):
+        """Read only: what is written goes through its cache, in which a reserved name is a file that is
+        uploaded over the one that was moved there."""
+        path, behind = self.rclone("--read-only")
+        dirpost = self.dirpost(path, *SHORT, 'delivered.action = "keep"')
+        dirpost.config.write_text(dirpost.config.read_text() + dirpost.local_state() + "\n")
+        dirpost.starts()
+        (behind / "folder").mkdir()
+        for at in ("a.csv", "folder/b.csv"):
+            (behind / at).write_text(at)
+        began = time.monotonic()
+        self.waits("both to arrive", lambda: self.receiver.paths(dirpost.name) == {"a.csv", "folder/b.csv"}, 90)
+        took = time.monotonic() - began
+        self.webdav_stops()
+        (behind / "while-away.csv").write_text("c")
+        time.sleep(15)
+        self.webdav(behind)
+        began = time.monotonic()
+        self.waits("it to go on", lambda: "while-away.csv" in self.receiver.paths(dirpost.name), 150)
+        self.assertEqual(self.receiver.repeats(dirpost.name), {})
+        self.is_known_for_a_share(dirpost)
+        print(f"    {'rclone mount --read-only':28} known for a share; with keep delivered within {took:.0f} s; "
+              f"its server away for 15 s, then on within {time.monotonic() - began:.0f} s", flush=True)
+
+    @slow
+    def test_rclone_mount_that_can_be_written_to_is_refused_with_what_to_do(self):
+        path, behind = self.rclone("--vfs-cache-mode", "writes")
+        (behind / "a.csv").write_text("a")
+        dirpost = self.dirpost(path, *SHORT).start()
+        self.waits("it to say why", lambda: "mount it with --read-only" in dirpost.log())
+        time.sleep(10)
+        self.assertEqual(self.receiver.of(dirpost.name), [])
+        self.assertEqual((behind / "a.csv").read_text(), "a")
+
+    def rclone(self, *options):
         behind, path = self.folder("rclone-"), self.mount_point("rclone")
         self.webdav(behind)
         self.starts("rclone", "mount", ":webdav:", str(path), "--webdav-url", "http://127.0.0.1:8080",
-                    "--vfs-cache-mode", "writes", "--dir-cache-time", "2s", "--config", "/dev/null")
+                    *options, "--dir-cache-time", "2s", "--config", "/dev/null")
         self.waits("it to be mounted", lambda: os.path.ismount(path))
-        self.delivers("rclone mount, WebDAV", path, behind, self.webdav_stops, lambda: self.webdav(behind))
+        return path, behind
 
     @slow
     def test_davfs2(self):

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use crate::flow::file::FsKind;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use linux::{cannot_link, fs_kind};
+pub(super) use linux::{fs_kind, is_rclone};
 
 /// What `fd` lies on.
 #[cfg(any(
@@ -46,9 +46,9 @@ pub(super) fn fs_kind(_: impl AsFd) -> FsKind {
     FsKind::Share
 }
 
-/// Whether `fd` lies on a mount that can make no link, whatever it answers.
+/// Whether `fd` lies on a mount of rclone's, as far as the system tells.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn cannot_link(_: impl AsFd) -> bool {
+pub(super) fn is_rclone(_: impl AsFd) -> bool {
     false
 }
 
@@ -86,6 +86,8 @@ mod linux {
         (0x7366_746e, &["ntfs", "ntfs3"], FsKind::LocalNoCtime),
     ];
     const OVERLAY: u64 = 0x794c_7630;
+    /// FUSE_SUPER_MAGIC in fs/fuse/inode.c.
+    const FUSE: u64 = 0x6573_5546;
     /// How deep the layers of overlays are followed; Linux itself has no more than two
     /// (`FILESYSTEM_MAX_STACK_DEPTH` in linux/fs.h).
     const DEPTH: u8 = 3;
@@ -151,10 +153,12 @@ mod linux {
         }
     }
 
-    /// Whether `fd` lies on a mount that can make no link, whatever it answers: rclone has none
-    /// (`Dir.Link` in cmd/mount/dir.go), but its answer `ENOSYS` becomes `EIO` on the way, as any error
-    /// does that its FUSE library (bazil.org/fuse) knows no number of.
-    pub(in super::super) fn cannot_link(fd: impl AsFd) -> bool {
+    /// Whether `fd` lies on a mount of rclone's (`rclone mount`).
+    pub(in super::super) fn is_rclone(fd: impl AsFd) -> bool {
+        let fd = fd.as_fd();
+        if !fstatfs(fd).is_ok_and(|stat| stat.f_type as u64 & 0xffff_ffff == FUSE) {
+            return false;
+        }
         let found = Table::now().zip(mount_id(fd));
         found.is_some_and(|(table, id)| {
             let mount = table.mount(id);

@@ -11,7 +11,16 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Dir;
-use super::fs_kind::cannot_link;
+use super::fs_kind::is_rclone;
+
+/// Why nothing can be filed on a mount of rclone's. It knows neither a rename that replaces nothing nor
+/// links (`Dir.Link` in cmd/mount/dir.go; its `ENOSYS` becomes `EIO` on the way, as any error does that
+/// its FUSE library, bazil.org/fuse, knows no number of). And no name may be reserved there, as it is
+/// elsewhere then: with a write cache rclone uploads the empty file seconds later, over the one that was
+/// moved to its name (seen with rclone 1.60).
+const RCLONE: &str = "rclone has no rename that replaces nothing and no links, so nothing can be \
+                      filed here: mount it with --read-only, and set delivered.action = \"keep\" and \
+                      state.dir to a local disk";
 
 impl Dir {
     /// Makes the file `name`, which must not be there, for everybody to read (less the umask).
@@ -95,7 +104,7 @@ impl Dir {
             AtFlags::empty(),
         );
         match linked {
-            Err(Errno::IO) if cannot_link(&target.fd) => Err(Errno::NOSYS.into()),
+            Err(Errno::IO) if is_rclone(&target.fd) => Err(io::Error::other(RCLONE)),
             other => Ok(other?),
         }
     }
@@ -156,7 +165,7 @@ pub fn rename_is_unsupported(err: &io::Error) -> bool {
 /// - `EOPNOTSUPP`, `ENOTSUP`: SMB, and FAT and SMB on macOS and the BSDs.
 /// - 524, which has no name outside of the kernel (`ENOTSUPP`): NFS 3, of a server without links
 ///   (nfs_errtbl in fs/nfs, NFS3ERR_NOTSUPP).
-/// - `ENOSYS`: a FUSE server without the call; of rclone, which says `EIO`, [`Dir::link`] gives it.
+/// - `ENOSYS`: a FUSE server without the call.
 /// - `EINVAL`: SMB servers that do not know the request.
 /// - `EMLINK`: the file has as many names as it may have.
 pub fn link_is_unsupported(err: &io::Error) -> bool {
