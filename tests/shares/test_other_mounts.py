@@ -189,13 +189,28 @@ class OtherMounts(Case):
 
     @slow
     def test_9p(self):
-        path = self.mount_point("9p")
+        path = self.of_the_host("9p", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "one")
+        self.delivers("9p", path, self.behind_on_the_host() / "9p")
+
+    @slow
+    def test_virtiofs(self):
+        path = self.of_the_host("virtiofs", "-t", "virtiofs", "three")
+        self.delivers("virtiofs", path, self.behind_on_the_host() / "virtiofs")
+
+    def of_the_host(self, name, *mount):
+        path = self.mount_point(name)
         try:
-            run("modprobe", "-a", "9p", "9pnet_virtio")
-            run("mount", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "one", str(path))
+            run("modprobe", "-a", "9p", "9pnet_virtio", "virtiofs")
+            run("mount", *mount, str(path))
         except RuntimeError as err:
-            self.skipTest(f"the kernel of the machine has no 9p: {err}")
-        # Files are made through another mount of the folder on the host.
+            self.skipTest(f"the machine has no {name}: {err}")
+        # A folder of its own: both show one folder of the host's.
+        folder = path / name
+        folder.mkdir()
+        return folder
+
+    def behind_on_the_host(self):
+        """Another mount of the same folder of the host's, through which files are made."""
         behind = self.mount_point("9p-other")
         run("mount", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "two", str(behind))
-        self.delivers("9p", path, behind)
+        return behind
