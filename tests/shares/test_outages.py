@@ -167,7 +167,7 @@ class Outages(Case):
             dirpost.start()
         back = {}
         for work in works:
-            self.waits("what was under way to be over", lambda: all(work.over(one) for one in work.all), 240)
+            self.waits("what was under way to be over", lambda: all(work.over(one) for one in work.all), 600)
             back[work] = time.monotonic() - mended
         for work in works:
             # A process that ends meanwhile leaves what is not on the server's disk, as at a power cut:

@@ -296,7 +296,7 @@ mod tests {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
         tune(&mut config);
         // A process that another test is about to start may hold the lock of the last call.
-        let (share, _) = loop {
+        let (share, _held) = loop {
             match Share::open(&config, false) {
                 Err(OpenError::Locked(_)) => std::thread::yield_now(),
                 other => break other.expect("it opens"),
@@ -382,7 +382,7 @@ mod tests {
             }
         }
         let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
-        let (share, _) = Share::open(&config, false).expect("it opens");
+        let (share, _held) = Share::open(&config, false).expect("it opens");
         let filter = Filter::new(&config.watch, None, Vec::new()).unwrap();
         let scanner = |threads| Scanner {
             share: &share,
