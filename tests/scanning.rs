@@ -131,6 +131,23 @@ fn whatever_is_new_in_a_folder_that_was_passed_over_is_found_by_the_next_scan() 
     all_is_found_at_once_in(&dir.mkdir("in"));
 }
 
+/// The mark and the lock are in the watched folder all the same: there the file system can show that
+/// it moves times.
+#[test]
+#[cfg(target_os = "linux")]
+fn folders_are_passed_over_also_where_the_state_lies_on_another_file_system() {
+    let (dir, elsewhere, server) = (Dir::new(), Dir::new(), Server::accepting());
+    let Some(_mount) = Mount::tmpfs(elsewhere.path(), "4m") else {
+        return;
+    };
+    let watched = dir.mkdir("in");
+    std::fs::create_dir(watched.join("sub")).expect("a folder");
+    let state = elsewhere.path().join("state");
+    let more = format!("{KEEPS}\nstate.dir = '{}'", state.display());
+    let daemon = Daemon::start(&config(&watched, &server.url(), &more));
+    wait_passed_over(&daemon, 2);
+}
+
 #[cfg(target_os = "linux")]
 fn on_an_image(make: &[&str], kind: &str, size: u64) {
     let (dir, images) = (Dir::new(), Dir::new());

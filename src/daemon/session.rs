@@ -42,6 +42,8 @@ use crate::io::upload::BytesOut;
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 /// How long the closing of the old handles is waited for before all is opened again.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the closing of files is waited for at the end of the process.
+const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 /// How long the journal is waited for at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -451,7 +453,31 @@ impl Session {
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);
         }
+        self.close_files();
         self.process.mode.finished(finish)
+    }
+
+    /// Closes the files that are held open, each in a thread of its own.
+    ///
+    /// On NFS 4 a close asks the server, and so does giving up a lock. The kernel lets a thread go that
+    /// waits for that as soon as the process ends; but what it closes itself at the end of a process it
+    /// waits for, for as long as the server is away, and no signal ends that (`nfs4_do_close` below
+    /// `do_exit`, seen with Linux 6.1).
+    fn close_files(&self) {
+        let (done, closed) = channel();
+        let files = self.journal.hand_over().into_iter();
+        for file in files.chain(self.share.hand_over()) {
+            let done = done.clone();
+            let closing = spawn("close", move || {
+                drop(file);
+                drop(done);
+            });
+            // Then it was closed here.
+            drop(closing);
+        }
+        drop(done);
+        // Ends when the last of them has dropped its end of the channel.
+        let _: Result<(), _> = closed.recv_timeout(CLOSED_WITHIN);
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) enum ScanCommand {
     Confirm,
 }
 
-/// What the thread that scans works with.
+/// What the thread that scans works with, and others with it.
 pub(super) struct Scanner {
     pub(super) share: Arc<Share>,
     /// The state folder.
@@ -85,11 +85,7 @@ pub(super) fn spawn_scanner(
     mut rules: Arc<Rules>,
     retries: &Arc<RetryNews>,
 ) -> Result<Sender<Ordered<ScanCommand>>, String> {
-    let Scanner {
-        share,
-        state,
-        mailbox,
-    } = scanner;
+    let Scanner { share, mailbox, .. } = scanner;
     let mut fingerprint = rules.fingerprint.clone();
     let retries = Arc::clone(retries);
     let (send, orders) = channel::<Ordered<ScanCommand>>();
@@ -111,7 +107,6 @@ pub(super) fn spawn_scanner(
             }
             let scanner = scan::Scanner {
                 share: &share,
-                state: &state,
                 filter: &rules.filter,
                 threads: rules.threads,
             };

@@ -1,65 +1,167 @@
-"""What a scan asks of the file server."""
+"""What a scan asks of the file server: round trips and time, beside `find` on the same mount."""
 
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from case import Case, slow
-from dirpost import Dirpost
-from machine import on_client, run
+from machine import run
 from shares import KINDS, SMB
 
 FOLDERS, FILES = 100, 10_000
+# Longer than all names take to come round (2 minutes): each scan reads the names of every folder.
+OF_NAMES = 125
+KEEP = ('delivered.action = "keep"', 'log.level = "debug"')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan as its line in the log tells of it, and what was asked of the server for it."""
+
+    over: int
+    same: int
+    looked: int
+    trips: "Trips"
+    seconds: float
 
 
 class Cost(Case):
     @slow
     def test_a_scan_of_10000_files_asks_no_more_than_find_and_one_at_rest_far_less(self):
-        for share in [self.share(kind) for kind in KINDS]:
+        shares = [self.share(kind) for kind in KINDS]
+        names, stamps = {}, {}
+        for share in shares:
             for folder in range(FOLDERS):
                 (share.server / f"{folder:02}").mkdir()
                 for number in range(FILES // FOLDERS):
                     (share.server / f"{folder:02}" / f"{number:02}.csv").write_bytes(b"content")
-            cost = {}
-            for what, command in (("find, names", ["find", "."]), ("find, sizes and times", ["find", ".", "-printf", "%s %T@ %p\n"])):
-                # Mounted again each time: nothing is cached.
-                path = share.mount(1)
-                cost[what] = self.measured(share, lambda: run("sh", "-c", f"cd {path} && " + " ".join(
-                    f"'{word}'" for word in command) + " >/dev/null"))
-                share.unmount(1)
-            for threads in (1, 8):
-                # All wait for an endpoint that is down: from then on only what is new is looked for.
-                share.mount(1)
-                dirpost = Dirpost(share.at(1), None, 'ready.settle = "1s"', f"watch.threads = {threads}")
-                self.addCleanup(dirpost.close)
-                cost[f"dirpost's first look at everything, threads {threads}"] = self.measured(
-                    share, lambda: dirpost.starts(seconds=300))
-                time.sleep(30)
-                cost[f"dirpost at rest, a minute, threads {threads}"] = self.measured(share, lambda: time.sleep(60))
-                dirpost.ends()
-                share.unmount(1)
-            for what, (trips, seconds) in cost.items():
-                self.says(share, f"{what}: {trips} round trips, {seconds:.1f} s")
-            look, find = cost["dirpost's first look at everything, threads 1"][0], cost["find, sizes and times"][0]
-            self.assertLess(look, 2 * find + 1000)
-            scans = 60 / 5
-            self.assertLess(cost["dirpost at rest, a minute, threads 1"][0], scans * find / 4)
+            names[share] = self.find(share)
+            stamps[share] = self.find(share, "-printf", "%s %T@ %p\n")
+        for threads in (1, 8):
+            self.costs(shares, threads, names, stamps)
 
-    def measured(self, share, work):
-        """The round trips and the seconds that something takes."""
-        before, began = round_trips(share), time.monotonic()
-        work()
-        return round_trips(share) - before, time.monotonic() - began
+    def find(self, share, *words):
+        """What find asks for: mounted again, so that nothing is remembered, and a second time."""
+        path = share.mount(1)
+        what = "find, sizes and times" if words else "find, names"
+        cost = []
+        for when in ("the first time", "again"):
+            began, before = time.monotonic(), Trips.of(share)
+            run("find", str(path), *words)
+            cost.append(Trips.of(share) - before)
+            self.says(share, f"{what}, {when}: {cost[-1]}, {time.monotonic() - began:.1f} s")
+        share.unmount(1)
+        # What it remembers depends on the time that has passed.
+        return max(trips.count for trips in cost)
+
+    def costs(self, shares, threads, names, stamps):
+        """What each depth of look costs, and a minute in which nothing happens."""
+        dirposts, lines = {}, {}
+        for share in shares:
+            share.mount(1)
+            dirpost = dirposts[share] = self.dirpost(share.at(1), *KEEP, f"watch.threads = {threads}")
+            lines[share] = dirpost.config.read_text() + dirpost.local_state() + "\n"
+            dirpost.config.write_text(lines[share])
+            # Nothing is to be sent: all there is counts as delivered.
+            code, said, _ = dirpost.command("once", "--skip-existing", seconds=300)
+            self.assertEqual(code, 0, said)
+            share.unmount(1)
+            share.mount(1)
+            before, began = Trips.of(share), time.monotonic()
+            dirpost.starts(seconds=300)
+            trips = Trips.of(share) - before
+            self.tells(share, threads, f"start and first look at everything: {trips}, {time.monotonic() - began:.1f} s")
+            # A start asks for more than the scan.
+            self.assertLess(trips.count, stamps[share] + 2 * FOLDERS)
+
+        # The names of some folders come round in each scan.
+        passing = self.scans(dirposts, lambda scan: scan.over >= 0.9 * FOLDERS)
+        for share, over in passing.items():
+            self.tells(share, threads, f"passing over {over.over} folders: {over.trips}, {over.seconds:.1f} s")
+            self.assertLess(over.trips.count, names[share])
+        before = {share: Trips.of(share) for share in shares}
+        time.sleep(60)
+        for share in shares:
+            trips = Trips.of(share) - before[share]
+            self.tells(share, threads, f"at rest, a minute: {trips}")
+            self.assertLess(trips.count, 60 / 5 * names[share])
+
+        for share in shares:
+            dirposts[share].process.send_signal(signal.SIGUSR1)
+            looked = self.scan(share, dirposts[share], lambda scan: scan.looked >= FOLDERS)
+            self.tells(share, threads, f"looking at {looked.looked} folders and their files: {looked.trips}, {looked.seconds:.1f} s")
+            self.assertLess(looked.trips.count, stamps[share] + 2 * FOLDERS)
+            dirposts[share].config.write_text(lines[share] + f'watch.interval = "{OF_NAMES}s"\n')
+            dirposts[share].process.send_signal(signal.SIGHUP)
+        for share in shares:
+            self.waits("it to be taken over", lambda: "configuration: read again" in dirposts[share].log())
+        for share, read in self.scans(dirposts, lambda scan: scan.same >= FOLDERS).items():
+            self.tells(share, threads, f"reading the names of {read.same} folders: {read.trips}, {read.seconds:.1f} s")
+            self.assertLess(read.trips.count, names[share] + 2 * FOLDERS)
+            dirposts[share].ends()
+            share.unmount(1)
+
+    def tells(self, share, threads, text):
+        self.says(share, f"threads {threads}, {text}")
+
+    def scans(self, dirposts, wanted):
+        """The next one of each that is as `wanted`."""
+        with ThreadPoolExecutor() as pool:
+            each = {share: pool.submit(self.scan, share, dirpost, wanted) for share, dirpost in dirposts.items()}
+            return {share: found.result() for share, found in each.items()}
+
+    def scan(self, share, dirpost, wanted):
+        found = self.next_scan(share, dirpost)
+        while not wanted(found):
+            found = self.next_scan(share, dirpost)
+        return found
+
+    def next_scan(self, share, dirpost, seconds=4 * OF_NAMES):
+        """The next scan that ends."""
+        known = dirpost.log().count("folders passed over")
+        before = Trips.of(share)
+        # It begins when something is asked for.
+        began = None
+        deadline = time.monotonic() + seconds
+        while dirpost.log().count("folders passed over") == known:
+            if began is None and (Trips.of(share) - before).count:
+                began = time.monotonic()
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        ended = time.monotonic()
+        trips = Trips.of(share) - before
+        found = re.findall(r"scan: (\d+) folders passed over, (\d+) read and as they were, (\d+) looked at, (\d+) failed",
+                           dirpost.log())[known]
+        self.assertEqual(found[3], "0")
+        return Scan(*(int(count) for count in found[:3]), trips, ended - (began or ended))
 
 
-def round_trips(share):
-    """How many requests the client has sent for this mount: /proc/self/mountstats, /proc/fs/cifs/Stats."""
-    if share.kind is SMB:
-        # Of all connections of the client: nothing else uses SMB meanwhile.
-        text = on_client(1, "cat", "/proc/fs/cifs/Stats")
-        return sum(int(count) for count in re.findall(r"^SMBs: (\d+)", text, re.M))
-    text = Path("/proc/self/mountstats").read_text()
-    [section] = [part for part in text.split("\ndevice ") if f" on {share.at(1)} " in part]
-    operations = section.split("per-op statistics")[1]
-    # proc: number of operations, then of transmissions.
-    return sum(int(found) for found in re.findall(r"^\s+\w+: \d+ (\d+) ", operations, re.M))
+class Trips(dict):
+    """How many requests of each kind the client has sent for a mount."""
+
+    @classmethod
+    def of(cls, share):
+        if share.kind is SMB:
+            # Of all connections of the client's: nothing else uses SMB meanwhile.
+            text = Path("/proc/fs/cifs/Stats").read_text()
+            return cls(all=sum(int(count) for count in re.findall(r"^SMBs: (\d+)", text, re.M)))
+        text = Path("/proc/self/mountstats").read_text()
+        [section] = [part for part in text.split("\ndevice ") if f" on {share.at(1)} " in part]
+        operations = section.split("per-op statistics")[1]
+        # The number of operations, then of transmissions.
+        return cls((name, int(count)) for name, count in re.findall(r"^\s+(\w+): \d+ (\d+) ", operations, re.M))
+
+    def __sub__(self, before):
+        return Trips((name, count - before.get(name, 0)) for name, count in self.items() if count != before.get(name, 0))
+
+    @property
+    def count(self):
+        return sum(self.values())
+
+    def __str__(self):
+        most = sorted(self.items(), key=lambda item: -item[1])[:6]
+        return f"{self.count} round trips" + (
+            f" ({', '.join(f'{name} {count}' for name, count in most)})" if len(self) > 1 else "")

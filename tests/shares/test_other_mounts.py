@@ -43,6 +43,10 @@ class OtherMounts(Case):
             pass
         process.wait()
 
+    def is_known_for_a_share(self, dirpost):
+        """What is taken for a local disk settles for 5 s only, which on a share is too short."""
+        self.assertIn("network or unknown", dirpost.command("check")[1])
+
     def delivers(self, what, path, behind, breaks=None, mends=None):
         """Files made behind the mount are delivered and filed, also after its server was away."""
         dirpost = self.dirpost(path, *SHORT).starts()
@@ -64,9 +68,8 @@ class OtherMounts(Case):
             self.waits("it to go on", lambda: "while-away.csv" in self.receiver.paths(dirpost.name), 150)
             away = f"; its server away for 15 s, then on within {time.monotonic() - began:.0f} s"
         self.assertEqual(self.receiver.repeats(dirpost.name), {})
-        said = dirpost.command("check")[1]
-        kind = "a share" if "network or unknown" in said else "a local disk"
-        print(f"    {what:28} taken for {kind}; delivered within {took:.0f} s{away}", flush=True)
+        self.is_known_for_a_share(dirpost)
+        print(f"    {what:28} known for a share; delivered within {took:.0f} s{away}", flush=True)
         return dirpost
 
     @slow
@@ -98,12 +101,46 @@ class OtherMounts(Case):
 
     @slow
     def test_rclone_mount(self):
+        """Read only: what is written goes through its cache, in which a reserved name is a file that is
+        uploaded over the one that was moved there."""
+        path, behind = self.rclone("--read-only")
+        dirpost = self.dirpost(path, *SHORT, 'delivered.action = "keep"')
+        dirpost.config.write_text(dirpost.config.read_text() + dirpost.local_state() + "\n")
+        dirpost.starts()
+        (behind / "folder").mkdir()
+        for at in ("a.csv", "folder/b.csv"):
+            (behind / at).write_text(at)
+        began = time.monotonic()
+        self.waits("both to arrive", lambda: self.receiver.paths(dirpost.name) == {"a.csv", "folder/b.csv"}, 90)
+        took = time.monotonic() - began
+        self.webdav_stops()
+        (behind / "while-away.csv").write_text("c")
+        time.sleep(15)
+        self.webdav(behind)
+        began = time.monotonic()
+        self.waits("it to go on", lambda: "while-away.csv" in self.receiver.paths(dirpost.name), 150)
+        self.assertEqual(self.receiver.repeats(dirpost.name), {})
+        self.is_known_for_a_share(dirpost)
+        print(f"    {'rclone mount --read-only':28} known for a share; with keep delivered within {took:.0f} s; "
+              f"its server away for 15 s, then on within {time.monotonic() - began:.0f} s", flush=True)
+
+    @slow
+    def test_rclone_mount_that_can_be_written_to_is_refused_with_what_to_do(self):
+        path, behind = self.rclone("--vfs-cache-mode", "writes")
+        (behind / "a.csv").write_text("a")
+        dirpost = self.dirpost(path, *SHORT).start()
+        self.waits("it to say why", lambda: "mount it with --read-only" in dirpost.log())
+        time.sleep(10)
+        self.assertEqual(self.receiver.of(dirpost.name), [])
+        self.assertEqual((behind / "a.csv").read_text(), "a")
+
+    def rclone(self, *options):
         behind, path = self.folder("rclone-"), self.mount_point("rclone")
         self.webdav(behind)
         self.starts("rclone", "mount", ":webdav:", str(path), "--webdav-url", "http://127.0.0.1:8080",
-                    "--vfs-cache-mode", "writes", "--dir-cache-time", "2s", "--config", "/dev/null")
+                    *options, "--dir-cache-time", "2s", "--config", "/dev/null")
         self.waits("it to be mounted", lambda: os.path.ismount(path))
-        self.delivers("rclone mount, WebDAV", path, behind, self.webdav_stops, lambda: self.webdav(behind))
+        return path, behind
 
     @slow
     def test_davfs2(self):
@@ -137,8 +174,8 @@ class OtherMounts(Case):
         while "later.csv" not in self.receiver.paths(dirpost.name) and time.monotonic() - began < limit:
             time.sleep(0.5)
         seen = "later.csv" in self.receiver.paths(dirpost.name)
-        kind = "a share" if "network or unknown" in dirpost.command("check")[1] else "a local disk"
-        print(f"    {'overlayfs over NFS':28} taken for {kind}; what lay there is delivered; what is made below it later "
+        self.is_known_for_a_share(dirpost)
+        print(f"    {'overlayfs over NFS':28} known for a share; what lay there is delivered; what is made below it later "
               f"{'arrives after %.0f s' % (time.monotonic() - began) if seen else 'is not seen within %d s' % limit}", flush=True)
         self.assertTrue((share.server / "before.csv").exists(), "the lower folder is left as it was")
 
@@ -152,13 +189,28 @@ class OtherMounts(Case):
 
     @slow
     def test_9p(self):
-        path = self.mount_point("9p")
+        path = self.of_the_host("9p", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "one")
+        self.delivers("9p", path, self.behind_on_the_host() / "9p")
+
+    @slow
+    def test_virtiofs(self):
+        path = self.of_the_host("virtiofs", "-t", "virtiofs", "three")
+        self.delivers("virtiofs", path, self.behind_on_the_host() / "virtiofs")
+
+    def of_the_host(self, name, *mount):
+        path = self.mount_point(name)
         try:
-            run("modprobe", "-a", "9p", "9pnet_virtio")
-            run("mount", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "one", str(path))
+            run("modprobe", "-a", "9p", "9pnet_virtio", "virtiofs")
+            run("mount", *mount, str(path))
         except RuntimeError as err:
-            self.skipTest(f"the kernel of the machine has no 9p: {err}")
-        # Files are made through another mount of the folder on the host.
+            self.skipTest(f"the machine has no {name}: {err}")
+        # A folder of its own: both show one folder of the host's.
+        folder = path / name
+        folder.mkdir()
+        return folder
+
+    def behind_on_the_host(self):
+        """Another mount of the same folder of the host's, through which files are made."""
         behind = self.mount_point("9p-other")
         run("mount", "-t", "9p", "-o", "trans=virtio,version=9p2000.L", "two", str(behind))
-        self.delivers("9p", path, behind)
+        return behind

@@ -20,7 +20,7 @@ mod xattr;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -296,7 +296,7 @@ impl Dir {
     }
 
     /// The number of the mount that the handle was opened over: as in /proc/self/mountinfo, and no
-    /// other mount's for as long as this handle is held. `None` before Linux 5.8, and elsewhere.
+    /// other mount's for as long as this handle is held. `None` where there is no Linux, or no /proc.
     /// Nothing is asked of a file server.
     pub fn mount_id(&self) -> Option<u64> {
         *self.mount.get_or_init(|| mount_id(&self.fd))
@@ -310,16 +310,29 @@ impl Dir {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn mount_id(fd: &OwnedFd) -> Option<u64> {
+fn mount_id(fd: impl AsFd) -> Option<u64> {
     use rustix::fs::StatxFlags;
+    use std::os::fd::AsRawFd;
+
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let found = rustix::fs::statx(fd, "", flags, StatxFlags::MNT_ID).ok()?;
-    let has_id = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    has_id.then_some(found.stx_mnt_id)
+    let found = rustix::fs::statx(&fd, "", flags, StatxFlags::MNT_ID).ok();
+    let has_id = |mask| mask & StatxFlags::MNT_ID.bits() != 0;
+    match found.filter(|found| has_id(found.stx_mask)) {
+        Some(found) => Some(found.stx_mnt_id),
+        None => mount_id_of_old(fd.as_fd().as_raw_fd()),
+    }
+}
+
+/// Before Linux 5.8, and where a sandbox knows no statx: see proc_pid_fdinfo(5).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn mount_id_of_old(fd: std::os::fd::RawFd) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    id.trim().parse().ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn mount_id(_fd: &OwnedFd) -> Option<u64> {
+fn mount_id(_fd: impl AsFd) -> Option<u64> {
     None
 }
 

@@ -55,6 +55,8 @@ pub use self::files::share_of;
 
 /// Upper bound on the bytes of older files that a start copies into its own.
 const TAKEN_OVER_MAX: u64 = 1 << 20;
+/// What stands in for the newest file once that is handed over: nothing can be written through it.
+const NOTHING: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
 /// Where a journal lies, and whose it is.
 #[derive(Clone, Debug)]
@@ -409,6 +411,17 @@ impl Journal {
                 Err(err)
             }
         })
+    }
+
+    /// The files that are held open, to be closed: at the end of the process, after which nothing can be
+    /// written or read any more. None where an operation on them hangs.
+    pub fn hand_over(&self) -> Vec<File> {
+        let (Ok(mut inner), Ok(nothing)) = (self.inner.try_lock(), File::open(NOTHING)) else {
+            return Vec::new();
+        };
+        let newest = std::mem::replace(&mut inner.file, nothing);
+        let older = std::mem::take(&mut inner.older).into_iter();
+        older.map(|(_, file)| file).chain([newest]).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

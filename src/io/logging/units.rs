@@ -30,6 +30,16 @@ pub fn bytes(size: u64) -> String {
     }
 }
 
+/// For how long something has been wrong. When another cause of it comes at once, the milliseconds
+/// since the first would read as if nothing had been wrong before.
+pub fn lasting(since: Duration) -> String {
+    if since < Duration::from_secs(1) {
+        "less than 1 s".into()
+    } else {
+        span(since)
+    }
+}
+
 /// A time for people: two units at most.
 pub fn span(time: Duration) -> String {
     let millis = time.as_millis();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level::{self, Debug, Error, Info, Warn};
 
 use self::share::{of_lock, of_share};
-use super::units::{bytes, files, span};
+use super::units::{bytes, files, lasting, span};
 use crate::flow::events::Note;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
@@ -300,7 +300,7 @@ fn verb(kind: Kind) -> &'static str {
 
 /// So many files, and for how long, if it is more than one.
 fn many(extent: &Extent) -> Option<(String, String)> {
-    (extent.files > 1).then(|| (files(extent.files), span(extent.since)))
+    (extent.files > 1).then(|| (files(extent.files), lasting(extent.since)))
 }
 
 fn of_endpoint(note: &Note) -> (Level, String) {
@@ -321,7 +321,7 @@ fn of_endpoint(note: &Note) -> (Level, String) {
             since,
             again_in,
         } => {
-            let (waiting, since, again) = (files(*waiting), span(*since), span(*again_in));
+            let (waiting, since, again) = (files(*waiting), lasting(*since), span(*again_in));
             let text =
                 format!("endpoint: for {since} now: {why}; {waiting} waiting, next try in {again}");
             (Error, text)
@@ -335,7 +335,7 @@ fn of_endpoint(note: &Note) -> (Level, String) {
                 &Duration::ZERO => "trying it now".into(),
                 wait => format!("next try in {}", span(*wait)),
             };
-            let since = span(*since);
+            let since = lasting(*since);
             let text = format!("endpoint: for {since} now, as an earlier run found: {why}; {next}");
             (Warn, text)
         }
@@ -368,7 +368,7 @@ fn of_journal(note: &Note) -> (Level, String) {
     match note {
         Note::JournalDown { why } => (Error, format!("journal: {why}; {UNTIL}")),
         Note::JournalStillDown { why, since } => {
-            let since = span(*since);
+            let since = lasting(*since);
             (Error, format!("journal: for {since} now: {why}; {UNTIL}"))
         }
         Note::JournalBack { since } => (

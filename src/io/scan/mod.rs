@@ -81,8 +81,6 @@ pub fn list(root: &Dir, watched: &Path, filter: &Filter, path: &Rel) -> io::Resu
 pub struct Scanner<'a> {
     /// The watched folder.
     pub share: &'a Share,
-    /// dirpost's own folder, in which a file system may prove that it moves times.
-    pub state: &'a Dir,
     /// Which names are looked at.
     pub filter: &'a Filter,
     /// `watch.threads`: how many looks are made side by side.
@@ -159,7 +157,9 @@ impl Scanner<'_> {
         let result = match self.share.reopen() {
             Ok(root) => {
                 (report.send)(Input::Confirmed)?;
-                proof::seek(self.state, &root, &mut order.rounds);
+                if let Some(own) = self.share.own() {
+                    proof::seek(own, &root, &mut order.rounds);
+                }
                 let visitor = Visitor {
                     root: &root,
                     path: self.share.path(),
@@ -296,7 +296,7 @@ mod tests {
         let mut config = crate::config::from_dir_and_url(dir, "http://127.0.0.1:9/").unwrap();
         tune(&mut config);
         // A process that another test is about to start may hold the lock of the last call.
-        let (share, state) = loop {
+        let (share, _held) = loop {
             match Share::open(&config, false) {
                 Err(OpenError::Locked(_)) => std::thread::yield_now(),
                 other => break other.expect("it opens"),
@@ -306,7 +306,6 @@ mod tests {
         let found = RefCell::new(Vec::new());
         let scanner = Scanner {
             share: &share,
-            state: &state.folder,
             filter: &filter,
             threads: config.watch.threads,
         };
@@ -383,11 +382,10 @@ mod tests {
             }
         }
         let config = crate::config::from_dir_and_url(dir.path(), "http://127.0.0.1:9/").unwrap();
-        let (share, state) = Share::open(&config, false).expect("it opens");
+        let (share, _held) = Share::open(&config, false).expect("it opens");
         let filter = Filter::new(&config.watch, None, Vec::new()).unwrap();
         let scanner = |threads| Scanner {
             share: &share,
-            state: &state.folder,
             filter: &filter,
             threads,
         };

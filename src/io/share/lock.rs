@@ -109,6 +109,13 @@ impl Lock {
         drop(locked(&self.held).take());
     }
 
+    /// The file that is locked: who closes it gives the lock up. `None` if it was given up, and where an
+    /// operation on it hangs.
+    pub(super) fn hand_over(&self) -> Option<File> {
+        let held = self.held.try_lock().ok()?.take();
+        held.map(|held| held.file)
+    }
+
     /// Sees that the lock is still this process's. `place` was just opened by its path.
     /// `put_right`: it is the very folder that the lock was taken in, and what somebody has
     /// removed there is written again.

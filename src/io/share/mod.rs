@@ -30,6 +30,7 @@ pub mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -269,6 +270,12 @@ impl Share {
         Arc::clone(&locked(&self.root))
     }
 
+    /// `.dirpost` in the watched folder, on the same file system as a rule wherever the state folder
+    /// is; `None` on a share that dirpost may not write to.
+    pub fn own(&self) -> Option<&Dir> {
+        self.site.for_mark().map(|own| &**own)
+    }
+
     /// The path of the watched folder.
     pub fn path(&self) -> &Path {
         &self.paths.watched
@@ -291,6 +298,13 @@ impl Share {
     /// From now on nothing more is sent to its end or moved by what was opened here.
     pub fn end(&self) {
         *locked(&self.standing) = Standing::Over;
+    }
+
+    /// The file that is locked, to be closed: nothing more is sent or moved ([`Share::end`]). `None` where
+    /// an operation on it hangs.
+    pub fn hand_over(&self) -> Option<File> {
+        self.end();
+        self.lock.hand_over()
     }
 
     /// Whether nothing more may be sent or moved.

@@ -11,6 +11,16 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Dir;
+use super::fs_kind::is_rclone;
+
+/// Why nothing can be filed on a mount of rclone's. It knows neither a rename that replaces nothing nor
+/// links (`Dir.Link` in cmd/mount/dir.go; its `ENOSYS` becomes `EIO` on the way, as any error does that
+/// its FUSE library, bazil.org/fuse, knows no number of). And no name may be reserved there, as it is
+/// elsewhere then: with a write cache rclone uploads the empty file seconds later, over the one that was
+/// moved to its name (seen with rclone 1.60).
+const RCLONE: &str = "rclone has no rename that replaces nothing and no links, so nothing can be \
+                      filed here: mount it with --read-only, and set delivered.action = \"keep\" and \
+                      state.dir to a local disk";
 
 impl Dir {
     /// Makes the file `name`, which must not be there, for everybody to read (less the umask).
@@ -86,13 +96,17 @@ impl Dir {
     /// [`link_is_unsupported`] holds where there are no links. Over NFS and SMB it may have been
     /// done all the same.
     pub fn link(&self, from: &[u8], target: &Dir, to: &[u8]) -> io::Result<()> {
-        Ok(rustix::fs::linkat(
+        let linked = rustix::fs::linkat(
             &self.fd,
             OsStr::from_bytes(from),
             &target.fd,
             OsStr::from_bytes(to),
             AtFlags::empty(),
-        )?)
+        );
+        match linked {
+            Err(Errno::IO) if is_rclone(&target.fd) => Err(io::Error::other(RCLONE)),
+            other => Ok(other?),
+        }
     }
 
     /// Renames `from` to `to` in `target`, replacing what is there: one system call. Two names of

@@ -7,7 +7,7 @@ use log::Level::{self, Error, Info, Warn};
 
 use super::{folder, wordless};
 use crate::flow::events::Note;
-use crate::io::logging::units::span;
+use crate::io::logging::units::{lasting, span};
 
 /// The watched folder, and what is in it.
 pub(super) fn of_share(note: &Note) -> (Level, String) {
@@ -17,7 +17,7 @@ pub(super) fn of_share(note: &Note) -> (Level, String) {
             format!("folder: {why}; waiting for it, nothing is forgotten"),
         ),
         Note::ShareStillAway { why, since } => {
-            (Error, format!("folder: for {} now: {why}", span(*since)))
+            (Error, format!("folder: for {} now: {why}", lasting(*since)))
         }
         Note::ShareBack { since } => (Info, format!("folder: back after {}", span(*since))),
         Note::MountedOver => (

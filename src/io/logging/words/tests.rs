@@ -299,6 +299,14 @@ fn how_the_share_fares_is_said() {
         "folder: for 90 s now: no room",
     );
     says(
+        Note::ShareStillAway {
+            why: why(),
+            since: Duration::ZERO,
+        },
+        Error,
+        "folder: for less than 1 s now: no room",
+    );
+    says(
         Note::ShareBack { since: TIME },
         Info,
         "folder: back after 90 s",
