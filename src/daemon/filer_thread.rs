@@ -41,6 +41,8 @@ pub(super) enum FilerCommand {
     Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
+    /// `watch.threads` is another one.
+    Threads(usize),
     /// All that was asked for before is to be on the disk; then the sender is told.
     Flush(Sender<()>),
 }
@@ -62,6 +64,7 @@ struct Batch {
     /// Folders that are to be removed.
     emptied: Vec<Rel>,
     events: Vec<Entry>,
+    threads: Option<usize>,
     memory: Option<Memory>,
     flushed: Option<Sender<()>>,
 }
@@ -107,6 +110,7 @@ impl Batch {
             FilerCommand::Write(events) => self.events.extend(events),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
+            FilerCommand::Threads(threads) => self.threads = Some(threads),
             FilerCommand::Flush(done) => self.flushed = Some(done),
         }
     }
@@ -201,9 +205,13 @@ impl FilerThread {
             filings,
             emptied,
             events,
+            threads,
             memory,
             flushed,
         } = batch;
+        if let Some(threads) = threads {
+            self.filer.set_threads(threads);
+        }
         if !events.is_empty()
             && let Err(err) = self.journal.append(&events)
         {

@@ -17,13 +17,13 @@ use crate::io::os::clock::wall;
 use crate::io::os::error::explain;
 use crate::io::share::Share;
 
-/// What a batch is carried out on.
+/// What a batch is carried out on, as one thread has it.
 pub(super) struct RealDisk<'a> {
     share: &'a Share,
     journal: &'a Journal,
     roots: &'a Roots,
-    dirs: &'a mut OpenDirs,
-    /// When the last operation began: after one that took long, another process may hold the
+    dirs: &'a OpenDirs,
+    /// When the last operation of this thread began: after one that took long, another process may hold the
     /// lock.
     began: Instant,
 }
@@ -36,14 +36,24 @@ impl<'a> RealDisk<'a> {
         Fault::new(FaultKind::Journal, self.journal.fault(err))
     }
 
-    pub fn new(filer: &'a mut Filer) -> RealDisk<'a> {
+    pub fn new(filer: &'a Filer) -> RealDisk<'a> {
         RealDisk {
             share: &filer.share,
             journal: &filer.journal,
             roots: &filer.roots,
-            dirs: &mut filer.dirs,
+            dirs: &filer.dirs,
             began: Instant::now(),
         }
+    }
+
+    /// The same disk, for another thread.
+    pub fn another(&self) -> RealDisk<'a> {
+        RealDisk { ..*self }
+    }
+
+    /// Whether the watched folder is not known to lie on a disk of this machine.
+    pub fn is_share(&self) -> bool {
+        self.share.folder().kind() == FsKind::Share
     }
 
     /// Before anything is changed: the lock is still ours.
