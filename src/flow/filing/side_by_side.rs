@@ -100,11 +100,6 @@ impl Batch {
         batch
     }
 
-    /// How many files it files.
-    pub fn files(&self) -> usize {
-        self.machines.len()
-    }
-
     /// Another operation that may be carried out beside all that are out. `None`: first an answer has to
     /// come back, or, if nothing is out, [`Batch::step`] goes on.
     pub fn hand_out(&mut self) -> Option<Order> {
