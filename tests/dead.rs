@@ -170,6 +170,34 @@ fn a_retry_replaces_nothing() {
 }
 
 #[test]
+fn of_many_that_are_put_back_together_one_that_cannot_be_fails_alone() {
+    let (dir, place, (server, _)) = (Dir::new(), Dir::new(), strict());
+    let text = config(dir.path(), &server.url(), "send.brake = 0");
+    let file = place.write("dirpost.toml", &text);
+    // More files, and in more folders, than are put back at a time.
+    let names: Vec<String> = (0..90)
+        .map(|number| format!("d{}/f{number}.csv", number % 45))
+        .collect();
+    for name in &names {
+        dir.write(name, name);
+    }
+    assert_eq!(once(&text, &[]).status.code(), Some(4));
+    dir.write("d7/f7.csv", "new");
+    let (code, said) = ask(&file, &["retry", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    let count = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(count("back at its place"), names.len() - 1, "{said}");
+    assert_eq!(count("its old place is taken"), 1, "{said}");
+    for name in names.iter().filter(|name| *name != "d7/f7.csv") {
+        assert_eq!(dir.text(name), *name);
+    }
+    assert_eq!(
+        dir.list(".dirpost/dead-letter"),
+        ["d7/f7.csv", "d7/f7.csv.reason.json"]
+    );
+}
+
+#[test]
 fn a_forged_reason_file_leads_into_no_other_folder() {
     let (dir, place, (server, _)) = (Dir::new(), Dir::new(), strict());
     let inner = dir.mkdir("in");

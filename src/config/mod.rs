@@ -87,8 +87,8 @@ pub struct Watch {
     /// `watch.require_mount`, false by default: the folder counts as the share only while something
     /// is mounted there, so that an empty mount point is never taken for it.
     pub require_mount: bool,
-    /// `watch.threads`, 1 by default, 64 at most: how many files a scan looks at side by side. More
-    /// of them hide the round trips to a distant share.
+    /// `watch.threads`, 1 by default, 64 at most: how many files a scan looks at side by side, and how
+    /// many are filed away side by side on a share. More of them hide the round trips to a distant one.
     pub threads: usize,
     /// `watch.rewrites`, "auto" by default: how soon a change to a file at rest must be noticed.
     pub rewrites: Rewrites,

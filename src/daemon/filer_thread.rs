@@ -44,6 +44,8 @@ pub(super) enum FilerCommand {
     Remember(Memory),
     /// The journal has lines that wait for an fsync.
     Sync,
+    /// `watch.threads` is another one.
+    Threads(usize),
     /// All that was asked for before is to be on the disk; then the sender is told.
     Flush(Sender<()>),
 }
@@ -66,6 +68,7 @@ struct Batch {
     emptied: Vec<Rel>,
     expires: bool,
     events: Vec<Entry>,
+    threads: Option<usize>,
     memory: Option<Memory>,
     flushed: Option<Sender<()>>,
 }
@@ -118,6 +121,7 @@ impl Batch {
             FilerCommand::Write(events) => self.events.extend(events),
             FilerCommand::Remember(memory) => self.memory = Some(memory),
             FilerCommand::Sync => {}
+            FilerCommand::Threads(threads) => self.threads = Some(threads),
             FilerCommand::Flush(done) => self.flushed = Some(done),
         }
     }
@@ -218,9 +222,13 @@ impl FilerThread {
             emptied,
             expires,
             events,
+            threads,
             memory,
             flushed,
         } = batch;
+        if let Some(threads) = threads {
+            self.filer.set_threads(threads);
+        }
         if !events.is_empty()
             && let Err(err) = self.journal.append(&events)
         {

@@ -172,6 +172,10 @@ impl Threads {
         if self.inspections.is_none() && rules.inspector.check.reads_content() {
             self.inspections = Some(spawn_inspectors(&self.retries, &self.mailbox)?);
         }
+        if rules.threads != self.rules.threads {
+            // Where it is gone, so is the session.
+            let _ = self.filer.send(FilerCommand::Threads(rules.threads));
+        }
         self.rules = rules;
         Ok(())
     }

@@ -11,9 +11,7 @@ use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, R
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::keeping::Expired as Outcome;
-use dirpost::flow::filing::{
-    Acceptance, Area, Batch, Fate, Filed, Filing, Outcome as Filings, Place, Progress, Rules,
-};
+use dirpost::flow::filing::{Acceptance, Area, Place};
 use dirpost::flow::journal::Event as JournalEvent;
 use dirpost::flow::marker::MarkerRule;
 use dirpost::flow::messages::{
@@ -365,26 +363,6 @@ impl World {
         self.action == Action::Keep
     }
 
-    /// The filing thread is asked for this.
-    pub fn file_start(&mut self, job: Filing) {
-        if let Fate::Condemned(reason) = &job.fate
-            && reason.status == Some(400)
-            && job.progress == Progress::Unwritten
-        {
-            self.unjustly.insert((job.path.to_string(), job.look.stamp));
-        }
-        if self.features.groups && job.progress != Progress::Unwritten {
-            self.meet(match job.marker {
-                Some(_) => "marker filed with the last of its files",
-                None => "marker that stays for another file",
-            });
-        }
-        if self.orders.is_empty() && self.batch.is_none() {
-            self.soon(30, Event::File);
-        }
-        self.orders.push(job);
-    }
-
     /// Where the marker of the file at `place` lies.
     pub fn marker_of(&self, place: &Place) -> Place {
         match self.marker() {
@@ -408,62 +386,6 @@ impl World {
         };
         let ending = std::str::from_utf8(MARKER).expect("text");
         self.features.marker.then(|| rule(ending))
-    }
-
-    /// One operation of the filing thread. Gives what came of a batch when it is through.
-    pub fn file_step(&mut self) -> Vec<Input> {
-        let mut batch = match self.batch.take() {
-            Some(batch) => batch,
-            None if self.orders.is_empty() => return Vec::new(),
-            None => {
-                let rules = Rules {
-                    action: self.action,
-                    marker: self.marker(),
-                    read_only: false,
-                    notes_kept: self.features.keep_for.is_some(),
-                };
-                let now = self.wall();
-                Batch::new(
-                    std::mem::take(&mut self.orders),
-                    &rules,
-                    std::mem::take(&mut self.carried),
-                    now,
-                )
-            }
-        };
-        let mut goes_on = batch.step(&mut WorldDisk { world: self });
-        // What lies on a mount point of its own inside of the share can only be looked at and then
-        // be removed, and nobody can see what comes between the two: so nothing does.
-        while goes_on && self.model.traits.staging_elsewhere && self.model.last_was_look {
-            goes_on = batch.step(&mut WorldDisk { world: self });
-        }
-        if goes_on {
-            self.batch = Some(batch);
-            self.come_between();
-            // A large file takes its time now and then.
-            let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
-            self.soon(most, Event::File);
-            return Vec::new();
-        }
-        if !self.orders.is_empty() {
-            self.soon(30, Event::File);
-        }
-        let Filings { filed, carried, .. } = batch.outcome();
-        self.carried = carried;
-        for (file, filed) in &filed {
-            self.say(|| format!("filed {file:?}: {filed:?}"));
-            match filed {
-                Filed::NewVersion(_) => self.meet("new version at the place of what is filed"),
-                Filed::Displaced { .. } => self.meet("new version whose place was taken"),
-                Filed::Gone => self.meet("file taken away before it was filed"),
-                Filed::Failed { .. } => self.meet("filing that failed"),
-                Filed::Away { .. } | Filed::Copied { .. } => {}
-            }
-        }
-        let mut inputs: Vec<Input> = self.tell_owed().into_iter().collect();
-        let filed = filed.into_iter();
-        inputs.extend(filed.map(|(file, filed)| Input::Filed(file, filed)));
-        inputs
     }
 
     /// The filing thread removes what has been in `done` for long enough: between two batches.
@@ -507,32 +429,5 @@ impl World {
 
     fn given_up(&mut self, version: Version) {
         self.model.given_up.insert(version);
-    }
-
-    /// Now and then a crash, or the next step of a writer, comes right behind an operation of
-    /// filing: between the look at a file and the rename, or between what is written down and what
-    /// is on the disk.
-    fn come_between(&mut self) {
-        if self.ambushes > 0 && self.rng.below(30) == 0 {
-            self.ambushes -= 1;
-            self.at(0, Event::Crash);
-        }
-        // The last writer is that of the good file at the end, which is to come when the faults are
-        // over.
-        let others = &self.writers[..self.writers.len() - 1];
-        let looked_at = &self.model.looked_at;
-        let hurried = others.iter().position(|writer| writer.name == *looked_at);
-        if let Some(hurried) = hurried
-            && self.model.last_was_look
-            && self.faulty
-            && self.rng.below(8) == 0
-        {
-            self.meet("writer between a look and what follows it");
-            self.at(0, Event::Write(hurried));
-        }
-    }
-
-    pub fn is_filing(&self) -> bool {
-        self.batch.is_some() || !self.orders.is_empty()
     }
 }

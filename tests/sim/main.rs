@@ -10,6 +10,7 @@
 mod coverage;
 mod dead_letters;
 mod disk;
+mod filing;
 mod invariants;
 mod jobs;
 mod model;
@@ -84,6 +85,9 @@ const MOVING: &[&str] = &[
     "new version whose place was taken",
     "answer kept",
     "time in done that is over",
+    "operations of several files at a time",
+    "operation that is done before one that began earlier",
+    "folders brought onto the disk at a time",
 ];
 /// Where nothing crashes.
 const UNCRASHED: &[&str] = &["content changed with size and mtime put back"];

@@ -172,6 +172,7 @@ impl World {
         self.in_flight = 0;
         self.orders.clear();
         self.batch = None;
+        self.under_way.clear();
         self.away = false;
         self.events.retain(|_, event| {
             matches!(

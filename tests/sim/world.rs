@@ -13,7 +13,7 @@ use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::Reply;
 use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
-use dirpost::flow::filing::{Batch, Carried, Filing, Kept, Place};
+use dirpost::flow::filing::{Batch, Carried, Filing, Kept, Order, Place};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::messages::{Delivery, Inspection, ScanOrder};
 use dirpost::flow::rng::Rng;
@@ -155,6 +155,12 @@ pub struct World {
     /// What the filing thread has been asked for.
     pub orders: Vec<Filing>,
     pub batch: Option<Batch>,
+    /// How many threads file.
+    pub threads: usize,
+    /// Which of them is the next to be done with what it is at. Drawn apart, as the number of threads.
+    pub thread: Rng,
+    /// What they are at.
+    pub under_way: Vec<Order>,
     pub carried: Carried,
     /// What was put into `done`, as it was written down.
     pub kept: Vec<Kept>,
@@ -289,6 +295,9 @@ impl World {
             action: Action::Move,
             orders: Vec::new(),
             batch: None,
+            threads: [1, 1, 3, 8][(seed / 3 % 4) as usize],
+            thread: Rng::new(seed.rotate_left(32)),
+            under_way: Vec::new(),
             carried: Carried::default(),
             kept: Vec::new(),
             expired: BTreeSet::new(),

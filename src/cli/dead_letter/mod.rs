@@ -103,7 +103,7 @@ pub fn dead_letter(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
         Ok(0) => Exit::Success,
         Ok(_) => Exit::Failed,
         Err(Stop::Print(err)) => err.exit(if request.action.changes() {
-            // What follows was not done.
+            // Some of what follows was not done.
             Exit::Failed
         } else {
             Exit::Success
@@ -192,11 +192,16 @@ fn change(
     for part in chosen.chunks(ANNOUNCED) {
         let is_announced =
             request.action == Action::Retry && put_back::announce(config, part).is_ok();
+        let put_back = match request.action {
+            Action::Retry => put_back::put_back(config, folder, part, is_announced),
+            _ => Vec::new(),
+        };
+        let mut put_back = put_back.into_iter();
         for file in part {
-            let done = match request.action {
-                Action::Discard => discard(folder, file, marker),
-                _ => put_back::put_back(config, folder, file, is_announced),
-            };
+            // What was put back is on the disk, the whole part of it; the rest is deleted one by one.
+            let done = put_back
+                .next()
+                .unwrap_or_else(|| discard(folder, file, marker));
             let is_done = done.is_ok();
             failed += usize::from(!is_done);
             let said = done.unwrap_or_else(|err| explain(&err));

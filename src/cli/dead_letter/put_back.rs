@@ -1,6 +1,8 @@
 //! `dead-letter retry`: a file goes back to its place, to be sent under a new key.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 use super::folder::DeadFile;
 use super::{is_there, open, remove_reason, shown};
@@ -35,64 +37,204 @@ pub(super) fn announce(config: &Config, files: &[&DeadFile]) -> io::Result<()> {
     retries_file::add(&state, &versions)
 }
 
-/// Puts a file back, and its marker with it. What is at its place is never replaced. `is_announced`: by
-/// [`announce`], as it was then.
+/// Puts files back, and their markers with them, in this order. What is at a place is never replaced.
+/// `is_announced`: by [`announce`], as they were then.
+///
+/// A folder is brought onto the disk once for all files of a group: the places of all before the reason of
+/// one is removed, so that a power cut leaves no file that is neither back nor explained. What is
+/// said of a file is true of the disk.
 ///
 /// # Errors
-/// Those of the calls, and sentences of what is in the way. The file is at one of its two places,
-/// and the next try finds it there.
+/// Of each file those of the calls, and sentences of what is in the way. The file is at one of its two
+/// places, and the next try finds it there.
 pub(super) fn put_back(
     config: &Config,
     folder: &Dir,
-    file: &DeadFile,
+    files: &[&DeadFile],
     is_announced: bool,
-) -> io::Result<String> {
-    let origin = file.origin();
-    see_origin(config, &origin)?;
-    let root = Dir::at(&config.watch.dir)?;
-    let state = open(config, &config.state.dir)?;
-    let from = folder.folder(&file.place.parent())?;
-    let name = file.place.name();
-    let look = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
-    let announce = || match is_announced && look.stamp == file.look.stamp {
-        true => Ok(()),
-        false => retries_file::add(&state, &[(origin.clone(), look.stamp)]),
-    };
-    if is_only_a_copy(&root, &origin, &look) {
-        // The daemon takes the file at its place for new once more.
-        announce()?;
-        from.remove(name)?;
-        remove_reason(&from, name)?;
-        from.sync()?;
-        return Ok(format!(
-            "{}: to be sent from its place under a new key",
-            shown(&origin)
-        ));
-    }
-    // A folder that is gone is made again as its mirror is: no wider than it was.
-    let home = root.make_like(&origin.parent(), folder, GroupRights::Kept)?;
-    let home = home.folder;
-    // Before the file is back: the daemon must not see it without its new key.
-    announce()?;
-    if rename(&from, name, &home, origin.name())? == Renamed::Taken {
-        return Err(io::Error::other(format!(
-            "its old place is taken by another file: move {} away first",
-            shown(&origin)
-        )));
-    }
-    let marker = put_marker_back(config, &from, name, &home, origin.name())?;
-    home.sync()?;
-    remove_reason(&from, name)?;
-    from.sync()?;
-    Ok(format!(
-        "{}: back at its place, to be sent under a new key{}",
-        shown(&origin),
-        match marker {
-            Marker::None => "",
-            Marker::Back => ", with its marker",
-            Marker::Taken => "; its marker stays here, for there is another one",
+) -> Vec<io::Result<String>> {
+    let mut said = Vec::with_capacity(files.len());
+    let mut left = files;
+    while !left.is_empty() {
+        let mut group = match Group::open(config, folder, is_announced) {
+            Ok(group) => group,
+            Err(err) => {
+                said.extend(left.iter().map(|_| Err(again(&err))));
+                return said;
+            }
+        };
+        let mut moved = Vec::new();
+        while let Some((file, others)) = left.split_first()
+            && moved.len() < FILES
+            && !group.is_full()
+        {
+            moved.push(group.put_back(file));
+            left = others;
         }
-    ))
+        said.extend(group.finish(moved));
+    }
+    said
+}
+
+/// So many files are put back together. A kill leaves the reasons of so many behind, which name nothing then.
+const FILES: usize = 64;
+/// So many folders are open at a time at most, but for one file: macOS gives a process 256 handles.
+const FOLDERS: usize = 64;
+
+/// Files that are put back together.
+struct Group<'a> {
+    config: &'a Config,
+    folder: &'a Dir,
+    is_announced: bool,
+    root: Dir,
+    state: Dir,
+    /// Folders that files came from.
+    sources: BTreeMap<Rel, Rc<Dir>>,
+    /// Folders that they went to.
+    homes: BTreeMap<Rel, Rc<Dir>>,
+}
+
+/// A file that is back, or whose copy is gone, and not on the disk yet.
+struct Moved {
+    /// Where it lay in dead-letter.
+    place: Rel,
+    /// The folder that it is in now; `None` where only a copy was removed.
+    home: Option<Rel>,
+    said: String,
+}
+
+impl<'a> Group<'a> {
+    fn open(config: &'a Config, folder: &'a Dir, is_announced: bool) -> io::Result<Group<'a>> {
+        Ok(Group {
+            config,
+            folder,
+            is_announced,
+            root: Dir::at(&config.watch.dir)?,
+            state: open(config, &config.state.dir)?,
+            sources: BTreeMap::new(),
+            homes: BTreeMap::new(),
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.sources.len() + self.homes.len() >= FOLDERS
+    }
+
+    /// Puts one file back, as far as that goes without waiting for the disk.
+    fn put_back(&mut self, file: &DeadFile) -> io::Result<Moved> {
+        let origin = file.origin();
+        see_origin(self.config, &origin)?;
+        let place = &file.place;
+        let from = held(&mut self.sources, &place.parent(), |path| {
+            self.folder.folder(path)
+        })?;
+        let name = place.name();
+        let look = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+        let announce = || match self.is_announced && look.stamp == file.look.stamp {
+            true => Ok(()),
+            false => retries_file::add(&self.state, &[(origin.clone(), look.stamp)]),
+        };
+        if is_only_a_copy(&self.root, &origin, &look) {
+            // The daemon takes the file at its place for new once more.
+            announce()?;
+            from.remove(name)?;
+            return Ok(Moved {
+                place: place.clone(),
+                home: None,
+                said: format!(
+                    "{}: to be sent from its place under a new key",
+                    shown(&origin)
+                ),
+            });
+        }
+        // A folder that is gone is made again as its mirror is: no wider than it was.
+        let home = held(&mut self.homes, &origin.parent(), |path| {
+            let made = self.root.make_like(path, self.folder, GroupRights::Kept)?;
+            Ok(made.folder)
+        })?;
+        // Before the file is back: the daemon must not see it without its new key.
+        announce()?;
+        if rename(&from, name, &home, origin.name())? == Renamed::Taken {
+            return Err(io::Error::other(format!(
+                "its old place is taken by another file: move {} away first",
+                shown(&origin)
+            )));
+        }
+        let marker = put_marker_back(self.config, &from, name, &home, origin.name())?;
+        Ok(Moved {
+            place: place.clone(),
+            home: Some(origin.parent()),
+            said: format!(
+                "{}: back at its place, to be sent under a new key{}",
+                shown(&origin),
+                match marker {
+                    Marker::None => "",
+                    Marker::Back => ", with its marker",
+                    Marker::Taken => "; its marker stays here, for there is another one",
+                }
+            ),
+        })
+    }
+
+    /// Brings it all onto the disk; gives what is to be said of each file.
+    fn finish(self, moved: Vec<io::Result<Moved>>) -> Vec<io::Result<String>> {
+        let homes = synced(&self.homes);
+        let unexplained = moved.into_iter().map(|moved| {
+            let moved = moved?;
+            if let Some(home) = &moved.home {
+                outcome(&homes, home)?;
+            }
+            let from = &self.sources[&moved.place.parent()];
+            remove_reason(from, moved.place.name())?;
+            Ok(moved)
+        });
+        let unexplained: Vec<io::Result<Moved>> = unexplained.collect();
+        let sources = synced(&self.sources);
+        let said = unexplained.into_iter().map(|moved| {
+            let moved = moved?;
+            outcome(&sources, &moved.place.parent())?;
+            Ok(moved.said)
+        });
+        said.collect()
+    }
+}
+
+/// The folder at `path`, opened once.
+fn held(
+    folders: &mut BTreeMap<Rel, Rc<Dir>>,
+    path: &Rel,
+    open: impl FnOnce(&Rel) -> io::Result<Dir>,
+) -> io::Result<Rc<Dir>> {
+    if let Some(dir) = folders.get(path) {
+        return Ok(Rc::clone(dir));
+    }
+    let dir = Rc::new(open(path)?);
+    folders.insert(path.clone(), Rc::clone(&dir));
+    Ok(dir)
+}
+
+/// Brings each of these folders onto the disk.
+fn synced(folders: &BTreeMap<Rel, Rc<Dir>>) -> BTreeMap<&Rel, io::Result<()>> {
+    folders
+        .iter()
+        .map(|(path, dir)| (path, dir.sync()))
+        .collect()
+}
+
+/// What has come of bringing the folder at `path` onto the disk.
+fn outcome(synced: &BTreeMap<&Rel, io::Result<()>>, path: &Rel) -> io::Result<()> {
+    match synced.get(path) {
+        Some(Err(err)) => Err(again(err)),
+        _ => Ok(()),
+    }
+}
+
+/// An error that concerns several files.
+fn again(err: &io::Error) -> io::Error {
+    match err.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(err.kind(), err.to_string()),
+    }
 }
 
 /// Nothing goes back into dirpost's own folders, wherever one lies that somebody has made in

@@ -7,7 +7,7 @@
 //! of the journal before its renames and one of each folder behind them, whatever its size.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,18 +17,29 @@ use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
 use super::machine;
 use super::names::Companions;
 use super::ops::{Claims, Desk, Ops};
+use super::side_by_side::{Out, Rivals};
 use super::{Area, Filed, Filing, Move, Place, Rules};
-use crate::flow::file::{Entry, FileNo, Rel, Stamp};
+use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::marker::MarkerRule;
 use crate::flow::time::Wall;
 
 /// A group of files that are filed away together.
 pub struct Batch {
-    machines: Vec<Running>,
+    pub(super) machines: Vec<Running>,
     claims: Rc<RefCell<Claims>>,
-    unsynced: BTreeSet<Place>,
+    pub(super) unsynced: BTreeSet<Place>,
     /// The first machine that may not be at a barrier yet.
-    next: usize,
+    pub(super) next: usize,
+    /// The machine between [`Operation::SyncNewNames`] and [`Operation::SyncNewName`], if there is one: no
+    /// other one changes a name meanwhile, for the second fsync may bring a folder onto the disk that
+    /// the other one has taken a name from.
+    pub(super) alone: Option<usize>,
+    /// Which machines wait for others.
+    pub(super) rivals: Rivals,
+    /// What is handed out, in that order.
+    pub(super) out: VecDeque<Out>,
+    /// The number of the first of them.
+    pub(super) first_out: u64,
     /// The fsync of the journal has been tried.
     journal_synced: bool,
     synced: Result<(), Fault>,
@@ -94,13 +105,13 @@ impl Carried {
 }
 
 /// One machine, and where it stands.
-struct Running {
+pub(super) struct Running {
     file: FileNo,
     desk: Rc<Desk>,
-    state: State,
+    pub(super) state: State,
 }
 
-enum State {
+pub(super) enum State {
     /// It has asked for this, and waits for the answer.
     Asks(Operation, Pin<Box<dyn Future<Output = Filed>>>),
     /// It is through.
@@ -109,7 +120,7 @@ enum State {
 
 /// Where machines wait for one another, in the order in which the barriers are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Barrier {
+pub(super) enum Barrier {
     Append,
     SyncJournal,
     SyncFolder(Side),
@@ -150,34 +161,21 @@ impl Batch {
             claims,
             unsynced,
             next: 0,
+            alone: None,
+            rivals: Rivals::default(),
+            out: VecDeque::new(),
+            first_out: 0,
             journal_synced: false,
             synced: Ok(()),
         }
     }
 
-    /// Has one operation carried out. False when all machines are through.
+    /// Has one operation carried out, while none is handed out. False when all machines are through.
     pub fn step(&mut self, disk: &mut dyn Disk) -> bool {
-        while let Some(machine) = self.machines.get_mut(self.next) {
-            match &machine.state {
-                State::Asks(operation, _) if barrier(operation).is_none() => {
-                    // Whatever becomes of this file: no other one's sync may take its old name
-                    // from the disk before the new one is there.
-                    self.unsynced.extend(operation.new_name_in());
-                    let operation = operation.clone();
-                    let answer = match &operation {
-                        Operation::SyncNewNames => {
-                            self.sync_targets_left(disk).map(|()| Answer::Done)
-                        }
-                        Operation::SyncNewName(at) => {
-                            self.sync_target(at, disk).map(|()| Answer::Done)
-                        }
-                        operation => carry_out(disk, operation),
-                    };
-                    self.machines[self.next].answer(answer);
-                    return true;
-                }
-                _ => self.next += 1,
-            }
+        debug_assert!(self.out.is_empty(), "what is handed out has to be back");
+        if let Some(number) = self.first_at_work() {
+            self.step_one(number, disk);
+            return true;
         }
         self.next = 0;
         let waiting = self.machines.iter().filter_map(Running::barrier).min();
@@ -204,6 +202,44 @@ impl Batch {
             }
         }
         true
+    }
+
+    /// The machine whose turn it is, if one is at no barrier.
+    pub(super) fn first_at_work(&mut self) -> Option<usize> {
+        self.alone = self.alone.filter(|&alone| self.is_at_work(alone));
+        while self.next < self.machines.len() && !self.is_at_work(self.next) {
+            self.next += 1;
+        }
+        let next = (self.next < self.machines.len()).then_some(self.next);
+        self.alone.or(next)
+    }
+
+    /// Whether it is at no barrier and not through.
+    pub(super) fn is_at_work(&self, number: usize) -> bool {
+        matches!(&self.machines[number].state, State::Asks(operation, _) if barrier(operation).is_none())
+    }
+
+    /// Has what this machine asks for carried out.
+    fn step_one(&mut self, number: usize, disk: &mut dyn Disk) {
+        let State::Asks(operation, _) = &self.machines[number].state else {
+            return;
+        };
+        // Whatever becomes of this file: no other one's sync may take its old name from the disk
+        // before the new one is there.
+        self.unsynced.extend(operation.new_name_in());
+        let operation = operation.clone();
+        let answer = match &operation {
+            Operation::SyncNewNames => {
+                self.alone = Some(number);
+                self.sync_targets_left(disk).map(|()| Answer::Done)
+            }
+            Operation::SyncNewName(at) => {
+                self.alone = None;
+                self.sync_target(at, disk).map(|()| Answer::Done)
+            }
+            operation => operation.carry_out(disk),
+        };
+        self.machines[number].answer(answer);
     }
 
     /// Where no file has come as far as its move, what was accepted is brought onto the disk all the
@@ -276,10 +312,15 @@ impl Batch {
                 .sync_targets_left(disk)
                 .and_then(|()| disk.sync_folder(&folder)),
         };
+        self.folder_synced(side, &folder, result);
+    }
+
+    /// What has come of the fsync of a folder is said to all machines that ask for it.
+    pub(super) fn folder_synced(&mut self, side: Side, folder: &Place, result: Result<(), Fault>) {
         let result = result.map(|()| Answer::Done);
         self.note(&result);
         for machine in &mut self.machines {
-            if machine.folder(side) == Some(&folder) {
+            if machine.folder(side) == Some(folder) {
                 machine.answer(result.clone());
             }
         }
@@ -287,11 +328,16 @@ impl Batch {
 
     fn sync_target(&mut self, folder: &Place, disk: &mut dyn Disk) -> Result<(), Fault> {
         let synced = disk.sync_folder(folder);
+        self.target_synced(folder, &synced);
+        synced
+    }
+
+    /// Takes down whether the names in a folder are on the disk.
+    pub(super) fn target_synced(&mut self, folder: &Place, synced: &Result<(), Fault>) {
         match synced {
             Ok(()) => drop(self.unsynced.remove(folder)),
             Err(_) => drop(self.unsynced.insert(folder.clone())),
         }
-        synced
     }
 
     /// Folders that no machine has asked for, or whose fsync has failed before. That it succeeds
@@ -312,7 +358,7 @@ impl Batch {
 }
 
 impl Running {
-    fn barrier(&self) -> Option<Barrier> {
+    pub(super) fn barrier(&self) -> Option<Barrier> {
         match &self.state {
             State::Asks(operation, _) => barrier(operation),
             State::Through(_) => None,
@@ -320,14 +366,14 @@ impl Running {
     }
 
     /// The folder that it wants on the disk, as this side of its move.
-    fn folder(&self, side: Side) -> Option<&Place> {
+    pub(super) fn folder(&self, side: Side) -> Option<&Place> {
         match &self.state {
             State::Asks(Operation::SyncFolder(asked, folder), _) if *asked == side => Some(folder),
             _ => None,
         }
     }
 
-    fn answer(&mut self, answer: Result<Answer, Fault>) {
+    pub(super) fn answer(&mut self, answer: Result<Answer, Fault>) {
         // The placeholder is replaced at once.
         let state = std::mem::replace(&mut self.state, State::Through(Filed::Gone));
         self.state = match state {
@@ -351,48 +397,12 @@ fn poll(desk: &Desk, mut future: Pin<Box<dyn Future<Output = Filed>>>) -> State 
     }
 }
 
-fn barrier(operation: &Operation) -> Option<Barrier> {
+pub(super) fn barrier(operation: &Operation) -> Option<Barrier> {
     match operation {
         Operation::Append(_) => Some(Barrier::Append),
         Operation::SyncJournal => Some(Barrier::SyncJournal),
         Operation::SyncFolder(side, _) => Some(Barrier::SyncFolder(*side)),
         Operation::AppendOrOwe(_) => Some(Barrier::AppendOrOwe),
         _ => None,
-    }
-}
-
-/// Hands what concerns one machine only to the disk.
-fn carry_out(disk: &mut dyn Disk, operation: &Operation) -> Result<Answer, Fault> {
-    let done = |()| Answer::Done;
-    match operation {
-        Operation::Look(at) => disk.look(at).map(Answer::Entry),
-        Operation::SameDevice(one, other) => disk.same_device(one, other).map(Answer::SameDevice),
-        Operation::Digest(at) => disk.digest(at).map(Answer::Digest),
-        Operation::Rename(from, to) => disk.rename(from, to).map(done),
-        Operation::Link(from, to) => disk.link(from, to).map(done),
-        Operation::Reserve(at) => disk.reserve(at).map(Answer::Reserved),
-        Operation::RenameOver(from, to) => disk.rename_over(from, to).map(done),
-        Operation::Remove(at) => disk.remove(at).map(done),
-        Operation::RemoveIf(at, known) => match disk.look(at)? {
-            Entry::File(look) if !look.difference(known).is_change() => disk.remove(at).map(done),
-            _ => Ok(Answer::Done),
-        },
-        Operation::Copy(from, draft) => disk.copy(from, draft).map(Answer::Copied),
-        Operation::WriteBeside { at, beside, like } => {
-            disk.write_beside(at, &beside.text(), like).map(done)
-        }
-        Operation::NoteKept(kept) => {
-            disk.note_kept(kept);
-            Ok(Answer::Done)
-        }
-        Operation::MakeFolder(folder) => disk.make_folder(folder).map(done),
-        Operation::Append(line) => disk.append(std::slice::from_ref(line)).map(done),
-        Operation::AppendOrOwe(line) => disk.append_or_owe(std::slice::from_ref(line)).map(done),
-        Operation::SyncJournal => disk.sync_journal().map(done),
-        Operation::SyncFolder(_, folder) | Operation::SyncNewName(folder) => {
-            disk.sync_folder(folder).map(done)
-        }
-        // It is known to the batch alone.
-        Operation::SyncNewNames => Ok(Answer::Done),
     }
 }

@@ -248,6 +248,88 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Has it carried out. Whoever calls this owns the disk for as long as it takes, and no other
+    /// operation that [interferes](Operation::interferes) with it is under way.
+    ///
+    /// # Errors
+    /// Those of the method of [`Disk`] that it stands for.
+    pub fn carry_out(&self, disk: &mut dyn Disk) -> Result<Answer, Fault> {
+        let done = |()| Answer::Done;
+        match self {
+            Operation::Look(at) => disk.look(at).map(Answer::Entry),
+            Operation::SameDevice(one, other) => {
+                disk.same_device(one, other).map(Answer::SameDevice)
+            }
+            Operation::Digest(at) => disk.digest(at).map(Answer::Digest),
+            Operation::Rename(from, to) => disk.rename(from, to).map(done),
+            Operation::Link(from, to) => disk.link(from, to).map(done),
+            Operation::Reserve(at) => disk.reserve(at).map(Answer::Reserved),
+            Operation::RenameOver(from, to) => disk.rename_over(from, to).map(done),
+            Operation::Remove(at) => disk.remove(at).map(done),
+            Operation::RemoveIf(at, known) => match disk.look(at)? {
+                Entry::File(look) if !look.difference(known).is_change() => {
+                    disk.remove(at).map(done)
+                }
+                _ => Ok(Answer::Done),
+            },
+            Operation::Copy(from, draft) => disk.copy(from, draft).map(Answer::Copied),
+            Operation::WriteBeside { at, beside, like } => {
+                disk.write_beside(at, &beside.text(), like).map(done)
+            }
+            Operation::NoteKept(kept) => {
+                disk.note_kept(kept);
+                Ok(Answer::Done)
+            }
+            Operation::MakeFolder(folder) => disk.make_folder(folder).map(done),
+            Operation::Append(line) => disk.append(std::slice::from_ref(line)).map(done),
+            Operation::AppendOrOwe(line) => {
+                disk.append_or_owe(std::slice::from_ref(line)).map(done)
+            }
+            Operation::SyncJournal => disk.sync_journal().map(done),
+            Operation::SyncFolder(_, folder) | Operation::SyncNewName(folder) => {
+                disk.sync_folder(folder).map(done)
+            }
+            // It is known to the batch alone.
+            Operation::SyncNewNames => Ok(Answer::Done),
+        }
+    }
+
+    /// The name that it only looks at, and those that it changes.
+    fn names(&self) -> (Option<&Place>, [Option<&Place>; 2]) {
+        match self {
+            Operation::Look(at) | Operation::Digest(at) => (Some(at), [None; 2]),
+            Operation::Rename(from, to)
+            | Operation::Link(from, to)
+            | Operation::RenameOver(from, to) => (None, [Some(from), Some(to)]),
+            Operation::Reserve(at)
+            | Operation::Remove(at)
+            | Operation::RemoveIf(at, _)
+            | Operation::MakeFolder(at) => (None, [Some(at), None]),
+            Operation::Copy(from, draft) => (Some(from), [Some(draft), None]),
+            Operation::WriteBeside { at, like, .. } => (Some(like), [Some(at), None]),
+            Operation::SameDevice(..)
+            | Operation::Append(_)
+            | Operation::AppendOrOwe(_)
+            | Operation::SyncJournal
+            | Operation::SyncFolder(..)
+            | Operation::SyncNewName(_)
+            | Operation::SyncNewNames
+            | Operation::NoteKept(_) => (None, [None; 2]),
+        }
+    }
+
+    /// Whether one of the two changes a name that the other one uses: then they are not carried out
+    /// side by side.
+    pub fn interferes(&self, other: &Operation) -> bool {
+        let (mine, theirs) = (self.names(), other.names());
+        let meet = |changed: Option<&Place>,
+                    (looked, changes): (Option<&Place>, [Option<&Place>; 2])| {
+            changed.is_some() && (changed == looked || changes.contains(&changed))
+        };
+        mine.1.into_iter().any(|name| meet(name, theirs))
+            || theirs.1.into_iter().any(|name| meet(name, mine))
+    }
+
     /// The folder that a file of another folder may get a name in.
     pub fn new_name_in(&self) -> Option<Place> {
         match self {

@@ -269,8 +269,8 @@ impl Machine {
             Entry::File(look) if !self.is_sent_in_place(&look).await? => {
                 Ok(Stage::Over(Filed::NewVersion(Some(look))))
             }
-            Entry::File(_) => {
-                self.ops.remove_own(&place).await?;
+            Entry::File(look) => {
+                self.ops.remove_if(&place, &look).await?;
                 self.left = true;
                 self.sources.insert(place.folder());
                 Ok(Stage::Away(None))

@@ -31,6 +31,7 @@ mod moving;
 pub mod names;
 pub mod ops;
 pub mod reason;
+mod side_by_side;
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,6 +44,7 @@ pub use self::batch::{Batch, Carried, Outcome};
 pub use self::disk::{Disk, Fault, FaultKind};
 pub use self::keeping::Kept;
 pub use self::reason::Reason;
+pub use self::side_by_side::Order;
 use crate::config::Action;
 use crate::flow::escape::{escape, unescape};
 use crate::flow::file::{FileNo, Look, Rel, Stamp};

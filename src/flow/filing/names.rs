@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::Place;
 use super::answer::ANSWER;
 use super::disk::Fault;
-use super::ops::Ops;
+use super::ops::{Claimed, Ops};
 use super::reason::REASON;
 use crate::flow::endpoint::idempotency_key::hex;
 use crate::flow::file::{Entry, Rel, Stamp};
@@ -91,11 +91,7 @@ pub(super) async fn free(
         beside,
         room: NAME_MAX.saturating_sub(beside.longest_ending()),
     };
-    let found = search.run().await?;
-    for name in beside.names(&found) {
-        ops.claim(name);
-    }
-    Ok(found)
+    search.run().await
 }
 
 struct Search<'a> {
@@ -107,41 +103,79 @@ struct Search<'a> {
     room: usize,
 }
 
+/// A name that is promised to a file, with what lies beside it.
+struct Promised {
+    place: Place,
+    /// Which of [`Companions::names`] were not before, a bit each.
+    new: u8,
+}
+
 impl Search<'_> {
     async fn run(&self) -> Result<Place, Fault> {
         for number in 0..8 {
-            if let Some(place) = self.try_number(number).await? {
-                return Ok(place);
+            if let Some(promised) = self.promise(number).await? {
+                return Ok(promised.place);
             }
         }
         // A name that comes every day: the end of the numbers is looked for in growing strides,
         // and then between the last that was taken and the first that was free.
         let (mut taken, mut free) = (7, 16);
         let mut found = loop {
-            match self.try_number(free).await? {
-                Some(place) => break place,
+            match self.promise(free).await? {
+                Some(promised) => break promised,
                 None => (taken, free) = (free, free * 2),
             }
         };
         while free - taken > 1 {
             let middle = taken + (free - taken) / 2;
-            match self.try_number(middle).await? {
-                Some(place) => (free, found) = (middle, place),
-                None => taken = middle,
+            match self.promise(middle).await {
+                Ok(Some(promised)) => {
+                    free = middle;
+                    self.take_back(&std::mem::replace(&mut found, promised));
+                }
+                Ok(None) => taken = middle,
+                Err(fault) => {
+                    self.take_back(&found);
+                    return Err(fault);
+                }
             }
         }
-        Ok(found)
+        Ok(found.place)
     }
 
     /// The name with this number, if it is free.
-    async fn try_number(&self, number: u64) -> Result<Option<Place>, Fault> {
+    async fn promise(&self, number: u64) -> Result<Option<Promised>, Fault> {
         let place = self.folder.join(&numbered(self.name, number, self.room));
-        for name in self.beside.names(&place) {
-            if self.ops.is_claimed(&name) || self.ops.look(&name).await? != Entry::Absent {
-                return Ok(None);
+        let mut promised = Promised { place, new: 0 };
+        for (at, name) in self.beside.names(&promised.place).enumerate() {
+            match self.ops.claim(name) {
+                Claimed::Now => promised.new |= 1 << at,
+                Claimed::Before => {}
+                Claimed::ByAnother => {
+                    self.take_back(&promised);
+                    return Ok(None);
+                }
             }
         }
-        Ok(Some(place))
+        for name in self.beside.names(&promised.place) {
+            match self.ops.look(&name).await {
+                Ok(Entry::Absent) => {}
+                other => {
+                    self.take_back(&promised);
+                    return other.map(|_| None);
+                }
+            }
+        }
+        Ok(Some(promised))
+    }
+
+    /// What was promised for it is free again, but for what had been before.
+    fn take_back(&self, promised: &Promised) {
+        for (at, name) in self.beside.names(&promised.place).enumerate() {
+            if promised.new & 1 << at != 0 {
+                self.ops.take_back(&name);
+            }
+        }
     }
 }
 

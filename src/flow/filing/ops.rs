@@ -46,6 +46,17 @@ pub struct Claims {
     places: BTreeMap<Owner, Vec<Place>>,
 }
 
+/// To whom a name is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// To this version, from now on.
+    Now,
+    /// To this version, since an earlier try.
+    Before,
+    /// To another version.
+    ByAnother,
+}
+
 /// The version that a name is promised to.
 type Owner = (Rel, Stamp);
 
@@ -68,6 +79,19 @@ impl Claims {
     /// Whether a name is promised to any version.
     pub(super) fn has(&self, place: &Place) -> bool {
         self.owners.contains_key(place)
+    }
+
+    /// Takes one promise back.
+    fn take_back(&mut self, place: &Place, owner: &Owner) {
+        if self.owners.get(place) == Some(owner) {
+            self.owners.remove(place);
+        }
+        if let Some(places) = self.places.get_mut(owner) {
+            places.retain(|other| other != place);
+            if places.is_empty() {
+                self.places.remove(owner);
+            }
+        }
     }
 
     fn release(&mut self, owner: &Owner) {
@@ -181,8 +205,24 @@ impl Ops {
         }
     }
 
-    pub fn claim(&self, place: Place) {
-        self.claims.borrow_mut().claim(place, &self.owner);
+    /// Has a name promised to this version, unless it is promised to another one. To be called before
+    /// it is looked at: else another file, whose operations are carried out meanwhile, might choose
+    /// it as well.
+    pub fn claim(&self, place: Place) -> Claimed {
+        let mut claims = self.claims.borrow_mut();
+        match claims.owners.get(&place) {
+            Some(owner) if *owner == self.owner => Claimed::Before,
+            Some(_) => Claimed::ByAnother,
+            None => {
+                claims.claim(place, &self.owner);
+                Claimed::Now
+            }
+        }
+    }
+
+    /// Takes the promise of a name back.
+    pub fn take_back(&self, place: &Place) {
+        self.claims.borrow_mut().take_back(place, &self.owner);
     }
 
     /// The names that are promised to other versions of the same path, and not filed to their end.
@@ -246,6 +286,21 @@ mod tests {
         let left: Vec<_> = claims.owners.keys().cloned().collect();
         assert_eq!(left, [place(b"a"), place(b"b")]);
         claims.release(&other);
+        assert!(claims.owners.is_empty() && claims.places.is_empty());
+    }
+
+    #[test]
+    fn a_promise_that_is_taken_back_is_free_and_no_other_is() {
+        let place = |name: &[u8]| Place::new(Area::Done, Rel::new(name));
+        let (one, other) = (owner(b"a"), owner(b"b"));
+        let mut claims = Claims::default();
+        claims.claim(place(b"a"), &one);
+        claims.claim(place(b"a.1"), &one);
+        claims.take_back(&place(b"a"), &other);
+        assert_eq!(claims.owners.len(), 2);
+        claims.take_back(&place(b"a"), &one);
+        assert_eq!(claims.places[&one], [place(b"a.1")]);
+        claims.take_back(&place(b"a.1"), &one);
         assert!(claims.owners.is_empty() && claims.places.is_empty());
     }
 

@@ -17,16 +17,17 @@ use crate::io::os::clock::wall;
 use crate::io::os::error::explain;
 use crate::io::share::Share;
 
-/// What a batch is carried out on.
+/// What a batch is carried out on, as one thread has it.
 pub(super) struct RealDisk<'a> {
     share: &'a Share,
     journal: &'a Journal,
     roots: &'a Roots,
-    dirs: &'a mut OpenDirs,
+    dirs: &'a OpenDirs,
+    /// Of the thread that owns the batch.
     ledger: Option<&'a mut Ledger>,
     /// What is to be written into that.
     kept: Vec<Kept>,
-    /// When the last operation began: after one that took long, another process may hold the
+    /// When the last operation of this thread began: after one that took long, another process may hold the
     /// lock.
     began: Instant,
 }
@@ -44,7 +45,7 @@ impl<'a> RealDisk<'a> {
             share: &filer.share,
             journal: &filer.journal,
             roots: &filer.roots,
-            dirs: &mut filer.dirs,
+            dirs: &filer.dirs,
             ledger: filer.ledger.as_mut(),
             kept: Vec::new(),
             began: Instant::now(),
@@ -67,6 +68,20 @@ impl<'a> RealDisk<'a> {
                 kept.len() - 1
             );
         }
+    }
+
+    /// The same disk, for another thread.
+    pub fn another(&self) -> RealDisk<'a> {
+        RealDisk {
+            ledger: None,
+            kept: Vec::new(),
+            ..*self
+        }
+    }
+
+    /// Whether the watched folder is not known to lie on a disk of this machine.
+    pub fn is_share(&self) -> bool {
+        self.share.folder().kind() == FsKind::Share
     }
 
     /// Before anything is changed: the lock is still ours.

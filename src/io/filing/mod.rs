@@ -1,12 +1,14 @@
 //! FILE AWAY: carries out what [`crate::flow::filing`] decides.
 //!
-//! One thread does it, in batches: renames by several threads contend for the folder's lock, and
-//! what has to be on the disk is brought there once for all files of a batch.
+//! It is done in batches: what has to be on the disk is brought there once for all files of a batch. On
+//! a local disk one thread does it, for renames by several contend for the folder's lock. Where each
+//! call takes a round trip, up to `watch.threads` do (`side_by_side`).
 
 mod copy;
 mod disk;
 pub mod ledger;
 mod open_dirs;
+mod side_by_side;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use self::disk::RealDisk;
 use self::ledger::Ledger;
 use self::open_dirs::OpenDirs;
+use self::side_by_side::Pace;
 use crate::config::Config;
 use crate::flow::engine::Handover;
 use crate::flow::file::{FileNo, Rel};
@@ -39,6 +42,10 @@ pub struct Filer {
     carried: Carried,
     /// What was put into `done`, where that is to be removed some day.
     ledger: Option<Ledger>,
+    /// `watch.threads`.
+    threads: usize,
+    /// How long calls take.
+    pace: Pace,
 }
 
 /// Where the areas that may lie outside of the watched folder are.
@@ -77,13 +84,26 @@ impl Filer {
             journal,
             dirs: OpenDirs::default(),
             ledger,
+            threads: config.watch.threads,
+            pace: Pace::default(),
         }
     }
 
     /// Files a batch away. Gives what came of each file, and whether all of it is on the disk.
     /// Whatever goes wrong with one file stops no other.
     pub fn file(&mut self, jobs: Vec<Filing>) -> (Vec<(FileNo, Filed)>, Result<(), Fault>) {
-        self.file_by(jobs, |batch, disk| while batch.step(disk) {})
+        let (threads, mut pace) = (self.threads.min(jobs.len()), self.pace);
+        let outcome = self.file_by(jobs, |batch, disk| match threads {
+            0 | 1 => while batch.step(disk) {},
+            threads => side_by_side::file(batch, disk, threads, &mut pace),
+        });
+        self.pace = pace;
+        outcome
+    }
+
+    /// `watch.threads` is this from now on.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
     }
 
     /// Removes the folder `path` of the watched folder if nothing is in it.
@@ -128,8 +148,12 @@ impl Filer {
         let root = self.share.folder();
         self.dirs.begin_batch(&root);
         let (rules, carried) = (self.rules.clone(), std::mem::take(&mut self.carried));
+        let begin = match self.threads.min(jobs.len()) {
+            0 | 1 => Batch::new,
+            _ => Batch::side_by_side,
+        };
         let mut disk = RealDisk::new(self);
-        let mut batch = Batch::new(jobs, &rules, carried, wall());
+        let mut batch = begin(jobs, &rules, carried, wall());
         drive(&mut batch, &mut disk);
         let Outcome {
             filed,

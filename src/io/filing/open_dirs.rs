@@ -3,26 +3,37 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::Roots;
 use crate::flow::file::Rel;
 use crate::flow::filing::{Area, Place};
 use crate::flow::scan::filter::OWN_FOLDER;
 use crate::io::dir::{Dir, GroupRights, below, name_of};
+use crate::io::os::lock;
 use crate::io::share::Share;
 
 /// Upper bound on the folders that are held open between two batches.
 const HELD: usize = 64;
 
-/// Folders opened for filing.
+/// Folders opened for filing, for all threads that file.
 #[derive(Debug, Default)]
 pub(super) struct OpenDirs {
     /// The watched folder that they were opened below.
     root: Option<Arc<Dir>>,
+    held: Mutex<Held>,
+    /// One thread at a time makes folders in dirpost's own areas: until one has its mode and its access
+    /// list, another thread must not take it for a folder that was there. Areas of which it was
+    /// said that they are wider open than the watched folder.
+    said: Mutex<BTreeSet<Area>>,
+}
+
+/// What is open.
+#[derive(Debug, Default)]
+struct Held {
     dirs: HashMap<Place, Arc<Dir>>,
-    /// Areas of which it was said that they are wider open than the watched folder.
-    said: BTreeSet<Area>,
+    /// How often all were let go of.
+    forgotten: u64,
 }
 
 impl OpenDirs {
@@ -32,7 +43,7 @@ impl OpenDirs {
             .root
             .as_ref()
             .is_some_and(|held| Arc::ptr_eq(held, root));
-        if !same || self.dirs.len() > HELD {
+        if !same || lock(&self.held).dirs.len() > HELD {
             self.forget();
             self.root = Some(Arc::clone(root));
         }
@@ -40,8 +51,10 @@ impl OpenDirs {
 
     /// After a fault: what is held may be another folder than the one of that name, or one that
     /// the server no longer knows.
-    pub fn forget(&mut self) {
-        self.dirs.clear();
+    pub fn forget(&self) {
+        let mut held = lock(&self.held);
+        held.dirs.clear();
+        held.forgotten += 1;
     }
 
     /// The folder at `place`. Those of dirpost's own areas are made where they are missing, no
@@ -49,31 +62,56 @@ impl OpenDirs {
     ///
     /// # Errors
     /// It cannot be opened or made; `NotFound` for one in the watched folder that is not there.
-    pub fn open(&mut self, place: &Place, roots: &Roots, share: &Share) -> io::Result<Arc<Dir>> {
-        if let Some(dir) = self.dirs.get(place) {
-            return Ok(Arc::clone(dir));
+    pub fn open(&self, place: &Place, roots: &Roots, share: &Share) -> io::Result<Arc<Dir>> {
+        let (dir, forgotten) = self.held(place);
+        if let Some(dir) = dir {
+            return Ok(dir);
         }
+        if place.area == Area::Watched {
+            return Ok(self.hold(place, self.root()?.folder(&place.path)?, forgotten));
+        }
+        let mut said = lock(&self.said);
+        // Whoever was here before may have made it.
+        let (dir, forgotten) = self.held(place);
+        if let Some(dir) = dir {
+            return Ok(dir);
+        }
+        let mut mirror = |area, group| self.mirror(place, area, group, (share, &mut said));
         let dir = match place.area {
-            Area::Watched => self.root()?.folder(&place.path)?,
-            Area::Staging => self.root()?.make(&staging().join(place.path.as_bytes()))?,
-            Area::Done => self.mirror(place, &roots.done, GroupRights::Kept, share)?,
-            Area::DeadLetter => {
-                self.mirror(place, &roots.dead_letter, GroupRights::Dropped, share)?
+            Area::Done => mirror(&roots.done, GroupRights::Kept)?,
+            Area::DeadLetter => mirror(&roots.dead_letter, GroupRights::Dropped)?,
+            Area::Staging | Area::Watched => {
+                self.root()?.make(&staging().join(place.path.as_bytes()))?
             }
         };
-        let dir = Arc::new(dir);
-        self.dirs.insert(place.clone(), Arc::clone(&dir));
-        Ok(dir)
+        Ok(self.hold(place, dir, forgotten))
     }
 
     /// The folder at `place` in the watched folder, made where it is missing.
     ///
     /// # Errors
     /// It cannot be made or opened.
-    pub fn make_watched(&mut self, place: &Place) -> io::Result<()> {
+    pub fn make_watched(&self, place: &Place) -> io::Result<()> {
+        let (_, forgotten) = self.held(place);
         let dir = self.root()?.make(&place.path)?;
-        self.dirs.insert(place.clone(), Arc::new(dir));
+        self.hold(place, dir, forgotten);
         Ok(())
+    }
+
+    /// The folder, if it is open, and how often all were let go of until now.
+    fn held(&self, place: &Place) -> (Option<Arc<Dir>>, u64) {
+        let held = lock(&self.held);
+        (held.dirs.get(place).map(Arc::clone), held.forgotten)
+    }
+
+    /// Keeps a folder open, unless all were let go of while it was opened: it may be one of these.
+    fn hold(&self, place: &Place, dir: Dir, forgotten: u64) -> Arc<Dir> {
+        let dir = Arc::new(dir);
+        let mut held = lock(&self.held);
+        if held.forgotten == forgotten {
+            held.dirs.insert(place.clone(), Arc::clone(&dir));
+        }
+        dir
     }
 
     fn root(&self) -> io::Result<&Arc<Dir>> {
@@ -84,11 +122,11 @@ impl OpenDirs {
 
     /// A folder in an area that mirrors the watched folder.
     fn mirror(
-        &mut self,
+        &self,
         place: &Place,
         area: &Path,
         group: GroupRights,
-        share: &Share,
+        (share, said): (&Share, &mut BTreeSet<Area>),
     ) -> io::Result<Dir> {
         let root = Arc::clone(self.root()?);
         let base = match below(share.path(), area) {
@@ -100,7 +138,7 @@ impl OpenDirs {
         };
         let made = base.folder.make_like(&place.path, &root, group)?;
         if let Some(wider) = base.wider.first().or(made.wider.first())
-            && self.said.insert(place.area)
+            && said.insert(place.area)
         {
             let path = area.join(name_of(wider.path.as_bytes()));
             log::warn!(

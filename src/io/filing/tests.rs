@@ -1,6 +1,7 @@
 //! Filing on a real file system, whole and cut off after each of its operations.
 
 mod faults;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,6 +5,7 @@ pub mod kept;
 pub mod large;
 pub mod rescan;
 pub mod rest;
+pub mod slow_filing;
 pub mod slow_mount;
 pub mod waiting;
 
@@ -18,7 +19,7 @@ pub struct Part {
     pub measure: fn(&Options) -> Table,
 }
 
-pub const PARTS: [Part; 7] = [
+pub const PARTS: [Part; 8] = [
     Part {
         name: "rest",
         measure: rest::measure,
@@ -46,5 +47,9 @@ pub const PARTS: [Part; 7] = [
     Part {
         name: "slow-mount",
         measure: slow_mount::measure,
+    },
+    Part {
+        name: "slow-filing",
+        measure: slow_filing::measure,
     },
 ];

@@ -103,7 +103,8 @@ impl Machine {
         let Some(to) = to else {
             return self.remove_marker(&marker, &look).await;
         };
-        // Its own name was promised to it together with the file's.
+        // Its own name was promised to it together with the file's. That of a stem was not: whatever comes
+        // there meanwhile is not replaced, and its marker is removed, for it has done its work.
         let mut target = rule.beside(to);
         self.marker_at = Some(target.clone());
         let there = self.ops.look(&target).await?;

@@ -153,7 +153,11 @@ impl Machine {
             if self.stays() {
                 return Ok(Stage::Over(Filed::Copied { to }));
             }
-            self.ops.remove_own(&from).await?;
+            match from.area {
+                // Its writer may put another version there now.
+                Area::Watched => self.ops.remove_if(&from, &look).await?,
+                _ => self.ops.remove_own(&from).await?,
+            }
         }
         self.sources.insert(from.folder());
         if to.area == Area::DeadLetter && matches!(self.job.fate, Fate::Accepted(_)) {

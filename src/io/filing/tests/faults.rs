@@ -4,9 +4,9 @@ use super::*;
 use crate::flow::filing::disk::{Operation, Side};
 
 /// The real disk; `before` is called before each operation, and may refuse it.
-struct Scripted<'a, 'disk, B> {
-    disk: &'a mut RealDisk<'disk>,
-    before: B,
+pub(super) struct Scripted<'a, 'disk, B> {
+    pub(super) disk: &'a mut RealDisk<'disk>,
+    pub(super) before: B,
 }
 
 impl<B: FnMut(&Operation) -> Result<(), Fault>> Disk for Scripted<'_, '_, B> {

@@ -1,0 +1,391 @@
+//! Files that are filed side by side, over a file system in memory, in whatever order their operations are
+//! done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::config::Action;
+use crate::flow::file::{Entry, FileNo, Look, Rel, Stamp};
+use crate::flow::filing::disk::{Copied, Disk, Line};
+use crate::flow::filing::{
+    Acceptance, Area, Fate, FaultKind, Filed, Kept, Outcome, Progress, Reason,
+};
+use crate::flow::marker::MarkerRule;
+use crate::flow::rng::Rng;
+
+/// Names and what is under them: the inode tells which file it is.
+#[derive(Clone, Default)]
+struct Memory {
+    names: BTreeMap<Place, Look>,
+    last: u64,
+    /// It has a rename that replaces nothing.
+    renames: bool,
+    lines: Vec<Line>,
+    /// How often each folder was brought onto the disk.
+    synced: BTreeMap<Place, usize>,
+}
+
+fn place(area: Area, name: &str) -> Place {
+    Place::new(area, Rel::new(name.as_bytes()))
+}
+
+fn enoent() -> Fault {
+    Fault::new(FaultKind::Unclear, "ENOENT")
+}
+
+impl Memory {
+    fn put(&mut self, at: Place, size: u64) -> Look {
+        self.last += 1;
+        let stamp = Stamp {
+            size,
+            mtime: Wall(1),
+        };
+        let look = Look {
+            stamp,
+            ino: self.last,
+            ..Look::default()
+        };
+        let before = self.names.insert(at.clone(), look);
+        assert_eq!(before, None, "{at} is replaced");
+        look
+    }
+
+    fn find(&self, at: &Place) -> Result<Look, Fault> {
+        self.names.get(at).copied().ok_or_else(enoent)
+    }
+
+    fn is_free(&self, at: &Place) -> Result<(), Fault> {
+        match self.names.contains_key(at) {
+            true => Err(Fault::new(FaultKind::Exists, "EEXIST")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Disk for Memory {
+    fn note_kept(&mut self, _kept: &[Kept]) {}
+
+    fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
+        Ok(self
+            .names
+            .get(at)
+            .map_or(Entry::Absent, |look| Entry::File(*look)))
+    }
+    fn same_device(&mut self, _: &Place, _: &Place) -> Result<bool, Fault> {
+        Ok(true)
+    }
+    fn digest(&mut self, at: &Place) -> Result<[u8; 32], Fault> {
+        let ino = self.find(at)?.ino;
+        Ok([u8::try_from(ino).unwrap(); 32])
+    }
+    fn rename(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        if !self.renames {
+            return Err(Fault::new(FaultKind::Unsupported, "EINVAL"));
+        }
+        let look = self.find(from)?;
+        self.is_free(to)?;
+        self.names.remove(from);
+        self.names.insert(to.clone(), look);
+        Ok(())
+    }
+    fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::Unsupported, "EPERM"))
+    }
+    fn reserve(&mut self, at: &Place) -> Result<Look, Fault> {
+        self.is_free(at)?;
+        Ok(self.put(at.clone(), 0))
+    }
+    fn rename_over(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        let look = self.find(from)?;
+        let there = self.names.get(to).map_or(0, |look| look.stamp.size);
+        assert_eq!(there, 0, "{to} is replaced");
+        self.names.remove(from);
+        self.names.insert(to.clone(), look);
+        Ok(())
+    }
+    fn remove(&mut self, at: &Place) -> Result<(), Fault> {
+        self.names.remove(at).map(drop).ok_or_else(enoent)
+    }
+    fn copy(&mut self, _: &Place, _: &Place) -> Result<Copied, Fault> {
+        unreachable!("all is on one file system")
+    }
+    fn write_beside(&mut self, at: &Place, text: &[u8], _: &Place) -> Result<(), Fault> {
+        self.names.remove(at);
+        self.put(at.clone(), text.len() as u64);
+        Ok(())
+    }
+    fn make_folder(&mut self, _: &Place) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        *self.synced.entry(folder.clone()).or_default() += 1;
+        Ok(())
+    }
+    fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.lines.extend_from_slice(lines);
+        Ok(())
+    }
+    fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
+        self.append(lines)
+    }
+    fn sync_journal(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Files that are to be filed, and where.
+struct Case {
+    disk: Memory,
+    jobs: Vec<Filing>,
+    rules: Rules,
+}
+
+/// Names of which some get the same name where they are filed, when numbers are put in, and some share a stem.
+const NAMES: [&str; 10] = [
+    "x.csv",
+    "x.1.csv",
+    "x.2.csv",
+    "x.1.1.csv",
+    "x.xml",
+    "x",
+    "d/x.csv",
+    "d/y",
+    "y",
+    "x.csv.done",
+];
+
+impl Case {
+    fn draw(rng: &mut Rng) -> Case {
+        let marker = match rng.below(3) {
+            0 => None,
+            1 => Some(MarkerRule::of_name(".done")),
+            _ => Some(MarkerRule::of_stem(".done")),
+        };
+        let rules = Rules {
+            action: [Action::Move, Action::Delete][rng.below(2) as usize],
+            marker,
+            read_only: false,
+            notes_kept: false,
+        };
+        let mut disk = Memory {
+            renames: rng.below(2) == 0,
+            ..Memory::default()
+        };
+        for area in [Area::Done, Area::DeadLetter] {
+            for name in NAMES {
+                if rng.below(4) == 0 {
+                    let at = place(area, name);
+                    if !disk.names.contains_key(&at) {
+                        disk.put(at, 7);
+                    }
+                }
+            }
+        }
+        let mut names: BTreeSet<&str> = NAMES.into();
+        names.retain(|_| rng.below(4) > 0);
+        let all_accepted = rng.below(2) == 0;
+        let jobs = (1..).zip(names).map(|(number, name)| {
+            let at = place(Area::Watched, name);
+            let look = match disk.names.get(&at) {
+                // It is the marker of another one.
+                Some(look) => *look,
+                None => disk.put(at.clone(), 100 + number),
+            };
+            let marker = rules.marker.as_ref().map(|rule| rule.beside(&at));
+            let marker = marker.map(|at| match disk.names.get(&at) {
+                Some(look) => *look,
+                None => disk.put(at, 3),
+            });
+            let accepted = all_accepted || rng.below(2) == 0;
+            Filing {
+                file: FileNo(number),
+                path: at.path,
+                look,
+                sha256: None,
+                marker,
+                fate: if accepted {
+                    accepted_fate()
+                } else {
+                    condemned_fate()
+                },
+                receipt: None,
+                progress: Progress::Unwritten,
+            }
+        });
+        let jobs = jobs.collect();
+        Case { disk, jobs, rules }
+    }
+
+    /// Files them all, `width` operations at a time, of which `pick` says which is done next.
+    fn file(&self, width: usize, mut pick: impl FnMut(usize) -> usize) -> (Memory, Outcome) {
+        let mut disk = self.disk.clone();
+        let carried = Carried::default();
+        let mut batch = Batch::side_by_side(self.jobs.clone(), &self.rules, carried, Wall(5));
+        let mut out: Vec<Order> = Vec::new();
+        loop {
+            while out.len() < width
+                && let Some(order) = batch.hand_out()
+            {
+                out.push(order);
+            }
+            if out.is_empty() {
+                if !batch.step(&mut disk) {
+                    return (disk, batch.outcome());
+                }
+                continue;
+            }
+            let order = out.remove(pick(out.len()));
+            let answer = order.operation.carry_out(&mut disk);
+            batch.hand_back(order.number, answer);
+        }
+    }
+}
+
+fn accepted_fate() -> Fate {
+    Fate::Accepted(Acceptance {
+        key: "k".into(),
+        status: 200,
+    })
+}
+
+fn condemned_fate() -> Fate {
+    Fate::Condemned(Box::new(Reason {
+        reason: "bad".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    }))
+}
+
+#[test]
+fn whichever_is_done_first_all_are_filed_the_same_way_and_nothing_is_replaced_or_lost() {
+    for seed in 0..600 {
+        let mut rng = Rng::new(seed);
+        let case = Case::draw(&mut rng);
+        let width = 1 + rng.below(8) as usize;
+        let (first, filed) = case.file(width, |_| 0);
+        let (last, other) = case.file(width, |out| out - 1);
+        let (any, another) = case.file(width, |out| rng.below(out as u64) as usize);
+        assert_eq!(filed.filed, other.filed, "seed {seed}");
+        assert_eq!(filed.filed, another.filed, "seed {seed}");
+        assert_eq!(first.lines, last.lines, "seed {seed}");
+        assert_eq!(first.lines, any.lines, "seed {seed}");
+        let at_end: BTreeSet<u64> = any.names.values().map(|look| look.ino).collect();
+        for (job, (_, filed)) in case.jobs.iter().zip(&filed.filed) {
+            let Filed::Away { to } = filed else {
+                // Only a name that is a marker as well is taken away with another file.
+                let is_marker = job.path.as_bytes().ends_with(b".done");
+                assert!(is_marker, "seed {seed}: {} {filed:?}", job.path);
+                continue;
+            };
+            match to {
+                Some(to) => assert_eq!(any.names[to].ino, job.look.ino, "seed {seed}: {to}"),
+                None => assert!(!at_end.contains(&job.look.ino), "seed {seed}"),
+            }
+            let place = Place::new(Area::Watched, job.path.clone());
+            assert!(
+                !any.names.contains_key(&place),
+                "seed {seed}: {place} stays"
+            );
+        }
+        for look in case.disk.names.values().filter(|look| look.stamp.size == 7) {
+            assert!(at_end.contains(&look.ino), "seed {seed}: one is lost");
+        }
+        let staging = any.names.keys().find(|at| at.area == Area::Staging);
+        assert_eq!(staging, None, "seed {seed}");
+    }
+}
+
+/// The operations that are handed out at the beginning for accepted files of these names.
+fn begin(names: &[&str], marker: Option<MarkerRule>) -> usize {
+    let mut disk = Memory::default();
+    let jobs = (1..).zip(names).map(|(number, name)| Filing {
+        file: FileNo(number),
+        path: Rel::new(name.as_bytes()),
+        look: disk.put(place(Area::Watched, name), number),
+        sha256: None,
+        marker: marker.is_some().then(Look::default),
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Written,
+    });
+    let jobs: Vec<Filing> = jobs.collect();
+    let rules = Rules {
+        action: Action::Move,
+        marker,
+        read_only: false,
+        notes_kept: false,
+    };
+    let mut batch = Batch::side_by_side(jobs, &rules, Carried::default(), Wall(5));
+    std::iter::from_fn(|| batch.hand_out()).count()
+}
+
+#[test]
+fn files_without_a_common_name_go_side_by_side_and_those_of_one_marker_one_after_the_other() {
+    let of_stem = MarkerRule::of_stem(".done");
+    let of_name = MarkerRule::of_name(".done");
+    assert_eq!(begin(&["a.csv", "a.xml", "b.csv"], None), 3);
+    assert_eq!(begin(&["a.csv", "a.xml", "b.csv"], Some(of_name)), 3);
+    assert_eq!(begin(&["a.csv", "a.xml", "b.csv"], Some(of_stem)), 2);
+}
+
+#[test]
+fn folders_of_one_side_are_brought_onto_the_disk_side_by_side_and_once_each_and_targets_come_first()
+{
+    let mut disk = Memory {
+        renames: true,
+        ..Memory::default()
+    };
+    let names = ["a/1", "a/2", "b/1", "b/2", "c/1"];
+    let jobs = (1..).zip(names).map(|(number, name)| Filing {
+        file: FileNo(number),
+        path: Rel::new(name.as_bytes()),
+        look: disk.put(place(Area::Watched, name), number),
+        sha256: None,
+        marker: None,
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Unwritten,
+    });
+    let case = Case {
+        jobs: jobs.collect(),
+        rules: Rules {
+            action: Action::Move,
+            marker: None,
+            read_only: false,
+            notes_kept: false,
+        },
+        disk,
+    };
+    let mut batch = Batch::side_by_side(case.jobs, &case.rules, Carried::default(), Wall(5));
+    let (mut disk, mut sides, mut together) = (case.disk, Vec::new(), Vec::new());
+    loop {
+        let out: Vec<Order> = std::iter::from_fn(|| batch.hand_out()).collect();
+        let side = |order: &Order| match order.operation {
+            Operation::SyncFolder(side, _) => Some(side),
+            _ => None,
+        };
+        if out.is_empty() && !batch.step(&mut disk) {
+            break;
+        }
+        if let Some(side) = out.first().and_then(side) {
+            sides.push(side);
+            together.push(out.len());
+        }
+        for order in out {
+            let answer = order.operation.carry_out(&mut disk);
+            batch.hand_back(order.number, answer);
+        }
+    }
+    assert_eq!(sides, [Side::Target, Side::Source]);
+    assert_eq!(together, [3, 3]);
+    assert_eq!(disk.synced.len(), 6);
+    assert!(
+        disk.synced.values().all(|&times| times == 1),
+        "{:?}",
+        disk.synced
+    );
+}
