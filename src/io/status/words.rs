@@ -37,6 +37,16 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     }
 }
 
+/// Whether there is nothing that a person has to look at.
+pub fn is_well(status: &Status, life: Life) -> bool {
+    let work = &status.work;
+    match life {
+        Life::Working => work.faults.is_empty() && work.endpoint.closed.is_none(),
+        Life::Ended => status.process.once && work.files.to_deliver() == 0,
+        Life::Killed | Life::Silent | Life::SilentElsewhere => false,
+    }
+}
+
 /// What a process that works says of itself: whether all is well; else what is wrong, and since when.
 pub fn sentence(work: &Work, now: Wall) -> String {
     if let Some(sentence) = while_opening(work, now) {
@@ -81,7 +91,7 @@ fn while_opening(work: &Work, now: Wall) -> Option<String> {
             "standby: another dirpost works on this folder ({holder})"
         ));
     }
-    if let Some(fault) = work.faults.first() {
+    if let Some(fault) = work.standstill() {
         return Some(format!(
             "in trouble: {}; it is waited for, nothing is lost",
             of_fault(fault, now)
@@ -93,7 +103,13 @@ fn while_opening(work: &Work, now: Wall) -> Option<String> {
             "in trouble: opening the folder has been hanging for {}; nothing is lost",
             span(took)
         ),
-        _ => "starting: the folder is being opened".into(),
+        _ => match work.faults.first() {
+            Some(fault) => format!(
+                "starting: the folder is being opened; {}",
+                of_fault(fault, now)
+            ),
+            None => "starting: the folder is being opened".into(),
+        },
     })
 }
 
