@@ -70,8 +70,8 @@ pub struct EmptiedFolder {
     pub since: Mono,
 }
 
-/// What is known of one version of a file that is in motion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of one version of a file that is in motion. A line is read by [`File::read`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Which file.
     pub path: Rel,
@@ -85,8 +85,29 @@ pub struct File {
     #[serde(flatten)]
     pub learned: Learned,
     /// Its part in the state of the gate.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub at_gate: gate::GateShare,
+}
+
+impl File {
+    /// Reads a line, once for each of the parts that are flattened into it: serde's `flatten` would bring
+    /// a second reader of each type into the program.
+    fn read(line: &[u8]) -> Option<File> {
+        #[derive(Deserialize)]
+        struct Rest {
+            path: Rel,
+            #[serde(default)]
+            at_gate: gate::GateShare,
+        }
+        let Rest { path, at_gate } = serde_json::from_slice(line).ok()?;
+        Some(File {
+            path,
+            stamp: serde_json::from_slice(line).ok()?,
+            still: serde_json::from_slice(line).ok()?,
+            learned: serde_json::from_slice(line).ok()?,
+            at_gate,
+        })
+    }
 }
 
 /// What the work on one version of a file has shown: the engine's record of it and the memory share
@@ -202,16 +223,35 @@ impl Clocks {
     }
 }
 
-/// The first line.
-#[derive(Serialize, Deserialize)]
+/// The first line. It is read by [`Head::read`].
+#[derive(Serialize)]
 struct Head {
     v: u32,
     #[serde(flatten)]
     clocks: Clocks,
     #[serde(flatten)]
     endpoint: Endpoint,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     emptied: Vec<EmptiedFolder>,
+}
+
+impl Head {
+    /// Reads the line, as [`File::read`] does.
+    fn read(line: &[u8]) -> Option<Head> {
+        #[derive(Deserialize)]
+        struct Rest {
+            v: u32,
+            #[serde(default)]
+            emptied: Vec<EmptiedFolder>,
+        }
+        let Rest { v, emptied } = serde_json::from_slice(line).ok()?;
+        Some(Head {
+            v,
+            clocks: serde_json::from_slice(line).ok()?,
+            endpoint: serde_json::from_slice(line).ok()?,
+            emptied,
+        })
+    }
 }
 
 const VERSION: u32 = 1;
@@ -253,9 +293,7 @@ impl Memory {
     /// head cannot be read; a line that cannot be read is passed over.
     pub fn read(bytes: &[u8], clocks: &Clocks) -> Memory {
         let mut lines = bytes.split(|&byte| byte == b'\n');
-        let head = lines
-            .next()
-            .and_then(|line| serde_json::from_slice::<Head>(line).ok());
+        let head = lines.next().and_then(Head::read);
         let Some(head) = head.filter(|head| head.v == VERSION) else {
             return Memory::default();
         };
@@ -266,9 +304,7 @@ impl Memory {
             .0
             .saturating_sub(head.clocks.mono.0)
             .saturating_sub(passed);
-        let files = lines
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let files = lines.filter_map(File::read).collect();
         let mut memory = Memory {
             endpoint: head.endpoint,
             files,

@@ -208,7 +208,8 @@ impl Engine {
             let why = active.why.as_deref().unwrap_or(known);
             Some(Failing {
                 path: active.path.clone(),
-                stamp: active.still.look.stamp,
+                size: active.still.look.stamp.size,
+                mtime: active.still.look.stamp.mtime,
                 doing,
                 why: why.into(),
                 attempts: learned.attempts,

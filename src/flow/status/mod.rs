@@ -202,9 +202,10 @@ pub const FAILING: usize = 100;
 pub struct Failing {
     /// Which one.
     pub path: Rel,
-    /// Which version of it.
-    #[serde(flatten)]
-    pub stamp: Stamp,
+    /// Which version of it: its size and modification time.
+    pub size: u64,
+    /// See `size`.
+    pub mtime: Wall,
     /// What it was that failed.
     pub doing: Doing,
     /// What came of it.
@@ -214,6 +215,16 @@ pub struct Failing {
     /// When it is tried again.
     #[serde(with = "rfc3339")]
     pub next_try: Wall,
+}
+
+impl Failing {
+    /// Which version of it.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            size: self.size,
+            mtime: self.mtime,
+        }
+    }
 }
 
 /// What may fail for a file.

@@ -14,13 +14,21 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     let who = format!("pid {} on {}", process.pid, process.host);
     match life {
         Life::Working => sentence(&status.work, now),
-        Life::Ended if process.once => match status.work.files.to_deliver() {
-            0 => format!("the last run has ended {written} ago, with nothing left to do"),
-            left => format!(
-                "the last run has ended {written} ago, and has left {} to the next",
-                files(left)
-            ),
-        },
+        Life::Ended if process.once => {
+            let left = &status.work.files;
+            match (left.to_deliver(), left.unfiled) {
+                (0, 0) => format!("the last run has ended {written} ago, with nothing left to do"),
+                (0, unfiled) => format!(
+                    "the last run has ended {written} ago, and has left {} that could not be moved \
+                     away to the next",
+                    files(unfiled)
+                ),
+                (left, _) => format!(
+                    "the last run has ended {written} ago, and has left {} to the next",
+                    files(left)
+                ),
+            }
+        }
         Life::Ended => format!("not running: {who} has ended {written} ago; start it again"),
         Life::Killed => format!(
             "not running: {who} was killed, or its machine restarted, some time in the last \
@@ -42,7 +50,10 @@ pub fn is_well(status: &Status, life: Life) -> bool {
     let work = &status.work;
     match life {
         Life::Working => work.faults.is_empty() && work.endpoint.closed.is_none(),
-        Life::Ended => status.process.once && work.files.to_deliver() == 0,
+        Life::Ended => {
+            let left = work.files.to_deliver() + work.files.unfiled;
+            status.process.once && left == 0
+        }
         Life::Killed | Life::Silent | Life::SilentElsewhere => false,
     }
 }
@@ -374,6 +385,17 @@ mod tests {
     }
 
     const NOW: Wall = Wall(90_000_000_000);
+
+    #[test]
+    fn a_run_that_could_not_move_what_was_delivered_has_left_something_to_do() {
+        let mut ended = status(Work::default());
+        ended.process.once = true;
+        assert!(is_well(&ended, Life::Ended));
+        ended.work.files.unfiled = 3;
+        assert!(!is_well(&ended, Life::Ended));
+        let said = headline(&ended, Life::Ended, NOW);
+        assert!(said.ends_with("has left 3 files that could not be moved away to the next"));
+    }
 
     #[test]
     fn the_first_sentence_says_what_is_worst() {
