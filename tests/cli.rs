@@ -282,6 +282,19 @@ fn check_says_what_is_right_and_what_is_wrong_and_sends_no_file() {
     assert!(!dir.exists("in"), "check makes nothing");
 }
 
+#[test]
+fn check_speaks_of_no_file_where_the_endpoint_gives_no_answer() {
+    let (dir, server) = (Dir::new(), Server::start(|_| Reaction::Never));
+    let watched = dir.mkdir("in");
+    let text_of = config(&watched, &server.url(), "send.response_timeout = \"300ms\"");
+    let file = dir.write("dirpost.toml", text_of);
+    let asked = dirpost(&["check", "--config", file.to_str().unwrap()]);
+    let said = text(&asked.stdout);
+    assert_eq!(asked.status.code(), Some(1), "{said}");
+    let wanted = "gave no answer to a question (not a file) within 300ms";
+    assert!(said.contains(wanted), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn check_does_not_wait_for_a_writer_of_the_credentials() {

@@ -351,6 +351,60 @@ fn check_counts_what_goes_waits_and_is_left_alone_and_lists_each_file() {
 }
 
 #[test]
+fn check_does_not_say_of_a_file_that_its_check_would_hold_back_that_it_goes() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let more = "ready.settle = \"0s\"\ncheck.format = \"json\"\ncheck.max_size = 20";
+    let commands = named(&config(dir.path(), &server.url(), more));
+    for (name, content) in [
+        ("good.json", "{\"a\": 1}"),
+        ("half.json", "{\"a\":"),
+        ("bad.json", "no json"),
+        ("long.json", "{\"a\": \"0123456789abcdef\"}"),
+    ] {
+        dir.write(name, content);
+    }
+    let (said, code) = run(&commands, &["check", "--list"]);
+    assert_eq!(code, 0, "{said}");
+    for line in [
+        "ok       1 file would go now",
+        "  goes       good.json",
+        "  waits      half.json: it is not whole as JSON",
+        "  rejected   bad.json: it is not JSON",
+        "  rejected   long.json: 25 bytes are more than check.max_size (20)",
+        "warning  half.json: it waits as unfinished: it is not whole as JSON",
+        "warning  bad.json: it would go to dead-letter: it is not JSON",
+    ] {
+        assert!(
+            said.lines().any(|said| said.starts_with(line)),
+            "{line}: {said}"
+        );
+    }
+}
+
+#[test]
+fn quiet_says_nothing_where_all_is_well_else_one_line() {
+    let dir = Dir::new();
+    let server = Server::accepting();
+    let text = config(dir.path(), &server.url(), "ready.settle = \"0s\"");
+    let commands = named(&text);
+    dir.write("a.csv", "a");
+    let daemon = Daemon::start(&text);
+    daemon.wait_log("delivered a.csv");
+    wait_until("a status that all is well", BOUND, || {
+        run(&commands, &["status", "-q", "--max-age", "1m"]) == (String::new(), 0)
+    });
+    assert_eq!(run(&commands, &["-q", "status"]), (String::new(), 0));
+    stop(daemon);
+    let (said, code) = run(&commands, &["status", "-q"]);
+    assert!(said.starts_with("not running: "), "{said}");
+    assert_eq!((said.lines().count(), code), (1, 0), "{said}");
+    let (said, code) = run(&commands, &["explain", "-q", "a.csv"]);
+    assert!(said.starts_with("a.csv: it is not there: "), "{said}");
+    assert_eq!((said.lines().count(), code), (1, 0), "{said}");
+}
+
+#[test]
 fn check_says_that_globs_match_nothing() {
     let dir = Dir::new();
     let server = Server::accepting();

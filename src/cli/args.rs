@@ -81,6 +81,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME")]
         #[arg(value_parser = humantime::parse_duration)]
         max_age: Option<Duration>,
+        /// Say nothing where all is well, else only what is worst, in one line
+        #[arg(short, long, conflicts_with = "json")]
+        quiet: bool,
     },
     /// Say why a file has not been sent yet, and what it waits for
     Explain {
@@ -91,6 +94,9 @@ pub(super) enum Command {
         /// folder
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<OsString>,
+        /// Say nothing of how old this is
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// List, show, retry or delete rejected files; also while dirpost runs
     DeadLetter {

@@ -86,24 +86,42 @@ fn obey(cli: Cli) -> Exit {
                 quiet,
             )
         }
-        Command::Status { of, json, max_age } => {
+        Command::Status {
+            of,
+            json,
+            max_age,
+            quiet,
+        } => {
             let source = Source::of_place(of.config.or(outer), of.place);
             load(&source).map(|config| {
                 let request = status::Request {
                     config: &config,
                     json,
                     max_age,
+                    quiet: quiet || cli.verbosity.is_quiet(),
                 };
                 status::status(&request, &mut Output::stdout())
             })
         }
-        Command::Explain { config, paths } => {
+        Command::Explain {
+            config,
+            paths,
+            quiet,
+        } => {
             let has_usual = usual().is_some();
             let (source, paths) = Source::of_paths(config.or(outer), paths, has_usual);
             if paths.is_empty() {
                 Err("name a file, or a folder".into())
             } else {
-                load(&source).map(|config| explain::explain(&config, &paths, &mut Output::stdout()))
+                let quiet = quiet || cli.verbosity.is_quiet();
+                load(&source).map(|config| {
+                    let request = explain::Request {
+                        config: &config,
+                        paths: &paths,
+                        quiet,
+                    };
+                    explain::explain(&request, &mut Output::stdout())
+                })
             }
         }
         Command::DeadLetter { action } => dead_letter(outer, action),

@@ -102,9 +102,10 @@ impl Bar {
     }
 }
 
-/// How long the rest takes. While nothing moves nobody knows.
+/// How long the rest takes. While nothing moves nobody knows, and what is out waits for its answer.
 fn time_left(state: &ProgressState, text: &mut dyn std::fmt::Write) {
-    let _ = if state.per_sec() < 1.0 {
+    let is_all_out = state.len().is_some_and(|all| state.pos() >= all);
+    let _ = if is_all_out || state.per_sec() < 1.0 {
         write!(text, "waiting")
     } else {
         write!(text, "{} left", span(state.eta()))

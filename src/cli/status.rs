@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub json: bool,
     /// It is stale if it is older.
     pub max_age: Option<Duration>,
+    /// Only what is wrong is said.
+    pub quiet: bool,
 }
 
 /// Does `read`, which may hang with a share, and waits for it for a while; `None` after that.
@@ -94,6 +96,11 @@ pub fn status(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
     let age = now.since(status.process.written);
     let printed = if request.json {
         as_json(&status, life, now, out)
+    } else if request.quiet {
+        match words::is_well(&status, life) {
+            true => Ok(()),
+            false => out.line(&words::headline(&status, life, now)),
+        }
     } else {
         let lines = words::lines(&status, life, now);
         as_text(request.config, lines, age, out)

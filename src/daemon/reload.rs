@@ -135,7 +135,8 @@ impl Process {
             Ok((config, taken, waiting)) => self.go_by(config, &taken, &waiting),
             Err(why) => self.refuse(why),
         }
-        self.latest.rename(self.named());
+        let now = clock::wall();
+        self.latest.configured(self.named(), self.fault(), now);
         self.reloads.fetch_add(1, Ordering::Relaxed);
         service::ready();
     }

@@ -10,6 +10,7 @@ use crate::io::check::Inspector;
 use crate::io::http::{Client, Shared};
 use crate::io::journal::Journal;
 use crate::io::scan;
+use crate::io::send_fingerprint;
 use crate::io::share::Share;
 use crate::io::upload::{BytesOut, UploadContext};
 
@@ -81,9 +82,43 @@ impl Rules {
     pub(super) fn client(&self) -> Client {
         Client::new(&self.send, &self.http).keeping_answers(self.keeps_answers)
     }
+}
 
-    /// What stands for `[send]` and the credentials now.
-    pub(super) fn fingerprint_now(&self) -> String {
-        crate::io::send_fingerprint::of(&self.send)
+/// Notices that the files of credentials have changed.
+pub(super) struct Credentials {
+    rules: Arc<Rules>,
+    /// What these files looked like, and what stood for `[send]` then. Before the first look there
+    /// are no stamps: the rules may have been made a while ago.
+    stamps: Option<Vec<send_fingerprint::Stamp>>,
+    fingerprint: String,
+}
+
+impl Credentials {
+    /// Of those by whose `rules` all begins.
+    pub(super) fn new(rules: Arc<Rules>) -> Credentials {
+        Credentials {
+            fingerprint: rules.fingerprint.clone(),
+            stamps: None,
+            rules,
+        }
+    }
+
+    /// What stands for `[send]` and its credentials under these rules, if that is another value than
+    /// before although the rules are the same. It is made again only where a file has changed, for it is
+    /// asked for with each scan.
+    pub(super) fn changed(&mut self, rules: &Arc<Rules>) -> Option<String> {
+        if !Arc::ptr_eq(&self.rules, rules) {
+            *self = Credentials::new(Arc::clone(rules));
+        }
+        let stamps = Some(send_fingerprint::stamps(&rules.send));
+        if self.stamps == stamps {
+            return None;
+        }
+        self.stamps = stamps;
+        let now = send_fingerprint::of(&rules.send);
+        (self.fingerprint != now).then(|| {
+            self.fingerprint.clone_from(&now);
+            now
+        })
     }
 }

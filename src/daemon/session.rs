@@ -23,7 +23,7 @@ use crate::flow::filing::Filed;
 use crate::flow::messages::{
     Closing, Command, Delivery, Effect, Finish, Input, Inspection, Settings,
 };
-use crate::flow::status::{Pace, Pulse, Work};
+use crate::flow::status::{Pace, Pulse};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;
 use crate::io::http::Shared;
@@ -293,18 +293,10 @@ impl Session {
             self.pace.turn(now.mono, || pulse(engine, process))
         };
         if turn.is_due {
-            let work = self.work(now);
-            inbox.status(|| status::words::sentence(&work, now.wall));
-            self.board.leave(work, now.wall);
+            let status = self.board.leave(self.engine.work(now), now.wall);
+            inbox.status(|| status::words::sentence(&status.work, now.wall));
         }
         Some(turn.next)
-    }
-
-    /// What is shown of the work, with what is wrong with the configuration.
-    fn work(&self, now: Now) -> Work {
-        let mut work = self.engine.work(now);
-        work.faults.extend(self.process.fault());
-        work
     }
 
     /// Goes by a configuration that was read again, if it can be.
@@ -452,7 +444,7 @@ impl Session {
         self.progress.end(self.engine.tally());
         self.threads.flush_journal();
         let now = clock::now();
-        self.board.leave(self.work(now), now.wall);
+        self.board.leave(self.engine.work(now), now.wall);
         self.board.close(FLUSH_WITHIN);
         if finish != Finish::Stopped {
             self.journal.wait_rewritten(REWRITE_WITHIN);

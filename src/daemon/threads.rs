@@ -8,7 +8,7 @@ use std::thread;
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
-use super::rules::Rules;
+use super::rules::{Credentials, Rules};
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
 use crate::io::Gone;
@@ -82,11 +82,11 @@ pub(super) type Ordered<T> = (T, Arc<Rules>);
 /// A sentence: the system gives the process no more threads.
 pub(super) fn spawn_scanner(
     scanner: Scanner,
-    mut rules: Arc<Rules>,
+    rules: Arc<Rules>,
     retries: &Arc<RetryNews>,
 ) -> Result<Sender<Ordered<ScanCommand>>, String> {
     let Scanner { share, mailbox, .. } = scanner;
-    let mut fingerprint = rules.fingerprint.clone();
+    let mut credentials = Credentials::new(rules);
     let retries = Arc::clone(retries);
     let (send, orders) = channel::<Ordered<ScanCommand>>();
     spawn("scan", move || {
@@ -95,14 +95,8 @@ pub(super) fn spawn_scanner(
             before_use: &|| retries.tell(),
             send: &send,
         };
-        while let Ok((order, ordered)) = orders.recv() {
-            if !Arc::ptr_eq(&rules, &ordered) {
-                rules = ordered;
-                fingerprint.clone_from(&rules.fingerprint);
-            }
-            let now = rules.fingerprint_now();
-            if now != fingerprint {
-                fingerprint.clone_from(&now);
+        while let Ok((order, rules)) = orders.recv() {
+            if let Some(now) = credentials.changed(&rules) {
                 let _ = send(Input::Credentials(now));
             }
             let scanner = scan::Scanner {

@@ -78,12 +78,11 @@ pub struct UsedMarker {
     /// Where that version lay.
     pub path: Rel,
     /// The stamp of the marker.
-    #[serde(flatten)]
     pub marker: Stamp,
 }
 
-/// What is known of one version of a file that is in motion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of one version of a file that is in motion. A line is read by [`File::read`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Which file.
     pub path: Rel,
@@ -97,8 +96,29 @@ pub struct File {
     #[serde(flatten)]
     pub learned: Learned,
     /// Its part in the state of the gate.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub at_gate: gate::GateShare,
+}
+
+impl File {
+    /// Reads a line, once for each of the parts that are flattened into it: serde's `flatten` would bring
+    /// a second reader of each type into the program.
+    fn read(line: &[u8]) -> Option<File> {
+        #[derive(Deserialize)]
+        struct Rest {
+            path: Rel,
+            #[serde(default)]
+            at_gate: gate::GateShare,
+        }
+        let Rest { path, at_gate } = serde_json::from_slice(line).ok()?;
+        Some(File {
+            path,
+            stamp: serde_json::from_slice(line).ok()?,
+            still: serde_json::from_slice(line).ok()?,
+            learned: serde_json::from_slice(line).ok()?,
+            at_gate,
+        })
+    }
 }
 
 /// What the work on one version of a file has shown: the engine's record of it and the memory share
@@ -214,18 +234,44 @@ impl Clocks {
     }
 }
 
-/// The first line.
-#[derive(Serialize, Deserialize)]
+/// The first line. It is read by [`Head::read`].
+#[derive(Serialize)]
 struct Head {
     v: u32,
     #[serde(flatten)]
     clocks: Clocks,
     #[serde(flatten)]
     endpoint: Endpoint,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     emptied: Vec<EmptiedFolder>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     used_markers: Vec<UsedMarker>,
+}
+
+impl Head {
+    /// Reads the line, as [`File::read`] does.
+    fn read(line: &[u8]) -> Option<Head> {
+        #[derive(Deserialize)]
+        struct Rest {
+            v: u32,
+            #[serde(default)]
+            emptied: Vec<EmptiedFolder>,
+            #[serde(default)]
+            used_markers: Vec<UsedMarker>,
+        }
+        let Rest {
+            v,
+            emptied,
+            used_markers,
+        } = serde_json::from_slice(line).ok()?;
+        Some(Head {
+            v,
+            clocks: serde_json::from_slice(line).ok()?,
+            endpoint: serde_json::from_slice(line).ok()?,
+            emptied,
+            used_markers,
+        })
+    }
 }
 
 const VERSION: u32 = 1;
@@ -269,9 +315,7 @@ impl Memory {
     /// head cannot be read; a line that cannot be read is passed over.
     pub fn read(bytes: &[u8], clocks: &Clocks) -> Memory {
         let mut lines = bytes.split(|&byte| byte == b'\n');
-        let head = lines
-            .next()
-            .and_then(|line| serde_json::from_slice::<Head>(line).ok());
+        let head = lines.next().and_then(Head::read);
         let Some(head) = head.filter(|head| head.v == VERSION) else {
             return Memory::default();
         };
@@ -282,9 +326,7 @@ impl Memory {
             .0
             .saturating_sub(head.clocks.mono.0)
             .saturating_sub(passed);
-        let files = lines
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let files = lines.filter_map(File::read).collect();
         let mut memory = Memory {
             endpoint: head.endpoint,
             files,

@@ -135,7 +135,8 @@ pub enum Command {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Look at the folders. Answered by one [`Input::Confirmed`], an [`Input::Listed`] for each folder
+    /// Look at the folders. Answered by one [`Input::Confirmed`] where the order or the time that the look
+    /// at the lock took says so, an [`Input::Listed`] for each folder
     /// of which all was looked at, one [`Input::Rounds`] and one [`Input::Scanned`]; by the last two
     /// alone where the share is away, or by [`Input::Closing`].
     Scan(ScanOrder),
@@ -184,6 +185,9 @@ pub struct ScanOrder {
     pub rounds: Box<Rounds>,
     /// What is looked at, whatever the rounds say.
     pub wanted: Wanted,
+    /// The engine waits to hear that the lock is still this process's. Else that need not be told if
+    /// the look at it was quick.
+    pub is_lock_awaited: bool,
 }
 
 /// One folder, listed.

@@ -230,6 +230,15 @@ pub fn settle_time(setting: crate::config::Settle, fs: FsKind) -> Duration {
     }
 }
 
+/// A file that has been changing for so long is said to.
+pub const RESTLESS_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// A file that has not changed for so long, where `settle` is its settle time, has come to rest in
+/// between.
+pub fn calm(settle: Duration) -> Duration {
+    (4 * settle).max(Duration::from_secs(60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@
 
 use std::fmt::{Debug, Write as _};
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
@@ -72,6 +74,25 @@ pub fn of(send: &Send) -> String {
     hex(&Sha256::digest(lines.0.as_bytes())[..16])
 }
 
+/// What shows that a file of credentials is another one than before.
+pub type Stamp = Result<(u64, Option<SystemTime>, u64), ErrorKind>;
+
+/// What the files of credentials look like now. Nothing else that [`of`] goes by can change while a
+/// process runs by one configuration, and this costs only the looks: none where there are no such
+/// files.
+pub fn stamps(send: &Send) -> Vec<Stamp> {
+    let of_auth = send.auth.as_ref().and_then(|auth| match auth {
+        Auth::Bearer { file } => Some(file),
+        Auth::Basic { password_file, .. } => Some(password_file),
+        Auth::Header { value_file, .. } => Some(value_file),
+        Auth::Command { .. } => None,
+        Auth::Aws(aws) => Some(&aws.credentials_file),
+    });
+    let of_tls = [&send.tls.ca, &send.tls.client_cert, &send.tls.client_key];
+    let files = of_tls.into_iter().flatten().chain(of_auth);
+    files.map(|file| stamp(file)).collect()
+}
+
 #[derive(Default)]
 struct Lines(String);
 
@@ -81,8 +102,7 @@ impl Lines {
     }
 
     fn add_file(&mut self, key: &str, file: &Path) {
-        let stamp = std::fs::metadata(file).map(|meta| stamp(&meta));
-        self.add(key, &(file, stamp.map_err(|err| err.kind())));
+        self.add(key, &(file, stamp(file)));
     }
 
     fn add_auth(&mut self, auth: Option<&Auth>) {
@@ -153,8 +173,9 @@ fn without_secrets(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-fn stamp(meta: &Metadata) -> (u64, Option<std::time::SystemTime>, u64) {
-    (meta.len(), meta.modified().ok(), inode(meta))
+fn stamp(file: &Path) -> Stamp {
+    let meta = std::fs::metadata(file).map_err(|err| err.kind())?;
+    Ok((meta.len(), meta.modified().ok(), inode(&meta)))
 }
 
 #[cfg(unix)]
@@ -221,6 +242,59 @@ mod tests {
             with("http://h/a?sig=1", "one", "http://u:1@p:3128"),
             with("http://u:p@h/a?sig=2", "two", "http://u:2@p:3128")
         );
+    }
+
+    #[test]
+    fn a_file_of_credentials_that_is_replaced_changes_it_and_the_stamps() {
+        let dir = TempDir::new();
+        let file = dir.path().join("token");
+        let with = |auth: Option<Auth>, tls: Tls| Send {
+            auth,
+            tls,
+            ..send("http://h/a")
+        };
+        let auths = |file: PathBuf| {
+            [
+                Auth::Bearer { file: file.clone() },
+                Auth::Basic {
+                    user: "u".into(),
+                    password_file: file.clone(),
+                },
+                Auth::Header {
+                    name: "x".into(),
+                    value_file: file,
+                },
+            ]
+        };
+        let mut sends: Vec<Send> = auths(file.clone())
+            .map(|auth| with(Some(auth), Tls::default()))
+            .into();
+        for change in [
+            |tls: &mut Tls, file| tls.ca = Some(file),
+            |tls: &mut Tls, file| tls.client_cert = Some(file),
+            |tls: &mut Tls, file| tls.client_key = Some(file),
+        ] {
+            let mut tls = Tls::default();
+            change(&mut tls, file.clone());
+            sends.push(with(None, tls));
+        }
+        let all = |sends: &[Send]| -> Vec<(String, Vec<Stamp>)> {
+            let both = |send: &Send| (of(send), stamps(send));
+            sends.iter().map(both).collect()
+        };
+        let missing = all(&sends);
+        std::fs::write(&file, "one").unwrap();
+        let first = all(&sends);
+        assert_eq!(all(&sends), first);
+        std::fs::write(dir.path().join("new"), "two").unwrap();
+        std::fs::rename(dir.path().join("new"), &file).unwrap();
+        let second = all(&sends);
+        for at in 0..sends.len() {
+            for (before, after) in [(&missing, &first), (&first, &second)] {
+                assert_ne!(before[at].0, after[at].0, "{at}");
+                assert_ne!(before[at].1, after[at].1, "{at}");
+            }
+        }
     }
 
     #[test]

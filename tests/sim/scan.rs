@@ -196,7 +196,9 @@ impl World {
         if let Some(answer) = self.reopen() {
             return vec![Input::Rounds(order.rounds), answer];
         }
-        let mut inputs = vec![Input::Confirmed];
+        // Now and then it is told though nobody waits for it: the look took long.
+        let is_told = order.is_lock_awaited || self.time % 4 == 0;
+        let mut inputs: Vec<Input> = is_told.then_some(Input::Confirmed).into_iter().collect();
         inputs.extend(self.tell_retries());
         inputs.extend(self.visit(&mut order, excluded));
         order.rounds.check();

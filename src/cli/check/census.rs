@@ -5,18 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::Findings;
 use crate::cli::dead_letter;
 use crate::cli::output::Printed;
 use crate::cli::readiness::{Lack, include_globs, lack, last_changed};
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Empty, Format};
 use crate::flow::file::{Look, Rel, Stamp};
 use crate::flow::journal::Event;
 use crate::flow::partial::is_timeless;
 use crate::flow::scan::filter::{Filter, Rule};
 use crate::flow::settle::settle_time;
 use crate::flow::shell_words::quote;
+use crate::io::check::formats::Finding;
+use crate::io::check::judge;
 use crate::io::dir::Dir;
 use crate::io::journal::history_of;
 use crate::io::logging::units::files;
@@ -30,11 +33,19 @@ const LOOKS: usize = 20_000;
 /// How many things of a kind are named; of the others only their number is said.
 const NAMED: usize = 5;
 
+/// For how long files are looked into for `[check]`, in all, and how large they may be: a person waits.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_INTO: u64 = 64 << 20;
+
 /// What becomes of a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     Goes,
     Waits(Wait),
+    /// As it is now, its check finds it unfinished.
+    Unfinished(String),
+    /// As it is now, it goes to dead-letter.
+    Rejected(String),
     /// It was delivered, and stays where it is.
     Delivered,
     LeftAlone(Left),
@@ -99,6 +110,8 @@ struct Census {
     unmovable: Vec<(Rel, String)>,
     /// There was more than was looked at.
     is_cut: bool,
+    /// Of so many that go it is not known whether they pass `[check]`.
+    unchecked: usize,
 }
 
 /// Says what is in the watched folder `root`; with `lists` each file.
@@ -114,6 +127,7 @@ pub(super) fn census(
     };
     let mut census = count(config, root, &filter);
     take_delivered(config, &mut census);
+    take_checked(config, root, &mut census);
     census.fates.sort();
     tell(config, &census, findings)?;
     if lists {
@@ -129,6 +143,8 @@ fn line(path: &Rel, fate: &Fate) -> String {
     match fate {
         Fate::Goes => format!("  goes       {path}"),
         Fate::Waits(wait) => format!("  waits      {path}: {}", wait.said()),
+        Fate::Unfinished(why) => format!("  waits      {path}: {why}"),
+        Fate::Rejected(why) => format!("  rejected   {path}: {why}"),
         Fate::Delivered => format!("  delivered  {path}"),
         Fate::LeftAlone(left) => format!("  left       {path}: {}", left.said()),
         Fate::Unreadable(why) => format!("  unreadable {path}: {why}"),
@@ -324,6 +340,52 @@ fn take_delivered(config: &Config, census: &mut Census) {
     }
 }
 
+/// What does not pass `[check]` does not go: as much is looked into as a person may wait for.
+fn take_checked(config: &Config, root: &Dir, census: &mut Census) {
+    let until = Instant::now() + LOOK_WITHIN;
+    let check = &config.check;
+    let reads = check.format != Format::Any || check.has_edges();
+    for (path, fate) in &mut census.fates {
+        if *fate != Fate::Goes {
+            continue;
+        }
+        let Ok((file, look)) = root.open(path) else {
+            // It went meanwhile.
+            continue;
+        };
+        let size = look.stamp.size;
+        if let Some(of_size) = of_size(config, size) {
+            *fate = of_size;
+        } else if !reads {
+            census.unchecked += usize::from(check.command.is_some());
+        } else if size > LOOK_INTO || Instant::now() >= until {
+            census.unchecked += 1;
+        } else {
+            match judge(check, &file, size) {
+                Ok(Finding::Good) => census.unchecked += usize::from(check.command.is_some()),
+                Ok(Finding::Unfinished(why)) => *fate = Fate::Unfinished(why),
+                Ok(Finding::Bad(why)) => *fate = Fate::Rejected(why),
+                Err(err) => *fate = Fate::Unreadable(explain(&err)),
+            }
+        }
+    }
+}
+
+/// What becomes of a file because of its size.
+fn of_size(config: &Config, size: u64) -> Option<Fate> {
+    let check = &config.check;
+    if size == 0 && config.ready.empty == Empty::Reject {
+        Some(Fate::Rejected("the file is empty".into()))
+    } else if let Some(max) = check.max_size.filter(|&max| size > max) {
+        let why = format!("{size} bytes are more than check.max_size ({max})");
+        Some(Fate::Rejected(why))
+    } else {
+        let min = check.min_size.filter(|&min| size < min)?;
+        let why = format!("{size} bytes are less than check.min_size ({min})");
+        Some(Fate::Unfinished(why))
+    }
+}
+
 fn is_delivered(events: &[(String, Stamp, Event)], stamp: Stamp) -> bool {
     let mut of_this = events.iter().filter(|(_, of, _)| *of == stamp);
     of_this.next_back().is_some_and(|(_, _, event)| {
@@ -366,7 +428,8 @@ fn tell(config: &Config, census: &Census, findings: &mut Findings<'_, '_>) -> Pr
     for (why, count) in &left {
         findings.fine(&format!("{count} left alone: {why}"))?;
     }
-    let is_wanted = goes + delivered + number(&|fate| matches!(fate, Fate::Waits(_))) > 0;
+    tell_checked(census, findings)?;
+    let is_wanted = number(&|fate| !matches!(fate, Fate::LeftAlone(_))) > 0;
     if !is_wanted && left.iter().any(|(why, _)| *why == Left::NotIncluded.said()) {
         findings.warning(&format!(
             "no file here is matched by watch.include ({}): is the case right, or `*.` missing?",
@@ -374,6 +437,28 @@ fn tell(config: &Config, census: &Census, findings: &mut Findings<'_, '_>) -> Pr
         ))?;
     }
     troubles(census, findings)
+}
+
+/// What `[check]` says of the files.
+fn tell_checked(census: &Census, findings: &mut Findings<'_, '_>) -> Printed {
+    let (mut unfinished, mut rejected) = (Vec::new(), Vec::new());
+    for (path, fate) in &census.fates {
+        match fate {
+            Fate::Unfinished(why) => unfinished.push((path.clone(), why.clone())),
+            Fate::Rejected(why) => rejected.push((path.clone(), why.clone())),
+            _ => {}
+        }
+    }
+    if census.unchecked > 0 {
+        let unchecked = files(census.unchecked);
+        findings.fine(&format!(
+            "{unchecked} of them not looked into for [check], or not to its end: check.command is not \
+             asked here, and what is large or takes long is not read"
+        ))?;
+    }
+    let (waits, goes) = ("it waits as unfinished", "it would go to dead-letter");
+    each(&unfinished, waits, false, findings)?;
+    each(&rejected, goes, false, findings)
 }
 
 /// The reasons that `of` gives, with their numbers.

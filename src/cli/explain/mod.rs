@@ -24,9 +24,21 @@ use crate::io::os::clock;
 /// So many files of a folder are explained; of the others only the number is said.
 const FILES: usize = 1_000;
 
+/// What is to be explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// By which configuration.
+    pub config: &'a Config,
+    /// Files, or folders with all in them.
+    pub paths: &'a [OsString],
+    /// It is not said how old what is known is.
+    pub quiet: bool,
+}
+
 /// Explains every path, one line for each file. 1 if a path cannot be explained.
-pub fn explain(config: &Config, paths: &[OsString], out: &mut Output<'_>) -> Exit {
-    let (of, names) = (config.clone(), paths.to_vec());
+pub fn explain(request: &Request<'_>, out: &mut Output<'_>) -> Exit {
+    let config = request.config;
+    let (of, names) = (config.clone(), request.paths.to_vec());
     let gathered = within(move || Gathered::read(&of, &names)).and_then(|gathered| gathered);
     let gathered = match gathered {
         Ok(gathered) => gathered,
@@ -35,7 +47,7 @@ pub fn explain(config: &Config, paths: &[OsString], out: &mut Output<'_>) -> Exi
             return Exit::Failed;
         }
     };
-    match print(config, &gathered, out) {
+    match print(request, &gathered, out) {
         Ok(()) if gathered.subjects.iter().all(is_explained) => Exit::Success,
         Ok(()) => Exit::Failed,
         Err(err) => err.exit(Exit::Success),
@@ -46,14 +58,14 @@ fn is_explained(subject: &Subject) -> bool {
     !matches!(subject, Subject::Wrong { .. })
 }
 
-fn print(config: &Config, gathered: &Gathered, out: &mut Output<'_>) -> Printed {
+fn print(request: &Request<'_>, gathered: &Gathered, out: &mut Output<'_>) -> Printed {
     let now = clock::wall();
     let has_one = gathered.subjects.len() == 1;
     for subject in gathered.subjects.iter().take(FILES) {
         match subject {
             Subject::Wrong { name, why } => complain(&format!("{}: {why}", shown(name.as_ref()))),
             Subject::File(file) => {
-                let said = verdict(config, file, gathered.status.as_ref(), now);
+                let said = verdict(request.config, file, gathered.status.as_ref(), now);
                 out.line(&format!("{}: {said}", quote(file.path.as_bytes())))?;
             }
         }
@@ -65,6 +77,9 @@ fn print(config: &Config, gathered: &Gathered, out: &mut Output<'_>) -> Printed 
         .filter(|&more| more > 0)
     {
         out.line(&format!("and {more} more: name one of them, or a folder"))?;
+    }
+    if request.quiet {
+        return Ok(());
     }
     let Some(status) = &gathered.status else {
         return out.line("(no status.json: what a running dirpost is doing is not known)");

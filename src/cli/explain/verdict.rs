@@ -267,7 +267,7 @@ fn of_check(config: &Config, file: &File, look: &Look, now: Wall) -> Option<Stri
 fn of_failing(file: &File, look: &Look, status: Option<&Status>, now: Wall) -> Option<String> {
     let mut failing = status?.work.failing.iter();
     let failing =
-        failing.find(|failing| failing.path == file.path && failing.stamp == look.stamp)?;
+        failing.find(|failing| failing.path == file.path && failing.stamp() == look.stamp)?;
     let (why, next) = (&failing.why, span(failing.next_try.since(now)));
     Some(match failing.doing {
         Doing::Check => format!(

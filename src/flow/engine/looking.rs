@@ -64,12 +64,14 @@ impl Looking {
         }
     }
 
-    fn order(&mut self, must: BTreeSet<Rel>, everything: bool) -> ScanOrder {
+    fn order(&mut self, wanted: Wanted, is_lock_awaited: bool) -> ScanOrder {
         let rounds = self.rounds.take();
+        let Wanted { must, everything } = wanted;
         let everything = std::mem::take(&mut self.everything) || everything || rounds.is_none();
         ScanOrder {
             rounds: rounds.unwrap_or_else(|| Box::new(Rounds::new(self.rewrites))),
             wanted: Wanted { must, everything },
+            is_lock_awaited,
         }
     }
 }
@@ -78,9 +80,11 @@ impl Engine {
     /// What the scan that begins now is to look at. `once` looks at everything: there may be no
     /// later scan.
     pub(super) fn scan_order(&mut self, now: Mono) -> ScanOrder {
-        let must = self.folders_to_look_at(now);
-        let everything = self.policy.ending != Ending::Never;
-        self.looking.order(must, everything)
+        let wanted = Wanted {
+            must: self.folders_to_look_at(now),
+            everything: self.policy.ending != Ending::Never,
+        };
+        self.looking.order(wanted, !self.scans.is_lock_sure())
     }
 
     /// The folders in which something depends on a look at a file.

@@ -9,6 +9,7 @@ use super::files::{ActiveFile, At};
 use super::phase::Phase;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::{FileNo, Rel};
+use crate::flow::scan::tree::Restless;
 use crate::flow::status::{
     Closed, Delivered, Doing, Endpoint, FAILING, Failing, Fault, Files, LastScan, Oldest, Part,
     Pulse, Scan, Sending, State, Sum, Then, Work,
@@ -207,7 +208,8 @@ impl Engine {
             let why = active.why.as_deref().unwrap_or(known);
             Some(Failing {
                 path: active.path.clone(),
-                stamp: active.still.look.stamp,
+                size: active.still.look.stamp.size,
+                mtime: active.still.look.stamp.mtime,
                 doing,
                 why: why.into(),
                 attempts: learned.attempts,
@@ -248,11 +250,39 @@ impl Engine {
             let first = self.files.iter().find(|(_, active)| has_it(active));
             of_group(group, first.map(|(_, active)| &active.path), now)
         });
-        whole
+        let mut faults: Vec<Fault> = whole
             .into_iter()
             .chain(folders)
             .chain(files)
             .flatten()
-            .collect()
+            .collect();
+        self.add_restless(&mut faults, now);
+        faults
+    }
+
+    /// Adds the files that never come to rest and wait in their folders, without a record.
+    fn add_restless(&self, faults: &mut Vec<Fault>, now: Now) {
+        let Some(Restless {
+            files,
+            first,
+            since,
+        }) = self.tree.restless(now.mono)
+        else {
+            return;
+        };
+        let since = now.wall_of(since);
+        let mut known = faults.iter_mut();
+        if let Some(fault) = known.find(|fault| fault.what == Part::Restless) {
+            fault.count += files;
+            fault.since = fault.since.min(since);
+        } else {
+            faults.push(Fault {
+                what: Part::Restless,
+                path: Some(first),
+                count: files,
+                why: String::new(),
+                since,
+            });
+        }
     }
 }

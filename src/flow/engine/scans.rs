@@ -102,7 +102,7 @@ struct Running {
     hung: bool,
     /// When it was last heard of.
     heard: Mono,
-    /// It has seen that the lock is still this process's.
+    /// It has told that the lock is still this process's.
     confirmed: bool,
 }
 

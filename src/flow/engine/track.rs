@@ -1,7 +1,5 @@
 //! SCAN, TRACK and CHECK: what the engine makes of listings, and where a file waits next.
 
-use std::time::Duration;
-
 use super::Engine;
 use super::files::{ActiveFile, At, Changing, Checked, Queue, Seat};
 use super::scans::{Ended, FolderTrouble};
@@ -13,14 +11,9 @@ use crate::flow::journal::Event as Line;
 use crate::flow::memory::Learned;
 use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
 use crate::flow::scan::tree::{Event, Merging};
-use crate::flow::settle::{Seen, Stability, settle_time};
+use crate::flow::settle::{RESTLESS_AFTER, Seen, Stability, calm, settle_time};
 use crate::flow::time::{Mono, Now, Wall};
 use crate::flow::troubles::{Kind, Trouble};
-
-/// A file that has been changing for so long is said to.
-const RESTLESS_AFTER: Duration = Duration::from_secs(10 * 60);
-/// A file that changes at longer intervals, and than four settle times, comes to rest in between.
-const CALM: Duration = Duration::from_secs(60);
 
 impl Engine {
     // ---- scans ----------------------------------------------------------------------
@@ -64,6 +57,7 @@ impl Engine {
         }
         let (policy, known, clock) = (&self.policy, &self.known, &self.clock);
         let how = Merging {
+            settle: self.policy.settle,
             scan,
             now,
             horizon,
@@ -295,10 +289,9 @@ impl Engine {
             return;
         };
         let settle = settle_time(self.policy.settle, active.still.look.fs);
-        let calm = (4 * settle).max(CALM);
         if active
             .changing
-            .is_some_and(|it| now.mono.since(it.last) >= calm)
+            .is_some_and(|it| now.mono.since(it.last) >= calm(settle))
         {
             self.end_changing(file, now);
         }

@@ -139,6 +139,17 @@ pub struct Waiting {
     pub timeless: bool,
 }
 
+/// Files that never come to rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restless {
+    /// How many.
+    pub files: usize,
+    /// One of them.
+    pub first: Rel,
+    /// Since when there has been one.
+    pub since: Mono,
+}
+
 impl Tree {
     /// One that knows nothing yet. `settle` says when a file is due.
     pub fn new(settle: Settle) -> Tree {
@@ -352,6 +363,23 @@ impl Tree {
     }
 
     // ---- all of them ----------------------------------------------------------------
+
+    /// What waits without a record and never comes to rest; `None` where there is no such file.
+    pub fn restless(&self, now: Mono) -> Option<Restless> {
+        let mut all: Option<Restless> = None;
+        for (path, folder) in &self.folders {
+            for (name, since) in folder.restless(self.settle, now) {
+                let all = all.get_or_insert_with(|| Restless {
+                    files: 0,
+                    first: path.join(name),
+                    since,
+                });
+                all.files += 1;
+                all.since = all.since.min(since);
+            }
+        }
+        all
+    }
 
     /// How many names there are of each kind.
     pub fn count(&self) -> Count {

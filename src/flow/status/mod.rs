@@ -29,8 +29,8 @@ use crate::flow::time::{Wall, rfc3339};
 /// The version of the format: readers refuse one that they do not know.
 pub const VERSION: u32 = 1;
 
-/// All that stands in `status.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// All that stands in `status.json`. It is read by [`Status::read`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// [`VERSION`].
     pub v: u32,
@@ -39,6 +39,26 @@ pub struct Status {
     /// What it is doing.
     #[serde(flatten)]
     pub work: Work,
+}
+
+/// What stands in a status beside the work.
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+    process: Process,
+}
+
+impl Status {
+    /// Reads the text of a status; `None` where it is none, or one of another version. Twice, and not
+    /// by serde's `flatten`, which would bring a second reader of everything in it into the program.
+    pub fn read(text: &[u8]) -> Option<Status> {
+        let Head { v, process } = serde_json::from_slice(text).ok()?;
+        if v != VERSION {
+            return None;
+        }
+        let work = serde_json::from_slice(text).ok()?;
+        Some(Status { v, process, work })
+    }
 }
 
 /// The process that a status is of.
@@ -182,9 +202,10 @@ pub const FAILING: usize = 100;
 pub struct Failing {
     /// Which one.
     pub path: Rel,
-    /// Which version of it.
-    #[serde(flatten)]
-    pub stamp: Stamp,
+    /// Which version of it: its size and modification time.
+    pub size: u64,
+    /// See `size`.
+    pub mtime: Wall,
     /// What it was that failed.
     pub doing: Doing,
     /// What came of it.
@@ -194,6 +215,16 @@ pub struct Failing {
     /// When it is tried again.
     #[serde(with = "rfc3339")]
     pub next_try: Wall,
+}
+
+impl Failing {
+    /// Which version of it.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            size: self.size,
+            mtime: self.mtime,
+        }
+    }
 }
 
 /// What may fail for a file.
@@ -480,6 +511,6 @@ mod tests {
             text.contains("\"since\":\"2023-11-14T22:13:20.123Z\""),
             "{text}"
         );
-        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+        assert_eq!(Status::read(text.as_bytes()), Some(status));
     }
 }

@@ -45,7 +45,7 @@ impl Inspector {
         let mut sha256 = None;
         if self.check.format != Format::Any || self.check.has_edges() {
             let mut reader = Hashing::new(&file);
-            let finding = match self.look_within(&mut reader, job.look.stamp.size) {
+            let finding = match look_within(&self.check, &mut reader, job.look.stamp.size) {
                 // It became shorter while it was read.
                 Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(Inspected::Changed(None));
@@ -98,26 +98,6 @@ impl Inspector {
         Ok(sha256.filter(|_| now == job.look))
     }
 
-    /// The format, and then what it begins and ends with, which moves nothing that `reader` knows of.
-    fn look_within(&self, reader: &mut Hashing, size: u64) -> io::Result<Finding> {
-        let format = name(self.check.format);
-        match validate(self.check.format, reader, size)? {
-            Finding::Good => {}
-            Finding::Unfinished(why) => {
-                let why = format!("it is not whole as {format}: {why}");
-                return Ok(Finding::Unfinished(why));
-            }
-            Finding::Bad(why) => return Ok(Finding::Bad(format!("it is not {format}: {why}"))),
-        }
-        let Check {
-            starts_with,
-            ends_with,
-            ..
-        } = &self.check;
-        let mut file = reader.file;
-        edges(starts_with, ends_with, &mut file, size)
-    }
-
     /// Asks the command; gives what it has against the file, or against being asked.
     fn ask(&self, argv: &[String], job: &Inspection) -> Option<Inspected> {
         let path = self.share.path().join(name_of(job.path.as_bytes()));
@@ -146,6 +126,40 @@ impl Inspector {
         };
         Some(wrong)
     }
+}
+
+/// Judges the first `size` bytes of `file` by its format and by what it begins and ends with, as
+/// [`Inspector::inspect`] does; `check.command` is not asked.
+///
+/// # Errors
+/// Those of reading; `UnexpectedEof` where the file is shorter by now.
+pub fn judge(check: &Check, file: &File, size: u64) -> io::Result<Finding> {
+    let mut reader = Hashing {
+        file,
+        hash: None,
+        at: 0,
+    };
+    look_within(check, &mut reader, size)
+}
+
+/// The format, and then what it begins and ends with, which moves nothing that `reader` knows of.
+fn look_within(check: &Check, reader: &mut Hashing, size: u64) -> io::Result<Finding> {
+    let format = name(check.format);
+    match validate(check.format, reader, size)? {
+        Finding::Good => {}
+        Finding::Unfinished(why) => {
+            let why = format!("it is not whole as {format}: {why}");
+            return Ok(Finding::Unfinished(why));
+        }
+        Finding::Bad(why) => return Ok(Finding::Bad(format!("it is not {format}: {why}"))),
+    }
+    let Check {
+        starts_with,
+        ends_with,
+        ..
+    } = check;
+    let mut file = reader.file;
+    edges(starts_with, ends_with, &mut file, size)
 }
 
 fn name(format: Format) -> &'static str {

@@ -185,9 +185,12 @@ mod tests {
             }
         }
         std::fs::create_dir(dir.path().join("taken")).unwrap();
-        folder
-            .replace(b"taken", b"by a folder", Durability::Durable)
-            .unwrap_err();
+        for durability in [Durability::Durable, Durability::Cached] {
+            folder
+                .replace(b"taken", b"by a folder", durability)
+                .unwrap_err();
+            assert!(dir.path().join("taken").is_dir());
+        }
         let mut names = folder.names(&Rel::root()).unwrap();
         names.sort();
         assert_eq!(names, [b"taken".to_vec(), b"x".to_vec()]);

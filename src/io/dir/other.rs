@@ -353,6 +353,14 @@ impl Dir {
         std::fs::rename(self.path_of(from), target.path_of(to))
     }
 
+    /// Lets two names change places, which Windows cannot do in one call.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn exchange(&self, _one: &[u8], _other: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Windows brings folders onto the disk by itself.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Dir, Entry, file_look, link_is_unsupported, rename_is_unsupported};
+use crate::flow::file::FsKind;
 
 /// Whether a file must outlive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Dir {
     pub fn replace(&self, name: &[u8], bytes: &[u8], durability: Durability) -> io::Result<()> {
         let draft = draft_name();
         let file = self.write_draft(&draft, bytes, durability)?;
+        if durability == Durability::Cached
+            && self.kind() == FsKind::Local
+            && self.exchange(&draft, name).is_ok()
+        {
+            return self.remove_former(&draft, name);
+        }
         if let Err(err) = self.rename_over(&draft, self, name) {
             let renamed = self.was_renamed(&draft, &file, name);
             self.remove_draft(&draft);
@@ -63,6 +70,21 @@ impl Dir {
             Durability::Durable => self.fsync(),
             Durability::Cached => Ok(()),
         }
+    }
+
+    /// Removes what `name` was until it was exchanged for the draft. Where that fails, as for a folder,
+    /// which no rename would have replaced, it gets its name back.
+    ///
+    /// ext4 brings the bytes of what is renamed over another file onto the disk at once
+    /// (`auto_da_alloc`, ext4(5)), which costs a fifth of the time that a replacement takes, and a
+    /// write to the disk for each. What is exchanged is left to the cache, and what is replaced before
+    /// it was written never is.
+    fn remove_former(&self, draft: &[u8], name: &[u8]) -> io::Result<()> {
+        self.remove(draft).inspect_err(|_| {
+            if self.exchange(draft, name).is_ok() {
+                self.remove_draft(draft);
+            }
+        })
     }
 
     /// Writes a whole file under a name that is free, and brings its bytes onto the disk. The name

@@ -11,7 +11,7 @@ use crate::flow::file::{Entry, FsKind, Look};
 use crate::flow::filing::disk::{Copied, Disk, Line};
 use crate::flow::filing::{Area, Fault, FaultKind, Kept, Place};
 use crate::flow::scan::filter::OWN_FOLDER;
-use crate::io::dir::{Dir, file_look, link_is_unsupported, name_of, rename_is_unsupported};
+use crate::io::dir::{DRAFT, Dir, file_look, link_is_unsupported, name_of, rename_is_unsupported};
 use crate::io::journal::Journal;
 use crate::io::os::clock::wall;
 use crate::io::os::error::explain;
@@ -148,7 +148,11 @@ impl<'a> RealDisk<'a> {
         if kind == FaultKind::Unclear {
             self.dirs.forget();
         }
-        let path = self.path_of(place);
+        let mut path = self.path_of(place);
+        // The name of a draft tells nobody anything, and would make another cause of it each time.
+        if place.path.name().starts_with(DRAFT.as_bytes()) {
+            path.pop();
+        }
         Fault::new(
             kind,
             format!("{doing} {}: {}", path.display(), explain(err)),

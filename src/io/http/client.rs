@@ -326,7 +326,13 @@ impl Client {
 
     /// Asks the endpoint how it is, sending no file: `dirpost check` does.
     pub fn probe(&mut self) -> Probe {
+        self.timeouts.response = self.timeouts.response.min(probe::ANSWER_WITHIN);
         probe::probe(self)
+    }
+
+    /// How long an answer is waited for.
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.timeouts.response
     }
 
     /// Whether requests are signed for what they ask.

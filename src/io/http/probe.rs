@@ -8,6 +8,7 @@
 //! `GET` at once: to `OPTIONS` they answer without looking at the signature.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ureq::http::{Method, StatusCode, Uri};
 
@@ -18,6 +19,10 @@ use crate::flow::endpoint::reply::Answer;
 use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::endpoint::words::said_and_wanted;
 use crate::flow::time::Wall;
+
+/// How long the answer is waited for, at most: a person waits for it, and nothing was sent that an
+/// endpoint could have to work on.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the endpoint said to `dirpost check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +101,11 @@ fn ask(client: &mut Client) -> (bool, String) {
             let answer = answer::shown(answer, &shared.names, &secrets);
             judged(client, &answer, is_unknown)
         }
+        Attempt::Failed(ureq::Error::Timeout(ureq::Timeout::RecvResponse)) => wrong(format!(
+            "{endpoint} takes connections, and gave no answer to a question (not a file) within {}: \
+             does the server behind it hang?",
+            humantime::format_duration(client.response_timeout())
+        )),
         Attempt::Failed(err) => {
             wrong(failure_text::failure(&err, &client.exchange.state(), &shared.names).detail)
         }

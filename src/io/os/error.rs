@@ -4,11 +4,20 @@ use std::io;
 
 /// An error of the file system in words, with what to do about it where that is known.
 pub fn explain(err: &io::Error) -> String {
-    let hint = match err.kind() {
-        io::ErrorKind::NotFound => "it is not there",
-        io::ErrorKind::PermissionDenied => {
-            "dirpost's user may not do that: check the owner and the mode"
+    let kind = match (err.kind(), err.raw_os_error()) {
+        // Without "No such file or directory": it may be either, and the path says which is meant.
+        (io::ErrorKind::NotFound, Some(number)) => {
+            return format!("does not exist (os error {number})");
         }
+        (io::ErrorKind::PermissionDenied, _) => {
+            return format!(
+                "{err}: {} may not do that: check the owner and the mode",
+                this_user()
+            );
+        }
+        (kind, _) => kind,
+    };
+    let hint = match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "no room is left there",
         io::ErrorKind::ReadOnlyFilesystem => "it is mounted read-only",
         io::ErrorKind::StaleNetworkFileHandle => "the file server no longer knows it",
@@ -16,6 +25,18 @@ pub fn explain(err: &io::Error) -> String {
         _ => return err.to_string(),
     };
     format!("{err}: {hint}")
+}
+
+/// Who this process is. By the number: looking its name up may wait for a directory service, and
+/// anybody may ask for this.
+fn this_user() -> String {
+    #[cfg(unix)]
+    return match rustix::process::geteuid() {
+        root if root.is_root() => "root".into(),
+        other => format!("user {other}"),
+    };
+    #[cfg(not(unix))]
+    "dirpost's user".into()
 }
 
 /// Whether an error says that this user may not write there.

@@ -14,6 +14,7 @@ mod side_by_side;
 
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use self::folder::{Visited, Visitor};
 use self::names::Names;
@@ -75,6 +76,9 @@ pub fn list(root: &Dir, watched: &Path, filter: &Filter, path: &Rel) -> io::Resu
     let (content, _) = visitor.look_at_all(folder, path, &mut names, &mut pulse)?;
     Ok(content)
 }
+
+/// After a look at the lock that took so long the engine may doubt the lock, and wait for its answer.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What scans work with.
 #[derive(Debug)]
@@ -146,17 +150,19 @@ impl From<Gone> for End {
 }
 
 impl Scanner<'_> {
-    /// Looks at the folders once: sends [`Input::Confirmed`], an [`Input::Listed`] for each folder of
-    /// which all was looked at, [`Input::Rounds`], then [`Input::Scanned`]; and [`Input::Looking`]
-    /// while that takes long. Or [`Input::Closing`] where all is to be opened again.
+    /// Looks at the folders once: sends [`Input::Confirmed`] where somebody waits for it (else it would
+    /// wake the loop for nothing) or it was long in coming, an [`Input::Listed`] for each folder of which all was looked at, [`Input::Rounds`], then [`Input::Scanned`]; and
+    /// [`Input::Looking`] while that takes long. Or [`Input::Closing`] where all is to be opened again.
     ///
     /// # Errors
     /// What `send` gives: nobody listens any more.
     pub fn scan(&self, order: ScanOrder, report: Report<'_>) -> Result<(), Gone> {
-        let mut order = order;
+        let (mut order, began) = (order, Instant::now());
         let result = match self.share.reopen() {
             Ok(root) => {
-                (report.send)(Input::Confirmed)?;
+                if order.is_lock_awaited || began.elapsed() >= SLOW {
+                    (report.send)(Input::Confirmed)?;
+                }
                 if let Some(own) = self.share.own() {
                     proof::seek(own, &root, &mut order.rounds);
                 }
@@ -199,7 +205,7 @@ impl Scanner<'_> {
         };
         let mut pulse = Pulse::new(&say);
         let mut names = Names::default();
-        let ScanOrder { rounds, wanted } = order;
+        let ScanOrder { rounds, wanted, .. } = order;
         let mut last: Option<Rel> = None;
         // Folders that could not be listed: what is below them is left to the next scan.
         let mut failed: Vec<Rel> = Vec::new();
@@ -312,6 +318,7 @@ mod tests {
         let order = ScanOrder {
             rounds: Box::new(Rounds::new(config.watch.rewrites)),
             wanted: Wanted::default(),
+            is_lock_awaited: false,
         };
         let send = |input| {
             if let Input::Listed(ListedFolder {
@@ -395,6 +402,7 @@ mod tests {
                 everything,
                 ..Wanted::default()
             },
+            is_lock_awaited: false,
         };
         let fresh = || Box::new(Rounds::new(config.watch.rewrites));
         let (mut alone, _) = reported(&scanner(1), order(fresh(), false));

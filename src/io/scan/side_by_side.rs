@@ -133,7 +133,7 @@ impl Scanner<'_> {
 impl Walk<'_> {
     /// Asks for the next visit. Whether there is one.
     fn ask_for_next(&mut self) -> bool {
-        let ScanOrder { rounds, wanted } = &*self.order;
+        let ScanOrder { rounds, wanted, .. } = &*self.order;
         let path = match self.found.pop_front() {
             Some(path) => path,
             None => {

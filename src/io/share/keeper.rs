@@ -7,31 +7,76 @@
 //! [`LOCK_GONE_WAIT`]: super::LOCK_GONE_WAIT
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use crate::flow::clock::LOCK_RECHECK_AFTER;
 use crate::flow::messages::Closing;
 use crate::io::journal::Journal;
+use crate::io::os::lock;
 
 use super::{Share, Unusable};
 
+/// How many files are being sent, and whether all that is over.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    state: Mutex<State>,
+    begun: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: usize,
+    /// The keeper waits for a file: at rest it need not wake up.
+    keeper_waits: bool,
+    /// The share is let go of.
+    is_over: bool,
+}
+
+impl Work {
+    fn begin(&self) {
+        let mut state = lock(&self.state);
+        state.files += 1;
+        let wakes = std::mem::take(&mut state.keeper_waits);
+        drop(state);
+        if wakes {
+            self.begun.notify_one();
+        }
+    }
+
+    /// Waits until a file is being sent. Gives whether there is one: false at the end.
+    fn wait(&self) -> bool {
+        let mut state = lock(&self.state);
+        while state.files == 0 && !state.is_over {
+            state.keeper_waits = true;
+            let waited = self.begun.wait(state);
+            state = waited.expect("a thread that panics ends the process");
+        }
+        !state.is_over
+    }
+
+    /// Nothing more is sent.
+    pub(super) fn end(&self) {
+        lock(&self.state).is_over = true;
+        self.begun.notify_one();
+    }
+}
+
 /// A file that is being sent, until this is dropped.
 #[derive(Debug)]
-pub struct AtWork<'a>(&'a Share);
+pub struct AtWork<'a>(&'a Work);
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.0.state).files -= 1;
     }
 }
 
 impl Share {
     /// From now on a file is being sent: the lock is looked at meanwhile.
     pub fn at_work(&self) -> AtWork<'_> {
-        self.at_work.fetch_add(1, Ordering::Relaxed);
-        AtWork(self)
+        self.at_work.begin();
+        AtWork(&self.at_work)
     }
 
     /// Looks after `journal` from now on, too, and at the lock while files are being sent.
@@ -53,17 +98,18 @@ impl Share {
         });
         journal.touch();
 
-        let share = Arc::downgrade(self);
+        let (share, work) = (Arc::downgrade(self), Arc::clone(&self.at_work));
         let look = move || {
-            loop {
-                thread::sleep(LOCK_RECHECK_AFTER);
+            while work.wait() {
                 let Some(share) = share.upgrade().filter(|share| !share.is_over()) else {
                     return;
                 };
-                let at_work = share.at_work.load(Ordering::Relaxed) > 0;
-                if at_work && share.is_look_due() && share.reopen().is_err() {
+                if share.is_look_due() && share.reopen().is_err() {
                     scan_now();
                 }
+                drop(share);
+                // Not for each file: between two looks there may be thousands.
+                thread::sleep(LOCK_RECHECK_AFTER);
             }
         };
         let builder = thread::Builder::new()

@@ -33,7 +33,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::config::Config;
@@ -50,6 +49,7 @@ use crate::io::os::lock as locked;
 pub use crate::io::os::random;
 
 pub use self::keeper::AtWork;
+use self::keeper::Work;
 pub use self::lock::LOCK_GONE_WAIT;
 use self::lock::Lock;
 use self::mark::Misfit;
@@ -169,7 +169,7 @@ pub struct Share {
     /// When the files that a clean-up by age must leave were last touched.
     touched: Mutex<Mono>,
     /// How many files are being sent.
-    at_work: AtomicUsize,
+    at_work: Arc<Work>,
     /// What was said to have been put right, so that it is not said again and again.
     said: Mutex<BTreeMap<&'static str, Alarm>>,
 }
@@ -258,7 +258,7 @@ impl Share {
             journal: OnceLock::new(),
             looked: Mutex::new(clock::with_sleep()),
             touched: Mutex::new(clock::with_sleep()),
-            at_work: AtomicUsize::new(0),
+            at_work: Arc::default(),
             said: Mutex::default(),
         };
         share.touch();
@@ -310,6 +310,13 @@ impl Share {
     /// Whether nothing more may be sent or moved.
     pub fn is_over(&self) -> bool {
         *locked(&self.standing) == Standing::Over
+    }
+}
+
+impl Drop for Share {
+    /// So that the thread which looks at the lock ends.
+    fn drop(&mut self) {
+        self.at_work.end();
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Latest {
 #[derive(Debug)]
 struct Slot {
     status: Arc<Status>,
+    /// What is wrong with the configuration: the same whatever the folder is like.
+    configuration: Option<Fault>,
     /// How often it was set.
     number: u64,
     /// Which of them was given to whoever writes it down.
@@ -45,6 +47,7 @@ impl Latest {
         Latest {
             slot: Mutex::new(Slot {
                 status,
+                configuration: None,
                 number: 0,
                 given: 0,
                 done: None,
@@ -59,19 +62,20 @@ impl Latest {
         Arc::clone(&lock(&self.slot).status)
     }
 
-    /// The process goes by another configuration from now on.
-    pub fn rename(&self, process: Process) {
+    /// The configuration was read again: `process` says by which one it goes, and `fault` what is wrong
+    /// with it.
+    pub fn configured(&self, process: Process, fault: Option<Fault>, now: Wall) {
         let mut slot = lock(&self.slot);
-        let process = Process {
-            written: slot.status.process.written,
-            ..process
-        };
-        let work = slot.status.work.clone();
+        slot.configuration = fault;
+        let mut work = slot.status.work.clone();
+        work.faults
+            .retain(|fault| fault.what != Part::Configuration);
         slot.status = Arc::new(Status {
             v: VERSION,
             process,
-            work,
+            work: work.clone(),
         });
+        self.put(slot, work, now);
     }
 
     /// What the process is doing at `now`. It never waits.
@@ -79,7 +83,8 @@ impl Latest {
         self.put(lock(&self.slot), work, now)
     }
 
-    fn put(&self, mut slot: MutexGuard<'_, Slot>, work: Work, now: Wall) -> Arc<Status> {
+    fn put(&self, mut slot: MutexGuard<'_, Slot>, mut work: Work, now: Wall) -> Arc<Status> {
+        work.faults.extend(slot.configuration.clone());
         let process = Process {
             written: now,
             ..slot.status.process.clone()
@@ -124,8 +129,11 @@ impl Latest {
     fn waits(&self, standby: Option<String>, faults: Vec<Fault>, now: Wall) {
         let slot = lock(&self.slot);
         let known = &slot.status.work;
+        let of_folder = known.faults.iter();
+        let of_folder = of_folder.filter(|fault| fault.what != Part::Configuration);
         let is_known = known.state == State::Opening
-            && (&known.standby, &known.faults) == (&standby, &faults)
+            && known.standby == standby
+            && of_folder.eq(&faults)
             && now.since(slot.status.process.written) < SIGN_OF_LIFE;
         if !is_known {
             let work = Work {
@@ -210,6 +218,34 @@ mod tests {
         latest.stands_by("pid 8", Wall(23 * SECOND));
         assert_eq!(latest.get().work.standby.as_deref(), Some("pid 8"));
         assert!(latest.get().work.faults.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_configuration_is_shown_whatever_the_folder_is_like() {
+        let latest = latest();
+        let fault = Fault {
+            what: Part::Configuration,
+            path: None,
+            count: 1,
+            why: "its file is refused".into(),
+            since: Wall(SECOND),
+        };
+        let shown = || -> Vec<Part> {
+            let faults = latest.get().work.faults.clone();
+            faults.into_iter().map(|fault| fault.what).collect()
+        };
+        latest.configured(Process::example(), Some(fault), Wall(SECOND));
+        assert_eq!(shown(), [Part::Configuration], "at once");
+        latest.is_away("gone", Wall(0), Wall(2 * SECOND));
+        assert_eq!(shown(), [Part::Share, Part::Configuration]);
+        latest.is_away("gone", Wall(0), Wall(3 * SECOND));
+        assert_eq!(latest.get().process.written, Wall(2 * SECOND));
+        latest.opens(Wall(4 * SECOND));
+        assert_eq!(shown(), [Part::Configuration]);
+        latest.set(Work::default(), Wall(5 * SECOND));
+        assert_eq!(shown(), [Part::Configuration]);
+        latest.configured(Process::example(), None, Wall(6 * SECOND));
+        assert_eq!(shown(), []);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::flow::alarm::Alarm;
-use crate::flow::status::{Process, State, Status, VERSION, Work};
+use crate::flow::status::{Process, State, Status, Work};
 use crate::flow::time::Wall;
 use crate::io::dir::{Dir, Durability};
 use crate::io::os::error::explain;
@@ -35,7 +35,7 @@ pub fn read(state: &Dir) -> Option<Status> {
     let mut bytes = Vec::new();
     let mut file = state.file(NAME).ok()?.take(MAX);
     file.read_to_end(&mut bytes).ok()?;
-    parse(&bytes)
+    Status::read(&bytes)
 }
 
 /// The text of a status, as it stands in the file.
@@ -43,12 +43,6 @@ pub fn json(status: &Status) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(status).expect("plain data becomes JSON");
     bytes.push(b'\n');
     bytes
-}
-
-/// Reads the text of a status.
-pub fn parse(bytes: &[u8]) -> Option<Status> {
-    let status: Status = serde_json::from_slice(bytes).ok()?;
-    (status.v == VERSION).then_some(status)
 }
 
 /// This process, as a status names it. `once`: it is one that ends by itself; `started`: when it
@@ -114,15 +108,16 @@ pub fn board(latest: Arc<Latest>, state: Arc<Dir>) -> (Board, Writer) {
 }
 
 impl Board {
-    /// Leaves `work`, as it is at `now`, to be shown and written, in place of what was left before. It
-    /// never waits.
-    pub fn leave(&self, work: Work, now: Wall) {
+    /// Leaves `work`, as it is at `now`, to be shown and written, in place of what was left before;
+    /// gives what is shown of it. It never waits.
+    pub fn leave(&self, work: Work, now: Wall) -> Arc<Status> {
         let status = self.shared.latest.set(work, now);
         let mut slot = lock(&self.shared.slot);
-        slot.status = Some(status);
+        slot.status = Some(Arc::clone(&status));
         slot.is_written = false;
         drop(slot);
         self.shared.changed.notify_all();
+        status
     }
 
     /// Nothing more is written; what was left is waited for, so long at most.

@@ -14,13 +14,21 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
     let who = format!("pid {} on {}", process.pid, process.host);
     match life {
         Life::Working => sentence(&status.work, now),
-        Life::Ended if process.once => match status.work.files.to_deliver() {
-            0 => format!("the last run has ended {written} ago, with nothing left to do"),
-            left => format!(
-                "the last run has ended {written} ago, and has left {} to the next",
-                files(left)
-            ),
-        },
+        Life::Ended if process.once => {
+            let left = &status.work.files;
+            match (left.to_deliver(), left.unfiled) {
+                (0, 0) => format!("the last run has ended {written} ago, with nothing left to do"),
+                (0, unfiled) => format!(
+                    "the last run has ended {written} ago, and has left {} that could not be moved \
+                     away to the next",
+                    files(unfiled)
+                ),
+                (left, _) => format!(
+                    "the last run has ended {written} ago, and has left {} to the next",
+                    files(left)
+                ),
+            }
+        }
         Life::Ended => format!("not running: {who} has ended {written} ago; start it again"),
         Life::Killed => format!(
             "not running: {who} was killed, or its machine restarted, some time in the last \
@@ -34,6 +42,19 @@ pub fn headline(status: &Status, life: Life, now: Wall) -> String {
             "unknown: {who} has shown no sign of life here for {written}; look there whether it runs, \
              and whether this share is mounted"
         ),
+    }
+}
+
+/// Whether there is nothing that a person has to look at.
+pub fn is_well(status: &Status, life: Life) -> bool {
+    let work = &status.work;
+    match life {
+        Life::Working => work.faults.is_empty() && work.endpoint.closed.is_none(),
+        Life::Ended => {
+            let left = work.files.to_deliver() + work.files.unfiled;
+            status.process.once && left == 0
+        }
+        Life::Killed | Life::Silent | Life::SilentElsewhere => false,
     }
 }
 
@@ -81,7 +102,7 @@ fn while_opening(work: &Work, now: Wall) -> Option<String> {
             "standby: another dirpost works on this folder ({holder})"
         ));
     }
-    if let Some(fault) = work.faults.first() {
+    if let Some(fault) = work.standstill() {
         return Some(format!(
             "in trouble: {}; it is waited for, nothing is lost",
             of_fault(fault, now)
@@ -93,7 +114,13 @@ fn while_opening(work: &Work, now: Wall) -> Option<String> {
             "in trouble: opening the folder has been hanging for {}; nothing is lost",
             span(took)
         ),
-        _ => "starting: the folder is being opened".into(),
+        _ => match work.faults.first() {
+            Some(fault) => format!(
+                "starting: the folder is being opened; {}",
+                of_fault(fault, now)
+            ),
+            None => "starting: the folder is being opened".into(),
+        },
     })
 }
 
@@ -358,6 +385,17 @@ mod tests {
     }
 
     const NOW: Wall = Wall(90_000_000_000);
+
+    #[test]
+    fn a_run_that_could_not_move_what_was_delivered_has_left_something_to_do() {
+        let mut ended = status(Work::default());
+        ended.process.once = true;
+        assert!(is_well(&ended, Life::Ended));
+        ended.work.files.unfiled = 3;
+        assert!(!is_well(&ended, Life::Ended));
+        let said = headline(&ended, Life::Ended, NOW);
+        assert!(said.ends_with("has left 3 files that could not be moved away to the next"));
+    }
 
     #[test]
     fn the_first_sentence_says_what_is_worst() {

@@ -10,7 +10,7 @@ use crate::config::Settle;
 use crate::flow::file::{FileNo, Fingerprint, FsKind, Look, Rel, Stamp};
 use crate::flow::messages::Content;
 use crate::flow::scan::listing::{Listing, Pair, merge};
-use crate::flow::settle::settle_time;
+use crate::flow::settle::{RESTLESS_AFTER, calm, settle_time};
 use crate::flow::time::{Mono, Now, Wall};
 
 /// Whether a file of this name, with this look and this marker, need not wait for its writer.
@@ -44,10 +44,24 @@ pub struct Merging<'a> {
     pub takes_new: bool,
     /// Whether files that are new and not wanted are told of.
     pub tells_late: bool,
+    /// How long a file has to be still.
+    pub settle: Settle,
     /// Since when a file counts as still at its first look.
     pub since: &'a dyn Fn(&Look) -> Mono,
     /// See [`IsReady`].
     pub is_ready: &'a IsReady<'a>,
+}
+
+/// Of how many files that wait in a folder it is remembered, at most, that they keep changing: a hundred
+/// bytes each.
+const CHANGING: usize = 256;
+
+/// A file that waits without a record changes again and again.
+#[derive(Clone, Copy, Debug)]
+struct Changing {
+    since: Mono,
+    /// When it was last seen to have changed.
+    last: Mono,
 }
 
 /// See the module. A folder in which everything is at rest keeps no marks.
@@ -68,6 +82,7 @@ pub(super) struct Folder {
     away: BTreeMap<Box<[u8]>, (Stamp, Wall)>,
     /// What was filed away and is not in `known`, with the number of the scan that was under way.
     left: BTreeMap<Box<[u8]>, u64>,
+    changing: BTreeMap<Box<[u8]>, Changing>,
     /// Its file system keeps no mtimes.
     pub(super) timeless: bool,
     /// A name in it could not be looked at.
@@ -315,6 +330,7 @@ impl Folder {
         self.known.shrink();
         self.base = Base::at(how.now.mono);
         self.set_marks(marks);
+        self.end_changing(how);
         self.forget_missing(path, how.horizon, events);
         self.left.retain(|_, left| *left >= how.scan);
     }
@@ -357,6 +373,7 @@ impl Folder {
         let mut gone = Vec::new();
         let mut room = how.room;
         let mut away = std::mem::take(&mut self.away);
+        let calm = calm(self.settle(how.settle));
         for pair in merge(&self.known, files) {
             let (at, before) = match pair {
                 Pair::Old(old) => {
@@ -424,6 +441,22 @@ impl Folder {
                 state => state,
             };
             marks.push(Mark::new(state, look.fingerprint(), base));
+            let has_changed = before.is_some_and(|old| {
+                self.state(old).since().is_some() && *self.known.value(old) != look.stamp
+            });
+            let is_kept = self.changing.contains_key(name) || self.changing.len() < CHANGING;
+            if has_changed && is_kept && state.since().is_some() {
+                let now = how.now.mono;
+                let begun = Changing {
+                    since: now,
+                    last: now,
+                };
+                let changing = self.changing.entry(name.into()).or_insert(begun);
+                if now.since(changing.last) >= calm {
+                    *changing = begun;
+                }
+                changing.last = now;
+            }
         }
         self.away = away;
         Compared { marks, gone }
@@ -478,6 +511,31 @@ impl Folder {
         }
         self.queue.clear();
         self.refill_queue();
+    }
+
+    /// Forgets which files keep changing, where they have come to rest, or do not wait here any more.
+    fn end_changing(&mut self, how: &Merging<'_>) {
+        let mut changing = std::mem::take(&mut self.changing);
+        changing.retain(|name, it| {
+            let at = self.known.find(name);
+            let waits = at.is_some_and(|at| self.state(at).since().is_some());
+            waits && how.now.mono.since(it.last) < calm(self.settle(how.settle))
+        });
+        self.changing = changing;
+    }
+
+    /// The files that wait here and have not come to rest for so long that it is worth saying, and since
+    /// when.
+    pub(super) fn restless(
+        &self,
+        setting: Settle,
+        now: Mono,
+    ) -> impl Iterator<Item = (&[u8], Mono)> {
+        let calm = calm(self.settle(setting));
+        let is_restless =
+            move |it: &Changing| now.since(it.since) >= RESTLESS_AFTER && now.since(it.last) < calm;
+        let restless = self.changing.iter().filter(move |(_, it)| is_restless(it));
+        restless.map(|(name, it)| (&**name, it.since))
     }
 
     /// The folder itself is gone. What was delivered in it stays known as what is missing anywhere.

@@ -52,6 +52,7 @@ fn merge(
         ..Now::default()
     };
     let how = Merging {
+        settle: Settle::For(SETTLE),
         scan,
         now,
         horizon,
@@ -604,6 +605,7 @@ impl World {
         self.scan += 1;
         let is_ready = self.is_ready;
         let how = Merging {
+            settle: Settle::For(SETTLE),
             scan: self.scan,
             now: Now {
                 mono: Mono(now),
@@ -630,4 +632,49 @@ impl World {
         self.tree.check();
         taken.iter().map(|taken| taken.path.to_string()).collect()
     }
+}
+
+#[test]
+fn what_waits_without_a_record_and_never_comes_to_rest_is_counted() {
+    let mut tree = tree();
+    let list = |tree: &mut Tree, minute: i64, size: u64| {
+        let now = Now {
+            mono: Mono(minute * 60_000),
+            ..Now::default()
+        };
+        let how = Merging {
+            settle: Settle::For(Duration::from_secs(30)),
+            scan: 1,
+            now,
+            horizon: LONG_AGO,
+            room: 0,
+            takes_new: true,
+            tells_late: false,
+            since: &|_| now.mono,
+            is_ready: &|_, _, _| true,
+        };
+        let files = [("calm.csv", 1), ("grows.log", size)];
+        tree.merge(&Rel::new(b"d"), content(&files, &[]), &how);
+        tree.restless(now.mono)
+    };
+    tree.set_settle(Settle::For(Duration::from_secs(30)));
+    for minute in 0..=10 {
+        assert_eq!(list(&mut tree, minute, minute as u64), None, "{minute}");
+    }
+    let restless = list(&mut tree, 11, 11).expect("it has changed for ten minutes");
+    assert_eq!(
+        (restless.files, restless.first),
+        (1, Rel::new(b"d/grows.log"))
+    );
+    assert_eq!(restless.since, Mono(60_000), "it was seen to change then");
+    // Four settle times without a change: it has come to rest, and begins again.
+    assert_eq!(list(&mut tree, 13, 11), None);
+    assert_eq!(list(&mut tree, 14, 12), None);
+    for minute in 15..24 {
+        assert_eq!(list(&mut tree, minute, minute as u64), None, "{minute}");
+    }
+    assert!(list(&mut tree, 24, 24).is_some());
+    // It is in hand now, where the engine counts it.
+    tree.set_moving(&Rel::new(b"d/grows.log"), FileNo(1));
+    assert_eq!(list(&mut tree, 25, 25), None);
 }

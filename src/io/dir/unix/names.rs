@@ -123,6 +123,28 @@ impl Dir {
         )?)
     }
 
+    /// Lets two names in this folder change places: one system call (`renameat2` with `RENAME_EXCHANGE`,
+    /// on macOS `renameatx_np` with `RENAME_SWAP`), so that each of them is there at any moment.
+    ///
+    /// # Errors
+    /// Whatever the call answers: `NotFound` if one of them is not there, and one for which
+    /// [`rename_is_unsupported`] holds where there is no such call.
+    pub fn exchange(&self, one: &[u8], other: &[u8]) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        return Ok(rustix::fs::renameat_with(
+            &self.fd,
+            OsStr::from_bytes(one),
+            &self.fd,
+            OsStr::from_bytes(other),
+            rustix::fs::RenameFlags::EXCHANGE,
+        )?);
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+        {
+            let _ = (one, other);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
     /// Brings renames, links and removals in this folder onto the disk.
     ///
     /// # Errors
