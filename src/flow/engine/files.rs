@@ -45,6 +45,8 @@ pub(super) struct ActiveFile {
     pub why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
     pub filing: Option<Box<Filing>>,
+    /// The last listing has shown another version at its place.
+    pub has_next: bool,
     /// The marker that stays at its place for other files when it is filed.
     pub leaves_marker: Option<Stamp>,
     /// How often the journal had failed when it was handed out to be filed.
@@ -201,6 +203,7 @@ impl ActiveFile {
             changing: None,
             why: None,
             filing: None,
+            has_next: false,
             leaves_marker: None,
             journal_failures: 0,
             detached: false,

@@ -94,11 +94,13 @@ impl Engine {
     fn leave_shared_marker(&mut self, filing: Filing) -> Filing {
         let leaves = |file: FileNo| {
             let active = self.files.get(file);
-            active.is_some_and(|active| active.filing.is_some())
+            // Another version may lie at its place, which the marker vouches for as well.
+            active.is_some_and(|active| active.filing.is_some() && !active.has_next)
         };
-        let is_shared = self
-            .shared_marker()
-            .is_some_and(|rule| self.tree.shares_marker(&filing.path, rule, leaves));
+        let is_shared = self.shared_marker().is_some_and(|rule| {
+            self.tree.shares_marker(&filing.path, rule, leaves)
+                || self.known.shares_marker_with_next(&filing.path, rule)
+        });
         let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;
         match filing.marker_stamp() {
             Some(marker) if is_shared && !stays => {
@@ -299,6 +301,9 @@ impl Engine {
     fn leave(&mut self, file: FileNo) {
         if let Some(motion) = self.drop_file(file) {
             self.dealt_with(&motion.path);
+            if motion.has_next && self.shared_marker().is_some() {
+                self.known.has_next(motion.path.clone());
+            }
             // Not before it is filed: a power cut may take its acceptance back until then, and it would
             // wait for another marker.
             if let Some(marker) = motion.leaves_marker {

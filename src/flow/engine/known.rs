@@ -29,6 +29,8 @@ pub(super) struct Known {
     /// By folder and name: the marker that vouched for a version that has left its place, and that
     /// stays there for other files.
     left_markers: BTreeMap<Rel, BTreeMap<Box<[u8]>, Stamp>>,
+    /// Where another version was seen that has no record yet, since the one before it has left.
+    nexts: Vec<Rel>,
     /// The numbers of the keys of what was taken out of dead-letter.
     retries: BTreeMap<(Rel, Stamp), u32>,
     /// Further versions that an earlier process had to file from a name that the tree knows as
@@ -80,6 +82,19 @@ impl Known {
     /// `folder` was listed: what was known of it and was not taken is not there.
     pub fn listed(&mut self, folder: &Rel) {
         self.recalled.remove(folder);
+        self.nexts.retain(|path| path.parent() != *folder);
+    }
+
+    /// `path` was left by a version beside which another one was seen: the next listing shows that.
+    pub fn has_next(&mut self, path: Rel) {
+        self.nexts.push(path);
+    }
+
+    /// Whether such a version has the marker of `path` as well.
+    pub fn shares_marker_with_next(&self, path: &Rel, rule: &MarkerRule) -> bool {
+        let marker = rule.path_of(path);
+        let mut nexts = self.nexts.iter();
+        nexts.any(|next| next != path && rule.path_of(next) == marker)
     }
 
     /// Everything was listed.

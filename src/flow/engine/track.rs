@@ -244,6 +244,7 @@ impl Engine {
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
         let is_news = active.still.look.stamp != look.stamp;
+        active.has_next = is_news;
         if !is_news {
             active.voucher = marker.or(active.voucher);
         }

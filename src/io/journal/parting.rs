@@ -51,6 +51,18 @@ pub fn take_over(
     Ok(!sources.is_empty())
 }
 
+/// Whether there is a journal in the state folder `state`.
+///
+/// # Errors
+/// Of opening or listing its folder.
+pub fn is_there(state: &Dir) -> io::Result<bool> {
+    match state.folder(&Rel::new(FOLDER)) {
+        Ok(folder) => Ok(!numbers(&folder)?.is_empty()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
 /// Removes the journal in the state folder `state`.
 ///
 /// # Errors

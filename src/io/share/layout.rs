@@ -11,6 +11,7 @@
 //! process that was suspended meanwhile, and whose lock its server has forgotten, finds another's token
 //! beside it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -29,9 +30,9 @@ use crate::io::os::{clock, host};
 use crate::io::retries_file;
 
 /// The count.
-const LAYOUT: &[u8] = b"shards";
+pub(super) const LAYOUT: &[u8] = b"shards";
 /// What a start holds.
-const GATE: &[u8] = b"shards.lock";
+pub(super) const GATE: &[u8] = b"shards.lock";
 /// How long a start waits for others that start: parting a journal of a million lines takes seconds.
 const GATE_WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -159,17 +160,45 @@ fn folders(own: &Dir, count: u32) -> io::Result<Vec<Dir>> {
     Ok(found)
 }
 
-/// The count that is written down; 0 where none is.
+/// The count that is written down. Where somebody has removed that, it is the one whose journals are
+/// there; 0 where there are none of shards.
 fn count_in(own: &Dir) -> io::Result<u32> {
-    match read_small(own, LAYOUT) {
-        Ok(text) => {
-            let text = String::from_utf8_lossy(&text);
-            let count = text.trim().parse().ok().filter(|count| *count <= 1024);
-            count.ok_or_else(|| io::Error::other("it holds no count of shards: remove it if the folder was never shared by shards"))
+    let text = match read_small(own, LAYOUT) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return count_of_journals(own),
+        Err(err) => return Err(err),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let count = text.trim().parse().ok().filter(|count| *count <= 1024);
+    count
+        .ok_or_else(|| io::Error::other("it holds no count of shards: write the right one into it"))
+}
+
+fn count_of_journals(own: &Dir) -> io::Result<u32> {
+    let mut counts = BTreeSet::new();
+    for name in own.names(&Rel::root())? {
+        let Some(count) = count_named(&name) else {
+            continue;
+        };
+        if parting::is_there(&own.folder(&Rel::new(&name))?)? {
+            counts.insert(count);
         }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(err) => Err(err),
     }
+    match counts.len() {
+        0 | 1 => Ok(counts.pop_first().unwrap_or(0)),
+        _ => Err(io::Error::other(
+            "somebody has removed it, and there are journals of more than one count of shards: write \
+             the right count into it",
+        )),
+    }
+}
+
+/// The count in the name of a shard's folder.
+fn count_named(name: &[u8]) -> Option<u32> {
+    let name = std::str::from_utf8(name).ok()?;
+    let (index, count) = name.strip_prefix("shard-")?.split_once("-of-")?;
+    index.parse::<u32>().ok()?;
+    count.parse().ok().filter(|count| *count <= 1024)
 }
 
 /// All that was ever taken out of dead-letter: who has none of the files passes the lines over.

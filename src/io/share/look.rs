@@ -20,7 +20,7 @@ use super::lock::{HOLDER, LOCK, PutRight};
 use super::mark::{ID, Misfit};
 use super::site::Kind;
 use super::{Identity, Mark, Share, Standing, Unusable};
-use super::{is_mount, lost_mark, mark, open_root, read_small, said_of};
+use super::{is_mount, layout, lost_mark, mark, open_root, read_small, said_of};
 
 /// How often the files are touched that a clean-up by age must leave.
 const TOUCH_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -303,6 +303,10 @@ impl Share {
         let mut files = vec![(place, path, LOCK), (place, path, HOLDER)];
         if let Some(own) = self.site.for_mark() {
             files.push((own, &self.paths.own, ID));
+            if self.paths.shard.is_some() {
+                files.push((own, &self.paths.own, layout::LAYOUT));
+                files.push((own, &self.paths.own, layout::GATE));
+            }
         }
         let (state, path) = (self.site.state(), &self.paths.state);
         if self.site.is_elsewhere() {

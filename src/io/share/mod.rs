@@ -14,7 +14,7 @@
 //! - A share that was away, one that was mounted over the folder, and a lock that is another's
 //!   by now have all be opened again ([`Closing`]): the handles are of the share that was.
 //! - With `watch.shard` each shard has its state, and its lock, in a folder of its own in `.dirpost`;
-//!   how many shards there are is written down there ([`layout`]).
+//!   how many shards there are is written down there (`layout`).
 //! - The state folder is a real folder of this user's own that nobody else may write to, where the
 //!   mount knows modes ([`access`]); it is opened without following links below the watched
 //!   folder, and used by its handle.
