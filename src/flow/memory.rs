@@ -70,7 +70,7 @@ pub struct EmptiedFolder {
     pub since: Mono,
 }
 
-/// What is known of one version of a file that is in motion. A line is read by [`File::read`].
+/// What is known of one version of a file that is in motion. A line is read by `File::read`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Which file.
