@@ -81,7 +81,7 @@ pub struct UsedMarker {
     pub marker: Stamp,
 }
 
-/// What is known of one version of a file that is in motion. A line is read by [`File::read`].
+/// What is known of one version of a file that is in motion. A line is read by `File::read`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Which file.
