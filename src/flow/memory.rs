@@ -77,6 +77,8 @@ pub struct EmptiedFolder {
 pub struct UsedMarker {
     /// Where that version lay.
     pub path: Rel,
+    /// Its stamp.
+    pub version: Stamp,
     /// The stamp of the marker.
     pub marker: Stamp,
 }
@@ -530,6 +532,10 @@ mod tests {
             }],
             used_markers: vec![UsedMarker {
                 path: Rel::new(b"d/a.csv"),
+                version: Stamp {
+                    size: 7,
+                    mtime: Wall(8),
+                },
                 marker: Stamp {
                     size: 0,
                     mtime: Wall(9),

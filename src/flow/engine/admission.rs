@@ -158,8 +158,9 @@ impl Engine {
     /// Whether its folder can keep all that is known of `file`.
     fn is_kept_by_folder(&self, file: FileNo) -> bool {
         self.files.get(file).is_some_and(|active| {
+            let version = active.still.look.stamp;
             active.knows_only_looks()
-                && active.learned.used_marker == self.known.used_marker(&active.path)
+                && active.learned.used_marker == self.known.used_marker(&active.path, version)
                 && !self.known.is_name_shared(&active.path)
                 && self.tree.moving(&active.path) == Some(file)
         })

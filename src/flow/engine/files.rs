@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::known::Used;
 use crate::config::SendOrder;
 use crate::flow::endpoint::gate::Gate;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
@@ -48,7 +49,7 @@ pub(super) struct ActiveFile {
     /// The last listing has shown another version at its place.
     pub has_next: bool,
     /// The marker that stays at its place for other files when it is filed.
-    pub leaves_marker: Option<Stamp>,
+    pub leaves_marker: Option<Used>,
     /// How often the journal had failed when it was handed out to be filed.
     pub journal_failures: u64,
     /// It has left its place on the way to where it is filed: what is listed there is another

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::files::{ActiveFile, At, Seat};
-use super::known::NameOf;
+use super::known::{NameOf, Used};
 use super::{Engine, FILE_AGAIN, MAX_FILING};
 use crate::config::Action;
 use crate::flow::endpoint::reply::Answer;
@@ -104,7 +104,8 @@ impl Engine {
         let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;
         match filing.marker_stamp() {
             Some(marker) if is_shared && !stays => {
-                self.set_leaves_marker(&filing, Some(marker));
+                let version = filing.look.stamp;
+                self.set_leaves_marker(&filing, Some(Used { marker, version }));
                 Filing {
                     marker: None,
                     ..filing
@@ -117,7 +118,7 @@ impl Engine {
         }
     }
 
-    fn set_leaves_marker(&mut self, filing: &Filing, marker: Option<Stamp>) {
+    fn set_leaves_marker(&mut self, filing: &Filing, marker: Option<Used>) {
         if let Some(active) = self.files.get_mut(filing.file) {
             active.leaves_marker = marker;
         }
@@ -306,8 +307,8 @@ impl Engine {
             }
             // Not before it is filed: a power cut may take its acceptance back until then, and it would
             // wait for another marker.
-            if let Some(marker) = motion.leaves_marker {
-                self.known.leaves_marker(&motion.path, marker);
+            if let Some(used) = motion.leaves_marker {
+                self.known.leaves_marker(&motion.path, used);
                 self.known.learned(self.clock.now().mono);
             }
             if !motion.detached {

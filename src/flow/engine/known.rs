@@ -25,10 +25,10 @@ pub(super) struct Known {
     /// Condemned, copied to dead-letter, and still at their places; with the keys they had.
     copied: BTreeMap<Rel, (Stamp, String)>,
     /// With a marker and `keep`: the marker that vouched for what was delivered last.
-    used_markers: BTreeMap<Rel, Stamp>,
+    used_markers: BTreeMap<Rel, Used>,
     /// By folder and name: the marker that vouched for a version that has left its place, and that
     /// stays there for other files.
-    left_markers: BTreeMap<Rel, BTreeMap<Box<[u8]>, Stamp>>,
+    left_markers: BTreeMap<Rel, BTreeMap<Box<[u8]>, Used>>,
     /// Where another version was seen that has no record yet, since the one before it has left.
     nexts: Vec<Rel>,
     /// The numbers of the keys of what was taken out of dead-letter.
@@ -41,6 +41,16 @@ pub(super) struct Known {
     pub hurried: bool,
     /// It was said that there are folders whose files have no mtime.
     pub timeless: bool,
+}
+
+/// A marker that has vouched for one version. It vouches for no other one at that place; for this one it
+/// does again, when it is put back from dead-letter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    /// The stamp of the marker.
+    pub marker: Stamp,
+    /// That of the version.
+    pub version: Stamp,
 }
 
 /// Whose a name is that one version has left.
@@ -146,28 +156,32 @@ impl Known {
 
     // ---- what stays at its place ----------------------------------------------------
 
-    /// The marker that vouched for the version of `path` that was delivered last.
-    pub fn used_marker(&self, path: &Rel) -> Option<Stamp> {
-        let kept = self.used_markers.get(path).copied();
-        kept.or_else(|| {
+    /// The marker that vouched for the version of `path` that was dealt with last, and so does not for
+    /// `version`, if that is another one.
+    pub fn used_marker(&self, path: &Rel, version: Stamp) -> Option<Stamp> {
+        let kept = self.used_markers.get(path);
+        let used = kept.or_else(|| {
             let left = self.left_markers.get(&path.parent())?;
-            left.get(path.name()).copied()
-        })
+            left.get(path.name())
+        });
+        used.filter(|used| used.version != version)
+            .map(|used| used.marker)
     }
 
-    /// `path` leaves its place, and its marker stays there for other files.
-    pub fn leaves_marker(&mut self, path: &Rel, marker: Stamp) {
+    /// A version of `path` leaves its place, and its marker stays there for other files.
+    pub fn leaves_marker(&mut self, path: &Rel, used: Used) {
         let left = self.left_markers.entry(path.parent()).or_default();
-        left.insert(path.name().into(), marker);
+        left.insert(path.name().into(), used);
     }
 
     /// For the next process: the markers that stay and have vouched for what has left.
     pub fn left_markers(&self) -> Vec<memory::UsedMarker> {
         let folders = self.left_markers.iter();
         let all = folders.flat_map(|(folder, left)| {
-            left.iter().map(|(name, marker)| memory::UsedMarker {
+            left.iter().map(|(name, used)| memory::UsedMarker {
                 path: folder.join(name),
-                marker: *marker,
+                version: used.version,
+                marker: used.marker,
             })
         });
         all.collect()
@@ -182,7 +196,7 @@ impl Known {
         left.retain(|name, used| {
             let subject = rule.subject(name);
             let mut beside = rule.files_of(subject, markers.from(subject));
-            beside.any(|(at, _)| markers.value(at).stamp == *used)
+            beside.any(|(at, _)| markers.value(at).stamp == used.marker)
         });
         if left.is_empty() {
             self.left_markers.remove(folder);
@@ -200,7 +214,9 @@ impl Known {
             self.copied.remove(path);
         }
         if let Some(marker) = marker {
-            self.used_markers.insert(path.clone(), marker);
+            let version = stamp;
+            self.used_markers
+                .insert(path.clone(), Used { marker, version });
         }
     }
 

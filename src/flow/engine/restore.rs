@@ -1,6 +1,7 @@
 //! Where an engine goes on: from the journal, and from what an earlier one has learned.
 
 use super::files::{ActiveFile, At};
+use super::known::Used;
 use super::{Ending, Engine, Tally};
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::gate::GateShare;
@@ -102,7 +103,12 @@ impl Engine {
         } = memory;
         if self.policy.marker.is_some() {
             for used in used_markers {
-                self.known.leaves_marker(&used.path, used.marker);
+                let memory::UsedMarker {
+                    path,
+                    version,
+                    marker,
+                } = used;
+                self.known.leaves_marker(&path, Used { marker, version });
             }
         }
         if self.policy.remove_emptied {

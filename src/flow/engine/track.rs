@@ -67,7 +67,8 @@ impl Engine {
             since: &|look| Stability::new(*look, now, clock).since,
             is_ready: &|name, look, marker| {
                 let marker = marker.map(|marker| marker.stamp);
-                let was_used = |marker| known.used_marker(&folder.join(name)) == Some(marker);
+                let was_used =
+                    |marker| known.used_marker(&folder.join(name), look.stamp) == Some(marker);
                 policy.is_vouched_for(marker, was_used) && !policy.awaits_content(look)
             },
         };
@@ -188,7 +189,8 @@ impl Engine {
         now: Now,
     ) -> FileNo {
         let on_its_way = self.files.departed_marker(&path);
-        let used_marker = on_its_way.or_else(|| self.known.used_marker(&path));
+        let version = still.look.stamp;
+        let used_marker = on_its_way.or_else(|| self.known.used_marker(&path, version));
         let learned = Learned::new(now.wall, used_marker);
         let active = ActiveFile::new(path.clone(), still, marker, learned);
         let file = self.files.add(active);
@@ -502,7 +504,8 @@ impl Engine {
         // An earlier version may still be on its way to where it is filed, and a later one rest:
         // each has used a marker.
         let was_used = |marker| {
-            let known = self.known.used_marker(&active.path);
+            let version = active.still.look.stamp;
+            let known = self.known.used_marker(&active.path, version);
             [active.learned.used_marker, known].contains(&Some(marker))
         };
         self.policy.is_vouched_for(marker, was_used)
