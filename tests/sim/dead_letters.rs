@@ -93,7 +93,7 @@ impl World {
         // back in dead-letter whatever else is done: then nobody kills it.
         if self.model.traits.atomic && self.rng.below(4) == 0 {
             self.meet("retry killed before the file is on the disk");
-            self.half_retried.insert(place.clone());
+            self.lone_reasons.insert(place.clone());
             self.unvouched.insert(version);
         } else {
             self.soon(100, Event::SyncPutBack(place.clone(), version));
@@ -105,7 +105,7 @@ impl World {
     pub fn kill_retries(&mut self) {
         for event in self.events.values() {
             if let Event::SyncPutBack(place, version) = event {
-                self.half_retried.insert(place.clone());
+                self.lone_reasons.insert(place.clone());
                 self.unvouched.insert(*version);
             }
         }

@@ -3,7 +3,9 @@
 //! any order.
 
 use dirpost::flow::filing::disk::Operation;
-use dirpost::flow::filing::{Batch, Fate, Filed, Filing, Order, Outcome, Progress, Rules};
+use dirpost::flow::filing::{
+    Area, Batch, Fate, Filed, Filing, Order, Outcome, Place, Progress, Rules,
+};
 use dirpost::flow::messages::Input;
 
 use crate::disk::WorldDisk;
@@ -23,6 +25,10 @@ impl World {
                 Some(_) => "marker filed with the last of its files",
                 None => "marker that stays for another file",
             });
+            if job.marker.is_none() {
+                let place = Place::new(Area::Watched, job.path.clone());
+                self.shared_markers.insert(self.marker_of(&place));
+            }
         }
         if self.orders.is_empty() && self.batch.is_none() {
             self.soon(self.gathers(), Event::File);

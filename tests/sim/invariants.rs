@@ -164,10 +164,13 @@ impl Run {
             let is_used = vouched.any(|(path, marker)| {
                 *marker == node.look.stamp && world.is_marker_of(place, path)
             });
+            // Or was: a listing that was under way may have shown another file of the stem that has
+            // left since. It vouches for nothing that was sent.
             let is_needed = || {
                 let mut files = world.model.area(Area::Watched);
                 world.features.groups
-                    && files.any(|(file, _)| world.is_marker_of(place, &file.path))
+                    && (files.any(|(file, _)| world.is_marker_of(place, &file.path))
+                        || world.shared_markers.contains(place))
             };
             assert!(
                 place.area != Area::Staging,
@@ -264,7 +267,7 @@ impl Run {
             let file = file.map(|file| Place::new(place.area, file));
             assert!(
                 file.is_some_and(|file| {
-                    model.names.contains_key(&file) || self.world.half_retried.contains(&file)
+                    model.names.contains_key(&file) || self.world.lone_reasons.contains(&file)
                 }),
                 "{place} is left over"
             );

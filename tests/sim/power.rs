@@ -1,5 +1,8 @@
 //! The journal, the disk that it lies on, and the power switch.
 
+use std::collections::BTreeSet;
+
+use dirpost::flow::filing::Area;
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::journal::rewrite::rewritten;
 use dirpost::flow::journal::{Event as JournalEvent, Replay};
@@ -258,7 +261,18 @@ impl World {
             let left = self.rng.below(self.kept.len() as u64 + 1);
             self.kept.truncate(left as usize);
         }
+        let dead = |model: &Model| {
+            let files = model.area(Area::DeadLetter);
+            files
+                .map(|(place, _)| place.clone())
+                .collect::<BTreeSet<_>>()
+        };
+        let before = dead(&self.model);
         let World { model, rng, .. } = self;
         Model::cut_power(model, rng);
+        if self.dead_letter_in_doubt {
+            let lost = &before - &dead(&self.model);
+            self.lone_reasons.extend(lost);
+        }
     }
 }

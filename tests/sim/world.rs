@@ -243,8 +243,13 @@ pub struct World {
     pub retries_told: bool,
     /// Versions that were put back.
     pub retried: BTreeSet<Version>,
-    /// Names in dead-letter whose reasons may be left over: a retry of their files was killed.
-    pub half_retried: BTreeSet<Place>,
+    /// Names in dead-letter whose reasons may be left over: a retry of their files was killed, or a power
+    /// cut took the names that a failed fsync had left in doubt.
+    pub lone_reasons: BTreeSet<Place>,
+    /// An fsync of a folder of dead letters has failed.
+    pub dead_letter_in_doubt: bool,
+    /// Markers that were to stay for other files of their stem.
+    pub shared_markers: BTreeSet<Place>,
     /// By when a version has to be accepted, unless its writer takes it back.
     pub deadlines: BTreeMap<Version, i64>,
 }
@@ -346,7 +351,9 @@ impl World {
             retries: BTreeMap::new(),
             retries_told: false,
             retried: BTreeSet::new(),
-            half_retried: BTreeSet::new(),
+            lone_reasons: BTreeSet::new(),
+            dead_letter_in_doubt: false,
+            shared_markers: BTreeSet::new(),
             deadlines: BTreeMap::new(),
         }
     }
