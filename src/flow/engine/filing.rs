@@ -25,6 +25,9 @@ use crate::flow::troubles::Kind;
 /// is kept, for where files cannot be moved away there may be any number of them.
 const LONG_RECEIPTS: usize = 256;
 
+/// For so many looks a folder that cannot be listed is waited for, where its files may share a marker.
+const LOOKS_AWAITED: u64 = 10;
+
 impl Engine {
     /// `file` is to be filed away.
     pub(super) fn file_away(&mut self, file: FileNo, fate: Fate, progress: Progress, now: Now) {
@@ -64,8 +67,7 @@ impl Engine {
 
     pub(super) fn hand_out_filing(&mut self, file: FileNo, now: Now) {
         let is_full = self.files.count(At::Filing) >= MAX_FILING;
-        // Before the first look nobody knows whose marker it is beside.
-        let is_early = self.shared_marker().is_some() && self.scans.completed() == 0;
+        let is_early = self.awaits_listing(file);
         if is_full || is_early || !self.may().file {
             self.files
                 .put(file, Seat::RetryFiling(now.mono + FILE_AGAIN));
@@ -83,6 +85,17 @@ impl Engine {
         }
     }
 
+    /// Whether nobody knows yet whose marker it is beside: its folder was not listed so far. That is not
+    /// waited for without end, for the folder may be gone.
+    fn awaits_listing(&self, file: FileNo) -> bool {
+        self.shared_marker().is_some()
+            && self.scans.completed() < LOOKS_AWAITED
+            && self
+                .files
+                .get(file)
+                .is_some_and(|active| !self.tree.is_listed(&active.path.parent()))
+    }
+
     /// `ready.marker`, if a marker can vouch for several files.
     fn shared_marker(&self) -> Option<&MarkerRule> {
         let rule = self.policy.marker.as_ref();
@@ -98,7 +111,9 @@ impl Engine {
             active.is_some_and(|active| active.filing.is_some() && !active.has_next)
         };
         let is_shared = self.shared_marker().is_some_and(|rule| {
-            self.tree.shares_marker(&filing.path, rule, leaves)
+            // What lies in a folder that could not be listed yet nobody knows.
+            !self.tree.is_listed(&filing.path.parent())
+                || self.tree.shares_marker(&filing.path, rule, leaves)
                 || self.known.shares_marker_with_next(&filing.path, rule)
         });
         let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;

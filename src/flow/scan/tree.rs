@@ -285,6 +285,12 @@ impl Tree {
             .is_some_and(|folder| folder.rests(path.name()))
     }
 
+    /// Whether `folder` was listed by this process, as a whole.
+    pub fn is_listed(&self, folder: &Rel) -> bool {
+        let folder = self.folders.get(folder);
+        folder.is_some_and(|folder| folder.is_listed)
+    }
+
     /// `path` is no longer in motion, and nothing is known of it.
     pub fn forget(&mut self, path: &Rel) {
         self.set_left(path, None);

@@ -83,6 +83,8 @@ pub(super) struct Folder {
     /// What was filed away and is not in `known`, with the number of the scan that was under way.
     left: BTreeMap<Box<[u8]>, u64>,
     changing: BTreeMap<Box<[u8]>, Changing>,
+    /// It was listed, and not only known of from before.
+    pub(super) is_listed: bool,
     /// Its file system keeps no mtimes.
     pub(super) timeless: bool,
     /// A name in it could not be looked at.
@@ -299,6 +301,7 @@ impl Folder {
         events: &mut Vec<Event>,
     ) {
         self.consolidate();
+        self.is_listed = true;
         self.has_unseen = !content.unseen.is_empty();
         self.timeless = content.timeless;
         self.folders = content.folders;
