@@ -67,8 +67,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// What is said: the lines of all notes, by their own test, and those of the shell.
 fn said() -> Vec<String> {
-    let notes = text("src/io/logging/words/tests.rs");
-    let mut said = literals_behind(&notes, &["Error,", "Warn,", "Info,"]);
+    let tests = ["tests.rs", "tests/process.rs"].map(|file| {
+        let notes = text(Path::new("src/io/logging/words").join(file));
+        literals_behind(&notes, &["Error,", "Warn,", "Info,"])
+    });
+    let mut said = tests.concat();
     // Of a note that was sent to the wrong function.
     said.retain(|line| line != "MountedOver");
     let mut files = Vec::new();

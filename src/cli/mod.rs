@@ -10,6 +10,7 @@ pub mod progress;
 mod readiness;
 pub mod status;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -107,23 +108,7 @@ fn obey(cli: Cli) -> Exit {
             config,
             paths,
             quiet,
-        } => {
-            let has_usual = usual().is_some();
-            let (source, paths) = Source::of_paths(config.or(outer), paths, has_usual);
-            if paths.is_empty() {
-                Err("name a file, or a folder".into())
-            } else {
-                let quiet = quiet || cli.verbosity.is_quiet();
-                load(&source).map(|config| {
-                    let request = explain::Request {
-                        config: &config,
-                        paths: &paths,
-                        quiet,
-                    };
-                    explain::explain(&request, &mut Output::stdout())
-                })
-            }
-        }
+        } => explain(config.or(outer), paths, quiet || cli.verbosity.is_quiet()),
         Command::DeadLetter { action } => dead_letter(outer, action),
         Command::Completions { shell } => {
             // Not straight to stdout: clap_complete panics where that cannot be written to.
@@ -135,6 +120,23 @@ fn obey(cli: Cli) -> Exit {
     done.unwrap_or_else(|why| {
         complain(&why);
         Exit::Usage
+    })
+}
+
+/// # Errors
+/// A sentence: no file is named, or there is no configuration, or it is wrong.
+fn explain(config: Option<PathBuf>, paths: Vec<OsString>, quiet: bool) -> Result<Exit, String> {
+    let (source, paths) = Source::of_paths(config, paths, usual().is_some());
+    if paths.is_empty() {
+        return Err("name a file, or a folder".into());
+    }
+    load(&source).map(|config| {
+        let request = explain::Request {
+            config: &config,
+            paths: &paths,
+            quiet,
+        };
+        explain::explain(&request, &mut Output::stdout())
     })
 }
 

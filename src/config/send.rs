@@ -14,16 +14,7 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
     let url = address(table, source, given);
     let seconds = Duration::from_secs;
     let body = body(table, source);
-    let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
-        statuses(item, Of::Acceptance)
-    });
-    let reject = [400, 413, 414, 415, 422]
-        .map(|status| (status, status))
-        .to_vec();
-    let reject = table.or("reject", Statuses(reject), |item| {
-        statuses(item, Of::Rejection)
-    });
-    check_overlap(&accept, &reject, source);
+    let (accept, reject) = verdicts(table, source);
     let auth = auth::auth(&table.table("auth"), source);
     let (order, in_order) = order(table, source);
     let send = Send {
@@ -80,6 +71,21 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         url: url.into(),
         ..send
     })
+}
+
+/// `send.accept` and `send.reject`.
+fn verdicts(table: &Section<'_>, source: &Source<'_>) -> (Statuses, Statuses) {
+    let accept = table.or("accept", Statuses(vec![(200, 299)]), |item| {
+        statuses(item, Of::Acceptance)
+    });
+    let reject = [400, 413, 414, 415, 422]
+        .map(|status| (status, status))
+        .to_vec();
+    let reject = table.or("reject", Statuses(reject), |item| {
+        statuses(item, Of::Rejection)
+    });
+    check_overlap(&accept, &reject, source);
+    (accept, reject)
 }
 
 /// `send.order` and `send.in_order`. What has arrived first nobody knows after a restart.

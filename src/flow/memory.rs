@@ -468,9 +468,9 @@ mod tests {
         assert_eq!(memory.files[1].still.since, Mono(20));
     }
 
-    #[test]
-    fn what_is_read_back_is_as_old_as_it_is() {
-        let file = File {
+    /// With something in every field.
+    fn file() -> File {
+        File {
             path: Rel::new(b"d/odd\n\xff"),
             stamp: Stamp {
                 size: 3,
@@ -502,19 +502,25 @@ mod tests {
                 suspect: true,
                 only: false,
             },
-        };
-        let closed = gate::GateMemoryClosed {
+        }
+    }
+
+    fn closed() -> gate::GateMemoryClosed {
+        gate::GateMemoryClosed {
             since: Mono(25_000),
             step: 4,
             next: Mono(60_000),
             several: true,
             reached: false,
             asked: false,
-        };
-        let endpoint = Endpoint {
+        }
+    }
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
             gate: gate::GateMemory {
                 open_ms: gate::OpenTime(33),
-                closed: Some(closed.clone()),
+                closed: Some(closed()),
             },
             why: "503".into(),
             down: raised(25_000),
@@ -522,10 +528,13 @@ mod tests {
             brake_holds: true,
             send: Some("f".into()),
             ..Endpoint::default()
-        };
-        let memory = Memory {
-            endpoint,
-            files: vec![file.clone()],
+        }
+    }
+
+    fn memory() -> Memory {
+        Memory {
+            endpoint: endpoint(),
+            files: vec![file()],
             emptied: vec![EmptiedFolder {
                 path: Rel::new(b"d"),
                 since: Mono(5),
@@ -542,7 +551,12 @@ mod tests {
                 },
             }],
             stepped: false,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_read_back_is_as_old_as_it_is() {
+        let (file, memory, closed) = (file(), memory(), closed());
         let mut then = clocks(Some("b"), Some(500_000), HOUR);
         then.mono = Mono(40_000);
         let mut now = clocks(Some("b"), Some(510_000), HOUR + 10_000);
@@ -581,6 +595,7 @@ mod tests {
             ..file
         };
         assert_eq!(read.files, [expected]);
+        assert_eq!(read.used_markers, memory.used_markers);
         assert_eq!(Memory::read(b"", &now), Memory::default());
     }
 }

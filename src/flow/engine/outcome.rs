@@ -174,17 +174,15 @@ impl Engine {
         let (path, look, sent_marker) =
             (active.path.clone(), active.still.look, active.sent_marker);
         let marker = active.voucher.filter(|_| self.policy.marker.is_some());
-        let ready = active.ready_since;
+        let delay = now.mono.since(active.ready_since.unwrap_or(now.mono));
         self.out.tally.delivered += 1;
         self.out.tally.delivered_bytes += look.stamp.size;
-        self.out.counters.history.add(now.wall, look.stamp.size);
-        let delay = now.mono.since(ready.unwrap_or(now.mono));
-        self.out.counters.delays.add(delay);
-        self.out.counters.last = Some(LastDelivered {
+        let last = LastDelivered {
             path: path.clone(),
             at: now.wall,
             status: answer.status,
-        });
+        };
+        self.out.counters.delivered(last, look.stamp.size, delay);
         self.note(Note::Delivered {
             path: path.clone(),
             size: look.stamp.size,

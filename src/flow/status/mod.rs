@@ -14,6 +14,7 @@ mod history;
 mod pace;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -322,6 +323,13 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// A file of so many bytes was accepted, that long after it was ready.
+    pub fn delivered(&mut self, last: LastDelivered, size: u64, delay: Duration) {
+        self.history.add(last.at, size);
+        self.delays.add(delay);
+        self.last = Some(last);
+    }
+
     /// What the next process goes on with.
     #[must_use]
     pub fn of_earlier(work: Work) -> Counters {

@@ -106,6 +106,19 @@ pub struct Opening {
     pub make_lock: bool,
 }
 
+impl Opening {
+    /// When the lock file in the folder `place` may be made, if there is none.
+    fn making(&self, place: &Dir) -> lock::Making {
+        match self {
+            Opening {
+                make_lock: true, ..
+            } => lock::Making::Waited,
+            _ if self.before == Before::Nothing && state::is_blank(place) => lock::Making::New,
+            _ => lock::Making::NotYet,
+        }
+    }
+}
+
 /// What a process knows of a share that it opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Before {
@@ -214,13 +227,7 @@ impl Share {
 
         // The lock comes before anything is written that another process may be at.
         let (place, path) = site.for_lock(&paths);
-        let making = match opening {
-            Opening {
-                make_lock: true, ..
-            } => lock::Making::Waited,
-            _ if opening.before == Before::Nothing && state::is_blank(place) => lock::Making::New,
-            _ => lock::Making::NotYet,
-        };
+        let making = opening.making(place);
         let of_shards = paths
             .shard
             .map(|shard| layout::enter(&site, &paths, Some(shard)));

@@ -1,5 +1,7 @@
 //! What outlives an engine: in the journal, in the memory, over the opening of everything again.
 
+mod markers;
+
 use super::*;
 
 #[test]
@@ -396,127 +398,6 @@ fn a_version_whose_acceptance_could_not_be_written_has_its_name_though_the_one_b
 }
 
 #[test]
-fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a_restart() {
-    let stamp = |size, mtime| Stamp {
-        size,
-        mtime: Wall(mtime),
-    };
-    let journal = kept(&Rel::new(b"a"), stamp(1, 1), Some((0, 5)), Some(1));
-    let mut engine = resumed_with_markers(journal);
-    let listed = |marker| listed_with_marker(stamp(2, 2), marker);
-    let mut effects = turn(&mut engine, 0, Input::Tick);
-    effects.extend(turn(&mut engine, 0, Input::Confirmed));
-    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
-    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
-    let effects = turn(&mut engine, 10, listed(stamp(0, 6)));
-    assert_eq!(deliveries(effects).len(), 1);
-}
-
-#[test]
-fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_on_its_way() {
-    use crate::flow::filing::{Area, Move, Place, Reason};
-    let stamp = |size, mtime| Stamp {
-        size,
-        mtime: Wall(mtime),
-    };
-    let path = Rel::new(b"a");
-    let reason = Reason {
-        reason: "no".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    };
-    let moving = Move {
-        to: Place::new(Area::DeadLetter, path.clone()),
-        copy_of: None,
-    };
-    let mut journal = journal::Replay::default();
-    for event in [
-        journal::Event::condemned(&reason, Some(stamp(0, 4))),
-        journal::Event::moving(&moving),
-    ] {
-        let entry = journal::Entry::from((path.clone(), stamp(1, 1), event));
-        journal.add(&entry.line(Wall(1)));
-    }
-    add_kept(&mut journal, &path, stamp(2, 2), Some((0, 5)), None);
-    let mut engine = resumed_with_markers(journal);
-    let listed = |marker| listed_with_marker(stamp(3, 3), marker);
-    let mut effects = turn(&mut engine, 0, Input::Tick);
-    effects.extend(turn(&mut engine, 0, Input::Confirmed));
-    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
-    effects.extend(turn(&mut engine, 10, listed(stamp(0, 5))));
-    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
-    let effects = turn(&mut engine, 20, listed(stamp(0, 6)));
-    assert_eq!(deliveries(effects).len(), 1);
-}
-
-/// A journal that says of one version that it was delivered and stays.
-fn kept(
-    path: &Rel,
-    stamp: Stamp,
-    marker: Option<(u64, i64)>,
-    missing: Option<i64>,
-) -> journal::Replay {
-    let mut replay = journal::Replay::default();
-    add_kept(&mut replay, path, stamp, marker, missing);
-    replay
-}
-
-/// Adds to a journal that one version was delivered and stays.
-fn add_kept(
-    replay: &mut journal::Replay,
-    path: &Rel,
-    stamp: Stamp,
-    marker: Option<(u64, i64)>,
-    missing: Option<i64>,
-) {
-    let accepted = journal::Event::Accepted {
-        key: "k".into(),
-        status: 200,
-        marker,
-        keep: true,
-    };
-    let missing = missing.map(|since| journal::Event::Missing { since });
-    for event in [accepted].into_iter().chain(missing) {
-        let entry = journal::Entry::from((path.clone(), stamp, event));
-        replay.add(&entry.line(Wall(1)));
-    }
-}
-
-/// An engine with `keep` and markers that goes on from this journal.
-fn resumed_with_markers(journal: journal::Replay) -> Engine {
-    let mut engine = engine(|config| {
-        config.delivered.action = Action::Keep;
-        config.ready.marker = Some(MarkerRule::of_name(".done"));
-    });
-    let past = Handover {
-        journal,
-        ..Handover::default()
-    };
-    engine.resume(past, at(0));
-    engine
-}
-
-/// A listing of the root with this version of `a` and this marker of it.
-fn listed_with_marker(version: Stamp, marker: Stamp) -> Input {
-    let look = |stamp| Look {
-        stamp,
-        fs: FsKind::Share,
-        ..Look::default()
-    };
-    let mut content = Content::default();
-    content.files.push(b"a", look(version));
-    content.markers.push(b"a", look(marker));
-    Input::Listed(ListedFolder {
-        path: Rel::root(),
-        content: Ok(content),
-    })
-}
-
-#[test]
 fn an_acceptance_that_could_not_be_written_outlives_the_condemnation_of_an_earlier_round() {
     use crate::flow::filing::{Acceptance, Fate, Filing, Reason};
     let (path, stamp) = (
@@ -577,4 +458,37 @@ fn an_acceptance_that_could_not_be_written_outlives_the_condemnation_of_an_earli
     assert_eq!(filings.len(), 1);
     assert!(matches!(filings[0].fate, Fate::Accepted(_)));
     assert_eq!(filings[0].progress, Progress::Unwritten);
+}
+
+/// A journal that says of one version that it was delivered and stays.
+fn kept(
+    path: &Rel,
+    stamp: Stamp,
+    marker: Option<(u64, i64)>,
+    missing: Option<i64>,
+) -> journal::Replay {
+    let mut replay = journal::Replay::default();
+    add_kept(&mut replay, path, stamp, marker, missing);
+    replay
+}
+
+/// Adds to a journal that one version was delivered and stays.
+fn add_kept(
+    replay: &mut journal::Replay,
+    path: &Rel,
+    stamp: Stamp,
+    marker: Option<(u64, i64)>,
+    missing: Option<i64>,
+) {
+    let accepted = journal::Event::Accepted {
+        key: "k".into(),
+        status: 200,
+        marker,
+        keep: true,
+    };
+    let missing = missing.map(|since| journal::Event::Missing { since });
+    for event in [accepted].into_iter().chain(missing) {
+        let entry = journal::Entry::from((path.clone(), stamp, event));
+        replay.add(&entry.line(Wall(1)));
+    }
 }

@@ -1,0 +1,91 @@
+//! Markers that were used, over a restart.
+
+use super::*;
+
+#[test]
+fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a_restart() {
+    let stamp = |size, mtime| Stamp {
+        size,
+        mtime: Wall(mtime),
+    };
+    let journal = kept(&Rel::new(b"a"), stamp(1, 1), Some((0, 5)), Some(1));
+    let mut engine = resumed_with_markers(journal);
+    let listed = |marker| listed_with_marker(stamp(2, 2), marker);
+    let mut effects = turn(&mut engine, 0, Input::Tick);
+    effects.extend(turn(&mut engine, 0, Input::Confirmed));
+    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
+    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
+    let effects = turn(&mut engine, 10, listed(stamp(0, 6)));
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
+#[test]
+fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_on_its_way() {
+    use crate::flow::filing::{Area, Move, Place, Reason};
+    let stamp = |size, mtime| Stamp {
+        size,
+        mtime: Wall(mtime),
+    };
+    let path = Rel::new(b"a");
+    let reason = Reason {
+        reason: "no".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    };
+    let moving = Move {
+        to: Place::new(Area::DeadLetter, path.clone()),
+        copy_of: None,
+    };
+    let mut journal = journal::Replay::default();
+    for event in [
+        journal::Event::condemned(&reason, Some(stamp(0, 4))),
+        journal::Event::moving(&moving),
+    ] {
+        let entry = journal::Entry::from((path.clone(), stamp(1, 1), event));
+        journal.add(&entry.line(Wall(1)));
+    }
+    add_kept(&mut journal, &path, stamp(2, 2), Some((0, 5)), None);
+    let mut engine = resumed_with_markers(journal);
+    let listed = |marker| listed_with_marker(stamp(3, 3), marker);
+    let mut effects = turn(&mut engine, 0, Input::Tick);
+    effects.extend(turn(&mut engine, 0, Input::Confirmed));
+    effects.extend(turn(&mut engine, 0, listed(stamp(0, 5))));
+    effects.extend(turn(&mut engine, 10, listed(stamp(0, 5))));
+    assert_eq!(deliveries(effects).len(), 0, "that marker was used");
+    let effects = turn(&mut engine, 20, listed(stamp(0, 6)));
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
+/// An engine with `keep` and markers that goes on from this journal.
+fn resumed_with_markers(journal: journal::Replay) -> Engine {
+    let mut engine = engine(|config| {
+        config.delivered.action = Action::Keep;
+        config.ready.marker = Some(MarkerRule::of_name(".done"));
+    });
+    let past = Handover {
+        journal,
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    engine
+}
+
+/// A listing of the root with this version of `a` and this marker of it.
+fn listed_with_marker(version: Stamp, marker: Stamp) -> Input {
+    let look = |stamp| Look {
+        stamp,
+        fs: FsKind::Share,
+        ..Look::default()
+    };
+    let mut content = Content::default();
+    content.files.push(b"a", look(version));
+    content.markers.push(b"a", look(marker));
+    Input::Listed(ListedFolder {
+        path: Rel::root(),
+        content: Ok(content),
+    })
+}
