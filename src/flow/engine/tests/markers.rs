@@ -120,6 +120,15 @@ fn group(names: &[&str], marker: i64) -> ListedFolder {
     }
 }
 
+/// [`group`], where `a.csv` is another version.
+fn group_with_next(names: &[&str], marker: i64) -> ListedFolder {
+    let mut folder = group(names, marker);
+    if let (Ok(content), Some(look)) = (&mut folder.content, one(content_of(8))) {
+        *content.files.value_mut(0) = look;
+    }
+    folder
+}
+
 fn content_of(mtime: i64) -> ListedFolder {
     let mut folder = content(1, mtime, None);
     if let Ok(content) = &mut folder.content {
@@ -159,7 +168,8 @@ fn a_marker_of_a_stem_goes_with_the_last_of_its_files_and_vouches_no_more_for_th
     let away = |file| Input::Filed(file, Filed::Away { to: None });
     turn(&mut engine, 30, away(filing.file));
     // The next a.csv comes before its marker.
-    let next = scan(&mut engine, 5_000, group(&["a.csv", "a.xml", "ab.csv"], 11));
+    let names = ["a.csv", "a.xml", "ab.csv"];
+    let next = scan(&mut engine, 5_000, group_with_next(&names, 11));
     let again = deliveries(next).len() + deliveries(idle(&mut engine, 5_000, 60_000)).len();
     assert_eq!(again, 0, "that marker has vouched for the one before");
     scan(&mut engine, 60_001, group(&["a.xml", "ab.csv"], 11));
@@ -194,7 +204,8 @@ fn a_marker_of_a_stem_that_stays_for_others_is_known_as_used_after_a_restart() {
         ..Handover::default()
     };
     after.resume(past, at(50));
-    let mut sent = deliveries(scan(&mut after, 60, group(&["a.csv", "a.xml"], 11)));
+    let next = group_with_next(&["a.csv", "a.xml"], 11);
+    let mut sent = deliveries(scan(&mut after, 60, next));
     sent.extend(deliveries(idle(&mut after, 100, 60_000)));
     let sent: Vec<String> = sent.iter().map(|job| job.path.to_string()).collect();
     assert_eq!(
@@ -202,4 +213,25 @@ fn a_marker_of_a_stem_that_stays_for_others_is_known_as_used_after_a_restart() {
         ["a.xml"],
         "a.csv is another one, and waits for its marker"
     );
+}
+
+#[test]
+fn a_file_of_a_stem_that_is_put_back_with_its_marker_is_vouched_for_by_it_again() {
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_stem(".done")));
+    let names = ["a.csv", "a.xml"];
+    let mut sent = deliveries(scan(&mut engine, 0, group(&names, 11)));
+    sent.sort_by_key(|job| job.path.clone());
+    let answer = replied(&sent[0], Verdict::Rejected, 422);
+    let input = Input::Delivered(sent[0].file, answer);
+    let filing = filing_of(turn(&mut engine, 20, input));
+    assert_eq!(filing.marker, None, "a.xml is still there");
+    let away = Input::Filed(filing.file, Filed::Away { to: None });
+    turn(&mut engine, 30, away);
+    scan(&mut engine, 2_000, group(&["a.xml"], 11));
+    let retries = vec![(Rel::new(b"a.csv"), sent[0].look.stamp, 1)];
+    turn(&mut engine, 3_000, Input::Retries(retries));
+    let mut again = deliveries(scan(&mut engine, 5_000, group(&names, 11)));
+    again.extend(deliveries(idle(&mut engine, 5_000, 60_000)));
+    let again: Vec<String> = again.iter().map(|job| job.path.to_string()).collect();
+    assert_eq!(again, ["a.csv"]);
 }
