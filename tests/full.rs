@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::util::mount::{Mount, fill};
-use crate::util::{BOUND, Daemon, Dir, Reaction, Server, config, once, wait_until};
+use crate::util::{BOUND, Daemon, Dir, Reaction, Server, check, config, once, wait_until};
 
 const DOWN: &str = "nothing is sent until it can be written again";
 
@@ -327,4 +327,24 @@ fn a_journal_that_finds_no_room_to_be_rewritten_forgets_nothing_and_is_rewritten
         (KEPT + names.len() + 1, 0)
     );
     drop(daemon);
+}
+
+#[test]
+fn check_says_that_there_is_no_room_for_a_state() {
+    let server = Server::accepting();
+    let Some(world) = World::new("1m") else {
+        return;
+    };
+    let text = world.config(&server, "state.dir", "");
+    std::fs::create_dir(world.dir.join("small/of-its-own")).unwrap();
+    assert_eq!(check(&text, &[]), [""; 0]);
+    world.fill();
+    let said = check(&text, &[]);
+    assert!(
+        said.len() == 1 && said[0].contains("no room is left there"),
+        "{said:?}"
+    );
+    assert_eq!(world.list(), [""; 0], "it leaves nothing");
+    world.make_room();
+    assert_eq!(check(&text, &[]), [""; 0]);
 }

@@ -14,6 +14,7 @@ use crate::flow::settle::settle_time;
 use crate::io::dir::Dir;
 use crate::io::dir::below;
 use crate::io::http::{Client, Shared};
+use crate::io::journal;
 use crate::io::listen;
 use crate::io::os::error::explain;
 use crate::io::os::files::read_regular;
@@ -172,16 +173,27 @@ fn unguarded(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed 
     }
 }
 
+/// Whether a state can be kept in `folder`: on a disk that is full an empty file can still be made.
+fn try_state(folder: &Dir) -> io::Result<()> {
+    state::try_writing(folder)?;
+    journal::try_room(folder)
+}
+
 /// Whether dirpost can make and change what it needs to.
 fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
     let elsewhere = below(&config.watch.dir, &config.state.dir).is_none();
     let may_be_read_only = elsewhere && config.delivered.action == Action::Keep;
+    let try_writing = if elsewhere {
+        state::try_writing
+    } else {
+        try_state
+    };
     let own_path = config.watch.dir.join(OWN_FOLDER);
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
     // What is missing is made at the first start; whether it can be is seen by making any file.
     let tried = match &own {
         Ok(own) => {
-            let tried = state::try_writing(own);
+            let tried = try_writing(own);
             match tried {
                 Err(err) if may_be_read_only && state::is_read_only(&err) => Err(explain(&err)),
                 _ if !guarded(own, &own_path, (config, findings))? => return Ok(()),
@@ -189,7 +201,7 @@ fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
             }
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            state::try_writing(folder).map_err(|err| explain(&err))
+            try_writing(folder).map_err(|err| explain(&err))
         }
         Err(err) => Err(explain(err)),
     };
@@ -237,7 +249,7 @@ fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.state.dir.display();
     match Dir::at(&config.state.dir) {
         Ok(state) if !guarded(&state, &config.state.dir, (config, findings))? => Ok(()),
-        Ok(state) => match state::try_writing(&state).map_err(|err| explain(&err)) {
+        Ok(state) => match try_state(&state).map_err(|err| explain(&err)) {
             Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
             Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
         },

@@ -52,6 +52,7 @@ use crate::io::os::clock;
 use crate::io::os::error::explain;
 
 pub use self::files::share_of;
+pub use self::reserve::try_room;
 
 /// Upper bound on the bytes of older files that a start copies into its own.
 const TAKEN_OVER_MAX: u64 = 1 << 20;

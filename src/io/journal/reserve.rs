@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::flow::rng::Rng;
-use crate::io::dir::Dir;
+use crate::io::dir::{Dir, draft_name};
 use crate::io::os::error::is_full;
 
 /// The name of the file, in the folder of the journal.
@@ -63,10 +63,28 @@ fn make(folder: &Dir) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(err),
     }
-    // Bytes that no file system makes smaller.
+    folder.write_new(NAME, &filling())
+}
+
+/// Sees that there is room for a reserve in `folder`, by writing one under a name that nobody knows, and removing
+/// it.
+///
+/// # Errors
+/// Of writing or removing it; nothing of it stays unless it cannot be removed.
+pub fn try_room(folder: &Dir) -> io::Result<()> {
+    let name = draft_name();
+    let written = folder.write_new(&name, &filling());
+    match folder.remove(&name) {
+        // It was not even made, or the holder of the lock has tidied up meanwhile.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => written,
+        removed => written.and(removed),
+    }
+}
+
+/// Bytes that no file system makes smaller.
+fn filling() -> Vec<u8> {
     let mut rng = Rng::new(SIZE as u64);
-    let bytes: Vec<u8> = (0..SIZE / 8)
+    (0..SIZE / 8)
         .flat_map(|_| rng.draw().to_le_bytes())
-        .collect();
-    folder.write_new(NAME, &bytes)
+        .collect()
 }
