@@ -374,79 +374,25 @@ mod tests {
             fs: FsKind::Share,
             faded: None,
         };
-        let stamp = |size, mtime| Stamp {
-            size,
-            mtime: Wall(mtime),
-        };
-        let (ctime, ino) = (Wall(6), 8);
-        let cases = [
-            (earlier, Difference::None),
+        type Change = fn(&mut Look);
+        let cases: [(Change, Difference); 11] = [
+            (|_| {}, Difference::None),
             // Smaller and older as well.
-            (
-                Look {
-                    stamp: stamp(9, 5),
-                    ..earlier
-                },
-                Difference::Version,
-            ),
-            (
-                Look {
-                    stamp: stamp(10, 4),
-                    ..earlier
-                },
-                Difference::Version,
-            ),
-            (Look { ctime, ..earlier }, Difference::Suspicion),
-            (
-                Look {
-                    blocks: 16,
-                    ..earlier
-                },
-                Difference::Suspicion,
-            ),
-            (Look { ino, ..earlier }, Difference::Suspicion),
-            (
-                Look {
-                    ino,
-                    ctime,
-                    ..earlier
-                },
-                Difference::Replaced,
-            ),
-            (
-                Look {
-                    dev: 2,
-                    ctime,
-                    ..earlier
-                },
-                Difference::Replaced,
-            ),
+            (|it| it.stamp.size = 9, Difference::Version),
+            (|it| it.stamp.mtime = Wall(4), Difference::Version),
+            (|it| it.ctime = Wall(6), Difference::Suspicion),
+            (|it| it.blocks = 16, Difference::Suspicion),
+            (|it| it.ino = 8, Difference::Suspicion),
+            (|it| (it.ino, it.ctime) = (8, Wall(6)), Difference::Replaced),
+            (|it| (it.dev, it.ctime) = (2, Wall(6)), Difference::Replaced),
             // Where there is no ctime, or no inode, it says nothing.
-            (
-                Look {
-                    ctime: Wall(0),
-                    ..earlier
-                },
-                Difference::None,
-            ),
-            (
-                Look {
-                    ctime: Wall(0),
-                    ino,
-                    ..earlier
-                },
-                Difference::Replaced,
-            ),
-            (
-                Look {
-                    dev: 0,
-                    ino: 0,
-                    ..earlier
-                },
-                Difference::None,
-            ),
+            (|it| it.ctime = Wall(0), Difference::None),
+            (|it| (it.ino, it.ctime) = (8, Wall(0)), Difference::Replaced),
+            (|it| (it.dev, it.ino) = (0, 0), Difference::None),
         ];
-        for (look, difference) in cases {
+        for (change, difference) in cases {
+            let mut look = earlier;
+            change(&mut look);
             assert_eq!(look.difference(&earlier), difference, "{look:?}");
             assert_eq!(earlier.difference(&look), difference, "{look:?}");
         }

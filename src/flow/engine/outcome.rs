@@ -160,14 +160,11 @@ impl Engine {
                 active.learned.own_fault = true;
             }
         }
-        let Some(active) = self.files.get(file) else {
-            return;
-        };
-        let attempts = active.learned.attempts;
         self.end_trouble(file, now);
         let Some(active) = self.files.get(file) else {
             return;
         };
+        let attempts = active.learned.attempts;
         if is_news || attempts > 1 {
             self.known.learned(now.mono);
         }

@@ -327,41 +327,42 @@ mod tests {
         }
     }
 
+    const PIECES: [&str; 17] = [
+        "a",
+        "b",
+        "é",
+        "*",
+        "*",
+        "?",
+        "/",
+        "/**/",
+        "[ab]",
+        "[!a]",
+        "[a-b]",
+        "{a,b}",
+        "{a*,b/a}",
+        "{a,{b,ab}}",
+        ".",
+        "\\*",
+        "\\{",
+    ];
+    const PARTS: [&[u8]; 9] = [
+        b"a",
+        b"b",
+        b"/",
+        b"/",
+        b".",
+        b"ab",
+        b"*",
+        b"\xc3\xa9",
+        b"\xff",
+    ];
+
     /// ripgrep's crate is the oracle. Left out is what the two read differently on purpose: an
     /// empty choice in braces (globset passes it over), and stars next to a brace, of which one
     /// choice makes `**` a whole part and another does not.
     #[test]
     fn it_matches_what_globset_matches() {
-        const PIECES: [&str; 17] = [
-            "a",
-            "b",
-            "é",
-            "*",
-            "*",
-            "?",
-            "/",
-            "/**/",
-            "[ab]",
-            "[!a]",
-            "[a-b]",
-            "{a,b}",
-            "{a*,b/a}",
-            "{a,{b,ab}}",
-            ".",
-            "\\*",
-            "\\{",
-        ];
-        const PARTS: [&[u8]; 9] = [
-            b"a",
-            b"b",
-            b"/",
-            b"/",
-            b".",
-            b"ab",
-            b"*",
-            b"\xc3\xa9",
-            b"\xff",
-        ];
         let mut rng = Rng::new(7);
         let mut pick = |count: usize| rng.below(count as u64) as usize;
         let mut matched = 0;

@@ -154,67 +154,21 @@ fn a_kept_file_is_silent_until_it_changes_and_stays_known_while_it_is_away() {
         path: Rel::new(b"a"),
         stamp: look(size).stamp,
     };
+    let list = |tree: &mut Tree, files: &[(&str, u64)], scan| {
+        merge(tree, &root, content(files, &[]), scan, NOW, LONG_AGO)
+    };
     tree.set_resting(&path, look(1).stamp);
     for scan in 1..4 {
-        assert_eq!(
-            merge(
-                &mut tree,
-                &root,
-                content(&[("a", 1)], &[]),
-                scan,
-                NOW,
-                LONG_AGO
-            ),
-            []
-        );
+        assert_eq!(list(&mut tree, &[("a", 1)], scan), []);
     }
-    assert_eq!(
-        merge(&mut tree, &root, content(&[], &[]), 4, NOW, LONG_AGO),
-        [away(1)]
-    );
-    assert_eq!(
-        merge(&mut tree, &root, content(&[], &[]), 4, NOW, LONG_AGO),
-        []
-    );
-    assert_eq!(
-        merge(
-            &mut tree,
-            &root,
-            content(&[("a", 1)], &[]),
-            5,
-            NOW,
-            LONG_AGO
-        ),
-        [back(1)]
-    );
-    assert_eq!(
-        merge(
-            &mut tree,
-            &root,
-            content(&[("a", 2)], &[]),
-            6,
-            NOW,
-            LONG_AGO
-        ),
-        [new("a", 2), away(1)]
-    );
+    assert_eq!(list(&mut tree, &[], 4), [away(1)]);
+    assert_eq!(list(&mut tree, &[], 4), []);
+    assert_eq!(list(&mut tree, &[("a", 1)], 5), [back(1)]);
+    assert_eq!(list(&mut tree, &[("a", 2)], 6), [new("a", 2), away(1)]);
     tree.set_moving(&path, FileNo(1));
     tree.set_resting(&path, look(2).stamp);
-    assert_eq!(
-        merge(
-            &mut tree,
-            &root,
-            content(&[("a", 2)], &[]),
-            7,
-            NOW,
-            LONG_AGO
-        ),
-        []
-    );
-    assert_eq!(
-        merge(&mut tree, &root, content(&[], &[]), 8, NOW, LONG_AGO),
-        [away(2)]
-    );
+    assert_eq!(list(&mut tree, &[("a", 2)], 7), []);
+    assert_eq!(list(&mut tree, &[], 8), [away(2)]);
     let forgotten = Event::Forgotten {
         path,
         stamp: look(2).stamp,
@@ -223,17 +177,7 @@ fn a_kept_file_is_silent_until_it_changes_and_stays_known_while_it_is_away() {
         merge(&mut tree, &root, content(&[], &[]), 9, Wall(2_000), NOW),
         [forgotten]
     );
-    assert_eq!(
-        merge(
-            &mut tree,
-            &root,
-            content(&[("a", 2)], &[]),
-            10,
-            NOW,
-            LONG_AGO
-        ),
-        [new("a", 2)]
-    );
+    assert_eq!(list(&mut tree, &[("a", 2)], 10), [new("a", 2)]);
 }
 
 #[test]

@@ -120,8 +120,7 @@ impl Folder {
         events: &mut Vec<Event>,
     ) -> Compared {
         let base = Base::at(how.now.mono);
-        let mut marks = Vec::with_capacity(files.len());
-        let mut gone = Vec::new();
+        let (mut marks, mut gone) = (Vec::with_capacity(files.len()), Vec::new());
         let mut room = how.room;
         let mut away = std::mem::take(&mut self.away);
         let calm = calm(self.settle(how.settle));

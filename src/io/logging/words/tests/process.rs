@@ -161,7 +161,7 @@ fn how_a_run_begins_and_ends_is_said() {
 }
 
 #[test]
-fn what_a_run_has_left_or_cleaned_up_and_how_it_ends_is_said() {
+fn what_a_run_has_left_or_cleaned_up_is_said() {
     says(
         Note::LeftForNext {
             settling: 1,
@@ -211,6 +211,10 @@ fn what_a_run_has_left_or_cleaned_up_and_how_it_ends_is_said() {
         "something in done is over its time (delivered.keep_for) and cannot be removed: removing x: \
          EACCES; tried again later",
     );
+}
+
+#[test]
+fn how_a_run_ends_is_said() {
     says(
         Note::DeadlineOver { in_flight: 0 },
         Warn,
