@@ -87,8 +87,8 @@ pub(super) struct Folder {
     pub(super) is_listed: bool,
     /// Its file system keeps no mtimes.
     pub(super) timeless: bool,
-    /// A name in it could not be looked at.
-    has_unseen: bool,
+    /// The names in it that could not be looked at, sorted.
+    pub(super) unseen: Vec<Vec<u8>>,
     /// Names of the folders in it, sorted.
     pub(super) folders: Vec<Vec<u8>>,
     pub(super) queue: Queue,
@@ -201,7 +201,7 @@ impl Folder {
         if let Some(at) = self.known.find(name)
             && self.state(at) == State::AtRest
         {
-            self.put(at, State::Left(None), Fingerprint::default());
+            self.put(at, State::PassedOver(None), Fingerprint::default());
         }
     }
 
@@ -247,7 +247,7 @@ impl Folder {
                 State::AtRest => &mut self.at_rest,
                 State::Waiting(_) => &mut self.waiting,
                 State::Idle(_) => &mut self.idle,
-                State::InMotion | State::Left(_) => continue,
+                State::InMotion | State::Left(_) | State::PassedOver(_) => continue,
             };
             *count = count.saturating_add_signed(by);
         }
@@ -302,17 +302,17 @@ impl Folder {
     ) {
         self.consolidate();
         self.is_listed = true;
-        self.has_unseen = !content.unseen.is_empty();
         self.timeless = content.timeless;
         self.folders = content.folders;
         self.markers = content.markers;
         let mut files = content.files;
+        self.unseen = content.unseen;
         if self.is_as_before(&files) {
             self.forget_missing(path, how.horizon, events);
             return;
         }
-        self.keep_unseen(&mut files, &content.unseen);
-        let Compared { marks, gone } = self.compare(path, &files, &content.unseen, how, events);
+        self.keep_unseen(&mut files);
+        let Compared { marks, gone } = self.compare(path, &files, how, events);
         for (name, stamp) in gone {
             events.push(Event::Away {
                 path: path.join(&name),
@@ -320,9 +320,8 @@ impl Folder {
             });
             self.away.insert(name, (stamp, how.now.wall));
         }
-        let is_unseen = |name: &[u8]| is_in(&content.unseen, name);
         for (name, &file) in &self.moving {
-            if files.find(name).is_none() && !is_unseen(name) {
+            if files.find(name).is_none() && !is_in(&self.unseen, name) {
                 events.push(Event::Missing { file });
             }
         }
@@ -344,15 +343,15 @@ impl Folder {
             && self.moving.is_empty()
             && self.away.is_empty()
             && self.left.is_empty()
-            && !self.has_unseen
+            && self.unseen.is_empty()
             && self.known.has_names_of(files)
             && (0..files.len()).all(|at| files.value(at).stamp == *self.known.value(at))
     }
 
     /// Enters what is known of names that could not be looked at into the listing: they stay what
     /// they were.
-    fn keep_unseen(&self, files: &mut Listing<Look>, unseen: &[Vec<u8>]) {
-        for name in unseen {
+    fn keep_unseen(&self, files: &mut Listing<Look>) {
+        for name in &self.unseen {
             let known = self.known.find(name).filter(|_| files.find(name).is_none());
             if let Some(at) = known {
                 let look = Look::faded(*self.known.value(at), self.mark(at).print, self.fs);
@@ -367,7 +366,6 @@ impl Folder {
         &mut self,
         path: &Rel,
         files: &Listing<Look>,
-        unseen: &[Vec<u8>],
         how: &Merging<'_>,
         events: &mut Vec<Event>,
     ) -> Compared {
@@ -398,7 +396,7 @@ impl Folder {
             let rested = before.filter(|&old| self.state(old) == State::AtRest);
             let rested = rested.map(|old| *self.known.value(old));
             if let Some(&file) = self.moving.get(name) {
-                if !is_in(unseen, name) {
+                if !is_in(&self.unseen, name) {
                     events.push(Event::Seen { file, look, marker });
                 }
                 gone.extend(rested.map(|stamp| (name.into(), stamp)));
@@ -429,9 +427,11 @@ impl Folder {
                         marker,
                         timeless: self.timeless,
                     }));
-                    State::Left(None)
+                    State::PassedOver(None)
                 }
-                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => State::Left(None),
+                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => {
+                    State::PassedOver(None)
+                }
                 State::Waiting(_) | State::Idle(_) if is_new && room > 0 => {
                     room -= 1;
                     events.push(Event::New {
@@ -480,7 +480,7 @@ impl Folder {
             None => self.left.get(name).is_some_and(|&left| left >= how.scan),
         };
         if has_left {
-            return State::Left(Some(how.scan));
+            return State::PassedOver(Some(how.scan));
         }
         let is_same = |old: usize, mark: &Mark| {
             *self.known.value(old) == look.stamp && mark.print == look.fingerprint()
@@ -504,7 +504,7 @@ impl Folder {
                 State::AtRest => at_rest += 1,
                 State::Waiting(_) => waiting += 1,
                 State::Idle(_) => idle += 1,
-                State::InMotion | State::Left(_) => {}
+                State::InMotion | State::Left(_) | State::PassedOver(_) => {}
             }
         }
         (self.at_rest, self.waiting, self.idle) = (at_rest, waiting, idle);
@@ -596,10 +596,10 @@ impl Folder {
     pub(super) fn needs_look(&self, setting: Settle, now: Mono) -> bool {
         let is_past = |mark: &Mark| match mark.state(self.base) {
             State::Waiting(since) => since + self.settle(setting) <= now,
-            State::Idle(_) | State::Left(_) => false,
+            State::Idle(_) | State::Left(_) | State::PassedOver(_) => false,
             State::AtRest | State::InMotion => true,
         };
-        self.has_unseen || !self.left.is_empty() || !self.marks.iter().all(is_past)
+        !self.unseen.is_empty() || !self.left.is_empty() || !self.marks.iter().all(is_past)
     }
 
     pub(super) fn check(&self) {
@@ -612,7 +612,7 @@ impl Folder {
                 State::AtRest => at_rest += 1,
                 State::Waiting(_) => waiting += 1,
                 State::Idle(_) => idle += 1,
-                State::InMotion | State::Left(_) => {}
+                State::InMotion | State::Left(_) | State::PassedOver(_) => {}
             }
             assert!(
                 state == State::InMotion || !self.moving.contains_key(name),

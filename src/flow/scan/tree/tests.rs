@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::SendOrder;
+use crate::flow::marker::MarkerRule;
 use crate::flow::time::Now;
 
 fn look(size: u64) -> Look {
@@ -677,4 +678,17 @@ fn what_waits_without_a_record_and_never_comes_to_rest_is_counted() {
     // It is in hand now, where the engine counts it.
     tree.set_moving(&Rel::new(b"d/grows.log"), FileNo(1));
     assert_eq!(list(&mut tree, 25, 25), None);
+}
+
+#[test]
+fn what_is_to_be_delivered_again_where_it_lies_needs_its_marker() {
+    let mut tree = tree();
+    let (one, other) = (Rel::new(b"a.csv"), Rel::new(b"a.xml"));
+    tree.set_resting(&other, look(1).stamp);
+    let listed = content(&[("a.csv", 1), ("a.xml", 1)], &[]);
+    merge(&mut tree, &Rel::root(), listed, 1, NOW, LONG_AGO);
+    let rule = MarkerRule::of_stem(".done");
+    assert!(!tree.shares_marker(&one, &rule, |_| false));
+    tree.forget_delivered(&other);
+    assert!(tree.shares_marker(&one, &rule, |_| false));
 }
