@@ -250,7 +250,11 @@ impl Engine {
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
         let is_news = active.still.look.stamp != look.stamp;
-        active.has_next = is_news;
+        // What is to be filed may be known by the look at the next version already.
+        active.has_next = match &active.filing {
+            Some(filing) => filing.look.stamp != look.stamp,
+            None => is_news,
+        };
         if !is_news {
             active.voucher = marker.or(active.voucher);
         }

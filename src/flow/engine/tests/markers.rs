@@ -335,3 +335,60 @@ fn one_of_two_files_takes_their_marker_along_and_no_other_one_until_it_is_filed(
     expected.sort_unstable();
     assert_eq!(again, expected);
 }
+
+#[test]
+fn a_marker_of_a_stem_stays_for_a_version_that_came_while_the_one_before_could_not_be_filed() {
+    let mut engine = engine(stems);
+    let (csv, xml) = both_sent(&mut engine);
+    let filing = accept(&mut engine, 20, &csv);
+    let failed = Filed::Failed {
+        why: "EIO".into(),
+        journal: false,
+        progress: Progress::Written,
+        left: false,
+    };
+    turn(&mut engine, 30, Input::Filed(filing.file, failed));
+    // It is seen twice.
+    for now in [40, 60] {
+        let next = with_next_first(group(&["a.csv", "a.xml"], 12));
+        scan(&mut engine, now, next);
+    }
+    let filing = accept(&mut engine, 80, &xml);
+    assert_eq!(filing.marker, None, "the next a.csv needs it");
+}
+
+#[test]
+fn a_marker_of_any_version_that_is_on_its_way_vouches_for_no_later_one() {
+    let with = |mtime, marker| {
+        let mut folder = content_of(mtime);
+        let look = one(content_of(marker));
+        if let (Ok(content), Some(look)) = (&mut folder.content, look) {
+            content.markers.push(b"a", look);
+        }
+        folder
+    };
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_name(".done")));
+    let mut now = 0;
+    for (mtime, marker) in [(7, 11), (8, 12)] {
+        let sent = deliveries(scan(&mut engine, now, with(mtime, marker)));
+        let [job] = &sent[..] else {
+            panic!("version {mtime} is sent: {sent:?}");
+        };
+        let filing = accept(&mut engine, now + 10, job);
+        let failed = Filed::Failed {
+            why: "EIO".into(),
+            journal: false,
+            progress: Progress::Written,
+            left: true,
+        };
+        turn(&mut engine, now + 20, Input::Filed(filing.file, failed));
+        now += 30;
+    }
+    for marker in [11, 12] {
+        let sent = deliveries(scan(&mut engine, now, with(9, marker)));
+        assert_eq!(sent.len(), 0, "marker {marker} has vouched for another one");
+        now += 30;
+    }
+    let sent = deliveries(scan(&mut engine, now, with(9, 13)));
+    assert_eq!(sent.len(), 1);
+}
