@@ -84,6 +84,14 @@ impl World {
             && self.model.get(&marker_there).is_none()
         {
             self.meet("retry with its marker");
+            let mut dead = self.model.area(Area::DeadLetter);
+            let is_anothers = dead.any(|(place, _)| self.is_marker_of(&marker, &place.path));
+            drop(dead);
+            if is_anothers {
+                // It may be that of another one, which is brought back with it when a power cut undoes
+                // that one's filing.
+                self.unvouched.insert(version);
+            }
             self.put(&marker, &marker_there);
         } else {
             // It has none of its own, and waits for one.
@@ -142,6 +150,7 @@ impl World {
         if std::mem::replace(&mut self.retries_told, true) {
             return None;
         }
+        self.told_retries.clone_from(&self.retries);
         let all = self.retries.iter();
         let all = all.map(|((path, stamp), number)| (path.clone(), *stamp, *number));
         Some(Input::Retries(all.collect()))

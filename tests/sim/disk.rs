@@ -196,6 +196,10 @@ impl Disk for WorldDisk<'_> {
             Entry::File(look) => format!("  disk: look {at}: {:?}", look.stamp),
             other => format!("  disk: look {at}: {other:?}"),
         });
+        if at.area == Area::Staging {
+            let now = self.world.time;
+            self.world.looked_at_in_staging.insert(at.clone(), now);
+        }
         Ok(entry)
     }
 
@@ -309,8 +313,16 @@ impl Disk for WorldDisk<'_> {
         let result = self.carry("remove", &[at], |disk| {
             let ino = disk.find(at)?;
             if at.area == Area::Staging {
-                let version = disk.world.model.nodes[&ino].version;
+                let Node {
+                    version, changed, ..
+                } = disk.world.model.nodes[&ino];
                 disk.world.model.given_up.insert(version);
+                // Nobody can see what a writer adds through its handle between the last look at a file
+                // and its removal.
+                let looked_at = disk.world.looked_at_in_staging.get(at);
+                if looked_at.is_some_and(|&at| changed > at) {
+                    disk.world.withdrawn.insert(version);
+                }
             }
             disk.world.model.set(at, None);
             Ok(())

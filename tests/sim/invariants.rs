@@ -59,7 +59,8 @@ impl Run {
             world.lonely_404.contains(name)
                 || brake_is_back && world.poison.contains(name)
                 || world.markerless.contains(name)
-                || world.features.marker && world.unvouched.contains(&version)
+                || world.features.marker
+                    && (world.unvouched.contains(&version) || self.marker_went_along(name))
                 || world.keeps() && world.was_accepted(version)
         };
         let all = world.model.area(Area::Watched);
@@ -67,6 +68,23 @@ impl Run {
             .filter(|(name, version)| !may_stay(name, *version))
             .map(|(name, version)| format!("{name} version {version}"))
             .collect()
+    }
+
+    /// Whether a crash came right behind a rename that took a newer marker of the file `name` along than the
+    /// one that had been looked at: that stays beside the version before.
+    fn marker_went_along(&self, name: &str) -> bool {
+        let world = &self.world;
+        let Some(file) = world.find(&Rel::new(name.as_bytes())) else {
+            return false;
+        };
+        let filed = [Area::Done, Area::DeadLetter].into_iter();
+        let mut markers = filed.flat_map(|area| world.model.markers(area));
+        world.crashes > 0
+            && !world.features.groups
+            && markers.any(|(marker, node)| {
+                node.changed >= file.changed
+                    && world.is_marker_of(marker, &Rel::new(name.as_bytes()))
+            })
     }
 
     /// While only filing fails, everything is sent in time.
@@ -192,9 +210,20 @@ impl Run {
             let mut dead = dead.iter();
             place.area == Area::DeadLetter && !dead.any(|file| world.is_marker_of(place, file))
         };
+        // Where a marker of a stem is copied, a try that fails leaves a copy, and the next one may find that
+        // another file needs the marker, or has taken it.
+        let copies_stay = world.features.stems && world.model.traits.targets_elsewhere;
+        let is_target = |place: &Place| matches!(place.area, Area::Done | Area::DeadLetter);
         for (marker, mut places) in places {
             if places.len() > 1 {
                 places.retain(|place| !is_alone(place));
+            }
+            if copies_stay {
+                while places.len() > 1
+                    && let Some(at) = places.iter().position(|place| is_target(place))
+                {
+                    places.remove(at);
+                }
             }
             assert_eq!(places.len(), 1, "marker {marker} lies in {places:?}");
         }

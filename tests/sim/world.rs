@@ -241,6 +241,8 @@ pub struct World {
     pub retries: BTreeMap<(Rel, Stamp), u32>,
     /// The engine knows them.
     pub retries_told: bool,
+    /// Those that were handed over last.
+    pub told_retries: BTreeMap<(Rel, Stamp), u32>,
     /// Versions that were put back.
     pub retried: BTreeSet<Version>,
     /// Names in dead-letter whose reasons may be left over: a retry of their files was killed, or a power
@@ -250,6 +252,8 @@ pub struct World {
     pub dead_letter_in_doubt: bool,
     /// Markers that were to stay for other files of their stem.
     pub shared_markers: BTreeSet<Place>,
+    /// When each name in the staging folder was last looked at.
+    pub looked_at_in_staging: BTreeMap<Place, i64>,
     /// By when a version has to be accepted, unless its writer takes it back.
     pub deadlines: BTreeMap<Version, i64>,
 }
@@ -350,10 +354,12 @@ impl World {
             origins: BTreeMap::new(),
             retries: BTreeMap::new(),
             retries_told: false,
+            told_retries: BTreeMap::new(),
             retried: BTreeSet::new(),
             lone_reasons: BTreeSet::new(),
             dead_letter_in_doubt: false,
             shared_markers: BTreeSet::new(),
+            looked_at_in_staging: BTreeMap::new(),
             deadlines: BTreeMap::new(),
         }
     }

@@ -358,13 +358,13 @@ impl ActiveFiles {
         !self.departed.is_empty() && self.departed.contains_key(&(path.clone(), stamp))
     }
 
-    /// The marker of a version that has left this place and is not filed yet: it may lie there
-    /// still, and vouches for no other.
-    pub fn departed_marker(&self, path: &Rel) -> Option<Stamp> {
+    /// The markers of versions that have left this place and are not filed yet: these may lie there still,
+    /// and vouch for no other.
+    pub fn departed_markers(&self, path: &Rel) -> impl Iterator<Item = Stamp> {
         let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
-        let mut departed = self.departed.range(versions);
+        let departed = self.departed.range(versions);
         let marker = |file: &FileNo| self.files.get(file)?.filing.as_ref()?.marker_stamp();
-        departed.find_map(|(_, file)| marker(file))
+        departed.filter_map(move |(_, file)| marker(file))
     }
 
     /// Puts `file` there, and takes it out of where it was.

@@ -113,30 +113,36 @@ impl Engine {
         let is_shared = self.shared_marker().is_some_and(|rule| {
             // What lies in a folder that could not be listed yet nobody knows.
             !self.tree.is_listed(&filing.path.parent())
+                || self.is_marker_taken(&filing, rule)
                 || self.tree.shares_marker(&filing.path, rule, leaves)
                 || self.known.shares_marker_with_next(&filing.path, rule)
         });
         let stays = matches!(filing.fate, Fate::Accepted(_)) && self.policy.action == Action::Keep;
-        match filing.marker_stamp() {
-            Some(marker) if is_shared && !stays => {
-                let version = filing.look.stamp;
-                self.set_leaves_marker(&filing, Some(Used { marker, version }));
-                Filing {
-                    marker: None,
-                    ..filing
-                }
-            }
-            _ => {
-                self.set_leaves_marker(&filing, None);
-                filing
+        let version = filing.look.stamp;
+        let left = filing.marker_stamp().filter(|_| is_shared && !stays);
+        if let Some(active) = self.files.get_mut(filing.file) {
+            active.leaves_marker = left.map(|marker| Used { marker, version });
+        }
+        let marker = filing.marker.filter(|_| left.is_none());
+        if let Some(rule) = self.shared_marker() {
+            let path = rule.path_of(&filing.path);
+            match marker {
+                Some(_) => self.known.takes_marker(path, filing.file),
+                None => self.known.leaves_marker_alone(&path, filing.file),
             }
         }
+        Filing { marker, ..filing }
     }
 
-    fn set_leaves_marker(&mut self, filing: &Filing, marker: Option<Used>) {
-        if let Some(active) = self.files.get_mut(filing.file) {
-            active.leaves_marker = marker;
-        }
+    /// Whether another file takes the marker of this one along. A try of it that failed may have left a copy
+    /// of the marker where that goes.
+    fn is_marker_taken(&self, filing: &Filing, rule: &MarkerRule) -> bool {
+        let taker = self.known.marker_taker(&rule.path_of(&filing.path));
+        let taker = taker.and_then(|taker| self.files.get(taker)?.filing.as_ref());
+        // An earlier version of the same file may be filed as well, with the marker before.
+        taker.is_some_and(|taker| {
+            taker.path != filing.path && taker.marker_stamp() == filing.marker_stamp()
+        })
     }
 
     /// `file` goes to dead-letter.

@@ -29,6 +29,8 @@ pub(super) struct Known {
     /// By folder and name: the marker that vouched for a version that has left its place, and that
     /// stays there for other files.
     left_markers: BTreeMap<Rel, BTreeMap<Box<[u8]>, Used>>,
+    /// Of markers that vouch for several files: which of these takes it along.
+    takers: BTreeMap<Rel, FileNo>,
     /// Where another version was seen that has no record yet, since the one before it has left.
     nexts: Vec<Rel>,
     /// The numbers of the keys of what was taken out of dead-letter.
@@ -172,6 +174,23 @@ impl Known {
     pub fn leaves_marker(&mut self, path: &Rel, used: Used) {
         let left = self.left_markers.entry(path.parent()).or_default();
         left.insert(path.name().into(), used);
+    }
+
+    /// Filing `file` takes the marker at `path` along, from now on until it is filed.
+    pub fn takes_marker(&mut self, path: Rel, file: FileNo) {
+        self.takers.insert(path, file);
+    }
+
+    /// The file that the marker at `path` goes along with.
+    pub fn marker_taker(&self, path: &Rel) -> Option<FileNo> {
+        self.takers.get(path).copied()
+    }
+
+    /// Filing `file` does not take the marker at `path` along any more, if it ever did.
+    pub fn leaves_marker_alone(&mut self, path: &Rel, file: FileNo) {
+        if self.takers.get(path) == Some(&file) {
+            self.takers.remove(path);
+        }
     }
 
     /// For the next process: the markers that stay and have vouched for what has left.

@@ -188,7 +188,7 @@ impl Engine {
         marker: Option<Look>,
         now: Now,
     ) -> FileNo {
-        let on_its_way = self.files.departed_marker(&path);
+        let on_its_way = self.files.departed_markers(&path).next();
         let version = still.look.stamp;
         let used_marker = on_its_way.or_else(|| self.known.used_marker(&path, version));
         let learned = Learned::new(now.wall, used_marker);
@@ -212,6 +212,10 @@ impl Engine {
         self.end_changing(file, self.clock.now());
         let active = self.files.remove(file)?;
         self.endpoint.untried(file);
+        if let Some(rule) = &self.policy.marker {
+            self.known
+                .leaves_marker_alone(&rule.path_of(&active.path), file);
+        }
         if active.detached
             && let Some(next) = self.tree.moving(&active.path)
         {
@@ -246,7 +250,11 @@ impl Engine {
         let marker_changed = stamp_of(active.marker) != stamp_of(marker);
         active.marker = marker;
         let is_news = active.still.look.stamp != look.stamp;
-        active.has_next = is_news;
+        // What is to be filed may be known by the look at the next version already.
+        active.has_next = match &active.filing {
+            Some(filing) => filing.look.stamp != look.stamp,
+            None => is_news,
+        };
         if !is_news {
             active.voucher = marker.or(active.voucher);
         }
@@ -501,12 +509,16 @@ impl Engine {
     /// Whether its marker is there, if there is to be one.
     pub(super) fn is_vouched_for(&self, active: &ActiveFile) -> bool {
         let marker = active.marker.map(|marker| marker.stamp);
-        // An earlier version may still be on its way to where it is filed, and a later one rest:
+        // Earlier versions may still be on their way to where they are filed, and a later one rest:
         // each has used a marker.
         let was_used = |marker| {
             let version = active.still.look.stamp;
             let known = self.known.used_marker(&active.path, version);
             [active.learned.used_marker, known].contains(&Some(marker))
+                || self
+                    .files
+                    .departed_markers(&active.path)
+                    .any(|used| used == marker)
         };
         self.policy.is_vouched_for(marker, was_used)
     }

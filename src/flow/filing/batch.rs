@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
+use super::lost_syncs::LostSyncs;
 use super::machine;
 use super::names::Companions;
 use super::ops::{Claims, Desk, Ops};
@@ -28,6 +29,7 @@ pub struct Batch {
     pub(super) machines: Vec<Running>,
     claims: Rc<RefCell<Claims>>,
     pub(super) unsynced: BTreeSet<Place>,
+    lost_syncs: LostSyncs,
     /// The first machine that may not be at a barrier yet.
     pub(super) next: usize,
     /// The machine between [`Operation::SyncNewNames`] and [`Operation::SyncNewName`], if there is one: no
@@ -160,6 +162,7 @@ impl Batch {
             machines,
             claims,
             unsynced,
+            lost_syncs: LostSyncs::default(),
             next: 0,
             alone: None,
             rivals: Rivals::default(),
@@ -224,10 +227,8 @@ impl Batch {
         let State::Asks(operation, _) = &self.machines[number].state else {
             return;
         };
-        // Whatever becomes of this file: no other one's sync may take its old name from the disk
-        // before the new one is there.
-        self.unsynced.extend(operation.new_name_in());
         let operation = operation.clone();
+        self.begins(number, &operation);
         let answer = match &operation {
             Operation::SyncNewNames => {
                 self.alone = Some(number);
@@ -235,11 +236,20 @@ impl Batch {
             }
             Operation::SyncNewName(at) => {
                 self.alone = None;
-                self.sync_target(at, disk).map(|()| Answer::Done)
+                let synced = self.sync_target(at, disk).map(|()| Answer::Done);
+                self.lost_syncs.told(number, at, synced)
             }
             operation => operation.carry_out(disk),
         };
         self.machines[number].answer(answer);
+    }
+
+    /// This machine has this carried out now.
+    pub(super) fn begins(&mut self, number: usize, operation: &Operation) {
+        // Whatever becomes of this file: no other one's sync may take its old name from the disk
+        // before the new one is there.
+        self.unsynced.extend(operation.new_name_in());
+        self.lost_syncs.changes(number, operation);
     }
 
     /// Where no file has come as far as its move, what was accepted is brought onto the disk all the
@@ -317,11 +327,15 @@ impl Batch {
 
     /// What has come of the fsync of a folder is said to all machines that ask for it.
     pub(super) fn folder_synced(&mut self, side: Side, folder: &Place, result: Result<(), Fault>) {
+        if side == Side::Source {
+            self.lost_syncs.synced(folder, &result);
+        }
         let result = result.map(|()| Answer::Done);
-        self.note(&result);
-        for machine in &mut self.machines {
-            if machine.folder(side) == Some(folder) {
-                machine.answer(result.clone());
+        for number in 0..self.machines.len() {
+            if self.machines[number].folder(side) == Some(folder) {
+                let told = self.lost_syncs.told(number, folder, result.clone());
+                self.note(&told);
+                self.machines[number].answer(told);
             }
         }
     }
@@ -334,6 +348,7 @@ impl Batch {
 
     /// Takes down whether the names in a folder are on the disk.
     pub(super) fn target_synced(&mut self, folder: &Place, synced: &Result<(), Fault>) {
+        self.lost_syncs.synced(folder, synced);
         match synced {
             Ok(()) => drop(self.unsynced.remove(folder)),
             Err(_) => drop(self.unsynced.insert(folder.clone())),

@@ -330,6 +330,11 @@ impl Operation {
             || theirs.1.into_iter().any(|name| meet(name, mine))
     }
 
+    /// The names that it gives, takes away, or makes another file's.
+    pub(super) fn changed_names(&self) -> impl Iterator<Item = &Place> {
+        self.names().1.into_iter().flatten()
+    }
+
     /// The folder that a file of another folder may get a name in.
     pub fn new_name_in(&self) -> Option<Place> {
         match self {

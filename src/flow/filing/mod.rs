@@ -26,6 +26,7 @@ pub mod answer;
 pub mod batch;
 pub mod disk;
 pub mod keeping;
+mod lost_syncs;
 pub mod machine;
 mod moving;
 pub mod names;

@@ -159,8 +159,8 @@ impl Batch {
         self.first_at_work()?;
         let number = (self.next..self.machines.len()).find(|&number| self.may_go(number))?;
         let operation = self.asked(number)?.clone();
-        // See `Batch::step`: from now on it may be done.
-        self.unsynced.extend(operation.new_name_in());
+        // From now on it may be done.
+        self.begins(number, &operation);
         Some((What::File(number), operation))
     }
 

@@ -336,7 +336,8 @@ impl Tree {
     }
 
     /// Whether the marker of `path` vouches for another file as well that lies there and is to be
-    /// delivered. `leaves` says of one in motion whether it is on its way to where it is filed.
+    /// delivered, as far as is known. `leaves` says of one in motion whether it is on its way to where it
+    /// is filed.
     pub fn shares_marker(
         &self,
         path: &Rel,
@@ -344,18 +345,20 @@ impl Tree {
         leaves: impl Fn(FileNo) -> bool,
     ) -> bool {
         let name = path.name();
+        let subject = rule.subject(name);
         let folder = self.folders.get(&path.parent());
         folder.is_some_and(|folder| {
-            let subject = rule.subject(name);
             let mut files = rule.files_of(subject, folder.known.from(subject));
-            files.any(|(at, other)| {
-                other != name
-                    && match folder.state(at) {
-                        State::AtRest | State::Left(_) => false,
-                        State::Waiting(_) | State::Idle(_) => true,
-                        State::InMotion => folder.moving(other).is_some_and(|file| !leaves(file)),
-                    }
-            })
+            let needs = |at: usize, other: &[u8]| match folder.state(at) {
+                State::AtRest | State::Left(_) => false,
+                State::Waiting(_) | State::Idle(_) | State::PassedOver(_) => true,
+                State::InMotion => folder.moving(other).is_some_and(|file| !leaves(file)),
+            };
+            // What cannot be looked at may be any file, only not the marker.
+            let marker = rule.name_of(name);
+            let mut unseen = folder.unseen.iter().filter(|other| **other != marker);
+            files.any(|(at, other)| other != name && needs(at, other))
+                || unseen.any(|other| other != name && rule.subject(other) == subject)
         })
     }
 

@@ -120,11 +120,10 @@ fn group(names: &[&str], marker: i64) -> ListedFolder {
     }
 }
 
-/// [`group`], where `a.csv` is another version.
-fn group_with_next(names: &[&str], marker: i64) -> ListedFolder {
-    let mut folder = group(names, marker);
-    if let (Ok(content), Some(look)) = (&mut folder.content, one(content_of(8))) {
-        *content.files.value_mut(0) = look;
+/// As `folder`, with another version of its first file.
+fn with_next_first(mut folder: ListedFolder) -> ListedFolder {
+    if let Ok(content) = &mut folder.content {
+        content.files.value_mut(0).stamp.mtime = Wall(8);
     }
     folder
 }
@@ -168,8 +167,8 @@ fn a_marker_of_a_stem_goes_with_the_last_of_its_files_and_vouches_no_more_for_th
     let away = |file| Input::Filed(file, Filed::Away { to: None });
     turn(&mut engine, 30, away(filing.file));
     // The next a.csv comes before its marker.
-    let names = ["a.csv", "a.xml", "ab.csv"];
-    let next = scan(&mut engine, 5_000, group_with_next(&names, 11));
+    let next = with_next_first(group(&["a.csv", "a.xml", "ab.csv"], 11));
+    let next = scan(&mut engine, 5_000, next);
     let again = deliveries(next).len() + deliveries(idle(&mut engine, 5_000, 60_000)).len();
     assert_eq!(again, 0, "that marker has vouched for the one before");
     scan(&mut engine, 60_001, group(&["a.xml", "ab.csv"], 11));
@@ -204,7 +203,7 @@ fn a_marker_of_a_stem_that_stays_for_others_is_known_as_used_after_a_restart() {
         ..Handover::default()
     };
     after.resume(past, at(50));
-    let next = group_with_next(&["a.csv", "a.xml"], 11);
+    let next = with_next_first(group(&["a.csv", "a.xml"], 11));
     let mut sent = deliveries(scan(&mut after, 60, next));
     sent.extend(deliveries(idle(&mut after, 100, 60_000)));
     let sent: Vec<String> = sent.iter().map(|job| job.path.to_string()).collect();
@@ -234,4 +233,183 @@ fn a_file_of_a_stem_that_is_put_back_with_its_marker_is_vouched_for_by_it_again(
     again.extend(deliveries(idle(&mut engine, 5_000, 60_000)));
     let again: Vec<String> = again.iter().map(|job| job.path.to_string()).collect();
     assert_eq!(again, ["a.csv"]);
+}
+
+fn stems(config: &mut Config) {
+    config.ready.marker = Some(MarkerRule::of_stem(".done"));
+}
+
+/// `a.csv` and `a.xml`, as they are sent.
+fn both_sent(engine: &mut Engine) -> (Delivery, Delivery) {
+    let mut sent = deliveries(scan(engine, 0, group(&["a.csv", "a.xml"], 11)));
+    sent.sort_by_key(|job| job.path.clone());
+    let [csv, xml] = <[Delivery; 2]>::try_from(sent).expect("both are sent");
+    (csv, xml)
+}
+
+fn accept(engine: &mut Engine, now: i64, job: &Delivery) -> crate::flow::filing::Filing {
+    let answer = replied(job, Verdict::Accepted, 200);
+    filing_of(turn(engine, now, Input::Delivered(job.file, answer)))
+}
+
+#[test]
+fn a_marker_of_a_stem_stays_for_a_file_that_came_while_one_of_its_name_was_filed() {
+    let mut engine = engine(stems);
+    let (csv, xml) = both_sent(&mut engine);
+    turn(&mut engine, 10, Input::Command(Command::Scan));
+    turn(&mut engine, 10, Input::Confirmed);
+    let filing = accept(&mut engine, 20, &xml);
+    turn(
+        &mut engine,
+        30,
+        Input::Filed(filing.file, Filed::Away { to: None }),
+    );
+    // The scan that was under way may show what was there before, or the next a.xml: nobody knows.
+    let shown = group(&["a.csv", "a.xml"], 12);
+    turn(&mut engine, 40, Input::Listed(shown));
+    let filing = accept(&mut engine, 50, &csv);
+    assert_eq!(filing.marker, None, "a.xml may need it");
+}
+
+#[test]
+fn a_marker_of_a_stem_that_a_once_has_used_stays_for_a_file_that_is_left_to_the_next_run() {
+    let policy = Policy {
+        marker: Some(MarkerRule::of_stem(".done")),
+        ending: Ending::Once {
+            deadline: Mono(100_000),
+            no_wait: false,
+        },
+        ..policy()
+    };
+    let mut engine = Engine::new(policy, 1, at(0));
+    let sent = deliveries(scan(&mut engine, 0, group(&["a.csv"], 11)));
+    scan(&mut engine, 10, group(&["a.csv", "a.xml"], 11));
+    let filing = accept(&mut engine, 50, &sent[0]);
+    assert_eq!(filing.marker, None, "a.xml needs it");
+}
+
+#[test]
+fn a_marker_of_a_stem_stays_for_a_file_that_cannot_be_looked_at() {
+    let mut engine = engine(stems);
+    let mut folder = group(&["a.csv"], 11);
+    if let Ok(content) = &mut folder.content {
+        content.unseen = vec![b"a.done".to_vec(), b"a.xml".to_vec(), b"b".to_vec()];
+    }
+    let sent = deliveries(scan(&mut engine, 0, folder.clone()));
+    let filing = accept(&mut engine, 50, &sent[0]);
+    assert_eq!(filing.marker, None, "a.xml may need it");
+
+    // Those that cannot be looked at are the marker itself and a file that has another one.
+    let mut engine = self::engine(stems);
+    if let Ok(content) = &mut folder.content {
+        content.unseen.remove(1);
+    }
+    let sent = deliveries(scan(&mut engine, 0, folder));
+    let filing = accept(&mut engine, 50, &sent[0]);
+    assert!(filing.marker.is_some());
+}
+
+#[test]
+fn one_of_two_files_takes_their_marker_along_and_no_other_one_until_it_is_filed() {
+    let mut engine = engine(stems);
+    let (csv, xml) = both_sent(&mut engine);
+    // The filing thread is at work for both.
+    turn(&mut engine, 10, Input::Room(Err("full".into())));
+    for (now, job) in [(20, &csv), (21, &xml)] {
+        let answer = replied(job, Verdict::Accepted, 200);
+        let effects = turn(&mut engine, now, Input::Delivered(job.file, answer));
+        assert!(!files(&effects));
+    }
+    let mut handed_out = turn(&mut engine, 30, Input::Room(Ok(())));
+    handed_out.extend(idle(&mut engine, 30, 60_000));
+    let markers = |effects: Vec<Effect>| {
+        let filings = effects.into_iter().filter_map(|effect| match effect {
+            Effect::File(filing) => Some((filing.file, filing.marker.is_some())),
+            _ => None,
+        });
+        filings.collect::<Vec<_>>()
+    };
+    let filings = markers(handed_out);
+    let [(first, true), (other, false)] = filings[..] else {
+        panic!("one of them takes it: {filings:?}");
+    };
+    // A try that has copied it, and not more.
+    let failed = |progress| Filed::Failed {
+        why: "EIO".into(),
+        journal: false,
+        progress,
+        left: true,
+    };
+    turn(
+        &mut engine,
+        60_001,
+        Input::Filed(first, failed(Progress::Written)),
+    );
+    turn(
+        &mut engine,
+        60_002,
+        Input::Filed(other, failed(Progress::Written)),
+    );
+    let mut again = markers(idle(&mut engine, 60_002, 200_000));
+    again.sort_unstable();
+    let mut expected = vec![(first, true), (other, false)];
+    expected.sort_unstable();
+    assert_eq!(again, expected);
+}
+
+#[test]
+fn a_marker_of_a_stem_stays_for_a_version_that_came_while_the_one_before_could_not_be_filed() {
+    let mut engine = engine(stems);
+    let (csv, xml) = both_sent(&mut engine);
+    let filing = accept(&mut engine, 20, &csv);
+    let failed = Filed::Failed {
+        why: "EIO".into(),
+        journal: false,
+        progress: Progress::Written,
+        left: false,
+    };
+    turn(&mut engine, 30, Input::Filed(filing.file, failed));
+    // It is seen twice.
+    for now in [40, 60] {
+        let next = with_next_first(group(&["a.csv", "a.xml"], 12));
+        scan(&mut engine, now, next);
+    }
+    let filing = accept(&mut engine, 80, &xml);
+    assert_eq!(filing.marker, None, "the next a.csv needs it");
+}
+
+#[test]
+fn a_marker_of_any_version_that_is_on_its_way_vouches_for_no_later_one() {
+    let with = |mtime, marker| {
+        let mut folder = content_of(mtime);
+        let look = one(content_of(marker));
+        if let (Ok(content), Some(look)) = (&mut folder.content, look) {
+            content.markers.push(b"a", look);
+        }
+        folder
+    };
+    let mut engine = engine(|config| config.ready.marker = Some(MarkerRule::of_name(".done")));
+    let mut now = 0;
+    for (mtime, marker) in [(7, 11), (8, 12)] {
+        let sent = deliveries(scan(&mut engine, now, with(mtime, marker)));
+        let [job] = &sent[..] else {
+            panic!("version {mtime} is sent: {sent:?}");
+        };
+        let filing = accept(&mut engine, now + 10, job);
+        let failed = Filed::Failed {
+            why: "EIO".into(),
+            journal: false,
+            progress: Progress::Written,
+            left: true,
+        };
+        turn(&mut engine, now + 20, Input::Filed(filing.file, failed));
+        now += 30;
+    }
+    for marker in [11, 12] {
+        let sent = deliveries(scan(&mut engine, now, with(9, marker)));
+        assert_eq!(sent.len(), 0, "marker {marker} has vouched for another one");
+        now += 30;
+    }
+    let sent = deliveries(scan(&mut engine, now, with(9, 13)));
+    assert_eq!(sent.len(), 1);
 }

@@ -23,6 +23,10 @@ struct Memory {
     lines: Vec<Line>,
     /// How often each folder was brought onto the disk.
     synced: BTreeMap<Place, usize>,
+    /// This file is another version once it is renamed.
+    grows: Option<Place>,
+    /// The first fsync of this folder fails.
+    fails: Option<Place>,
 }
 
 fn place(area: Area, name: &str) -> Place {
@@ -82,9 +86,12 @@ impl Disk for Memory {
         if !self.renames {
             return Err(Fault::new(FaultKind::Unsupported, "EINVAL"));
         }
-        let look = self.find(from)?;
+        let mut look = self.find(from)?;
         self.is_free(to)?;
         self.names.remove(from);
+        if self.grows.as_ref() == Some(from) {
+            look.stamp.size += 1;
+        }
         self.names.insert(to.clone(), look);
         Ok(())
     }
@@ -118,6 +125,9 @@ impl Disk for Memory {
         Ok(())
     }
     fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
+        if self.fails.take_if(|fails| fails == folder).is_some() {
+            return Err(Fault::new(FaultKind::Unclear, "EIO"));
+        }
         *self.synced.entry(folder.clone()).or_default() += 1;
         Ok(())
     }
@@ -388,4 +398,49 @@ fn folders_of_one_side_are_brought_onto_the_disk_side_by_side_and_once_each_and_
         "{:?}",
         disk.synced
     );
+}
+
+#[test]
+fn an_fsync_that_fails_for_one_file_is_none_for_the_others_whose_names_it_was_to_bring_onto_the_disk()
+ {
+    let mut disk = Memory {
+        renames: true,
+        grows: Some(place(Area::Watched, "b")),
+        fails: Some(place(Area::Done, "")),
+        ..Memory::default()
+    };
+    let jobs = (1..).zip(["a", "b"]).map(|(number, name)| Filing {
+        file: FileNo(number),
+        path: Rel::new(name.as_bytes()),
+        look: disk.put(place(Area::Watched, name), number),
+        sha256: None,
+        marker: None,
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Unwritten,
+    });
+    let jobs = jobs.collect();
+    let rules = Rules {
+        action: Action::Move,
+        marker: None,
+        read_only: false,
+        notes_kept: false,
+    };
+    let case = Case { disk, jobs, rules };
+    for width in [1, 2] {
+        let (disk, outcome) = case.file(width, |_| 0);
+        // It is asked for before `b`, which is another version, is put back.
+        let [(_, a), (_, b)] = &outcome.filed[..] else {
+            panic!("{outcome:?}");
+        };
+        assert!(matches!(a, Filed::Away { .. }), "{a:?}");
+        assert!(matches!(b, Filed::Failed { .. }), "{b:?}");
+        assert!(outcome.synced.is_err());
+        let filed = |line: &Line| line.event == crate::flow::journal::Event::Filed;
+        assert!(
+            !disk.lines.iter().any(filed),
+            "a power cut may take `a` from done: {:?}",
+            disk.lines
+        );
+    }
 }

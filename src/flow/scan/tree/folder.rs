@@ -79,8 +79,8 @@ pub(super) struct Folder {
     pub(super) is_listed: bool,
     /// Its file system keeps no mtimes.
     pub(super) timeless: bool,
-    /// A name in it could not be looked at.
-    has_unseen: bool,
+    /// The names in it that could not be looked at, sorted.
+    pub(super) unseen: Vec<Vec<u8>>,
     /// Names of the folders in it, sorted.
     pub(super) folders: Vec<Vec<u8>>,
     pub(super) queue: Queue,
@@ -193,7 +193,7 @@ impl Folder {
         if let Some(at) = self.known.find(name)
             && self.state(at) == State::AtRest
         {
-            self.put(at, State::Left(None), Fingerprint::default());
+            self.put(at, State::PassedOver(None), Fingerprint::default());
         }
     }
 
@@ -239,7 +239,7 @@ impl Folder {
                 State::AtRest => &mut self.at_rest,
                 State::Waiting(_) => &mut self.waiting,
                 State::Idle(_) => &mut self.idle,
-                State::InMotion | State::Left(_) => continue,
+                State::InMotion | State::Left(_) | State::PassedOver(_) => continue,
             };
             *count = count.saturating_add_signed(by);
         }
@@ -314,10 +314,10 @@ impl Folder {
     pub(super) fn needs_look(&self, setting: Settle, now: Mono) -> bool {
         let is_past = |mark: &Mark| match mark.state(self.base) {
             State::Waiting(since) => since + self.settle(setting) <= now,
-            State::Idle(_) | State::Left(_) => false,
+            State::Idle(_) | State::Left(_) | State::PassedOver(_) => false,
             State::AtRest | State::InMotion => true,
         };
-        self.has_unseen || !self.left.is_empty() || !self.marks.iter().all(is_past)
+        !self.unseen.is_empty() || !self.left.is_empty() || !self.marks.iter().all(is_past)
     }
 
     pub(super) fn check(&self) {
@@ -330,7 +330,7 @@ impl Folder {
                 State::AtRest => at_rest += 1,
                 State::Waiting(_) => waiting += 1,
                 State::Idle(_) => idle += 1,
-                State::InMotion | State::Left(_) => {}
+                State::InMotion | State::Left(_) | State::PassedOver(_) => {}
             }
             assert!(
                 state == State::InMotion || !self.moving.contains_key(name),

@@ -14,9 +14,13 @@ pub(super) enum State {
     Idle(Mono),
     /// The engine has a record of it.
     InMotion,
-    /// It has left its place, or is not to be taken: what is listed there next is new, but not in
-    /// the listing of this scan, which may show what has been filed away meanwhile.
+    /// It has left its place: what is listed there next is new, but not in the listing of this scan,
+    /// which may show what has been filed away meanwhile.
     Left(Option<u64>),
+    /// Something lies there, and is new in the next listing: the listing of this scan has shown it after
+    /// a file of this name had left, and may have been out of date; or, without a scan, it is not to be
+    /// taken for now.
+    PassedOver(Option<u64>),
 }
 
 /// A [`State`] in 4 bytes, with the fingerprint of the last look.
@@ -70,15 +74,15 @@ impl Mark {
     };
 
     pub fn new(state: State, print: Fingerprint, base: Base) -> Mark {
+        let of_scan =
+            |scan: Option<u64>| scan.map_or(NO_SCAN, |scan| (scan % u64::from(NO_SCAN)) as u32);
         let (kind, value) = match state {
             State::AtRest => return Mark::AT_REST,
             State::Waiting(since) => (1, base.steps(since)),
             State::Idle(since) => (2, base.steps(since)),
             State::InMotion => (3, 0),
-            State::Left(scan) => (
-                4,
-                scan.map_or(NO_SCAN, |scan| (scan % u64::from(NO_SCAN)) as u32),
-            ),
+            State::Left(scan) => (4, of_scan(scan)),
+            State::PassedOver(scan) => (5, of_scan(scan)),
         };
         Mark {
             packed: kind << VALUE_BITS | value,
@@ -89,12 +93,14 @@ impl Mark {
     /// The state; of a scan only its number modulo 2^29 - 1.
     pub fn state(self, base: Base) -> State {
         let value = self.packed & VALUES;
+        let scan = (value != NO_SCAN).then_some(u64::from(value));
         match self.packed >> VALUE_BITS {
             0 => State::AtRest,
             1 => State::Waiting(base.moment(value)),
             2 => State::Idle(base.moment(value)),
             3 => State::InMotion,
-            _ => State::Left((value != NO_SCAN).then_some(u64::from(value))),
+            4 => State::Left(scan),
+            _ => State::PassedOver(scan),
         }
     }
 
@@ -103,9 +109,12 @@ impl Mark {
         (self.packed >> VALUE_BITS == 1).then_some(self.packed & VALUES)
     }
 
-    /// Whether it has left its place by the scan of that number.
+    /// Whether it has left its place by the scan of that number, whose listing says nothing of what is
+    /// there now.
     pub fn has_left_in(self, scan: u64) -> bool {
-        self == Mark::new(State::Left(Some(scan)), self.print, Base::default())
+        [State::Left(Some(scan)), State::PassedOver(Some(scan))]
+            .map(|state| Mark::new(state, self.print, Base::default()))
+            .contains(&self)
     }
 }
 
@@ -114,7 +123,7 @@ impl State {
     pub fn since(self) -> Option<Mono> {
         match self {
             State::Waiting(since) | State::Idle(since) => Some(since),
-            State::AtRest | State::InMotion | State::Left(_) => None,
+            State::AtRest | State::InMotion | State::Left(_) | State::PassedOver(_) => None,
         }
     }
 }
@@ -135,6 +144,8 @@ mod tests {
             State::Left(None),
             State::Left(Some(0)),
             State::Left(Some(7)),
+            State::PassedOver(None),
+            State::PassedOver(Some(7)),
         ] {
             let mark = Mark::new(state, Fingerprint(3), base);
             assert_eq!(mark.state(base), state);
@@ -166,9 +177,11 @@ mod tests {
 
     #[test]
     fn a_name_that_left_is_passed_over_in_the_listing_of_that_scan_alone() {
-        let mark = Mark::new(State::Left(Some(7)), Fingerprint(3), Base::default());
-        assert!(mark.has_left_in(7) && !mark.has_left_in(8));
-        let mark = Mark::new(State::Left(None), Fingerprint(3), Base::default());
-        assert!(!mark.has_left_in(7));
+        for state in [State::Left, State::PassedOver] {
+            let mark = Mark::new(state(Some(7)), Fingerprint(3), Base::default());
+            assert!(mark.has_left_in(7) && !mark.has_left_in(8));
+            let mark = Mark::new(state(None), Fingerprint(3), Base::default());
+            assert!(!mark.has_left_in(7));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::SendOrder;
+use crate::flow::marker::MarkerRule;
 use crate::flow::time::Now;
 
 fn look(size: u64) -> Look {
@@ -399,4 +400,16 @@ fn a_marker_comes_with_its_file() {
         }
     );
     assert_eq!(events[0], new("a", 1));
+}
+#[test]
+fn what_is_to_be_delivered_again_where_it_lies_needs_its_marker() {
+    let mut tree = tree();
+    let (one, other) = (Rel::new(b"a.csv"), Rel::new(b"a.xml"));
+    tree.set_resting(&other, look(1).stamp);
+    let listed = content(&[("a.csv", 1), ("a.xml", 1)], &[]);
+    merge(&mut tree, &Rel::root(), listed, 1, NOW, LONG_AGO);
+    let rule = MarkerRule::of_stem(".done");
+    assert!(!tree.shares_marker(&one, &rule, |_| false));
+    tree.forget_delivered(&other);
+    assert!(tree.shares_marker(&one, &rule, |_| false));
 }

@@ -50,17 +50,17 @@ impl Folder {
     ) {
         self.consolidate();
         self.is_listed = true;
-        self.has_unseen = !content.unseen.is_empty();
         self.timeless = content.timeless;
         self.folders = content.folders;
         self.markers = content.markers;
         let mut files = content.files;
+        self.unseen = content.unseen;
         if self.is_as_before(&files) {
             self.forget_missing(path, how.horizon, events);
             return;
         }
-        self.keep_unseen(&mut files, &content.unseen);
-        let Compared { marks, gone } = self.compare(path, &files, &content.unseen, how, events);
+        self.keep_unseen(&mut files);
+        let Compared { marks, gone } = self.compare(path, &files, how, events);
         for (name, stamp) in gone {
             events.push(Event::Away {
                 path: path.join(&name),
@@ -68,9 +68,8 @@ impl Folder {
             });
             self.away.insert(name, (stamp, how.now.wall));
         }
-        let is_unseen = |name: &[u8]| is_in(&content.unseen, name);
         for (name, &file) in &self.moving {
-            if files.find(name).is_none() && !is_unseen(name) {
+            if files.find(name).is_none() && !is_in(&self.unseen, name) {
                 events.push(Event::Missing { file });
             }
         }
@@ -92,15 +91,15 @@ impl Folder {
             && self.moving.is_empty()
             && self.away.is_empty()
             && self.left.is_empty()
-            && !self.has_unseen
+            && self.unseen.is_empty()
             && self.known.has_names_of(files)
             && (0..files.len()).all(|at| files.value(at).stamp == *self.known.value(at))
     }
 
     /// Enters what is known of names that could not be looked at into the listing: they stay what
     /// they were.
-    fn keep_unseen(&self, files: &mut Listing<Look>, unseen: &[Vec<u8>]) {
-        for name in unseen {
+    fn keep_unseen(&self, files: &mut Listing<Look>) {
+        for name in &self.unseen {
             let known = self.known.find(name).filter(|_| files.find(name).is_none());
             if let Some(at) = known {
                 let look = Look::faded(*self.known.value(at), self.mark(at).print, self.fs);
@@ -115,7 +114,6 @@ impl Folder {
         &mut self,
         path: &Rel,
         files: &Listing<Look>,
-        unseen: &[Vec<u8>],
         how: &Merging<'_>,
         events: &mut Vec<Event>,
     ) -> Compared {
@@ -137,7 +135,7 @@ impl Folder {
             let marker = self.markers.get(name).copied();
             let rested = self.rested(before);
             if let Some(&file) = self.moving.get(name) {
-                if !is_in(unseen, name) {
+                if !is_in(&self.unseen, name) {
                     events.push(Event::Seen { file, look, marker });
                 }
                 gone.extend(rested.map(|stamp| (name.into(), stamp)));
@@ -162,9 +160,11 @@ impl Folder {
             let state = match state {
                 State::Waiting(since) if is_new && how.tells_late => {
                     events.push(Event::Late(self.late(path.join(name), look, since)));
-                    State::Left(None)
+                    State::PassedOver(None)
                 }
-                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => State::Left(None),
+                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => {
+                    State::PassedOver(None)
+                }
                 State::Waiting(_) | State::Idle(_) if is_new && room > 0 => {
                     room -= 1;
                     let name = name.into();
@@ -239,7 +239,7 @@ impl Folder {
             None => self.left.get(name).is_some_and(|&left| left >= how.scan),
         };
         if has_left {
-            return State::Left(Some(how.scan));
+            return State::PassedOver(Some(how.scan));
         }
         let is_same = |old: usize, mark: &Mark| {
             *self.known.value(old) == look.stamp && mark.print == look.fingerprint()
@@ -263,7 +263,7 @@ impl Folder {
                 State::AtRest => at_rest += 1,
                 State::Waiting(_) => waiting += 1,
                 State::Idle(_) => idle += 1,
-                State::InMotion | State::Left(_) => {}
+                State::InMotion | State::Left(_) | State::PassedOver(_) => {}
             }
         }
         (self.at_rest, self.waiting, self.idle) = (at_rest, waiting, idle);
