@@ -173,20 +173,15 @@ fn unguarded(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed 
     }
 }
 
-/// Whether a state can be kept in `folder`: on a disk that is full an empty file can still be made.
-fn try_state(folder: &Dir) -> io::Result<()> {
-    state::try_writing(folder)?;
-    journal::try_room(folder)
-}
-
 /// Whether dirpost can make and change what it needs to.
 fn writable(config: &Config, folder: &Dir, findings: &mut Findings) -> Printed {
     let elsewhere = below(&config.watch.dir, &config.state.dir).is_none();
     let may_be_read_only = elsewhere && config.delivered.action == Action::Keep;
+    // On a disk that is full an empty file can still be made, and no state can be kept.
     let try_writing = if elsewhere {
         state::try_writing
     } else {
-        try_state
+        journal::try_room
     };
     let own_path = config.watch.dir.join(OWN_FOLDER);
     let own = folder.folder(&Rel::new(OWN_FOLDER.as_bytes()));
@@ -249,7 +244,7 @@ fn state_elsewhere(config: &Config, findings: &mut Findings) -> Printed {
     let dir = config.state.dir.display();
     match Dir::at(&config.state.dir) {
         Ok(state) if !guarded(&state, &config.state.dir, (config, findings))? => Ok(()),
-        Ok(state) => match try_state(&state).map_err(|err| explain(&err)) {
+        Ok(state) => match journal::try_room(&state).map_err(|err| explain(&err)) {
             Ok(()) => findings.fine(&format!("the state folder {dir} can be written to")),
             Err(why) => findings.wrong(&format!("the state folder {dir}: {why}")),
         },

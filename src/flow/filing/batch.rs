@@ -97,9 +97,7 @@ impl Carried {
         }
         carried
     }
-}
 
-impl Carried {
     /// Whether a move that is not filed to its end goes by this name.
     pub fn is_promised(&self, place: &Place) -> bool {
         self.claims.has(place)

@@ -44,6 +44,20 @@ pub fn draft_name() -> Vec<u8> {
 }
 
 impl Dir {
+    /// Makes a file by `make` under a name that nobody knows, and removes it: whether that can be done.
+    ///
+    /// # Errors
+    /// Of making or removing it; nothing stays unless it cannot be removed.
+    pub fn try_making(&self, make: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let name = draft_name();
+        let made = make(&name);
+        match self.remove(&name) {
+            // It was not even made, or the holder of the lock has tidied up meanwhile.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => made,
+            removed => made.and(removed),
+        }
+    }
+
     /// Writes a whole file, in place of the one that has this name, if there is one.
     ///
     /// # Errors

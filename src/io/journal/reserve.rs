@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::flow::rng::Rng;
-use crate::io::dir::{Dir, draft_name};
+use crate::io::dir::Dir;
 use crate::io::os::error::is_full;
 
 /// The name of the file, in the folder of the journal.
@@ -72,13 +72,7 @@ fn make(folder: &Dir) -> io::Result<()> {
 /// # Errors
 /// Of writing or removing it; nothing of it stays unless it cannot be removed.
 pub fn try_room(folder: &Dir) -> io::Result<()> {
-    let name = draft_name();
-    let written = folder.write_new(&name, &filling());
-    match folder.remove(&name) {
-        // It was not even made, or the holder of the lock has tidied up meanwhile.
-        Err(err) if err.kind() == io::ErrorKind::NotFound => written,
-        removed => written.and(removed),
-    }
+    folder.try_making(|name| folder.write_new(name, &filling()))
 }
 
 /// Bytes that no file system makes smaller.

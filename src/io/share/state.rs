@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::flow::file::Rel;
-use crate::io::dir::{DRAFT, Dir, draft_name};
+use crate::io::dir::{DRAFT, Dir};
 use crate::io::journal::Home;
 
 use super::lock::Lock;
@@ -76,13 +76,7 @@ pub(super) fn is_blank(folder: &Dir) -> bool {
 /// # Errors
 /// Of making or removing it.
 pub fn try_writing(folder: &Dir) -> io::Result<()> {
-    let name = draft_name();
-    folder.create(&name)?;
-    match folder.remove(&name) {
-        // The holder of the lock has tidied up meanwhile.
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    folder.try_making(|name| folder.create(name).map(drop))
 }
 
 /// Removes what a process left that was killed while it wrote a file or looked at a folder.
