@@ -118,11 +118,15 @@ fn a_pdf_waits_for_its_xml_or_goes_with_it_as_one_archive() {
         });
         assert_eq!(server.requests().len(), 1);
     }
-    for (ending, beside) in [("{stem}.xml", "c.xml"), ("{stem}.done", "c.done")] {
+    // Each file has a name of its own: a daemon that is killed may have to file its last one still.
+    for (ending, file, beside) in [
+        ("{stem}.xml", "b.pdf", "b.xml"),
+        ("{stem}.done", "c.pdf", "c.done"),
+    ] {
         assert!(section(title).contains(&format!("\"{ending}\"")));
         let text = config(&marker.replace(".xml", ending), &dir, &server);
         let sent = server.requests().len();
-        dir.write("c.pdf", "%PDF");
+        dir.write(file, "%PDF");
         let daemon = Daemon::start(&text);
         daemon.wait_log("1 file waiting for a marker");
         dir.write(beside, "");

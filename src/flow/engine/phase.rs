@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::files::At;
+use super::files::{ActiveFile, At};
 use super::{Ending, Engine};
 use crate::flow::events::Note;
 use crate::flow::filing::Fate;
@@ -169,6 +169,13 @@ impl Engine {
         delivered.count()
     }
 
+    /// How many versions are known only by the look at the place of one that is being filed: they
+    /// have no entry of their own until it is.
+    pub(super) fn behind_filings(&self) -> usize {
+        let is_hidden = |it: &ActiveFile| it.filing.is_some() && it.has_next && !it.detached;
+        self.files.iter().filter(|(_, it)| is_hidden(it)).count()
+    }
+
     fn jobs_out(&self) -> usize {
         self.files.count(At::Inspecting) + self.in_flight()
     }
@@ -193,7 +200,8 @@ impl Engine {
         let (waiting, (unsettled, _)) = (self.tree.count().waiting, self.tree.tally(now.mono));
         let settling = self.files.count(At::Settling) + unsettled;
         let delivered = self.unfiled();
-        let all = self.files.len() + waiting - self.files.count(At::Waiting);
+        let known = self.files.len() + self.behind_filings();
+        let all = known + waiting - self.files.count(At::Waiting);
         let left = all - settling - delivered;
         let new = self.last_listing.new_files();
         if self.policy.ending != Ending::Never && all + new > 0 {

@@ -135,8 +135,9 @@ impl Engine {
         if first {
             let count = self.tree.count();
             let unfiled = self.unfiled();
+            let known = self.files.len() + self.behind_filings();
             let note = Note::Looked {
-                files: self.files.len() + count.waiting + count.idle - unfiled,
+                files: known + count.waiting + count.idle - unfiled,
                 unfiled,
                 waiting: self.files.count(At::Waiting) + count.idle,
                 at_rest: count.at_rest,
