@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::read::{Item, Section, Source};
-use super::send::checked;
 use super::{Auth, Aws, BodyKind, Compress, Method, Send, values};
 
 /// The keys of one way, and what is made of them when all that it needs are set.
@@ -87,7 +86,7 @@ fn ways(table: &Section<'_>) -> [Way<'static>; 5] {
     let password_file = table.get("password_file", Item::path);
     let header = table.get("header", |item| {
         let name = item.word("the name of the header, such as \"X-Api-Key\"")?;
-        checked(item, name, values::header_name)
+        item.checked(name, values::header_name)
     });
     let value_file = table.get("value_file", Item::path);
     let command = table.get("value_command", |item| {
@@ -131,7 +130,7 @@ fn ways(table: &Section<'_>) -> [Way<'static>; 5] {
 fn signature(table: &Section<'_>) -> Way<'static> {
     let name = |item: &Item<'_>, want: &str| {
         let text = item.word(want)?;
-        checked(item, text, values::plain)
+        item.checked(text, values::plain)
     };
     // They stand between slashes in what is signed.
     let part = |item: &Item<'_>, want: &str| {

@@ -213,6 +213,19 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// `text`, which stands here, if `check` finds nothing wrong with it.
+    ///
+    /// # Errors
+    /// What `check` finds, with the place of this item.
+    pub fn checked(
+        &self,
+        text: String,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<String, Problem> {
+        check(&text).map_err(|what| self.wrong(what))?;
+        Ok(text)
+    }
+
     fn report(&self, text: impl Into<String>) {
         self.source.push(self.wrong(text));
     }

@@ -48,11 +48,11 @@ pub fn send(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> 
         brake: table.or("brake", 10, |item| item.integer(0, i64::from(u32::MAX))),
         key_scope: table.get("key_scope", |item| {
             let scope = item.word("a name for this sender, such as \"plant-7\"")?;
-            checked(item, scope, values::plain)
+            item.checked(scope, values::plain)
         }),
         accept_content_type: table.get("accept_content_type", |item| {
             let kind = item.word("a media type, such as \"application/json\"")?;
-            checked(item, kind, values::media_type)
+            item.checked(kind, values::media_type)
         }),
         accept_body: table.get("accept_body", |item| {
             item.word("a part of the answer's body")
@@ -117,7 +117,7 @@ fn order(table: &Section<'_>, source: &Source<'_>) -> (SendOrder, bool) {
 fn address(table: &Section<'_>, source: &Source<'_>, given: Option<String>) -> Option<String> {
     let url = table.get("url", |item| {
         let url = item.word("a URL in quotes, such as \"https://example.org/in/{path}\"")?;
-        checked(item, url, values::url)
+        item.checked(url, values::url)
     });
     if url.is_none() && given.is_none() && !source.is_set("send.url") {
         source.problem(
@@ -152,15 +152,6 @@ pub fn check_put(send: &Send, watch: &Watch, source: &Source<'_>) {
     }
 }
 
-pub(super) fn checked(
-    item: &Item<'_>,
-    text: String,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Result<String, Problem> {
-    check(&text).map_err(|what| item.wrong(what))?;
-    Ok(text)
-}
-
 fn body(table: &Section<'_>, source: &Source<'_>) -> BodyKind {
     let multipart = table.or("body", false, |item| {
         item.choice(&[("raw", false), ("multipart", true)])
@@ -190,7 +181,7 @@ fn content_type(item: &Item<'_>) -> Result<Option<String>, Problem> {
     if text == "auto" {
         return Ok(None);
     }
-    checked(item, text, values::media_type).map(Some)
+    item.checked(text, values::media_type).map(Some)
 }
 
 fn headers(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
@@ -206,7 +197,7 @@ fn headers(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
         {
             return Err(value.wrong("is there twice (case does not matter); leave one out"));
         }
-        let text = checked(&value, text, values::header_value)?;
+        let text = value.checked(text, values::header_value)?;
         headers.push((name, text.into()));
     }
     Ok(headers)
@@ -216,7 +207,7 @@ fn fields(item: &Item<'_>) -> Result<Vec<(String, Hidden)>, Problem> {
     let mut fields = Vec::new();
     for (name, value) in item.entries("a table, such as { deviceId = \"plant-7\" }")? {
         values::field_name(&name).map_err(|text| value.wrong(text))?;
-        let text = checked(&value, value.text("a string")?, values::field_value)?;
+        let text = value.checked(value.text("a string")?, values::field_value)?;
         fields.push((name, text.into()));
     }
     Ok(fields)
@@ -368,6 +359,6 @@ fn proxy(item: &Item<'_>) -> Result<Proxy, Problem> {
     match text.as_str() {
         "none" => Ok(Proxy::None),
         "environment" => Ok(Proxy::Environment),
-        _ => checked(item, text, values::proxy).map(Proxy::Url),
+        _ => item.checked(text, values::proxy).map(Proxy::Url),
     }
 }

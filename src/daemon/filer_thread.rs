@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
-use super::threads::spawn;
+use super::spawn::spawn;
 use crate::flow::alarm::Alarm;
 use crate::flow::file::{FileNo, Rel};
 use crate::flow::filing::{Filed, Filing};
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::daemon::inbox::Inbox;
-    use crate::daemon::opening::{Opened, open_all};
+    use crate::daemon::opened::{Opened, open_all};
     use crate::flow::file::Rel;
     use crate::flow::filing::{Acceptance, Fate, Progress, Reason};
     use crate::flow::journal::Event;

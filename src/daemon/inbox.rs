@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::opening::OpenResult;
+use super::opened::OpenResult;
 use super::reload::Reloaded;
 use crate::flow::file::FileNo;
 use crate::flow::filing::Filed;

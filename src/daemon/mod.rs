@@ -6,18 +6,21 @@
 //! that can hang: that is in the threads, so that signals and the log go on when a share
 //! hangs.
 //!
-//! `opening` opens the folder and waits for it, `session` is one opening with its engine,
-//! `threads` and `filer_thread` are what it starts, `rules` what these go by, `reload` how that changes, `inbox` is how they are heard, `retry_news` what is
-//! to be heard before a look is used.
+//! `opened` is the folder and all else that has to be open, `opening` waits until it is, and
+//! `session` is one opening with its engine. `threads` and `filer_thread` are what it starts,
+//! `rules` what these go by, `reload` how that changes, `inbox` is how they are heard, and
+//! `retry_news` what is to be heard before a look is used.
 
 mod filer_thread;
 mod inbox;
+mod opened;
 mod opening;
 mod reload;
 mod retry_news;
 mod rules;
 mod session;
 mod skipping;
+mod spawn;
 mod threads;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +34,12 @@ use self::opening::{Opener, Opening};
 use self::reload::Current;
 use self::session::{Ended, Session};
 pub use self::skipping::skip_existing;
-use self::threads::spawn;
+use self::spawn::spawn;
 use crate::cli::exit::Exit;
 use crate::config::Config;
-use crate::flow::engine::{Ending, Handover};
+use crate::flow::engine::Handover;
 use crate::flow::messages::Finish;
+use crate::flow::policy::Ending;
 use crate::flow::status::Fault;
 use crate::flow::time::{Mono, Now};
 use crate::io::listen;

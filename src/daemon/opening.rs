@@ -3,45 +3,22 @@
 use std::time::Duration;
 
 use super::inbox::{Inbox, Mailbox, Message};
-use super::threads::spawn;
+use super::opened::{OpenResult, Opened, open_all};
+use super::spawn::spawn;
 use super::{Mode, Process};
 use crate::cli::exit::Exit;
-use crate::config::Config;
 use crate::flow::alarm::Alarm;
-use crate::flow::engine::Handover;
 use crate::flow::messages::{Command, Input};
-use crate::flow::status::Counters;
 use crate::flow::time::Mono;
-use crate::io::journal::Journal;
 use crate::io::logging::units::span;
 use crate::io::logging::words;
-use crate::io::memory_file;
 use crate::io::os::clock;
-use crate::io::os::error::explain;
-use crate::io::retries_file;
-use crate::io::send_fingerprint;
-use crate::io::share::state::StateDir;
-use crate::io::share::{self, Before, LOCK_GONE_WAIT, OpenError, Share};
-use crate::io::status;
+use crate::io::share::{self, Before, LOCK_GONE_WAIT, OpenError};
 
 /// Interval between two looks of a standby whether the lock is free.
 const STANDBY: Duration = Duration::from_millis(500);
 /// Interval between two looks for a folder that is missing.
 const AWAY: Duration = Duration::from_secs(2);
-
-/// Everything that had to be opened.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) share: Share,
-    pub(super) state: StateDir,
-    pub(super) journal: Journal,
-    pub(super) past: Handover,
-    /// Lines of the journal that could not be read.
-    pub(super) unreadable: usize,
-}
-
-/// What came of opening it.
-pub(super) type OpenResult = Result<Box<Opened>, OpenError>;
 
 /// How everything is opened.
 #[derive(Clone, Debug, Default)]
@@ -257,31 +234,4 @@ impl<'a> Opener<'a> {
             _ => Ok(()),
         }
     }
-}
-
-/// Opens everything, once.
-pub(super) fn open_all(config: &Config, opening: &share::Opening) -> OpenResult {
-    let (share, state) = Share::open_as(config, opening)?;
-    let (journal, replay) = Journal::open(state.journal(), clock::wall())
-        .map_err(|err| OpenError::of(&config.state.dir.join("journal"), &err))?;
-    if let Err(err) = retries_file::prune(&state.folder, &share.folder(), clock::wall()) {
-        log::debug!(target: "dirpost", "retries: {}", explain(&err));
-    }
-    let unreadable = replay.unreadable;
-    let past = Handover {
-        journal: replay,
-        memory: memory_file::read(&state.folder),
-        counters: status::read(&state.folder).map_or_else(Counters::default, |status| {
-            Counters::of_earlier(status.work)
-        }),
-        send: send_fingerprint::of(&config.send),
-        ..Handover::default()
-    };
-    Ok(Box::new(Opened {
-        share,
-        state,
-        journal,
-        past,
-        unreadable,
-    }))
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Process;
-use super::threads::spawn;
+use super::spawn::spawn;
 use crate::config::reload::Reread;
 use crate::config::{self, Config};
 use crate::flow::status::{Fault, Part};

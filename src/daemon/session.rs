@@ -6,23 +6,25 @@ use std::time::Duration;
 
 use super::filer_thread::{FilerCommand, FilerThread};
 use super::inbox::{INBOX_MAX, Inbox, Mailbox, Message};
-use super::opening::Opened;
+use super::opened::Opened;
 use super::reload::{Reloaded, Taken};
 use super::retry_news::RetryNews;
 use super::rules::{Common, Rules};
+use super::spawn::spawn;
 use super::threads::{
-    Ordered, ScanCommand, Scanner, on_written, spawn, spawn_inspectors, spawn_scanner, spawn_worker,
+    Ordered, ScanCommand, Scanner, on_written, spawn_inspectors, spawn_scanner, spawn_worker,
 };
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::config::Config;
-use crate::flow::engine::{Engine, Handover, Policy};
+use crate::flow::engine::{Engine, Handover};
 use crate::flow::file::FileNo;
 use crate::flow::filing::Filed;
 use crate::flow::messages::{
     Closing, Command, Delivery, Effect, Finish, Input, Inspection, Settings,
 };
+use crate::flow::policy::Policy;
 use crate::flow::status::{Pace, Pulse};
 use crate::flow::time::{Mono, Now};
 use crate::io::filing::Filer;

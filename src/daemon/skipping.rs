@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use super::fail;
+use super::opened::{Opened, open_all};
 use super::opening::Opening;
-use super::opening::{Opened, open_all};
 use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::flow::file::Rel;

@@ -3,12 +3,12 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use super::filer_thread::FilerCommand;
 use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
 use super::rules::{Credentials, Rules};
+use super::spawn::spawn;
 use crate::flow::engine::INSPECTORS;
 use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
 use crate::io::Gone;
@@ -19,25 +19,6 @@ use crate::io::os::lock;
 use crate::io::scan::{self, Report};
 use crate::io::share::Share;
 use crate::io::upload::deliver;
-
-/// The stack of a thread, in bytes. The deepest call is a TLS handshake; this leaves it ample room.
-const STACK: usize = 512 * 1024;
-
-/// Starts a thread. It is not waited for: at the end of the process the system ends it.
-///
-/// # Errors
-/// A sentence, if the system gives the process no more threads (`TasksMax`, `RLIMIT_NPROC`); then
-/// `body` is dropped here.
-pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    thread::Builder::new()
-        .name(name.into())
-        .stack_size(STACK)
-        .spawn(body)
-        .map(drop)
-        .map_err(|err| {
-            format!("a thread ({name}) cannot be started: {err}: is the number of tasks limited?")
-        })
-}
 
 /// What a worker does when the journal has lines that wait for an fsync.
 pub(super) fn on_written(

@@ -1,7 +1,6 @@
 //! `ready.marker`: how the marker of a file is called.
 
 use super::file::Rel;
-use super::filing::Place;
 
 /// What a marker's name is made of, beside its ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +77,6 @@ impl MarkerRule {
     /// The path of the marker of the file `path`.
     pub fn path_of(&self, path: &Rel) -> Rel {
         path.parent().join(&self.name_of(path.name()))
-    }
-
-    /// Where the marker of a file that lies at `place` lies.
-    pub fn beside(&self, place: &Place) -> Place {
-        Place::new(place.area, self.path_of(&place.path))
     }
 
     /// If `name` is that of a marker: what it is called after, as [`MarkerRule::subject`] gives it.

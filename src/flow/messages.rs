@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::Reply;
-use crate::flow::engine::Policy;
+use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::events::Note;
 use crate::flow::file::FileNo;
 use crate::flow::file::{Difference, Look, Rel, Stamp};
 use crate::flow::filing::{Filed, Filing};
 use crate::flow::journal;
 use crate::flow::memory::Memory;
+use crate::flow::policy::Policy;
 use crate::flow::scan::filter::{Filter, Ignored};
 use crate::flow::scan::listing::Listing;
 use crate::flow::scan::rounds::{Rounds, Wanted};

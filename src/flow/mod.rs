@@ -24,6 +24,7 @@ pub mod events;
 pub mod marker;
 pub mod memory;
 pub mod messages;
+pub mod policy;
 pub mod status;
 // What they share
 pub mod alarm;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dirpost::config::Action;
-use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::idempotency_key::key;
 use dirpost::flow::endpoint::reply::{Answer, Failure, FailureKind, KeptAnswer, Reply};
+use dirpost::flow::endpoint::verdict::Verdict;
 use dirpost::flow::file::{Difference, FileNo, Look, Rel};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::keeping::Expired as Outcome;
@@ -375,7 +375,7 @@ impl World {
     /// Where the marker of the file at `place` lies.
     pub fn marker_of(&self, place: &Place) -> Place {
         match self.marker() {
-            Some(rule) => rule.beside(place),
+            Some(rule) => place.marker(&rule),
             None => place.beside(MARKER),
         }
     }

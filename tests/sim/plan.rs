@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dirpost::config::{Empty, SendOrder, Settle};
 use dirpost::flow::endpoint::backoff::Backoff;
-use dirpost::flow::engine::{Ending, Policy};
+use dirpost::flow::policy::{Ending, Policy};
 use dirpost::flow::rng::Rng;
 
 use crate::power::JournalFault;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dirpost::config::{Settle, from_dir_and_url};
-use dirpost::flow::engine::Policy;
 use dirpost::flow::messages::{Effect, Input, Settings};
+use dirpost::flow::policy::Policy;
 use dirpost::flow::rng::Rng;
 use dirpost::flow::scan::filter::Filter;
 

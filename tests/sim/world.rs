@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::config::Action;
-use dirpost::flow::endpoint::classify::Verdict;
 use dirpost::flow::endpoint::reply::Reply;
+use dirpost::flow::endpoint::verdict::Verdict;
 use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::filing::{Batch, Carried, Filing, Kept, Order, Place};

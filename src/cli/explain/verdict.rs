@@ -3,9 +3,9 @@
 use super::facts::{File, Happened, There, wall_of};
 use crate::cli::readiness::{Lack, include_globs, lack, last_changed};
 use crate::config::{Action, Config};
-use crate::flow::engine::TOO_LARGE;
 use crate::flow::file::{Look, Stamp};
 use crate::flow::journal::Event;
+use crate::flow::policy::TOO_LARGE;
 use crate::flow::scan::filter::Rule;
 use crate::flow::settle::settle_time;
 use crate::flow::shell_words::quote;

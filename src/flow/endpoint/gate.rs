@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify::Verdict;
+use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::file::FileNo;
 use crate::flow::rng::Rng;
 use crate::flow::time::Mono;

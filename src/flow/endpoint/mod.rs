@@ -8,4 +8,5 @@ pub mod idempotency_key;
 pub mod object_store;
 pub mod reply;
 pub mod server_page;
+pub mod verdict;
 pub mod words;

@@ -5,8 +5,8 @@
 //! condemn one. So where requests are signed the code in the answer decides before the status. The codes
 //! are those of "Error responses" in the API reference of S3, which other stores use as well.
 
-use super::classify::Verdict;
 use super::reply::Answer;
+use super::verdict::Verdict;
 
 /// The credentials, the region, the bucket or what the configuration asks for: it is so for every
 /// file.

@@ -18,9 +18,9 @@ use std::collections::BTreeSet;
 
 use super::Engine;
 use super::files::{ActiveFiles, At};
-use super::policy::Ending;
 use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::hash::fnv_1a;
+use crate::flow::policy::Ending;
 use crate::flow::scan::tree::Waiting;
 use crate::flow::time::{Mono, Now};
 

@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 
 use super::Engine;
 use super::files::{ActiveFile, At};
-use super::policy::Ending;
 use crate::config::Rewrites;
 use crate::flow::file::Rel;
 use crate::flow::messages::ScanOrder;
+use crate::flow::policy::Ending;
 use crate::flow::scan::rounds::{Rounds, Wanted};
 use crate::flow::time::Mono;
 

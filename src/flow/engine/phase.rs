@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
+use super::Engine;
 use super::files::{ActiveFile, At};
-use super::{Ending, Engine};
 use crate::flow::events::Note;
 use crate::flow::filing::Fate;
 use crate::flow::messages::{Effect, Finish};
+use crate::flow::policy::Ending;
 use crate::flow::time::{Mono, Now};
 
 /// How long what is on its way may take after a stop was asked for.

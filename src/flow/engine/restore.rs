@@ -2,7 +2,7 @@
 
 use super::files::{ActiveFile, At};
 use super::known::Used;
-use super::{Ending, Engine, Tally};
+use super::{Engine, Tally};
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::gate::GateShare;
 use crate::flow::file::{FileNo, Rel, Stamp};
@@ -10,6 +10,7 @@ use crate::flow::filing::{Filing, Move};
 use crate::flow::journal::Replay;
 use crate::flow::memory::{self, Learned, Memory};
 use crate::flow::messages::Effect;
+use crate::flow::policy::Ending;
 use crate::flow::scan::filter::Filter;
 use crate::flow::settle::{Stability, settle_time};
 use crate::flow::status::Counters;

@@ -18,13 +18,14 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Action, Config, Empty, Rewrites, SendOrder, Settle};
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
+use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::{Filed, Move, Progress};
 use crate::flow::marker::MarkerRule;
 use crate::flow::memory;
 use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
+use crate::flow::policy::Ending;
 use crate::flow::scan::rounds::Rounds;
 use crate::flow::time::Wall;
 

@@ -10,6 +10,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::journal::Event as Line;
 use crate::flow::memory::Learned;
 use crate::flow::messages::{Closing, Content, ListedFolder, Miss};
+use crate::flow::policy::TOO_LARGE;
 use crate::flow::scan::tree::{Event, Merging};
 use crate::flow::settle::{RESTLESS_AFTER, Seen, Stability, calm, settle_time};
 use crate::flow::time::{Mono, Now, Wall};
@@ -488,7 +489,7 @@ impl Engine {
             .request_limit
             .is_some_and(|max| stamp.size > max)
         {
-            self.trouble(file, Kind::Send, super::TOO_LARGE.into(), now);
+            self.trouble(file, Kind::Send, TOO_LARGE.into(), now);
         } else if !self.give_place_up(file, queue) {
             self.files.enqueue(file, queue);
         }

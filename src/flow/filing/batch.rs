@@ -14,11 +14,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::disk::{Answer, Disk, Fault, Line, Operation, Side};
+use super::handed_out::{Out, Rivals};
 use super::lost_syncs::LostSyncs;
 use super::machine;
 use super::names::Companions;
 use super::ops::{Claims, Desk, Ops};
-use super::side_by_side::{Out, Rivals};
 use super::{Area, Filed, Filing, Move, Place, Rules};
 use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::marker::MarkerRule;

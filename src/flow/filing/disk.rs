@@ -1,7 +1,7 @@
 //! What filing asks of the file system and the journal: one operation at a time.
 
 use super::answer::Delivered;
-use super::keeping::Kept;
+use super::kept::Kept;
 use super::reason::DeadLetter;
 use super::{Move, Place};
 use crate::flow::file::{Entry, Look};

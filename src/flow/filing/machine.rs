@@ -16,8 +16,9 @@ mod putting_back;
 mod resuming;
 
 use super::disk::{Fault, FaultKind, Line, Operation, Side};
+use super::free_name::free;
 use super::moving::{Moved, Relocation, Target, relocate};
-use super::names::{Companions, free, staging_name};
+use super::names::{Companions, staging_name};
 use super::ops::Ops;
 use super::{Area, Fate, Filed, Filing, Move, Place, Progress, Rules};
 use crate::config::Action;

@@ -25,7 +25,10 @@
 pub mod answer;
 pub mod batch;
 pub mod disk;
+mod free_name;
+mod handed_out;
 pub mod keeping;
+mod kept;
 mod lost_syncs;
 pub mod machine;
 mod moving;
@@ -43,7 +46,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::answer::Receipt;
 pub use self::batch::{Batch, Carried, Outcome};
 pub use self::disk::{Disk, Fault, FaultKind};
-pub use self::keeping::Kept;
+pub use self::kept::Kept;
 pub use self::reason::Reason;
 pub use self::side_by_side::Order;
 use crate::config::Action;
@@ -113,6 +116,11 @@ impl Place {
             self.area,
             Rel::new(&[self.path.as_bytes(), suffix].concat()),
         )
+    }
+
+    /// Where the marker of a file that lies here lies.
+    pub fn marker(&self, rule: &MarkerRule) -> Place {
+        Place::new(self.area, rule.path_of(&self.path))
     }
 }
 

@@ -1,18 +1,16 @@
-//! Names for files that are filed away: free ones, and short enough.
+//! Names for files that are filed away, and for what lies beside them: short enough, and found again.
 
 use sha2::{Digest as _, Sha256};
 
 use super::Place;
 use super::answer::ANSWER;
-use super::disk::Fault;
-use super::ops::{Claimed, Ops};
 use super::reason::REASON;
 use crate::flow::endpoint::idempotency_key::hex;
-use crate::flow::file::{Entry, Rel, Stamp};
+use crate::flow::file::{Rel, Stamp};
 use crate::flow::marker::MarkerRule;
 
 /// The longest name (bytes) that file systems take: `NAME_MAX` of Linux, macOS and the BSDs.
-const NAME_MAX: usize = 255;
+pub(super) const NAME_MAX: usize = 255;
 
 /// How the names of drafts begin: files that are not finished, in folders of dirpost's own.
 pub const DRAFT: &str = ".draft-";
@@ -56,7 +54,7 @@ impl Companions<'_> {
         let reason = self.reason.then(|| place.beside(REASON));
         let answer = self.answer.then(|| place.beside(ANSWER));
         let own = self.marker.filter(|rule| !rule.is_shared());
-        let marker = own.map(|rule| rule.beside(place));
+        let marker = own.map(|rule| place.marker(rule));
         std::iter::once(place.clone())
             .chain(reason)
             .chain(answer)
@@ -64,7 +62,7 @@ impl Companions<'_> {
     }
 
     /// By how many bytes their names are longer.
-    fn longest_ending(self) -> usize {
+    pub(super) fn longest_ending(self) -> usize {
         let reason = if self.reason { REASON.len() } else { 0 };
         let answer = if self.answer { ANSWER.len() } else { 0 };
         let marker = self.marker.map_or(0, |rule| rule.ending().len());
@@ -72,115 +70,8 @@ impl Companions<'_> {
     }
 }
 
-/// A name in `folder` that nothing has and that is promised to no other file of the batch: `name`,
-/// or `name` with a number before its extension. What lies beside it is free as well. All of these
-/// names are promised from now on.
-///
-/// # Errors
-/// A name could not be looked at.
-pub(super) async fn free(
-    ops: &Ops,
-    folder: &Place,
-    name: &[u8],
-    beside: Companions<'_>,
-) -> Result<Place, Fault> {
-    let search = Search {
-        ops,
-        folder,
-        name,
-        beside,
-        room: NAME_MAX.saturating_sub(beside.longest_ending()),
-    };
-    search.run().await
-}
-
-struct Search<'a> {
-    ops: &'a Ops,
-    folder: &'a Place,
-    name: &'a [u8],
-    beside: Companions<'a>,
-    /// Bytes that the name may have.
-    room: usize,
-}
-
-/// A name that is promised to a file, with what lies beside it.
-struct Promised {
-    place: Place,
-    /// Which of [`Companions::names`] were not before, a bit each.
-    new: u8,
-}
-
-impl Search<'_> {
-    async fn run(&self) -> Result<Place, Fault> {
-        for number in 0..8 {
-            if let Some(promised) = self.promise(number).await? {
-                return Ok(promised.place);
-            }
-        }
-        // A name that comes every day: the end of the numbers is looked for in growing strides,
-        // and then between the last that was taken and the first that was free.
-        let (mut taken, mut free) = (7, 16);
-        let mut found = loop {
-            match self.promise(free).await? {
-                Some(promised) => break promised,
-                None => (taken, free) = (free, free * 2),
-            }
-        };
-        while free - taken > 1 {
-            let middle = taken + (free - taken) / 2;
-            match self.promise(middle).await {
-                Ok(Some(promised)) => {
-                    free = middle;
-                    self.take_back(&std::mem::replace(&mut found, promised));
-                }
-                Ok(None) => taken = middle,
-                Err(fault) => {
-                    self.take_back(&found);
-                    return Err(fault);
-                }
-            }
-        }
-        Ok(found.place)
-    }
-
-    /// The name with this number, if it is free.
-    async fn promise(&self, number: u64) -> Result<Option<Promised>, Fault> {
-        let place = self.folder.join(&numbered(self.name, number, self.room));
-        let mut promised = Promised { place, new: 0 };
-        for (at, name) in self.beside.names(&promised.place).enumerate() {
-            match self.ops.claim(name) {
-                Claimed::Now => promised.new |= 1 << at,
-                Claimed::Before => {}
-                Claimed::ByAnother => {
-                    self.take_back(&promised);
-                    return Ok(None);
-                }
-            }
-        }
-        for name in self.beside.names(&promised.place) {
-            match self.ops.look(&name).await {
-                Ok(Entry::Absent) => {}
-                other => {
-                    self.take_back(&promised);
-                    return other.map(|_| None);
-                }
-            }
-        }
-        Ok(Some(promised))
-    }
-
-    /// What was promised for it is free again, but for what had been before.
-    fn take_back(&self, promised: &Promised) {
-        for (at, name) in self.beside.names(&promised.place).enumerate() {
-            if promised.new & 1 << at != 0 {
-                self.ops.take_back(&name);
-            }
-        }
-    }
-}
-
 /// `name` with `.number` before its extension (none for 0), cut to `room` bytes.
-fn numbered(name: &[u8], number: u64, room: usize) -> Vec<u8> {
+pub(super) fn numbered(name: &[u8], number: u64, room: usize) -> Vec<u8> {
     if number == 0 && name.len() <= room {
         return name.to_vec();
     }

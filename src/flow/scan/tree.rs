@@ -24,6 +24,7 @@ mod mark;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

@@ -22,7 +22,7 @@ pub use self::delays::Delays;
 pub use self::failures::{Failure, Failures, Then};
 pub use self::history::{History, PARTS, Point, Sum};
 pub use self::pace::{Pace, Pulse};
-use crate::flow::endpoint::classify::Verdict;
+use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::file::{Rel, Stamp};
 use crate::flow::messages::Delivered as Delivery;
 use crate::flow::time::{Wall, rfc3339};

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::flow::escape::escape;
 use crate::flow::file::Rel;
+use crate::flow::filing::Kept;
 use crate::flow::filing::keeping::{
-    Expired as Outcome, Kept, is_current, is_due, segment_begun, segment_name,
+    Expired as Outcome, is_current, is_due, segment_begun, segment_name,
 };
 use crate::flow::filing::{Disk, Place};
 use crate::flow::messages::Expired;

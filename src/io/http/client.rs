@@ -19,7 +19,7 @@ use super::proxy::ProxyRoute;
 use super::request::Head;
 use super::shared::Shared;
 use super::signature::Unsigned;
-use super::{Body, FileMeta, Outcome, Probe, answer, failure_text, probe};
+use super::{Body, FileMeta, Outcome, answer, failure_text};
 use crate::config;
 use crate::flow::endpoint::reply::Reply;
 
@@ -324,10 +324,9 @@ impl Client {
         }
     }
 
-    /// Asks the endpoint how it is, sending no file: `dirpost check` does.
-    pub fn probe(&mut self) -> Probe {
-        self.timeouts.response = self.timeouts.response.min(probe::ANSWER_WITHIN);
-        probe::probe(self)
+    /// Waits no longer than this for an answer from now on.
+    pub(super) fn answer_within(&mut self, limit: Duration) {
+        self.timeouts.response = self.timeouts.response.min(limit);
     }
 
     /// How long an answer is waited for.

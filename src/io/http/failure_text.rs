@@ -4,8 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::answer::harmless;
 use super::exchange::State;
+use super::harmless::harmless;
 use super::verifier::Refusal;
 use crate::flow::endpoint::reply::{Failure, FailureKind};
 use crate::flow::time::date_time;

@@ -37,6 +37,7 @@ mod connect;
 mod connection;
 mod exchange;
 mod failure_text;
+mod harmless;
 mod media_types;
 mod multipart;
 mod probe;

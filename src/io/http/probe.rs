@@ -13,6 +13,7 @@ use std::time::Duration;
 use ureq::http::{Method, StatusCode, Uri};
 
 use super::client::{Attempt, Client};
+use super::harmless::harmless;
 use super::{FileMeta, answer, failure_text, template};
 use crate::flow::endpoint::object_store;
 use crate::flow::endpoint::reply::Answer;
@@ -22,7 +23,7 @@ use crate::flow::time::Wall;
 
 /// How long the answer is waited for, at most: a person waits for it, and nothing was sent that an
 /// endpoint could have to work on.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the endpoint said to `dirpost check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +36,19 @@ pub struct Probe {
     pub certificate: Option<String>,
 }
 
-/// Asks, and puts what came of it into a sentence.
-pub(super) fn probe(client: &mut Client) -> Probe {
-    let (fine, sentence) = ask(client);
-    let presented = client
-        .shared
-        .verifier
-        .as_ref()
-        .and_then(|all| all.presented());
-    Probe {
-        fine,
-        sentence,
-        certificate: presented.map(|text| answer::harmless(text.as_bytes())),
+impl Client {
+    /// Asks the endpoint how it is, sending no file, and puts what came of it into a sentence:
+    /// `dirpost check` does.
+    pub fn probe(&mut self) -> Probe {
+        self.answer_within(ANSWER_WITHIN);
+        let (fine, sentence) = ask(self);
+        let verifier = self.shared.verifier.as_ref();
+        let presented = verifier.and_then(|all| all.presented());
+        Probe {
+            fine,
+            sentence,
+            certificate: presented.map(|text| harmless(text.as_bytes())),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::http_status::Status;
 use super::page;
 use super::public::public;
 use super::request::{Refusal, Request};
@@ -15,46 +16,6 @@ use crate::io::status::{self, Latest, Life, metrics, words};
 
 /// A loop that has not come round for so long stands still; it does so at least every 10 s.
 const STANDS_STILL: Duration = Duration::from_secs(30);
-
-/// The status of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    Fine,
-    BadRequest,
-    NotFound,
-    NotAllowed,
-    Late,
-    Misdirected,
-    TooLarge,
-    Busy,
-    /// The loop stands still.
-    Unwell,
-}
-
-impl Status {
-    fn line(self) -> &'static str {
-        match self {
-            Status::Fine => "200 OK",
-            Status::BadRequest => "400 Bad Request",
-            Status::NotFound => "404 Not Found",
-            Status::NotAllowed => "405 Method Not Allowed",
-            Status::Late => "408 Request Timeout",
-            Status::Misdirected => "421 Misdirected Request",
-            Status::TooLarge => "431 Request Header Fields Too Large",
-            Status::Busy | Status::Unwell => "503 Service Unavailable",
-        }
-    }
-
-    /// Fields that this status alone has, each with its line end.
-    fn fields(self) -> &'static str {
-        match self {
-            // RFC 9110, 15.5.6.
-            Status::NotAllowed => "Allow: GET, HEAD\r\n",
-            Status::Busy => "Retry-After: 1\r\n",
-            _ => "",
-        }
-    }
-}
 
 /// An answer.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 //! few seconds at most, and a connection that stays open would hold one of the eight.
 
 mod answer;
+mod http_status;
 mod page;
 mod picture;
 mod public;
@@ -20,7 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::answer::{Answer, Status};
+use self::answer::Answer;
+use self::http_status::Status;
 use self::socket::{Listener, Stream};
 use crate::config::Listen;
 use crate::flow::alarm::Alarm;

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::answer::Status;
+use super::http_status::Status;
 use super::socket::Stream;
 use crate::config::Listen;
 

@@ -10,7 +10,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::folder::{Visited, Visitor};
 use super::names::Names;
 use super::pulse::Pulse;
 use crate::flow::file::Rel;
@@ -129,8 +128,12 @@ impl Pool {
         self.signs.load(Ordering::Relaxed)
     }
 
-    /// What one thread does: visits folders, until the pool is closed.
-    pub(super) fn work(&self, visitor: &Visitor<'_>, done: &Sender<(u64, Rel, Visited)>) {
+    /// What one thread does: visits folders, until the pool is closed, and says what came of each.
+    pub(super) fn work<V>(
+        &self,
+        mut visit: impl FnMut(&Rel, &Plan, &mut Names, &mut Pulse<'_>) -> V,
+        done: &Sender<(u64, Rel, V)>,
+    ) {
         let sign = || {
             self.signs.fetch_add(1, Ordering::Relaxed);
         };
@@ -139,7 +142,7 @@ impl Pool {
         while let Some(task) = self.next() {
             match task {
                 Task::Visit(Order { number, path, plan }) => {
-                    let visited = visitor.visit(&path, &plan, &mut names, &mut pulse);
+                    let visited = visit(&path, &plan, &mut names, &mut pulse);
                     if done.send((number, path, visited)).is_err() {
                         return;
                     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::{Visited, Visitor};
 use super::pool::{Order, Pool};
+use super::pulse::Pulse;
 use super::{Count, End, Report, Scanner};
 use crate::flow::file::Rel;
 use crate::flow::messages::{Input, ScanOrder};
@@ -62,7 +63,12 @@ impl Scanner<'_> {
                 let thread = std::thread::Builder::new()
                     .name("scan".into())
                     .stack_size(STACK);
-                let spawned = thread.spawn_scoped(scope, move || pool.work(visitor, &done));
+                let spawned = thread.spawn_scoped(scope, move || {
+                    let visit = |path: &_, plan: &_, names: &mut _, pulse: &mut Pulse<'_>| {
+                        visitor.visit(path, plan, names, pulse)
+                    };
+                    pool.work(visit, &done);
+                });
                 started += u64::from(spawned.is_ok());
             }
             drop(done);

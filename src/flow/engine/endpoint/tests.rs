@@ -1,5 +1,5 @@
 use super::*;
-use crate::flow::endpoint::classify::Verdict;
+use crate::flow::endpoint::verdict::Verdict;
 use std::time::Duration;
 
 const BACKOFF: Backoff = Backoff {

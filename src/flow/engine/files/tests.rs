@@ -1,8 +1,8 @@
 use super::*;
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::backoff::Backoff;
-use crate::flow::endpoint::classify::Verdict;
 use crate::flow::endpoint::gate::Failure;
+use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::rng::Rng;
 use crate::flow::time::{Now, Wall};
 use std::time::Duration;

@@ -2,9 +2,10 @@
 
 use super::super::answer::{ANSWER, Delivered};
 use super::super::disk::{Beside, Fault, Operation, Side};
-use super::super::keeping::Kept;
+use super::super::free_name::free;
+use super::super::kept::Kept;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
-use super::super::names::{Companions, draft_of, draft_of_reason, free};
+use super::super::names::{Companions, draft_of, draft_of_reason};
 use super::super::ops::may_be_same_inode;
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Filed, Place};
@@ -89,12 +90,12 @@ impl Machine {
         let (Some(known), Some(rule)) = (self.job.marker, self.rules.marker.clone()) else {
             return Ok(());
         };
-        let marker = rule.beside(&self.place());
+        let marker = self.place().marker(&rule);
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,
             other => {
                 self.remove_marker_draft(&marker, to).await?;
-                let target = to.map(|to| rule.beside(to));
+                let target = to.map(|to| to.marker(&rule));
                 return self
                     .finish_putting_marker_back(&marker, other, target)
                     .await;
@@ -105,7 +106,7 @@ impl Machine {
         };
         // Its own name was promised to it together with the file's. That of a stem was not: whatever comes
         // there meanwhile is not replaced, and its marker is removed, for it has done its work.
-        let mut target = rule.beside(to);
+        let mut target = to.marker(&rule);
         self.marker_at = Some(target.clone());
         let there = self.ops.look(&target).await?;
         let size = known.stamp.size;

@@ -1,8 +1,9 @@
 //! What was moved and is not what was sent: it goes back to its place, or else to dead-letter.
 
 use super::super::disk::{Fault, FaultKind, Operation};
+use super::super::free_name::free;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
-use super::super::names::{Companions, free};
+use super::super::names::Companions;
 use super::super::reason::{DeadLetter, Reason};
 use super::super::{Area, Filed, Move, Place};
 use super::{Machine, NAMES_TRIED, Stage};

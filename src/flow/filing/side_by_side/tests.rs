@@ -201,7 +201,7 @@ impl Case {
                 Some(look) => *look,
                 None => disk.put(at.clone(), 100 + number),
             };
-            let marker = rules.marker.as_ref().map(|rule| rule.beside(&at));
+            let marker = rules.marker.as_ref().map(|rule| at.marker(rule));
             let marker = marker.map(|at| match disk.names.get(&at) {
                 Some(look) => *look,
                 None => disk.put(at, 3),

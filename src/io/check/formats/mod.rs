@@ -31,6 +31,7 @@ mod json;
 mod pdf;
 mod text;
 mod xml;
+mod xml_encoding;
 mod xml_prolog;
 mod zip;
 

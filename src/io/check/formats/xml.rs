@@ -11,7 +11,7 @@
 use super::Stop;
 use super::input::Input;
 use super::text::Text;
-use super::xml_prolog;
+use super::xml_encoding;
 
 const NAME: usize = 1024;
 const DEPTH: usize = 1024;
@@ -28,7 +28,7 @@ const IN_MARKUP: &str = "after `<`";
 
 /// A file of one document.
 pub(super) fn document(input: Input) -> Result<(), Stop> {
-    let mut text = xml_prolog::open(input)?;
+    let mut text = xml_encoding::open(input)?;
     Xml {
         text: &mut text,
         open: Vec::new(),
