@@ -311,50 +311,6 @@ fn a_run_that_ends_before_its_first_look_is_over_does_not_say_that_all_is_done()
 }
 
 #[test]
-fn the_first_look_counts_the_version_that_lies_where_a_delivered_one_is_still_to_be_filed() {
-    let path = Rel::new(b"a");
-    let stamp = |mtime| Stamp {
-        size: 1,
-        mtime: Wall(EPOCH + mtime),
-    };
-    let accepted = journal::Event::Accepted {
-        key: "k".into(),
-        status: 200,
-        marker: None,
-        keep: false,
-    };
-    let mut journal = journal::Replay::default();
-    journal.add(&journal::Entry::from((path.clone(), stamp(1), accepted)).line(Wall(1)));
-    let past = Handover {
-        journal,
-        ..Handover::default()
-    };
-    let counted = |lies: Stamp| {
-        let mut engine = Engine::new(policy(), 1, at(0));
-        engine.resume(past.clone(), at(0));
-        engine.on(at(0), Input::Tick);
-        let look = Look {
-            stamp: lies,
-            ..Look::default()
-        };
-        let mut content = Content::default();
-        content.files.push(b"a", look);
-        let folder = ListedFolder {
-            path: Rel::root(),
-            content: Ok(content),
-        };
-        engine.on(at(0), Input::Listed(folder));
-        let effects = engine.on(at(0), Input::Scanned(Ok(())));
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::Note(Note::Looked { files, unfiled, .. }) => Some((files, unfiled)),
-            _ => None,
-        })
-    };
-    assert_eq!(counted(stamp(1)), Some((0, 1)));
-    assert_eq!(counted(stamp(2)), Some((1, 1)));
-}
-
-#[test]
 fn a_condemned_file_that_had_to_stay_is_known_until_it_is_retried() {
     let (mut engine, sent) = started(policy(), &["a"]);
     let answer = crate::flow::endpoint::reply::Answer {

@@ -93,3 +93,47 @@ fn what_goes_to_dead_letter_is_among_the_failures_and_no_delay() {
     assert_eq!(failures, [Then::DeadLetter]);
     assert_eq!(delays(&engine, 5), (0, 0));
 }
+
+#[test]
+fn the_first_look_counts_the_version_that_lies_where_a_delivered_one_is_still_to_be_filed() {
+    let path = Rel::new(b"a");
+    let stamp = |mtime| Stamp {
+        size: 1,
+        mtime: Wall(EPOCH + mtime),
+    };
+    let accepted = journal::Event::Accepted {
+        key: "k".into(),
+        status: 200,
+        marker: None,
+        keep: false,
+    };
+    let mut journal = journal::Replay::default();
+    journal.add(&journal::Entry::from((path.clone(), stamp(1), accepted)).line(Wall(1)));
+    let past = Handover {
+        journal,
+        ..Handover::default()
+    };
+    let counted = |lies: Stamp| {
+        let mut engine = Engine::new(policy(), 1, at(0));
+        engine.resume(past.clone(), at(0));
+        engine.on(at(0), Input::Tick);
+        let look = Look {
+            stamp: lies,
+            ..Look::default()
+        };
+        let mut content = Content::default();
+        content.files.push(b"a", look);
+        let folder = ListedFolder {
+            path: Rel::root(),
+            content: Ok(content),
+        };
+        engine.on(at(0), Input::Listed(folder));
+        let effects = engine.on(at(0), Input::Scanned(Ok(())));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Note(Note::Looked { files, unfiled, .. }) => Some((files, unfiled)),
+            _ => None,
+        })
+    };
+    assert_eq!(counted(stamp(1)), Some((0, 1)));
+    assert_eq!(counted(stamp(2)), Some((1, 1)));
+}
