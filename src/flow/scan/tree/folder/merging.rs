@@ -22,6 +22,17 @@ struct Compared {
     gone: Vec<(Box<[u8]>, Stamp)>,
 }
 
+/// A file that is listed.
+struct Listed<'a> {
+    /// The path of its folder.
+    folder: &'a Rel,
+    name: &'a [u8],
+    look: Look,
+    marker: Option<Look>,
+    /// Where it stands among what is known, unless it is new.
+    before: Option<usize>,
+}
+
 /// A file that waits without a record has changed. When it has been calm for so long, its changing begins
 /// again.
 fn note_change(all: &mut BTreeMap<Box<[u8]>, Changing>, name: &[u8], calm: Duration, now: Mono) {
@@ -133,6 +144,13 @@ impl Folder {
             };
             let (name, &look) = (files.name(at), files.value(at));
             let marker = self.markers.get(name).copied();
+            let listed = Listed {
+                folder: path,
+                name,
+                look,
+                marker,
+                before,
+            };
             let rested = self.rested(before);
             if let Some(&file) = self.moving.get(name) {
                 if !is_in(&self.unseen, name) {
@@ -155,26 +173,15 @@ impl Folder {
                 continue;
             }
             gone.extend(rested.map(|stamp| (name.into(), stamp)));
-            let state = self.state_of(name, before, &look, marker.as_ref(), how);
+            let state = self.state_of(&listed, how);
             let is_new = before.is_none_or(|old| self.state(old).since().is_none());
-            let state = match state {
-                State::Waiting(since) if is_new && how.tells_late => {
-                    events.push(Event::Late(self.late(path.join(name), look, since)));
-                    State::PassedOver(None)
-                }
-                State::Waiting(_) | State::Idle(_) if is_new && !how.takes_new => {
-                    State::PassedOver(None)
-                }
-                State::Waiting(_) | State::Idle(_) if is_new && room > 0 => {
-                    room -= 1;
-                    let name = name.into();
-                    events.push(Event::New { name, look, marker });
-                    State::InMotion
-                }
-                state => state,
+            let (state, event) = match is_new {
+                true => self.take_new(&listed, state, how, &mut room),
+                false => (state, None),
             };
+            events.extend(event);
             marks.push(Mark::new(state, look.fingerprint(), base));
-            if state.since().is_some() && self.has_changed(before, &look) {
+            if state.since().is_some() && self.has_changed(&listed) {
                 note_change(&mut self.changing, name, calm, how.now.mono);
             }
         }
@@ -182,14 +189,35 @@ impl Folder {
         Compared { marks, gone }
     }
 
-    /// A file that is new, still since then, and not wanted any more.
-    fn late(&self, path: Rel, look: Look, since: Mono) -> Waiting {
-        Waiting {
-            marker: self.markers.get(path.name()).copied(),
-            path,
-            look,
-            since,
-            timeless: self.timeless,
+    /// The state of a file that did not wait here until now and would be in `state`, and what is told of
+    /// it. Where new files are not wanted it is passed over; while there is `room` for a record it gets
+    /// one; otherwise it waits here.
+    fn take_new(
+        &self,
+        listed: &Listed<'_>,
+        state: State,
+        how: &Merging<'_>,
+        room: &mut usize,
+    ) -> (State, Option<Event>) {
+        let Listed { look, marker, .. } = *listed;
+        match state {
+            State::Waiting(since) if how.tells_late => {
+                let late = Waiting {
+                    path: listed.folder.join(listed.name),
+                    look,
+                    marker,
+                    since,
+                    timeless: self.timeless,
+                };
+                (State::PassedOver(None), Some(Event::Late(late)))
+            }
+            State::Waiting(_) | State::Idle(_) if !how.takes_new => (State::PassedOver(None), None),
+            State::Waiting(_) | State::Idle(_) if *room > 0 => {
+                *room -= 1;
+                let name = listed.name.into();
+                (State::InMotion, Some(Event::New { name, look, marker }))
+            }
+            state => (state, None),
         }
     }
 
@@ -200,9 +228,9 @@ impl Folder {
     }
 
     /// Whether a version that waits without a record is another one now.
-    fn has_changed(&self, before: Option<usize>, look: &Look) -> bool {
-        before.is_some_and(|old| {
-            self.state(old).since().is_some() && *self.known.value(old) != look.stamp
+    fn has_changed(&self, listed: &Listed<'_>) -> bool {
+        listed.before.is_some_and(|old| {
+            self.state(old).since().is_some() && *self.known.value(old) != listed.look.stamp
         })
     }
 
@@ -225,18 +253,14 @@ impl Folder {
     }
 
     /// What a name is that is neither in motion nor at rest.
-    fn state_of(
-        &self,
-        name: &[u8],
-        before: Option<usize>,
-        look: &Look,
-        marker: Option<&Look>,
-        how: &Merging<'_>,
-    ) -> State {
+    fn state_of(&self, listed: &Listed<'_>, how: &Merging<'_>) -> State {
+        let Listed {
+            name, look, before, ..
+        } = listed;
         let mark = before.map(|old| self.mark(old));
         let has_left = match mark {
             Some(mark) => mark.has_left_in(how.scan),
-            None => self.left.get(name).is_some_and(|&left| left >= how.scan),
+            None => self.left.get(*name).is_some_and(|&left| left >= how.scan),
         };
         if has_left {
             return State::PassedOver(Some(how.scan));
@@ -248,7 +272,7 @@ impl Folder {
         let since = known
             .and_then(|(_, mark)| mark.state(self.base).since())
             .unwrap_or_else(|| (how.since)(look));
-        if (how.is_ready)(name, look, marker) {
+        if (how.is_ready)(name, look, listed.marker.as_ref()) {
             State::Waiting(since)
         } else {
             State::Idle(since)
