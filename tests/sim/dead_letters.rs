@@ -4,7 +4,7 @@
 //! are never replaced; then their folder is brought onto the disk, and last the reason goes, and
 //! with it dead-letter is. A kill or a power cut may come between any two of these.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dirpost::flow::file::{Rel, Stamp};
 use dirpost::flow::filing::reason::REASON;
@@ -13,6 +13,24 @@ use dirpost::flow::messages::Input;
 
 use crate::disk::watched;
 use crate::world::{Event, Version, World};
+
+/// What was taken out of dead-letter, and what is left of that.
+#[derive(Default)]
+pub struct Retries {
+    /// The numbers of the keys.
+    numbers: BTreeMap<(Rel, Stamp), u32>,
+    /// The engine knows them.
+    pub are_told: bool,
+    /// Those that were handed over last.
+    pub told: BTreeMap<(Rel, Stamp), u32>,
+    /// Versions that were put back.
+    pub versions: BTreeSet<Version>,
+    /// Names in dead-letter whose reasons may be left over: a retry of their files was killed, or a power
+    /// cut took the names that a failed fsync had left in doubt.
+    pub lone_reasons: BTreeSet<Place>,
+    /// An fsync of a folder of dead letters has failed.
+    pub in_doubt: bool,
+}
 
 impl World {
     /// One of the dead letters gets another key, and is put back a moment later. `to_be_filed` are
@@ -24,7 +42,7 @@ impl World {
             .map(|(place, node)| (place.clone(), node.version, node.look.stamp))
             .collect();
         // What is being filed there is not there yet.
-        if self.is_filing() || dead.is_empty() {
+        if self.filer.is_filing() || dead.is_empty() {
             return;
         }
         let (place, version, stamp) = dead[self.rng.below(dead.len() as u64) as usize].clone();
@@ -36,8 +54,8 @@ impl World {
         }
         let origin = self.origins[&version].clone();
         let version_there = (Rel::new(origin.as_bytes()), stamp);
-        *self.retries.entry(version_there).or_default() += 1;
-        self.retries_told = false;
+        *self.retries.numbers.entry(version_there).or_default() += 1;
+        self.retries.are_told = false;
         self.say(|| format!("retry of {origin} version {version}"));
         // Sometimes the endpoint has been mended, sometimes it has not.
         if self.rng.below(2) == 0 {
@@ -77,7 +95,7 @@ impl World {
             self.in_flight_at_crashes += 1;
         }
         self.put(place, &back);
-        self.retried.insert(version);
+        self.retries.versions.insert(version);
         let marker = self.marker_of(place);
         let marker_there = self.marker_of(&back);
         if self.model.get(&marker).is_some_and(|node| node.marker > 0)
@@ -101,7 +119,7 @@ impl World {
         // back in dead-letter whatever else is done: then nobody kills it.
         if self.model.traits.atomic && self.rng.below(4) == 0 {
             self.meet("retry killed before the file is on the disk");
-            self.lone_reasons.insert(place.clone());
+            self.retries.lone_reasons.insert(place.clone());
             self.unvouched.insert(version);
         } else {
             self.soon(100, Event::SyncPutBack(place.clone(), version));
@@ -113,7 +131,7 @@ impl World {
     pub fn kill_retries(&mut self) {
         for event in self.events.values() {
             if let Event::SyncPutBack(place, version) = event {
-                self.lone_reasons.insert(place.clone());
+                self.retries.lone_reasons.insert(place.clone());
                 self.unvouched.insert(*version);
             }
         }
@@ -141,17 +159,17 @@ impl World {
 
     /// The number of the key of this version.
     pub fn retry_number(&self, path: &Rel, stamp: Stamp) -> u32 {
-        let number = self.retries.get(&(path.clone(), stamp));
+        let number = self.retries.numbers.get(&(path.clone(), stamp));
         number.copied().unwrap_or(0)
     }
 
     /// What the scan hands over between a listing and its use, if that is news.
     pub fn tell_retries(&mut self) -> Option<Input> {
-        if std::mem::replace(&mut self.retries_told, true) {
+        if std::mem::replace(&mut self.retries.are_told, true) {
             return None;
         }
-        self.told_retries.clone_from(&self.retries);
-        let all = self.retries.iter();
+        self.retries.told.clone_from(&self.retries.numbers);
+        let all = self.retries.numbers.iter();
         let all = all.map(|((path, stamp), number)| (path.clone(), *stamp, *number));
         Some(Input::Retries(all.collect()))
     }

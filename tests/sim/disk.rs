@@ -440,7 +440,7 @@ impl Disk for WorldDisk<'_> {
         let may_fail = traits.syncs_fail || traits.target_syncs_fail && is_target(folder.area);
         if may_fail && faults.one_in > 0 && self.world.rng.below(faults.one_in * 2) == 0 {
             self.world.model.fail_to_sync(folder);
-            self.world.dead_letter_in_doubt |= folder.area == Area::DeadLetter;
+            self.world.retries.in_doubt |= folder.area == Area::DeadLetter;
             self.world.meet("fsync of a folder that fails");
             self.world.say(|| format!("  disk: sync {folder}: failed"));
             return Err(Fault::new(FaultKind::Unclear, "EIO"));

@@ -4,12 +4,58 @@
 
 use dirpost::flow::filing::disk::Operation;
 use dirpost::flow::filing::{
-    Area, Batch, Fate, Filed, Filing, Order, Outcome, Place, Progress, Rules,
+    Area, Batch, Carried, Fate, Filed, Filing, Order, Outcome, Place, Progress, Rules,
 };
 use dirpost::flow::messages::Input;
+use dirpost::flow::rng::Rng;
 
 use crate::disk::WorldDisk;
 use crate::world::{Event, World};
+
+/// What the filing thread, and those that help it, are at.
+pub struct Filer {
+    /// What it has been asked for.
+    orders: Vec<Filing>,
+    pub batch: Option<Batch>,
+    /// How many threads file.
+    threads: usize,
+    /// Draws which of them is the next to be done with what it is at.
+    next: Rng,
+    /// What they are at.
+    under_way: Vec<Order>,
+    pub carried: Carried,
+}
+
+impl Filer {
+    /// Its number of threads and their turns are drawn apart, so that all else is as it was.
+    pub fn new(seed: u64) -> Filer {
+        Filer {
+            orders: Vec::new(),
+            batch: None,
+            threads: [1, 1, 3, 8][(seed / 3 % 4) as usize],
+            next: Rng::new(seed.rotate_left(32)),
+            under_way: Vec::new(),
+            carried: Carried::default(),
+        }
+    }
+
+    pub fn is_filing(&self) -> bool {
+        self.batch.is_some() || !self.orders.is_empty()
+    }
+
+    /// A crash ends all that is under way.
+    pub fn kill(&mut self) {
+        self.orders.clear();
+        self.batch = None;
+        self.under_way.clear();
+    }
+
+    /// How long the first file waits for others at most (ms): where several threads file, so long that
+    /// they often have something to do.
+    fn gathers(&self) -> u64 {
+        if self.threads > 1 { 2_000 } else { 30 }
+    }
+}
 
 impl World {
     /// The filing thread is asked for this.
@@ -30,17 +76,17 @@ impl World {
                 self.shared_markers.insert(self.marker_of(&place));
             }
         }
-        if self.orders.is_empty() && self.batch.is_none() {
-            self.soon(self.gathers(), Event::File);
+        if !self.filer.is_filing() {
+            self.soon(self.filer.gathers(), Event::File);
         }
-        self.orders.push(job);
+        self.filer.orders.push(job);
     }
 
     /// One operation of the filing thread. Gives what came of a batch when it is through.
     pub fn file_step(&mut self) -> Vec<Input> {
-        let mut batch = match self.batch.take() {
+        let mut batch = match self.filer.batch.take() {
             Some(batch) => batch,
-            None if self.orders.is_empty() => return Vec::new(),
+            None if self.filer.orders.is_empty() => return Vec::new(),
             None => {
                 let rules = Rules {
                     action: self.action,
@@ -49,27 +95,27 @@ impl World {
                     notes_kept: self.features.keep_for.is_some(),
                 };
                 let now = self.wall();
-                let orders = std::mem::take(&mut self.orders);
-                let carried = std::mem::take(&mut self.carried);
-                match self.threads {
+                let orders = std::mem::take(&mut self.filer.orders);
+                let carried = std::mem::take(&mut self.filer.carried);
+                match self.filer.threads {
                     1 => Batch::new(orders, &rules, carried, now),
                     _ => Batch::side_by_side(orders, &rules, carried, now),
                 }
             }
         };
         if self.turn(&mut batch) {
-            self.batch = Some(batch);
+            self.filer.batch = Some(batch);
             self.come_between();
             // A large file takes its time now and then.
             let most = if self.rng.below(20) == 0 { 2_000 } else { 20 };
             self.soon(most, Event::File);
             return Vec::new();
         }
-        if !self.orders.is_empty() {
-            self.soon(self.gathers(), Event::File);
+        if !self.filer.orders.is_empty() {
+            self.soon(self.filer.gathers(), Event::File);
         }
         let Outcome { filed, carried, .. } = batch.outcome();
-        self.carried = carried;
+        self.filer.carried = carried;
         for (file, filed) in &filed {
             self.say(|| format!("filed {file:?}: {filed:?}"));
             match filed {
@@ -89,36 +135,30 @@ impl World {
     /// Has the next operation of a batch carried out, or, where several threads file, any of those that
     /// are under way. False when all is done.
     fn turn(&mut self, batch: &mut Batch) -> bool {
-        if self.threads > 1 {
-            while self.under_way.len() < self.threads
+        if self.filer.threads > 1 {
+            while self.filer.under_way.len() < self.filer.threads
                 && let Some(order) = batch.hand_out()
             {
-                self.under_way.push(order);
+                self.filer.under_way.push(order);
             }
         }
-        if self.under_way.is_empty() {
+        if self.filer.under_way.is_empty() {
             return batch.step(&mut WorldDisk { world: self });
         }
-        if self.under_way.len() > 1 {
+        if self.filer.under_way.len() > 1 {
             self.meet("operations of several files at a time");
         }
-        let at = self.thread.below(self.under_way.len() as u64) as usize;
+        let at = self.filer.next.below(self.filer.under_way.len() as u64) as usize;
         if at > 0 {
             self.meet("operation that is done before one that began earlier");
         }
-        let Order { number, operation } = self.under_way.remove(at);
-        if matches!(operation, Operation::SyncFolder(..)) && !self.under_way.is_empty() {
+        let Order { number, operation } = self.filer.under_way.remove(at);
+        if matches!(operation, Operation::SyncFolder(..)) && !self.filer.under_way.is_empty() {
             self.meet("folders brought onto the disk at a time");
         }
         let answer = operation.carry_out(&mut WorldDisk { world: self });
         batch.hand_back(number, answer);
         true
-    }
-
-    /// How long the first file waits for others at most (ms): where several threads file, so long that
-    /// they often have something to do.
-    fn gathers(&self) -> u64 {
-        if self.threads > 1 { 2_000 } else { 30 }
     }
 
     /// Now and then a crash, or the next step of a writer, comes right behind an operation of
@@ -142,9 +182,5 @@ impl World {
             self.meet("writer between a look and what follows it");
             self.at(0, Event::Write(hurried));
         }
-    }
-
-    pub fn is_filing(&self) -> bool {
-        self.batch.is_some() || !self.orders.is_empty()
     }
 }

@@ -22,7 +22,7 @@ impl Run {
             .all(|writer| writer.steps.is_empty())
             && self.left_over().is_empty()
             && self.world.in_flight == 0
-            && !self.world.is_filing()
+            && !self.world.filer.is_filing()
             && self.world.model.area(Area::Staging).next().is_none()
             && self.engine.in_flight() == 0
             && self.engine.past(self.world.now()).filings.is_empty()
@@ -106,14 +106,14 @@ impl Run {
         }
         let repeats: usize = times.values().map(|count| count - 1).sum();
         assert!(
-            repeats <= world.in_flight_at_crashes + world.lost_lines,
+            repeats <= world.in_flight_at_crashes + world.journal.lost_lines,
             "{repeats} repeats ({:?}), with {} in flight at the crashes and {} acceptances lost from the journal",
             times
                 .iter()
                 .filter(|(_, count)| **count > 1)
                 .collect::<Vec<_>>(),
             world.in_flight_at_crashes,
-            world.lost_lines
+            world.journal.lost_lines
         );
         let mut excused: BTreeMap<u64, usize> = BTreeMap::new();
         for version in &world.may_repeat {
@@ -124,10 +124,10 @@ impl Run {
             count.saturating_sub(may)
         });
         assert!(
-            unexcused.sum::<usize>() <= world.lost_lines,
+            unexcused.sum::<usize>() <= world.journal.lost_lines,
             "what was not in flight at a crash was sent again: {times:?}, in flight: {excused:?}, \
              and {} acceptances lost from the journal",
-            world.lost_lines
+            world.journal.lost_lines
         );
         let mut keys: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
         for (version, key) in &world.accepted {
@@ -135,10 +135,11 @@ impl Run {
         }
         assert!(
             keys.iter()
-                .all(|(version, keys)| keys.len() == 1 || world.retried.contains(version)),
+                .all(|(version, keys)| keys.len() == 1 || world.retries.versions.contains(version)),
             "a version was accepted under two keys, and nobody has retried it"
         );
         self.markers_vouch_once(repeats);
+        self.each_marker_lies_in_one_place();
         for (name, node) in world.model.area(Area::Done) {
             assert!(
                 times.contains_key(&node.version),
@@ -155,7 +156,7 @@ impl Run {
         self.attempts_are_bounded();
     }
 
-    /// A marker vouches for one version, and is filed with it.
+    /// A marker vouches for one version, and where markers are needed nothing goes without one.
     fn markers_vouch_once(&self, repeats: usize) {
         let world = &self.world;
         let more = world.vouched.values().map(|versions| versions.len() - 1);
@@ -163,7 +164,8 @@ impl Run {
         let may_be_forgotten = world.features.groups && world.crashes > 0;
         assert!(
             may_be_forgotten
-                || more.sum::<usize>() + repeats <= world.in_flight_at_crashes + world.lost_lines,
+                || more.sum::<usize>() + repeats
+                    <= world.in_flight_at_crashes + world.journal.lost_lines,
             "markers that vouched for more than one version: {:?}",
             world.vouched
         );
@@ -174,6 +176,11 @@ impl Run {
                 "{name} was sent without a marker"
             );
         }
+    }
+
+    /// A marker that was used is filed with its file, and lies nowhere else.
+    fn each_marker_lies_in_one_place(&self) {
+        let world = &self.world;
         let mut places: BTreeMap<u64, Vec<&Place>> = BTreeMap::new();
         let areas = [Area::Watched, Area::Done, Area::DeadLetter, Area::Staging];
         for (place, node) in areas.into_iter().flat_map(|area| world.model.markers(area)) {
@@ -258,7 +265,7 @@ impl Run {
             let waits = || {
                 let mut watched = world.model.area(Area::Watched);
                 world.features.marker
-                    && (world.lost_lines > 0 || world.retried.contains(version))
+                    && (world.journal.lost_lines > 0 || world.retries.versions.contains(version))
                     && world.unvouched.contains(version)
                     && watched.any(|(_, node)| node.version == *version)
             };
@@ -296,7 +303,8 @@ impl Run {
             let file = file.map(|file| Place::new(place.area, file));
             assert!(
                 file.is_some_and(|file| {
-                    model.names.contains_key(&file) || self.world.lone_reasons.contains(&file)
+                    model.names.contains_key(&file)
+                        || self.world.retries.lone_reasons.contains(&file)
                 }),
                 "{place} is left over"
             );

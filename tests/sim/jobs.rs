@@ -216,8 +216,8 @@ impl World {
         let mut numbers = vec![self.retry_number(&job.path, stamp)];
         // The same version may lie in dead-letter twice. While it is sent for the one that was put back,
         // the other gets the next key, which the scan has not told yet.
-        if self.retried.contains(&version) {
-            let told = self.told_retries.get(&(job.path.clone(), stamp));
+        if self.retries.versions.contains(&version) {
+            let told = self.retries.told.get(&(job.path.clone(), stamp));
             numbers.extend(told);
         }
         let mut keys = numbers
@@ -324,12 +324,12 @@ impl World {
             let version = (job.path.clone(), job.look.stamp);
             if let Err(why) = self.append(&[line]) {
                 assert_eq!(
-                    self.journal_fault,
+                    self.journal.fault,
                     JournalFault::Broken,
                     "on a full disk there is room for what is in flight"
                 );
                 self.meet("acceptance that cannot be written down");
-                self.unwritten.insert(version);
+                self.journal.unwritten.insert(version);
                 journaled = Err(why);
             }
         }
@@ -400,18 +400,18 @@ impl World {
     /// The filing thread removes what has been in `done` for long enough: between two batches.
     pub fn expire(&mut self) -> Option<Input> {
         let keep_for = self.features.keep_for?;
-        if self.batch.is_some() {
+        if self.filer.batch.is_some() {
             self.at(30, Event::Expire);
             return None;
         }
         let horizon = self.wall() - keep_for;
         let mut expired = Expired::default();
         for kept in std::mem::take(&mut self.kept) {
-            let carried = std::mem::take(&mut self.carried);
+            let carried = std::mem::take(&mut self.filer.carried);
             let is_promised = |place: &Place| carried.is_promised(place);
             let before = self.model.get(&kept.place);
             let outcome = kept.expire(&mut WorldDisk { world: self }, horizon, is_promised);
-            self.carried = carried;
+            self.filer.carried = carried;
             if let Some(node) = before
                 && self.model.get(&kept.place).is_none()
             {

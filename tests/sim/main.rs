@@ -134,7 +134,7 @@ impl Simulation {
             seed, crashes, cut, ..
         } = self;
         let mut world = World::new(seed, crashes);
-        (world.cut, world.tells) = (cut, tells);
+        (world.journal.cut, world.tells) = (cut, tells);
         world.action = match world.rng.below(4) {
             _ if self.keep => Action::Keep,
             0 => Action::Delete,
@@ -282,7 +282,7 @@ fn nothing_is_lost_torn_or_repeated_at_whatever_byte_a_power_cut_breaks_the_jour
             crashes: true,
             ..Simulation::new(seed)
         };
-        let tail = crashing.run().world.tail.unwrap_or(0);
+        let tail = crashing.run().world.journal.tail.unwrap_or(0);
         // All bytes of a line, and a few of what follows where a test of each would take long.
         for cut in (0..=tail).filter(|_| tail > 0).step_by(1 + tail / 400) {
             let cut = Simulation {

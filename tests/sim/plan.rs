@@ -135,25 +135,7 @@ pub fn plan(world: &mut World, crashes: bool) {
     world.model.traits.target_syncs_fail &= !sneaks;
     let files = 1 + world.rng.below(12) as usize;
     for number in 0..files {
-        let name = name_of(world, number);
-        match world.rng.below(12) {
-            0 => drop(world.poison.insert(name.clone())),
-            1 => drop(world.lonely_404.insert(name.clone())),
-            _ => {}
-        }
-        let steps = steps(world, &name, sneaks);
-        let start = world.rng.below(FAULTS as u64 / 2);
-        world.writers.push(Writer {
-            name,
-            steps,
-            version: 0,
-        });
-        world.at(start, Event::Write(number));
-        if world.rng.below(4) == 0 {
-            let times = 1 + world.rng.below(40) as u32;
-            let begin = start + world.rng.below(20_000);
-            world.at(begin, Event::Chmod(number, times));
-        }
+        plan_writer(world, number, sneaks);
     }
     // For a long time some files cannot be moved away, or `done` is full, while their writers go
     // on writing.
@@ -173,22 +155,7 @@ pub fn plan(world: &mut World, crashes: bool) {
         version: 0,
     });
     world.at(FAULTS as u64 + 5_000, Event::Write(files));
-    let mut at = 0;
-    while at < FAULTS {
-        at += 1 + world.rng.below(30_000) as i64;
-        let moods = [
-            Mood::Well,
-            Mood::Well,
-            Mood::Unreachable,
-            Mood::Busy,
-            Mood::Unauthorized,
-            Mood::RejectsAll,
-            Mood::Resets,
-        ];
-        let mood = moods[world.rng.below(moods.len() as u64) as usize];
-        world.at(at.min(FAULTS) as u64, Event::Mood(mood));
-    }
-    world.at(FAULTS as u64 + 1, Event::Mood(Mood::Well));
+    plan_moods(world);
     for _ in 0..if crashes { world.rng.below(5) } else { 0 } {
         let at = world.rng.below(FAULTS as u64);
         world.at(at, Event::Crash);
@@ -199,6 +166,49 @@ pub fn plan(world: &mut World, crashes: bool) {
         world.at(at, Event::Suspend);
     }
     plan_features(world);
+}
+
+/// One file: what the endpoint thinks of it, and what is done to it.
+fn plan_writer(world: &mut World, number: usize, sneaks: bool) {
+    let name = name_of(world, number);
+    match world.rng.below(12) {
+        0 => drop(world.poison.insert(name.clone())),
+        1 => drop(world.lonely_404.insert(name.clone())),
+        _ => {}
+    }
+    let steps = steps(world, &name, sneaks);
+    let start = world.rng.below(FAULTS as u64 / 2);
+    world.writers.push(Writer {
+        name,
+        steps,
+        version: 0,
+    });
+    world.at(start, Event::Write(number));
+    if world.rng.below(4) == 0 {
+        let times = 1 + world.rng.below(40) as u32;
+        let begin = start + world.rng.below(20_000);
+        world.at(begin, Event::Chmod(number, times));
+    }
+}
+
+/// The moods of the endpoint, which is well when the faults are over.
+fn plan_moods(world: &mut World) {
+    let moods = [
+        Mood::Well,
+        Mood::Well,
+        Mood::Unreachable,
+        Mood::Busy,
+        Mood::Unauthorized,
+        Mood::RejectsAll,
+        Mood::Resets,
+    ];
+    let mut at = 0;
+    while at < FAULTS {
+        at += 1 + world.rng.below(30_000) as i64;
+        let mood = moods[world.rng.below(moods.len() as u64) as usize];
+        world.at(at.min(FAULTS) as u64, Event::Mood(mood));
+    }
+    world.at(FAULTS as u64 + 1, Event::Mood(Mood::Well));
 }
 
 /// What the file of a writer is called.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dirpost::flow::file::{Rel, Stamp};
 use dirpost::flow::filing::Area;
 use dirpost::flow::filing::disk::Line;
 use dirpost::flow::journal::rewrite::rewritten;
@@ -13,13 +14,39 @@ use crate::model::Model;
 use crate::world::{Event, World};
 
 /// What stands in the way of the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JournalFault {
+    #[default]
     None,
     /// Its disk is full: what is set aside can still be written.
     Full,
     /// Nothing can be written, and nothing is brought onto the disk.
     Broken,
+}
+
+/// The journal, and what was to be written to it.
+#[derive(Default)]
+pub struct Journal {
+    pub bytes: Vec<u8>,
+    /// So many of them are on the disk.
+    synced: usize,
+    /// Lines that could not be written yet.
+    owed: Vec<Line>,
+    pub fault: JournalFault,
+    /// What is left of the room that was set aside, once it had to be given up.
+    reserve_left: Option<usize>,
+    /// The engine knows that.
+    told_low: bool,
+    /// How often something was written.
+    pub appends: u64,
+    /// Accepted, and not in the journal: it could not be written.
+    pub unwritten: BTreeSet<(Rel, Stamp)>,
+    /// Accepted, and lost by a power cut.
+    pub lost_lines: usize,
+    /// At the first crash it is cut after so many bytes of what is not on the disk.
+    pub cut: Option<usize>,
+    /// So many bytes were not on the disk at the first crash.
+    pub tail: Option<usize>,
 }
 
 /// Bytes that are set aside for a full disk: the lines of all that may be in flight.
@@ -29,7 +56,7 @@ impl World {
     /// What stands in the way of the journal from now on.
     pub fn set_journal_fault(&mut self, fault: JournalFault) {
         self.say(|| format!("journal: {fault:?}"));
-        self.journal_fault = fault;
+        self.journal.fault = fault;
     }
 
     /// Writes these lines, and before them what is owed: all or none.
@@ -40,23 +67,23 @@ impl World {
     /// Writes lines that must not be dropped. They do not go into what is set aside.
     pub fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), String> {
         self.write_in_order(lines, false).inspect_err(|_| {
-            self.owed.extend_from_slice(lines);
+            self.journal.owed.extend_from_slice(lines);
             self.meet("line that is owed");
         })
     }
 
     fn write_in_order(&mut self, lines: &[Line], may_use_reserve: bool) -> Result<(), String> {
         let wall = self.wall();
-        let all = self.owed.iter().chain(lines);
+        let all = self.journal.owed.iter().chain(lines);
         let bytes: Vec<u8> = all.flat_map(|line| line.line(wall)).collect();
         self.take_room(bytes.len(), may_use_reserve)?;
-        self.owed.clear();
-        self.journal.extend(bytes);
-        self.appends += 1;
+        self.journal.owed.clear();
+        self.journal.bytes.extend(bytes);
+        self.journal.appends += 1;
         for line in lines {
             if matches!(line.event, JournalEvent::Accepted { .. }) {
                 let version = (line.path.clone(), line.stamp);
-                self.unwritten.remove(&version);
+                self.journal.unwritten.remove(&version);
                 self.unrecorded.remove(&version);
             }
         }
@@ -71,7 +98,7 @@ impl World {
     }
 
     fn take_room(&mut self, bytes: usize, may_use_reserve: bool) -> Result<(), String> {
-        match self.journal_fault {
+        match self.journal.fault {
             JournalFault::None => return Ok(()),
             JournalFault::Broken => {
                 self.meet("journal that cannot be written");
@@ -79,12 +106,12 @@ impl World {
             }
             JournalFault::Full => {}
         }
-        if self.reserve_left.is_none() && may_use_reserve {
+        if self.journal.reserve_left.is_none() && may_use_reserve {
             self.meet("journal's reserve used");
-            self.reserve_left = Some(RESERVE);
+            self.journal.reserve_left = Some(RESERVE);
             self.soon(600, Event::Room);
         }
-        match &mut self.reserve_left {
+        match &mut self.journal.reserve_left {
             Some(left) if *left >= bytes => *left -= bytes,
             _ => return Err("the disk is full".into()),
         }
@@ -94,7 +121,7 @@ impl World {
     /// While lines are owed no others can be written, and the engine knows that before it hears
     /// what the batch has come to.
     pub fn tell_owed(&mut self) -> Option<Input> {
-        if self.owed.is_empty() || std::mem::replace(&mut self.told_low, true) {
+        if self.journal.owed.is_empty() || std::mem::replace(&mut self.journal.told_low, true) {
             return None;
         }
         self.at(500, Event::Room);
@@ -103,17 +130,17 @@ impl World {
 
     /// Tries to set the room aside again; gives what the engine is told of it.
     pub fn restore_reserve(&mut self) -> Option<Input> {
-        if self.reserve_left.is_none() && !self.told_low {
+        if self.journal.reserve_left.is_none() && !self.journal.told_low {
             return None;
         }
-        let is_there = self.journal_fault == JournalFault::None;
+        let is_there = self.journal.fault == JournalFault::None;
         if !is_there || self.write_in_order(&[], false).is_err() {
             self.at(500, Event::Room);
-            let is_news = !std::mem::replace(&mut self.told_low, true);
+            let is_news = !std::mem::replace(&mut self.journal.told_low, true);
             return is_news.then(|| Input::Room(Err("the disk is full".into())));
         }
-        self.reserve_left = None;
-        self.told_low = false;
+        self.journal.reserve_left = None;
+        self.journal.told_low = false;
         Some(Input::Room(Ok(())))
     }
 
@@ -125,18 +152,18 @@ impl World {
 
     /// The journal is brought onto the disk, and then what is owed is written.
     pub fn sync_journal(&mut self) -> Result<(), String> {
-        if self.journal_fault == JournalFault::Broken {
+        if self.journal.fault == JournalFault::Broken {
             self.meet("fsync of the journal that fails");
             return Err("EIO".into());
         }
         // Of its own, so that what else happens in a seed does not depend on it.
-        let mut rng = Rng::new(self.journal.len() as u64);
+        let mut rng = Rng::new(self.journal.bytes.len() as u64);
         if rng.below(4) == 0 {
             self.meet("journal rewritten");
             self.rewrite_journal(&mut rng);
         }
-        self.synced = self.journal.len();
-        if !self.owed.is_empty() {
+        self.journal.synced = self.journal.bytes.len();
+        if !self.journal.owed.is_empty() {
             self.write_in_order(&[], false)?;
         }
         Ok(())
@@ -146,7 +173,7 @@ impl World {
     /// by then, in some readings, and those that came since as they are. All of it is on the disk
     /// before the old files are removed, which no power cut brings back to life.
     fn rewrite_journal(&mut self, rng: &mut Rng) {
-        let ends = self.journal.iter().enumerate();
+        let ends = self.journal.bytes.iter().enumerate();
         let ends = ends
             .filter(|(_, byte)| **byte == b'\n')
             .map(|(at, _)| at + 1);
@@ -155,9 +182,9 @@ impl World {
             return;
         };
         let end = ends[rng.below(last as u64 + 1) as usize];
-        let since = self.journal.split_off(end);
-        self.journal = rewritten(&self.journal, 1 + rng.below(3));
-        self.journal.extend(since);
+        let since = self.journal.bytes.split_off(end);
+        self.journal.bytes = rewritten(&self.journal.bytes, 1 + rng.below(3));
+        self.journal.bytes.extend(since);
     }
 
     // ---- the power switch -----------------------------------------------------------
@@ -168,14 +195,12 @@ impl World {
         self.crashes += 1;
         self.crashed_at = self.time;
         // What was accepted and could not be written down is in flight until it is.
-        self.in_flight_at_crashes += self.in_flight + self.unwritten.len();
-        self.unwritten.clear();
+        self.in_flight_at_crashes += self.in_flight + self.journal.unwritten.len();
+        self.journal.unwritten.clear();
         let unrecorded = std::mem::take(&mut self.unrecorded);
         self.may_repeat.extend(unrecorded.into_values());
         self.in_flight = 0;
-        self.orders.clear();
-        self.batch = None;
-        self.under_way.clear();
+        self.filer.kill();
         self.away = false;
         self.events.retain(|_, event| {
             matches!(
@@ -193,9 +218,11 @@ impl World {
                     | Event::Crash
             )
         });
-        let is_first = self.tail.is_none();
-        self.tail.get_or_insert(self.journal.len() - self.synced);
-        let cut = self.cut.filter(|_| is_first);
+        let is_first = self.journal.tail.is_none();
+        self.journal
+            .tail
+            .get_or_insert(self.journal.bytes.len() - self.journal.synced);
+        let cut = self.journal.cut.filter(|_| is_first);
         if self.rng.below(2) == 0 || cut.is_some() {
             self.meet("power cut");
             self.say(|| "power cut".into());
@@ -206,7 +233,7 @@ impl World {
             self.say(|| "crash".into());
         }
         let torn = self.rng.below(30) as usize;
-        self.journal.extend_from_slice(
+        self.journal.bytes.extend_from_slice(
             &b"{\"v\":1,\"at\":\"2026-01-01T00:00:00Z\",\"path\":\"x"[..torn.min(40)],
         );
         self.reread_journal()
@@ -214,7 +241,7 @@ impl World {
 
     /// As everything is opened again, so is what files away.
     pub fn renew_filer(&mut self) {
-        assert!(self.batch.is_none() && self.orders.is_empty());
+        assert!(!self.filer.is_filing());
         // A share that is mounted again may give all its files other numbers.
         if self.rng.below(2) == 0 {
             self.meet("inodes with other numbers");
@@ -225,17 +252,17 @@ impl World {
     /// As whoever opens the journal does: a new file with what is live, all of it on the disk. As
     /// long as there is no room for that, nothing begins.
     pub fn reread_journal(&mut self) -> Replay {
-        self.journal_fault = JournalFault::None;
-        (self.reserve_left, self.told_low) = (None, false);
-        self.owed.clear();
-        self.retries_told = false;
+        self.journal.fault = JournalFault::None;
+        (self.journal.reserve_left, self.journal.told_low) = (None, false);
+        self.journal.owed.clear();
+        self.retries.are_told = false;
         let mut replay = Replay::default();
-        replay.add(&self.journal);
+        replay.add(&self.journal.bytes);
         // What follows the last whole line of a file is never read: from now on lines are written to
         // a file of its own.
-        let last = self.journal.iter().rposition(|&byte| byte == b'\n');
-        self.journal.truncate(last.map_or(0, |last| last + 1));
-        self.synced = self.journal.len();
+        let last = self.journal.bytes.iter().rposition(|&byte| byte == b'\n');
+        self.journal.bytes.truncate(last.map_or(0, |last| last + 1));
+        self.journal.synced = self.journal.bytes.len();
         replay
     }
 
@@ -243,16 +270,18 @@ impl World {
     fn cut_power(&mut self, cut: Option<usize>) {
         let drawn = self
             .rng
-            .below((self.journal.len() - self.synced) as u64 + 1) as usize;
-        let kept = self.synced + cut.unwrap_or(drawn);
-        let lost = String::from_utf8(self.journal.split_off(kept)).expect("text");
+            .below((self.journal.bytes.len() - self.journal.synced) as u64 + 1)
+            as usize;
+        let kept = self.journal.synced + cut.unwrap_or(drawn);
+        let lost = String::from_utf8(self.journal.bytes.split_off(kept)).expect("text");
         let whole = self
             .journal
+            .bytes
             .iter()
             .rposition(|&byte| byte == b'\n')
             .map_or(0, |at| at + 1);
-        let half = String::from_utf8(self.journal[whole..].to_vec()).expect("text");
-        self.lost_lines += format!("{half}{lost}")
+        let half = String::from_utf8(self.journal.bytes[whole..].to_vec()).expect("text");
+        self.journal.lost_lines += format!("{half}{lost}")
             .lines()
             .filter(|line| line.contains("\"event\":\"accepted\"") || line.contains("\"kept\":"))
             .count();
@@ -270,9 +299,9 @@ impl World {
         let before = dead(&self.model);
         let World { model, rng, .. } = self;
         Model::cut_power(model, rng);
-        if self.dead_letter_in_doubt {
+        if self.retries.in_doubt {
             let lost = &before - &dead(&self.model);
-            self.lone_reasons.extend(lost);
+            self.retries.lone_reasons.extend(lost);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Run {
                     self.world.write_lines(lines);
                 }
                 Effect::Remember(memory) => {
-                    if self.world.journal_fault == JournalFault::None {
+                    if self.world.journal.fault == JournalFault::None {
                         self.world.memory = memory;
                     }
                 }
@@ -135,7 +135,7 @@ impl Run {
                 },
             )
             | Input::Filed(_, Filed::Failed { journal: true, .. }) => {
-                self.down_at = Some(self.world.appends);
+                self.down_at = Some(self.world.journal.appends);
             }
             // Nobody can say whether a line was written for that; but none is owed.
             Input::Filed(_, filed) if !matches!(filed, Filed::Failed { .. }) => {
@@ -160,7 +160,8 @@ impl Run {
                 continue;
             };
             assert!(
-                self.down_at.is_none_or(|at| self.world.appends > at),
+                self.down_at
+                    .is_none_or(|at| self.world.journal.appends > at),
                 "{} is sent while the journal cannot be written",
                 job.path
             );
@@ -207,7 +208,7 @@ impl Run {
         self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);
         self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
-        self.world.carried = Carried::after(past.moves(), self.world.marker().as_ref());
+        self.world.filer.carried = Carried::after(past.moves(), self.world.marker().as_ref());
         let effects = self.engine.resume(past, now);
         self.engine.check();
         self.perform(effects);
@@ -245,86 +246,47 @@ impl Run {
     }
 
     fn step(&mut self, event: Event) {
-        let inputs = match event {
-            Event::Write(writer) => {
-                self.world.write(writer);
-                vec![]
-            }
-            Event::Chmod(writer, times) => {
-                self.world.chmod(writer, times);
-                vec![]
-            }
-            Event::List(order, excluded) => self.world.list(order, &excluded),
-            Event::Reload(setting) => vec![self.reload(setting)],
-            Event::Confirm => self.world.confirm(),
-            Event::Suspend => {
-                self.world.slept += 1_000 + self.world.rng.below(3_600_000) as i64;
-                self.world.suspended_at = self.world.time;
-                self.world.meet("machine suspended");
-                self.world.say(|| "the machine was suspended".into());
-                self.unsure = Some(self.looks);
-                self.world.woken = self.world.time;
-                vec![]
-            }
-            Event::InspectStart(job) => self.world.inspect_start(job).into_iter().collect(),
-            Event::InspectEnd(job, version) => vec![self.world.inspect_end(&job, version)],
-            Event::SendStart(job, settle) => {
-                self.world.send_start(job, settle).into_iter().collect()
-            }
-            Event::SendEnd(job, version) => self.world.send_end(job, version).into_iter().collect(),
+        let world = &mut self.world;
+        let mut inputs = Vec::new();
+        match event {
+            Event::Write(writer) => world.write(writer),
+            Event::Chmod(writer, times) => world.chmod(writer, times),
+            Event::List(order, excluded) => inputs = world.list(order, &excluded),
+            Event::Reload(setting) => inputs.push(self.reload(setting)),
+            Event::Confirm => inputs = world.confirm(),
+            Event::Suspend => self.suspend(),
+            Event::InspectStart(job) => inputs.extend(world.inspect_start(job)),
+            Event::InspectEnd(job, version) => inputs.push(world.inspect_end(&job, version)),
+            Event::SendStart(job, settle) => inputs.extend(world.send_start(job, settle)),
+            Event::SendEnd(job, version) => inputs.extend(world.send_end(job, version)),
             Event::Answered(job, version, verdict, reply) => {
-                vec![self.world.answered(&job, version, (verdict, reply))]
+                inputs.push(world.answered(&job, version, (verdict, reply)));
             }
-            Event::File => self.world.file_step(),
-            Event::Expire => self.world.expire().into_iter().collect(),
-            Event::Unstuck => {
-                self.world.say(|| "moving away works again".into());
-                self.world.model.faults.stuck.clear();
-                self.world.model.faults.targets_full = false;
-                vec![]
-            }
-            Event::Mood(mood) => {
-                self.world.say(|| format!("endpoint: {mood:?}"));
-                self.world.mood = mood;
-                self.world.meet(mood.word());
-                vec![]
-            }
+            Event::File => inputs = world.file_step(),
+            Event::Expire => inputs.extend(world.expire()),
+            Event::Unstuck => world.unstick(),
+            Event::Mood(mood) => world.set_mood(mood),
             Event::Sync => {
-                if self.world.sync_journal().is_err() {
-                    self.world.at(5_000, Event::Sync);
+                if world.sync_journal().is_err() {
+                    world.at(5_000, Event::Sync);
                 }
-                vec![]
             }
-            Event::Journal(fault) => {
-                self.world.set_journal_fault(fault);
-                vec![]
-            }
-            Event::Room => self.world.restore_reserve().into_iter().collect(),
+            Event::Journal(fault) => world.set_journal_fault(fault),
+            Event::Room => inputs.extend(world.restore_reserve()),
             Event::Retry => {
-                let filings = self.engine.past(self.world.now()).filings;
+                let filings = self.engine.past(world.now()).filings;
                 let to_be_filed = filings.into_iter().map(|filing| filing.path);
-                self.world.retry(&to_be_filed.collect());
-                vec![]
+                world.retry(&to_be_filed.collect());
             }
-            Event::PutBack(place, version) => {
-                self.world.put_dead_letter_back(&place, version);
-                vec![]
-            }
-            Event::SyncPutBack(place, _) => {
-                self.world.sync_put_back(&place);
-                vec![]
-            }
+            Event::PutBack(place, version) => world.put_dead_letter_back(&place, version),
+            Event::SyncPutBack(place, _) => world.sync_put_back(&place),
             // A process that starts right after a sleep cannot know of it: a writer on the same machine
             // that slept as well looks still for as long.
-            Event::Crash if self.world.time - self.world.woken < self.world.setting.settle => {
-                self.world.at(2_000, Event::Crash);
-                vec![]
+            Event::Crash if world.time - world.woken < world.setting.settle => {
+                world.at(2_000, Event::Crash);
             }
-            Event::Crash => {
-                self.crash();
-                vec![]
-            }
-        };
+            Event::Crash => self.crash(),
+        }
         self.world.note_names();
         for input in inputs {
             if shows_another_version(&input)
@@ -334,6 +296,11 @@ impl Run {
             }
             self.tell(input);
         }
+    }
+
+    fn suspend(&mut self) {
+        self.world.suspend();
+        self.unsure = Some(self.looks);
     }
 
     fn crash(&mut self) {

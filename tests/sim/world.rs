@@ -12,17 +12,18 @@ use dirpost::config::Action;
 use dirpost::flow::endpoint::reply::Reply;
 use dirpost::flow::endpoint::verdict::Verdict;
 use dirpost::flow::file::{FsKind, Rel, Stamp};
-use dirpost::flow::filing::disk::Line;
-use dirpost::flow::filing::{Batch, Carried, Filing, Kept, Order, Place};
+use dirpost::flow::filing::{Kept, Place};
 use dirpost::flow::memory::Memory;
 use dirpost::flow::messages::{Delivery, Inspection, ScanOrder};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::time::{Mono, Now, Wall};
 
 use crate::coverage::Coverage;
+use crate::dead_letters::Retries;
+use crate::filing::Filer;
 use crate::model::{Model, Node};
 use crate::plan::Features;
-use crate::power::JournalFault;
+use crate::power::{Journal, JournalFault};
 use crate::reload::Setting;
 use crate::scan::Folder;
 
@@ -152,30 +153,12 @@ pub struct World {
     pub model: Model,
     /// What becomes of what was accepted.
     pub action: Action,
-    /// What the filing thread has been asked for.
-    pub orders: Vec<Filing>,
-    pub batch: Option<Batch>,
-    /// How many threads file.
-    pub threads: usize,
-    /// Which of them is the next to be done with what it is at. Drawn apart, as the number of threads.
-    pub thread: Rng,
-    /// What they are at.
-    pub under_way: Vec<Order>,
-    pub carried: Carried,
+    pub filer: Filer,
     /// What was put into `done`, as it was written down.
     pub kept: Vec<Kept>,
     /// What was removed there, its time being over.
     pub expired: BTreeSet<Version>,
-    pub owed: Vec<Line>,
-    pub journal: Vec<u8>,
-    /// So much of the journal is on the disk.
-    pub synced: usize,
-    /// Accepted, and lost from the journal by a power cut.
-    pub lost_lines: usize,
-    /// At the first crash the journal is cut after so many bytes of what is not on the disk.
-    pub cut: Option<usize>,
-    /// So many bytes were not on the disk at the first crash.
-    pub tail: Option<usize>,
+    pub journal: Journal,
     pub memory: Memory,
     /// What answer files say: the key that the version was sent under.
     pub answers: BTreeMap<Place, String>,
@@ -212,15 +195,6 @@ pub struct World {
     pub coverage: Coverage,
     /// When the faults are over (ms).
     pub faults_end: i64,
-    pub journal_fault: JournalFault,
-    /// What is left of the room that was set aside, once it had to be given up.
-    pub reserve_left: Option<usize>,
-    /// The engine knows that.
-    pub told_low: bool,
-    /// How often something was written to the journal.
-    pub appends: u64,
-    /// Accepted, and not in the journal: it could not be written.
-    pub unwritten: BTreeSet<(Rel, Stamp)>,
     /// The number of the last marker.
     pub last_marker: u64,
     /// Names whose writers write no marker.
@@ -237,19 +211,7 @@ pub struct World {
     pub passed: BTreeSet<Version>,
     /// Where a version was written.
     pub origins: BTreeMap<Version, String>,
-    /// The numbers of the keys of what was taken out of dead-letter.
-    pub retries: BTreeMap<(Rel, Stamp), u32>,
-    /// The engine knows them.
-    pub retries_told: bool,
-    /// Those that were handed over last.
-    pub told_retries: BTreeMap<(Rel, Stamp), u32>,
-    /// Versions that were put back.
-    pub retried: BTreeSet<Version>,
-    /// Names in dead-letter whose reasons may be left over: a retry of their files was killed, or a power
-    /// cut took the names that a failed fsync had left in doubt.
-    pub lone_reasons: BTreeSet<Place>,
-    /// An fsync of a folder of dead letters has failed.
-    pub dead_letter_in_doubt: bool,
+    pub retries: Retries,
     /// Markers that were to stay for other files of their stem.
     pub shared_markers: BTreeSet<Place>,
     /// When each name in the staging folder was last looked at.
@@ -302,20 +264,10 @@ impl World {
             writers: Vec::new(),
             model,
             action: Action::Move,
-            orders: Vec::new(),
-            batch: None,
-            threads: [1, 1, 3, 8][(seed / 3 % 4) as usize],
-            thread: Rng::new(seed.rotate_left(32)),
-            under_way: Vec::new(),
-            carried: Carried::default(),
+            filer: Filer::new(seed),
             kept: Vec::new(),
             expired: BTreeSet::new(),
-            owed: Vec::new(),
-            journal: Vec::new(),
-            synced: 0,
-            lost_lines: 0,
-            cut: None,
-            tail: None,
+            journal: Journal::default(),
             memory: Memory::default(),
             accepted: Vec::new(),
             accepted_versions: BTreeSet::new(),
@@ -339,11 +291,6 @@ impl World {
             features: Features::default(),
             coverage: Coverage::default(),
             faults_end: FAULTS,
-            journal_fault: JournalFault::None,
-            reserve_left: None,
-            told_low: false,
-            appends: 0,
-            unwritten: BTreeSet::new(),
             last_marker: 0,
             markerless: BTreeSet::new(),
             unvouched: BTreeSet::new(),
@@ -352,12 +299,7 @@ impl World {
             wrong: BTreeMap::new(),
             passed: BTreeSet::new(),
             origins: BTreeMap::new(),
-            retries: BTreeMap::new(),
-            retries_told: false,
-            told_retries: BTreeMap::new(),
-            retried: BTreeSet::new(),
-            lone_reasons: BTreeSet::new(),
-            dead_letter_in_doubt: false,
+            retries: Retries::default(),
             shared_markers: BTreeSet::new(),
             looked_at_in_staging: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -385,6 +327,29 @@ impl World {
     pub fn soon(&mut self, most: u64, event: Event) {
         let delay = self.rng.below(most);
         self.at(delay, event);
+    }
+
+    /// The machine is suspended for a while, and wakes.
+    pub fn suspend(&mut self) {
+        self.slept += 1_000 + self.rng.below(3_600_000) as i64;
+        self.suspended_at = self.time;
+        self.meet("machine suspended");
+        self.say(|| "the machine was suspended".into());
+        self.woken = self.time;
+    }
+
+    /// The endpoint behaves like this from now on.
+    pub fn set_mood(&mut self, mood: Mood) {
+        self.say(|| format!("endpoint: {mood:?}"));
+        self.mood = mood;
+        self.meet(mood.word());
+    }
+
+    /// Moving away works again.
+    pub fn unstick(&mut self) {
+        self.say(|| "moving away works again".into());
+        self.model.faults.stuck.clear();
+        self.model.faults.targets_full = false;
     }
 
     /// A kind of fault has occurred.

@@ -17,7 +17,7 @@ impl World {
         }
         let (_, step) = self.writers[writer].steps.remove(0);
         // Nobody can see what comes between the last look and the rename: see the contract.
-        if self.batch.is_some() && step == Step::Sneak {
+        if self.filer.batch.is_some() && step == Step::Sneak {
             self.writers[writer].steps.insert(0, (50, step));
             self.at(50, Event::Write(writer));
             return;
