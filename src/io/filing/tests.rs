@@ -7,11 +7,11 @@ mod threads;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use self::disks::{CutOff, WithLinks};
+use self::disks::Scripted;
 use super::*;
 use crate::config::Action;
 use crate::flow::file::{Entry, Look, Rel};
-use crate::flow::filing::disk::{Copied, Disk, Line};
+use crate::flow::filing::disk::{Copied, Disk, Line, Operation};
 use crate::flow::filing::reason::ReasonFile;
 use crate::flow::filing::{Acceptance, Area, Fate, FaultKind, Kept, Place, Progress, Reason};
 use crate::flow::journal::{Live, Replay};
@@ -275,13 +275,15 @@ impl Process {
     fn file(&mut self, jobs: Vec<Filing>, limit: usize) -> (Vec<Filed>, usize) {
         let mut done = 0;
         let (filed, _) = self.filer.file_by(jobs, |batch, disk| {
-            let mut cut = CutOff {
-                disk,
-                left: limit,
-                done: 0,
+            let before = |_: Option<&Operation>| {
+                if done == limit {
+                    return Err(Fault::new(FaultKind::Stopped, "it is cut off"));
+                }
+                done += 1;
+                Ok(())
             };
-            while batch.step(&mut cut) {}
-            done = cut.done;
+            let mut scripted = Scripted { disk, before };
+            while batch.step(&mut scripted) {}
         });
         (filed.into_iter().map(|(_, filed)| filed).collect(), done)
     }
@@ -322,12 +324,6 @@ fn resumed(job: &Filing, live: Live) -> Filing {
         progress: live.moving.map_or(Progress::Written, Progress::Moving),
         ..job.clone()
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Moment {
-    BeforeRename,
-    AfterLink,
 }
 
 /// Files the case's files whole; gives how many operations that took.
@@ -442,59 +438,4 @@ fn a_way_to_another_file_system_that_is_cut_off_anywhere_ends_as_one_that_is_not
             });
         }
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_removed_is_not_forgotten()
- {
-    let delete = Case {
-        action: Action::Delete,
-        ..MOVED
-    };
-    let world = World::new(delete).unwrap();
-    let path = world.watched.path().join(FILES[0]);
-    let mut process = world.begin();
-    let replace = |text: &str| {
-        let draft = world.watched.path().join(".next");
-        std::fs::write(&draft, text).unwrap();
-        std::fs::rename(&draft, &path).unwrap();
-    };
-    let job = world.jobs[0].clone();
-    let (filed, synced) = process.filer.file_by(vec![job], |batch, disk| {
-        let disk = CutOff {
-            disk,
-            left: usize::MAX,
-            done: 0,
-        };
-        let mut renames = 0;
-        let mut links = WithLinks {
-            disk,
-            writer: |moment| {
-                if moment == Moment::AfterLink {
-                    replace("the third version");
-                } else if renames == 0 {
-                    replace("a second version");
-                    renames += 1;
-                }
-            },
-        };
-        while batch.step(&mut links) {}
-    });
-    drop(process);
-    assert!(
-        matches!(filed[..], [(_, Filed::Displaced { .. })]),
-        "{filed:?}"
-    );
-    assert_eq!(synced, Ok(()));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the third version");
-    let (dead, reasons) = world.area(&world.config.dead_letter.dir);
-    let name = FILES[0].to_string();
-    assert_eq!(
-        dead,
-        BTreeMap::from([(name.clone(), "a second version".to_string())])
-    );
-    assert!(reasons[&name].reason.contains("never sent"));
-    let staging = world.area(&world.watched.path().join(".dirpost/staging"));
-    assert!(staging.0.is_empty(), "{:?}", staging.0);
 }

@@ -1,74 +1,8 @@
 //! Operations of the real disk that are refused or come upon something else, one moment at a time.
 
+use super::disks::scripted;
 use super::*;
-use crate::flow::filing::disk::{Operation, Side};
-
-/// The real disk; `before` is called before each operation, and may refuse it.
-pub(super) struct Scripted<'a, 'disk, B> {
-    pub(super) disk: &'a mut RealDisk<'disk>,
-    pub(super) before: B,
-}
-
-impl<B: FnMut(&Operation) -> Result<(), Fault>> Disk for Scripted<'_, '_, B> {
-    fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
-        (self.before)(&Operation::Look(at.clone()))?;
-        self.disk.look(at)
-    }
-    fn same_device(&mut self, one: &Place, other: &Place) -> Result<bool, Fault> {
-        self.disk.same_device(one, other)
-    }
-    fn digest(&mut self, at: &Place) -> Result<[u8; 32], Fault> {
-        (self.before)(&Operation::Digest(at.clone()))?;
-        self.disk.digest(at)
-    }
-    fn rename(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        (self.before)(&Operation::Rename(from.clone(), to.clone()))?;
-        self.disk.rename(from, to)
-    }
-    fn link(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        (self.before)(&Operation::Link(from.clone(), to.clone()))?;
-        self.disk.link(from, to)
-    }
-    fn reserve(&mut self, at: &Place) -> Result<Look, Fault> {
-        (self.before)(&Operation::Reserve(at.clone()))?;
-        self.disk.reserve(at)
-    }
-    fn rename_over(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
-        (self.before)(&Operation::RenameOver(from.clone(), to.clone()))?;
-        self.disk.rename_over(from, to)
-    }
-    fn remove(&mut self, at: &Place) -> Result<(), Fault> {
-        (self.before)(&Operation::Remove(at.clone()))?;
-        self.disk.remove(at)
-    }
-    fn copy(&mut self, from: &Place, draft: &Place) -> Result<Copied, Fault> {
-        (self.before)(&Operation::Copy(from.clone(), draft.clone()))?;
-        self.disk.copy(from, draft)
-    }
-    fn write_beside(&mut self, at: &Place, text: &[u8], like: &Place) -> Result<(), Fault> {
-        self.disk.write_beside(at, text, like)
-    }
-    fn make_folder(&mut self, folder: &Place) -> Result<(), Fault> {
-        self.disk.make_folder(folder)
-    }
-    fn sync_folder(&mut self, folder: &Place) -> Result<(), Fault> {
-        // Which side of a move it is, the disk is not told.
-        (self.before)(&Operation::SyncFolder(Side::Target, folder.clone()))?;
-        self.disk.sync_folder(folder)
-    }
-    fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
-        self.disk.append(lines)
-    }
-    fn note_kept(&mut self, kept: &[Kept]) {
-        self.disk.note_kept(kept);
-    }
-    fn append_or_owe(&mut self, lines: &[Line]) -> Result<(), Fault> {
-        self.disk.append_or_owe(lines)
-    }
-    fn sync_journal(&mut self) -> Result<(), Fault> {
-        self.disk.sync_journal()
-    }
-}
+use crate::flow::filing::disk::Operation;
 
 /// Files one file away.
 fn file(
@@ -77,7 +11,7 @@ fn file(
     before: impl FnMut(&Operation) -> Result<(), Fault>,
 ) -> Filed {
     let (filed, _) = process.filer.file_by(vec![job], |batch, disk| {
-        let mut scripted = Scripted { disk, before };
+        let mut scripted = scripted(disk, before);
         while batch.step(&mut scripted) {}
     });
     filed.into_iter().next().unwrap().1
@@ -368,18 +302,15 @@ fn no_name_goes_from_the_disk_before_the_new_ones_of_an_earlier_process_are_ther
     assert_eq!(jobs.len(), 2);
     let mut order = Vec::new();
     let (filed, _) = process.filer.file_by(jobs, |batch, disk| {
-        let mut scripted = Scripted {
-            disk,
-            before: |operation: &Operation| match operation {
-                // It cannot be looked at where it went.
-                Operation::Look(at) if at.path == world.jobs[1].path => Err(eio()),
-                Operation::SyncFolder(_, folder) => {
-                    order.push(folder.to_string());
-                    Ok(())
-                }
-                _ => Ok(()),
-            },
-        };
+        let mut scripted = scripted(disk, |operation| match operation {
+            // It cannot be looked at where it went.
+            Operation::Look(at) if at.path == world.jobs[1].path => Err(eio()),
+            Operation::SyncFolder(_, folder) => {
+                order.push(folder.to_string());
+                Ok(())
+            }
+            _ => Ok(()),
+        });
         while batch.step(&mut scripted) {}
     });
     assert!(
@@ -425,4 +356,61 @@ fn a_version_that_comes_when_the_second_name_of_the_one_before_is_to_be_removed_
     });
     assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "the next");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_removed_is_not_forgotten()
+ {
+    let delete = Case {
+        action: Action::Delete,
+        ..MOVED
+    };
+    let world = World::new(delete).unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    let replace = |text: &str| {
+        let draft = world.watched.path().join(".next");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+    };
+    let job = world.jobs[0].clone();
+    let (filed, synced) = process.filer.file_by(vec![job], |batch, disk| {
+        let (mut renames, mut is_linked) = (0, false);
+        let mut links = scripted(disk, |operation| {
+            if std::mem::take(&mut is_linked) {
+                replace("the third version");
+            }
+            match operation {
+                Operation::Rename(..) => {
+                    let why = "there is no such rename";
+                    return Err(Fault::new(FaultKind::Unsupported, why));
+                }
+                Operation::RenameOver(..) if renames == 0 => {
+                    replace("a second version");
+                    renames += 1;
+                }
+                Operation::Link(..) => is_linked = true,
+                _ => {}
+            }
+            Ok(())
+        });
+        while batch.step(&mut links) {}
+    });
+    drop(process);
+    assert!(
+        matches!(filed[..], [(_, Filed::Displaced { .. })]),
+        "{filed:?}"
+    );
+    assert_eq!(synced, Ok(()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the third version");
+    let (dead, reasons) = world.area(&world.config.dead_letter.dir);
+    let name = FILES[0].to_string();
+    assert_eq!(
+        dead,
+        BTreeMap::from([(name.clone(), "a second version".to_string())])
+    );
+    assert!(reasons[&name].reason.contains("never sent"));
+    let staging = world.area(&world.watched.path().join(".dirpost/staging"));
+    assert!(staging.0.is_empty(), "{:?}", staging.0);
 }

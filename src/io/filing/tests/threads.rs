@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use super::faults::Scripted;
+use super::disks::scripted;
 use super::*;
 use crate::flow::filing::disk::Operation;
 use crate::io::filing::side_by_side::{Pace, conduct};
@@ -65,9 +65,9 @@ fn file(
     process.filer.set_threads(THREADS);
     let (filed, _) = process.filer.file_by(jobs, |batch, disk| {
         let mut disks: Vec<RealDisk<'_>> = (0..THREADS).map(|_| disk.another()).collect();
-        let scripted = disks.iter_mut();
-        let scripted = scripted.map(|disk| Scripted { disk, before }).collect();
-        conduct(batch, disk, scripted, &mut Pace::default());
+        let disks = disks.iter_mut();
+        let disks = disks.map(|disk| scripted(disk, before)).collect();
+        conduct(batch, disk, disks, &mut Pace::default());
     });
     filed.into_iter().map(|(_, filed)| filed).collect()
 }
