@@ -150,6 +150,14 @@ struct Case {
     rules: Rules,
 }
 
+/// What was accepted is moved, without markers.
+const MOVES: Rules = Rules {
+    action: Action::Move,
+    marker: None,
+    read_only: false,
+    notes_kept: false,
+};
+
 /// Names of which some get the same name where they are filed, when numbers are put in, and some share a stem.
 const NAMES: [&str; 10] = [
     "x.csv",
@@ -174,8 +182,7 @@ impl Case {
         let rules = Rules {
             action: [Action::Move, Action::Delete][rng.below(2) as usize],
             marker,
-            read_only: false,
-            notes_kept: false,
+            ..MOVES
         };
         let mut disk = Memory {
             renames: rng.below(2) == 0,
@@ -309,26 +316,30 @@ fn whichever_is_done_first_all_are_filed_the_same_way_and_nothing_is_replaced_or
     }
 }
 
-/// The operations that are handed out at the beginning for accepted files of these names.
-fn begin(names: &[&str], marker: Option<MarkerRule>) -> usize {
-    let mut disk = Memory::default();
+/// Files that were accepted and lie in the watched folder.
+fn accepted(disk: &mut Memory, names: &[&str]) -> Vec<Filing> {
     let jobs = (1..).zip(names).map(|(number, name)| Filing {
         file: FileNo(number),
         path: Rel::new(name.as_bytes()),
         look: disk.put(place(Area::Watched, name), number),
         sha256: None,
-        marker: marker.is_some().then(Look::default),
+        marker: None,
         fate: accepted_fate(),
         receipt: None,
-        progress: Progress::Written,
+        progress: Progress::Unwritten,
     });
-    let jobs: Vec<Filing> = jobs.collect();
-    let rules = Rules {
-        action: Action::Move,
-        marker,
-        read_only: false,
-        notes_kept: false,
-    };
+    jobs.collect()
+}
+
+/// The operations that are handed out at the beginning for accepted files of these names.
+fn begin(names: &[&str], marker: Option<MarkerRule>) -> usize {
+    let mut disk = Memory::default();
+    let mut jobs = accepted(&mut disk, names);
+    for job in &mut jobs {
+        job.marker = marker.is_some().then(Look::default);
+        job.progress = Progress::Written;
+    }
+    let rules = Rules { marker, ..MOVES };
     let mut batch = Batch::side_by_side(jobs, &rules, Carried::default(), Wall(5));
     std::iter::from_fn(|| batch.hand_out()).count()
 }
@@ -349,29 +360,9 @@ fn folders_of_one_side_are_brought_onto_the_disk_side_by_side_and_once_each_and_
         renames: true,
         ..Memory::default()
     };
-    let names = ["a/1", "a/2", "b/1", "b/2", "c/1"];
-    let jobs = (1..).zip(names).map(|(number, name)| Filing {
-        file: FileNo(number),
-        path: Rel::new(name.as_bytes()),
-        look: disk.put(place(Area::Watched, name), number),
-        sha256: None,
-        marker: None,
-        fate: accepted_fate(),
-        receipt: None,
-        progress: Progress::Unwritten,
-    });
-    let case = Case {
-        jobs: jobs.collect(),
-        rules: Rules {
-            action: Action::Move,
-            marker: None,
-            read_only: false,
-            notes_kept: false,
-        },
-        disk,
-    };
-    let mut batch = Batch::side_by_side(case.jobs, &case.rules, Carried::default(), Wall(5));
-    let (mut disk, mut sides, mut together) = (case.disk, Vec::new(), Vec::new());
+    let jobs = accepted(&mut disk, &["a/1", "a/2", "b/1", "b/2", "c/1"]);
+    let mut batch = Batch::side_by_side(jobs, &MOVES, Carried::default(), Wall(5));
+    let (mut sides, mut together) = (Vec::new(), Vec::new());
     loop {
         let out: Vec<Order> = std::iter::from_fn(|| batch.hand_out()).collect();
         let side = |order: &Order| match order.operation {
@@ -409,24 +400,12 @@ fn an_fsync_that_fails_for_one_file_is_none_for_the_others_whose_names_it_was_to
         fails: Some(place(Area::Done, "")),
         ..Memory::default()
     };
-    let jobs = (1..).zip(["a", "b"]).map(|(number, name)| Filing {
-        file: FileNo(number),
-        path: Rel::new(name.as_bytes()),
-        look: disk.put(place(Area::Watched, name), number),
-        sha256: None,
-        marker: None,
-        fate: accepted_fate(),
-        receipt: None,
-        progress: Progress::Unwritten,
-    });
-    let jobs = jobs.collect();
-    let rules = Rules {
-        action: Action::Move,
-        marker: None,
-        read_only: false,
-        notes_kept: false,
+    let jobs = accepted(&mut disk, &["a", "b"]);
+    let case = Case {
+        jobs,
+        rules: MOVES,
+        disk,
     };
-    let case = Case { disk, jobs, rules };
     for width in [1, 2] {
         let (disk, outcome) = case.file(width, |_| 0);
         // It is asked for before `b`, which is another version, is put back.
