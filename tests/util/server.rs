@@ -79,6 +79,33 @@ pub struct Received {
     pub connection: usize,
 }
 
+impl Head {
+    /// Whether it has this header (in lower case) with this value.
+    fn has(&self, name: &str, value: &str) -> bool {
+        let there = self.headers.get(name);
+        there.is_some_and(|there| there.eq_ignore_ascii_case(value))
+    }
+}
+
+impl Received {
+    /// Its body is still to come.
+    fn begun(head: &Head, connection: usize) -> Received {
+        let key = head.headers.get("idempotency-key");
+        Received {
+            method: head.method.clone(),
+            target: head.target.clone(),
+            path: head.path.clone(),
+            key: key.cloned().unwrap_or_default(),
+            headers: head.headers.clone(),
+            body: Vec::new(),
+            whole: false,
+            status: None,
+            at: Instant::now(),
+            connection,
+        }
+    }
+}
+
 type Script = dyn Fn(&Head) -> Reaction + Send + Sync;
 
 struct Shared {
@@ -299,96 +326,101 @@ fn exchange(
         return Ok(false);
     }
     let reaction = (shared.script)(&head);
-    let mut received = Received {
-        method: head.method.clone(),
-        target: head.target.clone(),
-        path: head.path.clone(),
-        key: head
-            .headers
-            .get("idempotency-key")
-            .cloned()
-            .unwrap_or_default(),
-        headers: head.headers.clone(),
-        body: Vec::new(),
-        whole: false,
-        status: None,
-        at: Instant::now(),
-        connection,
+    let received = Received::begun(&head, connection);
+    let mut exchange = Exchange {
+        shared,
+        stream,
+        received,
     };
-    let keep = |received: Received| shared.received.lock().unwrap().push(received);
-    match &reaction {
-        Reaction::Early(status) => {
-            received.status = Some(*status);
-            write!(
-                stream,
-                "HTTP/1.1 {status} Early\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )?;
-            keep(received);
-            return Ok(false);
-        }
-        Reaction::ResetBeforeBody => {
-            keep(received);
-            reset(stream);
-            return Ok(false);
-        }
-        _ => {}
-    }
-    if head
-        .headers
-        .get("expect")
-        .is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"))
-    {
+    let most = match reaction {
+        Reaction::Early(status) => return exchange.answer_early(status),
+        Reaction::ResetBeforeBody => return exchange.break_off(),
+        Reaction::ResetDuringBody(most) => most,
+        _ => usize::MAX,
+    };
+    if head.has("expect", "100-continue") {
         write!(stream, "HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    let most = if let Reaction::ResetDuringBody(most) = reaction {
-        most
-    } else {
-        usize::MAX
-    };
-    received.whole = read_body(&head, reader, &mut received.body, most, &shared.bytes)?;
-    if most != usize::MAX || !received.whole {
-        keep(received);
-        reset(stream);
-        return Ok(false);
+    let body = &mut exchange.received.body;
+    exchange.received.whole = read_body(&head, reader, body, most, &shared.bytes)?;
+    if most != usize::MAX || !exchange.received.whole {
+        return exchange.break_off();
     }
     shared.bodies.fetch_add(1, Ordering::SeqCst);
-    let (status, headers, body, close) = match reaction {
-        Reaction::Answer(status) => (status, Vec::new(), String::new(), false),
-        Reaction::AnswerAndClose(status) => (status, Vec::new(), String::new(), true),
-        Reaction::AnswerWith(status, headers, body) => (status, headers, body, false),
+    match reaction {
+        Reaction::Answer(status) => exchange.answer(status, &[], "").map(|()| true),
+        Reaction::AnswerAndClose(status) => {
+            let close = [("Connection".into(), "close".into())];
+            exchange.answer(status, &close, "").map(|()| false)
+        }
+        Reaction::AnswerWith(status, headers, body) => {
+            exchange.answer(status, &headers, &body).map(|()| true)
+        }
         Reaction::Hold(gate, status) => {
             gate.wait();
-            (status, Vec::new(), String::new(), false)
+            exchange.answer(status, &[], "").map(|()| true)
         }
-        Reaction::ResetAfterBody => {
-            keep(received);
-            reset(stream);
-            return Ok(false);
-        }
+        Reaction::ResetAfterBody => exchange.break_off(),
         Reaction::Never => {
-            keep(received);
-            let mut end = [0];
-            let _ = reader.read(&mut end);
-            return Ok(false);
+            exchange.keep();
+            let _ = reader.read(&mut [0]);
+            Ok(false)
         }
-        _ => unreachable!("handled above"),
-    };
-    received.status = Some(status);
-    keep(received);
-    let mut answer = format!(
-        "HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        answer += &format!("{name}: {value}\r\n");
+        Reaction::Early(_) | Reaction::ResetBeforeBody | Reaction::ResetDuringBody(_) => {
+            unreachable!("handled above")
+        }
     }
-    answer += if close {
-        "Connection: close\r\n\r\n"
-    } else {
-        "\r\n"
-    };
-    stream.write_all((answer + &body).as_bytes())?;
-    Ok(!close)
+}
+
+/// A request that is being read, and then answered or not.
+struct Exchange<'a> {
+    shared: &'a Shared,
+    stream: &'a TcpStream,
+    received: Received,
+}
+
+impl Exchange<'_> {
+    /// From now on the test sees what has come.
+    fn keep(self) {
+        self.shared.received.lock().unwrap().push(self.received);
+    }
+
+    /// Ends the connection without an answer.
+    fn break_off(self) -> std::io::Result<bool> {
+        let stream = self.stream;
+        self.keep();
+        reset(stream);
+        Ok(false)
+    }
+
+    /// Answers before the body is read, and ends the connection.
+    fn answer_early(mut self, status: u16) -> std::io::Result<bool> {
+        self.received.status = Some(status);
+        let mut stream = self.stream;
+        write!(
+            stream,
+            "HTTP/1.1 {status} Early\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        self.keep();
+        Ok(false)
+    }
+
+    fn answer(
+        mut self,
+        status: u16,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> std::io::Result<()> {
+        self.received.status = Some(status);
+        let mut stream = self.stream;
+        self.keep();
+        let length = body.len();
+        let mut answer = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {length}\r\n");
+        for (name, value) in headers {
+            answer += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all((answer + "\r\n" + body).as_bytes())
+    }
 }
 
 fn read_head(shared: &Shared, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Head>> {
@@ -439,11 +471,7 @@ fn read_body(
     most: usize,
     count: &AtomicUsize,
 ) -> std::io::Result<bool> {
-    if head
-        .headers
-        .get("transfer-encoding")
-        .is_some_and(|coding| coding == "chunked")
-    {
+    if head.has("transfer-encoding", "chunked") {
         loop {
             let mut size = String::new();
             if reader.read_line(&mut size)? == 0 {
