@@ -123,98 +123,127 @@ fn answered(server: &Server) -> Vec<Received> {
         .collect()
 }
 
-/// The folder, with the disk in it and "blocked", a plain file until the last cut.
-fn run(case: &Case) -> Option<(Dir, Disk)> {
-    let Case { status, count, .. } = *case;
-    let dir = Dir::new();
-    let watched = dir.mkdir("in");
-    dir.write("blocked", "");
-    let mut disk = Disk::new(&watched)?;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count_it = Arc::clone(&begun);
-    let server = Server::start(move |_| {
-        count_it.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(PACE);
-        Reaction::Answer(status)
-    });
-    let extra = case
-        .config
-        .replace("{dir}", dir.path().to_str().expect("a path that is text"));
-    let text = config(&watched, &server.url(), &extra);
-    write_all(&dir, count);
+/// The paths of the whole files that the endpoint has answered.
+fn answered_paths(server: &Server) -> BTreeSet<String> {
+    let answered = answered(server).into_iter();
+    answered.map(|request| request.path).collect()
+}
 
-    let mut cuts: Vec<Cut> = Vec::new();
-    for moment in case.cuts {
-        let before = answered(&server).len();
-        let neighbour = Neighbour::on(&watched);
-        let mut daemon = Daemon::start(&text);
+/// What a case runs on.
+struct Site {
+    server: Server,
+    /// How many requests have come to it.
+    begun: Arc<AtomicUsize>,
+    /// The configuration.
+    text: String,
+    disk: Disk,
+    /// The watched folder `in`, which the disk is mounted on, and "blocked", a plain file until the last
+    /// cut.
+    dir: Dir,
+}
+
+impl Site {
+    /// `None` where nothing can be mounted.
+    fn new(case: &Case) -> Option<Site> {
+        let status = case.status;
+        let dir = Dir::new();
+        let watched = dir.mkdir("in");
+        dir.write("blocked", "");
+        let disk = Disk::new(&watched)?;
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count_it = Arc::clone(&begun);
+        let server = Server::start(move |_| {
+            count_it.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(PACE);
+            Reaction::Answer(status)
+        });
+        let extra = case
+            .config
+            .replace("{dir}", dir.path().to_str().expect("a path that is text"));
+        let text = config(&watched, &server.url(), &extra);
+        write_all(&dir, case.count);
+        Some(Site {
+            server,
+            begun,
+            text,
+            disk,
+            dir,
+        })
+    }
+
+    /// Runs dirpost until the power is cut, and switches it on again. What nobody has by then is whole.
+    fn cut(&mut self, moment: When, files: usize) -> Cut {
+        let before = answered(&self.server).len();
+        let neighbour = Neighbour::on(&self.dir.join("in"));
+        let mut daemon = Daemon::start(&self.text);
         wait_until("the moment", BOUND, || {
-            let (count, age) = match *moment {
+            let (count, age) = match moment {
                 When::Answered(count) => (count, Duration::ZERO),
                 When::Known(count) => (count, KNOWN + BUSY),
             };
-            answered(&server)
+            answered(&self.server)
                 .get(before + count - 1)
                 .is_some_and(|request| request.at.elapsed() > age)
         });
         let at = Instant::now();
-        disk.cut_power();
+        self.disk.cut_power();
         daemon.kill();
         drop(neighbour);
         // The endpoint may answer what is in flight when nobody hears it any more.
         wait_until("the endpoint to be done", BOUND, || {
-            server.requests().len() == begun.load(Ordering::SeqCst)
+            self.server.requests().len() == self.begun.load(Ordering::SeqCst)
         });
-        cuts.push(Cut {
-            at,
-            over: Instant::now(),
-        });
-        disk.switch_off();
-        assert!(disk.switch_on());
-        let answered: BTreeSet<String> = answered(&server)
-            .into_iter()
-            .map(|request| request.path)
-            .collect();
+        let over = Instant::now();
+        self.disk.switch_off();
+        assert!(self.disk.switch_on());
+        let answered = answered_paths(&self.server);
         assert!(
-            answered.len() < count,
+            answered.len() < files,
             "all was over before the cut: it shows nothing"
         );
-        for number in (0..count).filter(|&number| !answered.contains(&name(number))) {
+        for number in (0..files).filter(|&number| !answered.contains(&name(number))) {
             assert_eq!(
-                dir.read(format!("in/{}", name(number))),
+                self.dir.read(format!("in/{}", name(number))),
                 content(number),
                 "one that nobody has"
             );
         }
+        Cut { at, over }
     }
-    std::fs::remove_file(dir.join("blocked")).expect("the plain file");
 
-    let mut daemon = Daemon::start(&text);
-    let distinct = || {
-        answered(&server)
-            .into_iter()
-            .map(|request| request.path)
-            .collect::<BTreeSet<_>>()
-            .len()
-    };
-    wait_until("every file to be answered", BOUND, || distinct() == count);
-    daemon.signal(rustix::process::Signal::TERM);
-    assert_eq!(daemon.wait_exit(BOUND), 0);
-    // What is left to be filed, if anything is.
-    let requests = server.requests().len();
-    let output = once(&text, &["--deadline", "20s"]);
-    assert!(
-        matches!(output.status.code(), Some(0 | 4)),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        server.requests().len(),
-        requests,
-        "something was sent that was known"
-    );
-    judge(case, &server, &cuts);
-    Some((dir, disk))
+    /// Runs dirpost until every file is answered and filed.
+    fn deliver_the_rest(&self, files: usize) {
+        let mut daemon = Daemon::start(&self.text);
+        wait_until("every file to be answered", BOUND, || {
+            answered_paths(&self.server).len() == files
+        });
+        daemon.signal(rustix::process::Signal::TERM);
+        assert_eq!(daemon.wait_exit(BOUND), 0);
+        // What is left to be filed, if anything is.
+        let requests = self.server.requests().len();
+        let output = once(&self.text, &["--deadline", "20s"]);
+        assert!(
+            matches!(output.status.code(), Some(0 | 4)),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(
+            self.server.requests().len(),
+            requests,
+            "something was sent that was known"
+        );
+    }
+}
+
+/// Gives the folder and the disk as they are in the end.
+fn run(case: &Case) -> Option<(Dir, Disk)> {
+    let mut site = Site::new(case)?;
+    let cuts = case.cuts.iter();
+    let cuts: Vec<Cut> = cuts.map(|&moment| site.cut(moment, case.count)).collect();
+    std::fs::remove_file(site.dir.join("blocked")).expect("the plain file");
+    site.deliver_the_rest(case.count);
+    judge(case, &site.server, &cuts);
+    Some((site.dir, site.disk))
 }
 
 /// What came to the endpoint.
