@@ -19,6 +19,27 @@ fn remove_files(folder: &Path) {
     }
 }
 
+fn remove_file(path: impl AsRef<Path>) {
+    std::fs::remove_file(path).unwrap();
+}
+
+type Removal = fn(&Path);
+
+/// What the log says of a removal, and the removal from the folder `.dirpost`. Where all files are removed
+/// it says nothing that it has not said before.
+const REMOVALS: [(&str, Removal); 6] = [
+    ("its mark", |own| remove_file(own.join("id"))),
+    (".dirpost/lock", |own| remove_file(own.join("lock"))),
+    (".dirpost/holder", |own| remove_file(own.join("holder"))),
+    ("journal/reserve", |own| {
+        remove_file(own.join("journal/reserve"));
+    }),
+    ("has removed files from", |own| {
+        std::fs::remove_dir_all(own.join("journal")).unwrap();
+    }),
+    ("", remove_files),
+];
+
 /// The paths that were accepted, in their order.
 fn accepted(server: &Server) -> Vec<String> {
     let accepted = server.accepted().into_iter();
@@ -56,26 +77,7 @@ fn what_is_removed_under_a_running_dirpost_is_written_again_and_nothing_is_sent_
     let id = dir.text(".dirpost/id");
     let holder = dir.text(".dirpost/holder");
 
-    type Removal = fn(&Path);
-    let removals: [(&str, Removal); 6] = [
-        ("its mark", |own| {
-            std::fs::remove_file(own.join("id")).unwrap()
-        }),
-        (".dirpost/lock", |own| {
-            std::fs::remove_file(own.join("lock")).unwrap();
-        }),
-        (".dirpost/holder", |own| {
-            std::fs::remove_file(own.join("holder")).unwrap();
-        }),
-        ("journal/reserve", |own| {
-            std::fs::remove_file(own.join("journal/reserve")).unwrap();
-        }),
-        ("has removed files from", |own| {
-            std::fs::remove_dir_all(own.join("journal")).unwrap();
-        }),
-        ("", remove_files),
-    ];
-    for (number, (what, remove)) in removals.into_iter().enumerate() {
+    for (number, (what, remove)) in REMOVALS.into_iter().enumerate() {
         remove(&dir.join(".dirpost"));
         wait_until(&format!("{what} to be there again"), BOUND, || {
             is_whole(&dir)
@@ -133,7 +135,7 @@ fn a_mark_that_is_removed_between_two_runs_is_made_again_and_the_keys_stay() {
     once(&text, &["--deadline", "0s"]);
     once(&text, &["--no-wait"]);
     let id = dir.text(".dirpost/id");
-    std::fs::remove_file(dir.join(".dirpost/id")).unwrap();
+    remove_file(dir.join(".dirpost/id"));
     let run = once(&text, &[]);
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(0), "{said}");
@@ -145,7 +147,7 @@ fn a_mark_that_is_removed_between_two_runs_is_made_again_and_the_keys_stay() {
         "{keys:?}"
     );
     // Delivered, it is known as before.
-    std::fs::remove_file(dir.join(".dirpost/id")).unwrap();
+    remove_file(dir.join(".dirpost/id"));
     assert_eq!(once(&text, &[]).status.code(), Some(0));
     assert_eq!(server.accepted_count(), 1);
 }
@@ -189,7 +191,7 @@ fn a_holder_that_waits_for_an_answer_keeps_its_lock_though_the_file_is_removed()
     });
     let standby = Daemon::start(&text);
     standby.wait_log("standby: another dirpost works on this folder");
-    std::fs::remove_file(dir.join(".dirpost/lock")).unwrap();
+    remove_file(dir.join(".dirpost/lock"));
     standby.wait_log("waiting 15 s");
     holder.wait_log("it is made and locked again");
     gate.open();
@@ -207,7 +209,7 @@ fn a_lock_file_that_is_removed_is_taken_over_in_the_end_and_its_holder_becomes_t
     idle.wait_log("first look");
     let standby = Daemon::start(&text);
     standby.wait_log("standby: another dirpost works on this folder");
-    std::fs::remove_file(dir.join(".dirpost/lock")).unwrap();
+    remove_file(dir.join(".dirpost/lock"));
     let removed = Instant::now();
     dir.write("a.csv", "a");
     standby.wait_log("first look");
@@ -231,7 +233,7 @@ fn a_run_that_has_to_make_the_lock_file_again_waits_for_its_holder_first() {
     let (dir, server) = (Dir::new(), Server::accepting());
     let text = kept(&dir, &server, "");
     assert_eq!(once(&text, &[]).status.code(), Some(0));
-    std::fs::remove_file(dir.join(".dirpost/lock")).unwrap();
+    remove_file(dir.join(".dirpost/lock"));
     dir.write("a.csv", "a");
     // Who has no time for that leaves it to the next run.
     let run = once(&text, &["--deadline", "1s"]);

@@ -110,6 +110,22 @@ pub(super) fn content(name: &str) -> String {
     format!("this is {name}")
 }
 
+/// Whether each file in dead-letter has a reason beside it, and each reason its file; `Err` says which one
+/// has not. Markers have none.
+fn each_has_its_reason(dead: &BTreeMap<String, String>) -> Result<(), String> {
+    for name in dead.keys() {
+        let beside = match name.strip_suffix(".reason.json") {
+            Some(file) => file.to_string(),
+            None if name.contains(".done") => continue,
+            None => format!("{name}.reason.json"),
+        };
+        if !dead.contains_key(&beside) {
+            return Err(format!("{name} lies in dead-letter without {beside}"));
+        }
+    }
+    Ok(())
+}
+
 /// A share and what dirpost needs to run on it.
 pub(super) struct World {
     pub(super) case: Case,
@@ -334,18 +350,7 @@ impl World {
         }
         is("in done", done, texts(moved))?;
         let mut dead = self.contents(&self.target("dead"));
-        for name in dead.keys().cloned().collect::<Vec<_>>() {
-            let Some(of) = name.strip_suffix(".reason.json") else {
-                let is_marker = name.contains(".done");
-                if !is_marker && !dead.contains_key(&format!("{name}.reason.json")) {
-                    return Err(format!("{name} in dead-letter has no reason beside it"));
-                }
-                continue;
-            };
-            if !dead.contains_key(of) {
-                return Err(format!("{name} in dead-letter is of no file"));
-            }
-        }
+        each_has_its_reason(&dead)?;
         dead.retain(|name, _| !name.ends_with(".reason.json"));
         is("in dead-letter", dead, texts(&bad))?;
         let answered = self

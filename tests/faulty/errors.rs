@@ -75,13 +75,11 @@ fn a_listing_of_a_subfolder_that_fails_half_way_leaves_it_as_it_was_and_the_rest
             accepted(&server) == expected
         });
         world.write("sub/own.csv");
-        let tries = |server: &Server| {
-            sent(server)
-                .iter()
-                .filter(|path| *path == "sub/own.csv")
-                .count()
+        let tries = || {
+            let sent = sent(&server).into_iter();
+            sent.filter(|path| path == "sub/own.csv").count()
         };
-        wait_until("it to fail", BOUND, || tries(&server) > 1);
+        wait_until("it to fail", BOUND, || tries() > 1);
         // Seen, and not yet sent.
         world.write("sub/settling.csv");
         world.wait_listings(4);
@@ -92,20 +90,12 @@ fn a_listing_of_a_subfolder_that_fails_half_way_leaves_it_as_it_was_and_the_rest
         });
         daemon.wait_log(&text_of(error));
         world.write("later.csv");
-        wait_until("what is elsewhere to be delivered", BOUND, || {
-            accepted(&server).contains(&"later.csv".into())
-        });
-        wait_until("what was settling to be delivered", BOUND, || {
-            accepted(&server).contains(&"sub/settling.csv".into())
-        });
-        let before = tries(&server);
-        wait_until("what had failed to be tried on", BOUND, || {
-            tries(&server) > before + 1
-        });
+        wait_accepted(&server, "later.csv");
+        wait_accepted(&server, "sub/settling.csv");
+        let before = tries();
+        wait_until("it to be tried again", BOUND, || tries() > before + 1);
         accept.store(true, Ordering::SeqCst);
-        wait_until("it to be delivered", BOUND, || {
-            accepted(&server).contains(&"sub/own.csv".into())
-        });
+        wait_accepted(&server, "sub/own.csv");
         world.write("sub/new.csv");
         world.wait_failed(5);
         assert_eq!(
@@ -115,9 +105,7 @@ fn a_listing_of_a_subfolder_that_fails_half_way_leaves_it_as_it_was_and_the_rest
         );
 
         world.share.heal();
-        wait_until("the new one to be delivered", BOUND, || {
-            accepted(&server).contains(&"sub/new.csv".into())
-        });
+        wait_accepted(&server, "sub/new.csv");
         world.wait_listings(10);
         expected.extend([
             "later.csv",

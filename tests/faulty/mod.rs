@@ -136,6 +136,12 @@ fn accepted(server: &Server) -> Vec<String> {
     paths
 }
 
+fn wait_accepted(server: &Server, path: &str) {
+    wait_until(&format!("{path} to be accepted"), BOUND, || {
+        accepted(server).contains(&path.into())
+    });
+}
+
 /// Accepts everything, `a.csv` only when the gate is opened.
 fn holding(gate: &Gate) -> Server {
     let gate = gate.clone();
