@@ -86,22 +86,13 @@ fn play() -> Result<()> {
 
     say("4. the endpoint goes away, and two files are dropped: order-4.json, order-5.json");
     let address = receiver.close()?;
-    written.push(stage.drop_file("order-4.json", r#"{"order": 4, "total": 8.00}"#)?);
-    written.push(stage.drop_file("order-5.json", r#"{"order": 5, "total": 15.50}"#)?);
-    thread::sleep(Duration::from_secs(6)); // the outage
-    if !written[2..]
-        .iter()
-        .all(|(name, _)| stage.drop.join(name).exists())
-    {
-        return Err("a file left its place though nobody had accepted it".into());
-    }
+    let both = drop_in_outage(&stage)?;
     say("   both still wait at their place; the endpoint comes back");
     let receiver = Receiver::open(address, &inbox)?;
     dirpost.wait_for("both in done", || {
-        written[2..]
-            .iter()
-            .all(|(name, _)| stage.done(name).exists())
+        both.iter().all(|(name, _)| stage.done(name).exists())
     })?;
+    written.extend(both);
 
     say("that was it: stopping dirpost");
     dirpost.stop()?;
@@ -113,6 +104,20 @@ fn play() -> Result<()> {
     }
     say("all good: every good file arrived once and whole, and nothing is lost");
     Ok(())
+}
+
+/// Two files that are dropped while nobody answers, and wait where they are.
+fn drop_in_outage(stage: &Stage) -> Result<[Written; 2]> {
+    let both = [
+        stage.drop_file("order-4.json", r#"{"order": 4, "total": 8.00}"#)?,
+        stage.drop_file("order-5.json", r#"{"order": 5, "total": 15.50}"#)?,
+    ];
+    thread::sleep(Duration::from_secs(6)); // the outage
+    let waits = |(name, _): &Written| stage.drop.join(name).exists();
+    if !both.iter().all(waits) {
+        return Err("a file left its place though nobody had accepted it".into());
+    }
+    Ok(both)
 }
 
 /// Lists what the receiver got, each compared with what was written. Returns the number of faults.

@@ -22,15 +22,21 @@ struct Sizes {
     rest: Duration,
 }
 
+impl Sizes {
+    fn of(options: &Options) -> Sizes {
+        let seconds = Duration::from_secs;
+        Sizes {
+            folders: options.size.pick(1_000, 100, 4),
+            files: options.size.pick(100_000, 10_000, 40),
+            rounds: options.rounds(7, 3),
+            trust: options.size.pick(seconds(15), seconds(8), seconds(0)),
+            rest: options.size.pick(seconds(20), seconds(5), seconds(1)),
+        }
+    }
+}
+
 pub fn measure(options: &Options) -> Table {
-    let seconds = Duration::from_secs;
-    let sizes = Sizes {
-        folders: options.size.pick(1_000, 100, 4),
-        files: options.size.pick(100_000, 10_000, 40),
-        rounds: options.rounds(7, 3),
-        trust: options.size.pick(seconds(15), seconds(8), seconds(0)),
-        rest: options.size.pick(seconds(20), seconds(5), seconds(1)),
-    };
+    let sizes = Sizes::of(options);
     let (folder, receiver) = (Folder::new(&options.place), Receiver::start());
     let watched = Folder::new(&options.place);
     watched.fill_folders(sizes.folders, sizes.files, 64);
@@ -39,17 +45,15 @@ pub fn measure(options: &Options) -> Table {
         .value("watch.max_share", "1.0");
     let empty = at_rest_with_nothing(options, &receiver);
 
-    let program = config
-        .clone()
-        .text("watch.interval", "1h")
-        .start(options, "run", &folder);
+    let start = || {
+        let config = config.clone().text("watch.interval", "1h");
+        config.start(options, "run", &folder)
+    };
+    let program = start();
     wait("all deliveries", || receiver.count() == sizes.files);
     program.rest();
     program.stop();
-    let program = config
-        .clone()
-        .text("watch.interval", "1h")
-        .start(options, "run", &folder);
+    let program = start();
     wait("its state folder", || {
         watched.path().join(".dirpost/journal").exists()
     });
@@ -73,26 +77,7 @@ pub fn measure(options: &Options) -> Table {
     drop(peers);
     let resting = nothing_moved(options, &config, &watched, &receiver, &sizes);
 
-    let mut table = Table {
-        title: format!(
-            "One look at {} files at rest in {} folders",
-            thousands(sizes.files as f64),
-            thousands(sizes.folders as f64)
-        ),
-        method: format!(
-            "Processor time, user and system, of one look at size and mtime of every file and its comparison \
-             with the look before: the medians of {} rounds in alternating order, warm cache. Each is a \
-             process of its own. dirpost is the program itself, with `delivered.action = \"keep\"`: it is told \
-             to look by SIGUSR1 after a file has come and gone in every folder, so that all is looked at. \
-             Where nothing has moved, it is what the program takes in {} s at an interval of 1 s, for each \
-             of these looks. Memory is what the first look leaves resident, for each file; for dirpost the \
-             difference to the same program over an empty folder.",
-            sizes.rounds,
-            sizes.rest.as_secs()
-        ),
-        head: vec!["how", "CPU", "ratio to the limit", "memory a file"],
-        ..Table::default()
-    };
+    let mut table = empty_table(&sizes);
     let limit = median(theirs[0].iter().copied());
     let per_file = |bytes: f64| format!("{:.0} B", bytes / sizes.files as f64);
     for (((_, label), times), memory) in KINDS.iter().zip(theirs).zip(memories) {
@@ -118,6 +103,30 @@ pub fn measure(options: &Options) -> Table {
         String::new(),
     ]);
     table
+}
+
+/// What is measured, and how; the rows are still to come.
+fn empty_table(sizes: &Sizes) -> Table {
+    Table {
+        title: format!(
+            "One look at {} files at rest in {} folders",
+            thousands(sizes.files as f64),
+            thousands(sizes.folders as f64)
+        ),
+        method: format!(
+            "Processor time, user and system, of one look at size and mtime of every file and its comparison \
+             with the look before: the medians of {} rounds in alternating order, warm cache. Each is a \
+             process of its own. dirpost is the program itself, with `delivered.action = \"keep\"`: it is told \
+             to look by SIGUSR1 after a file has come and gone in every folder, so that all is looked at. \
+             Where nothing has moved, it is what the program takes in {} s at an interval of 1 s, for each \
+             of these looks. Memory is what the first look leaves resident, for each file; for dirpost the \
+             difference to the same program over an empty folder.",
+            sizes.rounds,
+            sizes.rest.as_secs()
+        ),
+        head: vec!["how", "CPU", "ratio to the limit", "memory a file"],
+        ..Table::default()
+    }
 }
 
 /// What the program takes in memory where there is nothing to look at.
