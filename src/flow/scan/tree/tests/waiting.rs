@@ -18,6 +18,28 @@ fn what_there_is_no_room_for_waits_in_its_folder_and_comes_out_in_the_order_of_i
 }
 
 #[test]
+fn a_listing_shows_as_many_new_files_as_there_is_room_for_and_the_others_wait() {
+    let mut tree = tree();
+    let how = Merging {
+        settle: Settle::For(SETTLE),
+        scan: 1,
+        now: Now::default(),
+        horizon: LONG_AGO,
+        room: 2,
+        takes_new: true,
+        tells_late: false,
+        since: &|_| Mono(0),
+        is_ready: &|_, _, _| true,
+    };
+    let files = content(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)], &[]);
+    assert_eq!(
+        tree.merge(&Rel::root(), files, &how),
+        [new("a", 1), new("b", 1)]
+    );
+    assert_eq!(tree.count().waiting, 2);
+}
+
+#[test]
 fn what_changes_while_it_waits_begins_to_be_still_again_and_what_does_not_keeps_its_time() {
     let mut world = World::new(5);
     world.list("a", &[("same", 1), ("changed", 1)], 0);
