@@ -7,7 +7,7 @@
 //! hangs.
 //!
 //! `opened` is the folder and all else that has to be open, `opening` waits until it is, and
-//! `session` is one opening with its engine. `threads` and `filer_thread` are what it starts,
+//! `session` is one opening with its engine. `threads`, `workers` and `filer_thread` are what it starts,
 //! `rules` what these go by, `reload` how that changes, `inbox` is how they are heard, and
 //! `retry_news` what is to be heard before a look is used.
 
@@ -22,6 +22,7 @@ mod session;
 mod skipping;
 mod spawn;
 mod threads;
+mod workers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

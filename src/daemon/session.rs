@@ -11,9 +11,8 @@ use super::reload::{Reloaded, Taken};
 use super::retry_news::RetryNews;
 use super::rules::{Common, Rules};
 use super::spawn::spawn;
-use super::threads::{
-    Ordered, ScanCommand, Scanner, on_written, spawn_inspectors, spawn_scanner, spawn_worker,
-};
+use super::threads::{Ordered, ScanCommand, Scanner, on_written, spawn_inspectors, spawn_scanner};
+use super::workers::Workers;
 use super::{Mode, Process, fail};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
@@ -22,7 +21,7 @@ use crate::flow::engine::{Engine, Handover};
 use crate::flow::file::FileNo;
 use crate::flow::filing::Filed;
 use crate::flow::messages::{
-    Closing, Command, Delivery, Effect, Finish, Input, Inspection, Settings,
+    Closing, Command, Delivered, Effect, Finish, Input, Inspection, Settings,
 };
 use crate::flow::policy::Policy;
 use crate::flow::status::{Pace, Pulse};
@@ -89,10 +88,7 @@ struct Threads {
     scans: Sender<Ordered<ScanCommand>>,
     /// `None` where nothing is checked.
     inspections: Option<Sender<Ordered<Inspection>>>,
-    workers: Vec<Sender<Ordered<Delivery>>>,
-    /// The workers without a file. The last one to come free goes first: its connection is the
-    /// warmest.
-    free: Vec<usize>,
+    workers: Workers,
     filer: Sender<FilerCommand>,
     /// How many files the filing thread has not answered for.
     filing: usize,
@@ -145,8 +141,7 @@ impl Threads {
         let mut threads = Threads {
             scans: spawn_scanner(scanner, Arc::clone(&rules), &retries)?,
             inspections: None,
-            workers: Vec::new(),
-            free: Vec::new(),
+            workers: Workers::new(Arc::clone(&retries), mailbox.clone()),
             filer,
             filing: 0,
             rules: Arc::clone(&rules),
@@ -155,7 +150,6 @@ impl Threads {
             mailbox,
         };
         threads.follow(rules, workers)?;
-        threads.free.reverse();
         Ok(threads)
     }
 
@@ -165,12 +159,7 @@ impl Threads {
     /// # Errors
     /// A sentence: the system gives the process no more threads. Then the rules stay as they were.
     fn follow(&mut self, rules: Arc<Rules>, workers: usize) -> Result<(), String> {
-        while self.workers.len() < workers {
-            let number = self.workers.len();
-            let worker = spawn_worker(number, &rules, &self.retries, &self.mailbox)?;
-            self.workers.push(worker);
-            self.free.push(number);
-        }
+        self.workers.set_number(workers, &rules)?;
         if self.inspections.is_none() && rules.inspector.check.reads_content() {
             self.inspections = Some(spawn_inspectors(&self.retries, &self.mailbox)?);
         }
@@ -254,7 +243,7 @@ impl Session {
             config.send.url.shown()
         );
         let effects = session.engine.resume(past, now);
-        session.carry_out(effects);
+        session.carry_out(now, effects);
         Ok(session)
     }
 
@@ -344,8 +333,12 @@ impl Session {
     fn on_message(&mut self, now: Now, message: Message) {
         let input = match message {
             Message::Input(input) => input,
-            Message::WorkerFree { worker, input } => {
-                self.threads.free.push(worker);
+            Message::WorkerFree {
+                worker,
+                goes_on,
+                input,
+            } => {
+                self.threads.workers.came_free(worker, goes_on);
                 input
             }
             Message::Filed(files) => return self.on_filed(now, files),
@@ -369,16 +362,21 @@ impl Session {
 
     fn turn(&mut self, now: Now, input: Input) {
         let effects = self.engine.on(now, input);
-        self.carry_out(effects);
+        self.carry_out(now, effects);
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    fn carry_out(&mut self, now: Now, effects: Vec<Effect>) {
+        let mut back = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Note(note) => words::write(&note),
                 Effect::Finish(how) => self.finish = Some(how),
+                Effect::Recall => back.extend(self.threads.workers.recall()),
                 other => self.threads.order(other),
             }
+        }
+        for file in back {
+            self.turn(now, Input::Delivered(file, Delivered::NotBegun));
         }
     }
 
@@ -496,13 +494,7 @@ impl Threads {
                 let inspections = inspections.expect("nothing is checked without a check");
                 inspections.send((job, rules)).expect(ALIVE);
             }
-            Effect::Deliver(job) => {
-                let worker = self
-                    .free
-                    .pop()
-                    .expect("the engine sends no more files than there are workers");
-                self.workers[worker].send((job, rules)).expect(ALIVE);
-            }
+            Effect::Deliver(job) => self.workers.order((job, rules)),
             Effect::File(filing) => {
                 self.filing += 1;
                 self.filer.send(FilerCommand::File(filing)).expect(ALIVE);
@@ -520,14 +512,14 @@ impl Threads {
                 let command = FilerCommand::Remember(memory);
                 self.filer.send(command).expect(ALIVE);
             }
-            Effect::Note(_) | Effect::Finish(_) => unreachable!("no thread's"),
+            Effect::Note(_) | Effect::Finish(_) | Effect::Recall => unreachable!("no thread's"),
         }
     }
 
     /// Whether nobody is at a file that is being sent or filed. A check changes nothing, and a
     /// scan that hangs with its share is what all is opened again for.
     fn are_idle(&self) -> bool {
-        self.free.len() == self.workers.len() && self.filing == 0
+        self.workers.are_idle() && self.filing == 0
     }
 
     /// Lets the journal be finished, if its share lets it.

@@ -1,24 +1,22 @@
-//! The threads that scan, check and send: each takes its orders from a channel, and answers into
-//! the inbox. Each ends when its session is over, or when its orders can come no more.
+//! The threads that scan and check: each takes its orders from a channel, and answers into the
+//! inbox. Each ends when its session is over, or when its orders can come no more.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use super::filer_thread::FilerCommand;
-use super::inbox::{Mailbox, Message};
+use super::inbox::Mailbox;
 use super::retry_news::RetryNews;
 use super::rules::{Credentials, Rules};
 use super::spawn::spawn;
 use crate::flow::engine::INSPECTORS;
-use crate::flow::messages::{Delivery, Input, Inspection, ScanOrder};
+use crate::flow::messages::{Input, Inspection, ScanOrder};
 use crate::io::Gone;
 use crate::io::dir::Dir;
-use crate::io::http::{Client, IDLE};
 use crate::io::journal::Journal;
 use crate::io::os::lock;
 use crate::io::scan::{self, Report};
 use crate::io::share::Share;
-use crate::io::upload::deliver;
 
 /// What a worker does when the journal has lines that wait for an fsync.
 pub(super) fn on_written(
@@ -126,67 +124,4 @@ fn check_next(
     let inspected = Input::Inspected(job.file, rules.inspector.inspect(&job));
     retries.tell_before(&inspected)?;
     mailbox.input(inspected)
-}
-
-/// Starts the thread that sends as worker `number`, with a connection of its own. It begins with these
-/// rules.
-///
-/// # Errors
-/// A sentence: the system gives the process no more threads.
-pub(super) fn spawn_worker(
-    number: usize,
-    rules: &Arc<Rules>,
-    retries: &Arc<RetryNews>,
-    mailbox: &Mailbox,
-) -> Result<Sender<Ordered<Delivery>>, String> {
-    let (send, jobs) = channel();
-    let mut worker = Worker {
-        number,
-        client: rules.client(),
-        rules: Arc::clone(rules),
-        retries: Arc::clone(retries),
-        jobs,
-        mailbox: mailbox.clone(),
-    };
-    spawn("send", move || while worker.work_until_idle().is_ok() {})?;
-    Ok(send)
-}
-
-struct Worker {
-    number: usize,
-    client: Client,
-    rules: Arc<Rules>,
-    retries: Arc<RetryNews>,
-    jobs: Receiver<Ordered<Delivery>>,
-    mailbox: Mailbox,
-}
-
-impl Worker {
-    /// Waits for work and does what comes; closes the connection when nothing has come for a while.
-    fn work_until_idle(&mut self) -> Result<(), Gone> {
-        let mut job = self.jobs.recv().map_err(|_| Gone)?;
-        loop {
-            self.deliver(job)?;
-            job = match self.jobs.recv_timeout(IDLE) {
-                Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return Err(Gone),
-            };
-        }
-        self.client.close_idle();
-        Ok(())
-    }
-
-    fn deliver(&mut self, (job, rules): Ordered<Delivery>) -> Result<(), Gone> {
-        if !Arc::ptr_eq(&self.rules, &rules) {
-            self.client = rules.client();
-            self.rules = rules;
-        }
-        let (worker, file) = (self.number, job.file);
-        deliver(&self.rules.upload, &mut self.client, &job, |delivered| {
-            let input = Input::Delivered(file, delivered);
-            self.retries.tell_before(&input)?;
-            self.mailbox.send(Message::WorkerFree { worker, input })
-        })
-    }
 }

@@ -144,8 +144,11 @@ pub enum Effect {
     Confirm,
     /// Check the content of a file. Answered by [`Input::Inspected`].
     Inspect(Inspection),
-    /// Send a file. Answered by [`Input::Delivered`].
+    /// Send a file. Answered by [`Input::Delivered`]. Where all workers are busy it waits until one of
+    /// them [goes on](Delivered::lets_go_on), behind those that were handed out before it.
     Deliver(Delivery),
+    /// Give back what no worker has begun to send: each is answered for by [`Delivered::NotBegun`].
+    Recall,
     /// Put a file where it belongs. Answered by [`Input::Filed`].
     File(Box<Filing>),
     /// Remove a folder, if nothing is in it. Answered by [`Input::FolderRemoved`].
@@ -334,6 +337,24 @@ pub enum Delivered {
     Missing(Miss),
     /// Nothing was sent for a reason that lies here: credentials that cannot be read.
     NotSent(String),
+    /// It was called back before a worker had begun ([`Effect::Recall`]).
+    NotBegun,
+}
+
+impl Delivered {
+    /// Whether the worker goes on with a file that was handed out ahead, before anybody has heard of
+    /// this one: only behind an acceptance that is written down, for all else may change what is to be
+    /// sent.
+    pub fn lets_go_on(&self) -> bool {
+        matches!(
+            self,
+            Delivered::Replied {
+                verdict: Verdict::Accepted,
+                journaled: Ok(()),
+                ..
+            }
+        )
+    }
 }
 
 /// A file that cannot be opened.

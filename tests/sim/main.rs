@@ -19,6 +19,7 @@ mod power;
 mod reload;
 mod run;
 mod scan;
+mod workers;
 mod world;
 mod writers;
 
@@ -58,6 +59,8 @@ const ALWAYS: &[&str] = &[
     "target without room",
     "fsync of a folder that fails",
     "filing that failed",
+    "file handed out ahead",
+    "file called back",
     "new version at the place of what is filed",
     "file changed while it was sent",
     "marker taken away",
@@ -158,7 +161,9 @@ impl Simulation {
         // once the brake spares it: that is what strict order means.
         let in_order =
             world.rng.below(4) == 0 && world.lonely_404.is_empty() && world.poison.is_empty();
-        let engine = Engine::new(policy(&world, in_order), seed, world.now());
+        let policy = policy(&world, in_order);
+        world.workers.upper = policy.workers;
+        let engine = Engine::new(policy, seed, world.now());
         Run {
             world,
             engine,

@@ -200,6 +200,7 @@ impl World {
         let unrecorded = std::mem::take(&mut self.unrecorded);
         self.may_repeat.extend(unrecorded.into_values());
         self.in_flight = 0;
+        self.workers.kill();
         self.filer.kill();
         self.away = false;
         self.events.retain(|_, event| {

@@ -120,8 +120,10 @@ impl Run {
         }
         self.world.setting = setting;
         let setting = &self.world.setting;
+        let policy = policy(&self.world, self.in_order);
+        self.world.workers.upper = policy.workers;
         Input::Settings(Box::new(Settings {
-            policy: policy(&self.world, self.in_order),
+            policy,
             filter: setting.filter(),
             send: self.send.clone(),
             rechecks: setting.rechecks,

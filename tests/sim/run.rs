@@ -42,6 +42,7 @@ pub struct Run {
 
 impl Run {
     fn perform(&mut self, effects: Vec<Effect>) {
+        let mut back = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Scan(order) => {
@@ -61,10 +62,10 @@ impl Run {
                     self.world.at(delay, Event::Confirm);
                 }
                 Effect::Deliver(job) => {
-                    let delay = self.world.rng.below(30);
                     let settle = self.world.setting.settle;
-                    self.world.at(delay, Event::SendStart(job, settle));
+                    self.world.order((job, settle));
                 }
+                Effect::Recall => back.extend(self.world.recall()),
                 Effect::File(job) => self.world.file_start(*job),
                 Effect::Note(note) => {
                     self.world.say(|| format!("{note:?}"));
@@ -88,6 +89,9 @@ impl Run {
                 Effect::Finish(how) => panic!("it ended by itself: {how:?}"),
             }
         }
+        for file in back {
+            self.tell(Input::Delivered(file, Delivered::NotBegun));
+        }
     }
 
     fn tell(&mut self, input: Input) {
@@ -107,6 +111,10 @@ impl Run {
             "something begins before the lock was looked at"
         );
         self.perform(effects);
+        assert!(
+            !self.world.workers.is_one_forgotten(),
+            "a file waits for a worker though one is free"
+        );
         let most = if self.in_order { 1 } else { WORKERS };
         assert!(
             self.world.in_flight <= most,
@@ -207,6 +215,7 @@ impl Run {
         (self.is_low, self.down_at) = (false, None);
         self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);
+        self.world.workers.upper = policy.workers;
         self.engine = Engine::new(policy, self.seed ^ now.mono.0 as u64, now);
         self.world.filer.carried = Carried::after(past.moves(), self.world.marker().as_ref());
         let effects = self.engine.resume(past, now);

@@ -26,6 +26,7 @@ use crate::plan::Features;
 use crate::power::{Journal, JournalFault};
 use crate::reload::Setting;
 use crate::scan::Folder;
+use crate::workers::Workers;
 
 /// A version of a file, as its writer made it. Never reused.
 pub type Version = u64;
@@ -183,6 +184,7 @@ pub struct World {
     pub may_repeat: Vec<Version>,
     pub in_flight_at_crashes: usize,
     pub in_flight: usize,
+    pub workers: Workers,
     /// When the machine was suspended last, and when a process last ended (ms).
     pub suspended_at: i64,
     pub crashed_at: i64,
@@ -284,6 +286,7 @@ impl World {
             may_repeat: Vec::new(),
             in_flight_at_crashes: 0,
             in_flight: 0,
+            workers: Workers::default(),
             suspended_at: -1,
             crashed_at: -1,
             tells: false,

@@ -98,7 +98,8 @@ pub(super) enum Seat {
     /// It waits for its turn.
     Queued(Queue, Rank),
     Inspecting,
-    Sending,
+    /// It is handed out. Where it had waited for its turn, for it may come back before it was begun.
+    Sending(Queue, Rank),
     /// Until its own clock lets it try again.
     Pausing(Mono),
     Filing,
@@ -161,7 +162,7 @@ impl Seat {
             Seat::Queued(Queue::Inspect, _) => At::ToInspect,
             Seat::Queued(..) => At::Ready,
             Seat::Inspecting => At::Inspecting,
-            Seat::Sending => At::Sending,
+            Seat::Sending(..) => At::Sending,
             Seat::Pausing(_) => At::Pausing,
             Seat::Filing => At::Filing,
             Seat::RetryFiling(_) => At::RetryFiling,
@@ -474,6 +475,13 @@ impl ActiveFiles {
         others.find(|&file| file != lone && gate.admits(file, now))
     }
 
+    /// What has passed a check has to pass another one.
+    pub fn recheck_all(&mut self) {
+        for active in self.files.values_mut() {
+            active.checked = Checked::No;
+        }
+    }
+
     /// The credentials have changed: what attempts that are out by now will say of the old ones is out
     /// of date.
     pub fn outdate_attempts(&mut self) {
@@ -485,9 +493,22 @@ impl ActiveFiles {
 
     /// `file` is on its way to the endpoint; with `send.in_order` it holds the line.
     pub fn send(&mut self, file: FileNo) {
-        self.put(file, Seat::Sending);
+        let Some(Seat::Queued(queue, rank)) = self.files.get(&file).map(|active| &active.seat)
+        else {
+            return;
+        };
+        let seat = Seat::Sending(*queue, rank.clone());
+        self.put(file, seat);
         if self.in_order {
             self.head = Some(file);
+        }
+    }
+
+    /// No worker has begun with `file`: it waits for its turn where it had waited before.
+    pub fn take_back(&mut self, file: FileNo) {
+        if let Some(Seat::Sending(queue, rank)) = self.files.get(&file).map(|active| &active.seat) {
+            let seat = Seat::Queued(*queue, rank.clone());
+            self.put(file, seat);
         }
     }
 

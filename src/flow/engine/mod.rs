@@ -19,6 +19,7 @@
 //! - Each name is known once ([`Engine::check`]).
 
 mod admission;
+mod ahead;
 mod emptied;
 mod endpoint;
 mod files;
@@ -43,6 +44,7 @@ mod tests;
 use std::time::Duration;
 
 use self::admission::Admission;
+use self::ahead::Ahead;
 use self::emptied::Emptied;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
@@ -111,6 +113,7 @@ pub struct Engine {
     wanted: Option<Filter>,
     /// How many files were out when the configuration was changed: there may be fewer workers since.
     out_before: usize,
+    ahead: Ahead,
     out: Output,
 }
 
@@ -178,6 +181,7 @@ impl Engine {
             phase: Phase::Working,
             wanted: None,
             out_before: 0,
+            ahead: Ahead::default(),
             out: Output::default(),
             policy,
         }
@@ -222,6 +226,7 @@ impl Engine {
             Input::Credentials(send) => {
                 self.endpoint.set_send(send);
                 self.files.outdate_attempts();
+                self.ahead.end();
                 self.probe_now(now);
             }
             Input::Settings(settings) => self.on_settings(*settings, now),
@@ -259,6 +264,7 @@ impl Engine {
             self.next_admission(),
             self.scans.wake_at(may.scan),
             probe,
+            (self.ahead.waiting() > 0).then(|| self.ahead.ends_at()),
             self.phase.until(),
             self.deadline(),
             self.known.save_at(),
@@ -301,9 +307,10 @@ impl Engine {
         self.scans.check();
         self.endpoint.check();
         self.health.check();
+        let most = self.policy.workers.max(self.out_before);
         assert!(
-            self.files.count(At::Sending) <= self.policy.workers.max(self.out_before),
-            "no more files are out than there are workers"
+            self.begun() <= most && self.ahead.waiting() <= most,
+            "no more files are out than there are workers, and no more ahead"
         );
         if let Some(probe) = self.endpoint.gate().probing() {
             let at = self.files.get(probe).map(ActiveFile::at);
@@ -381,8 +388,23 @@ impl Engine {
 
     /// Whether one more file may be on its way.
     fn has_room(&self) -> bool {
-        self.files.count(At::Sending) < self.policy.workers
-            && self.files.count(At::Filing) < MAX_FILING
+        let workers = self.policy.workers;
+        let is_one_wanted =
+            self.begun() < workers || self.ahead.waiting() < workers && self.hands_out_ahead();
+        is_one_wanted && self.files.count(At::Filing) < MAX_FILING
+    }
+
+    /// How many files workers are at.
+    fn begun(&self) -> usize {
+        self.files.count(At::Sending) - self.ahead.waiting()
+    }
+
+    /// Whether files may be handed out while all workers are busy.
+    fn hands_out_ahead(&self) -> bool {
+        self.may().send
+            && !self.policy.in_order
+            && self.endpoint.gate().is_open()
+            && self.ahead.is_on(self.clock.now().mono)
     }
 
     fn key_of(&self, path: &Rel, stamp: Stamp) -> String {
@@ -426,6 +448,9 @@ impl Engine {
             self.out.effects.extend(due.map(Effect::RemoveFolder));
             self.begin_expiry();
         }
+        if self.ahead.waiting() > 0 && !self.hands_out_ahead() {
+            self.out.effects.push(Effect::Recall);
+        }
         if !may.send {
             return;
         }
@@ -456,6 +481,9 @@ impl Engine {
     }
 
     fn hand_out_delivery(&mut self, file: FileNo) {
+        if self.begun() >= self.policy.workers {
+            self.ahead.handed_out();
+        }
         self.files.send(file);
         self.endpoint.sent(file);
         let now = self.clock.now().mono;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::endpoint::{Accepted, Rejected, Waits};
-use super::files::{At, Checked, Queue, Seat};
+use super::files::{ActiveFile, At, Checked, Queue, Seat};
 use crate::config::Action;
 use crate::flow::endpoint::brake::Rejection;
 use crate::flow::endpoint::classify::retry_after;
@@ -76,6 +76,7 @@ impl Engine {
     // ---- deliver --------------------------------------------------------------------
 
     pub(super) fn on_delivered(&mut self, file: FileNo, delivered: Delivered, now: Now) {
+        self.out_before = self.out_before.min(self.begun());
         let Some(active) = self.files.get_mut(file) else {
             return;
         };
@@ -83,6 +84,10 @@ impl Engine {
             return;
         }
         let is_outdated = std::mem::take(&mut active.is_outdated);
+        match delivered {
+            Delivered::NotBegun => self.ahead.called_back(),
+            _ => self.ahead.came_back(&delivered, now.mono),
+        }
         self.out.counters.attempts.count(&delivered);
         match delivered {
             Delivered::Replied {
@@ -139,6 +144,19 @@ impl Engine {
                 self.say(note);
                 self.try_again(file, now);
             }
+            Delivered::NotBegun => self.not_begun(file, now),
+        }
+    }
+
+    /// It was handed out ahead and called back.
+    fn not_begun(&mut self, file: FileNo, now: Now) {
+        let Some(active) = self.files.get(file) else {
+            return;
+        };
+        if self.is_ready(active, now) {
+            self.files.take_back(file);
+        } else {
+            self.advance(file, now);
         }
     }
 
@@ -282,14 +300,18 @@ impl Engine {
         let Some(active) = self.files.get(file) else {
             return;
         };
-        let is_due = now.mono >= active.still.due(self.settle_time(&active.still.look));
-        let is_checked = !self.policy.inspects || active.checked != Checked::No;
-        let is_wanted = self.is_wanted(&active.path);
-        if is_due && is_checked && is_wanted && self.is_vouched_for(active) {
+        if self.is_ready(active, now) {
             self.files.enqueue(file, Queue::Again);
         } else {
             self.advance(file, now);
         }
+    }
+
+    /// Whether it may be sent as it is, as far as is known.
+    fn is_ready(&self, active: &ActiveFile, now: Now) -> bool {
+        let is_due = now.mono >= active.still.due(self.settle_time(&active.still.look));
+        let is_checked = !self.policy.inspects || active.checked != Checked::No;
+        is_due && is_checked && self.is_wanted(&active.path) && self.is_vouched_for(active)
     }
 
     /// Lets `file` wait by its own clock.

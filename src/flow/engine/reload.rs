@@ -8,7 +8,6 @@
 //! [`Input::Settings`]: crate::flow::messages::Input::Settings
 
 use super::Engine;
-use super::files::{At, Checked};
 use super::scans::Pace;
 use crate::flow::file::Rel;
 use crate::flow::messages::Settings;
@@ -23,6 +22,8 @@ impl Engine {
             send,
             rechecks,
         } = settings;
+        self.out_before = self.begun();
+        self.ahead.end();
         self.policy = policy.taking_over(&self.policy);
         let policy = &self.policy;
         self.scans.set_pace(Pace {
@@ -33,7 +34,6 @@ impl Engine {
         self.tree.set_settle(policy.settle);
         self.endpoint.set_bounds(policy.backoff, policy.brake);
         self.checker.set_limit(policy.brake);
-        self.out_before = self.files.count(At::Sending);
         self.wanted = Some(filter);
         self.scans.hasten(now.mono);
         self.judge_again(rechecks, now);
@@ -54,10 +54,11 @@ impl Engine {
             .filter(|(_, active)| !active.is_busy())
             .map(|(file, _)| file)
             .collect();
+        if rechecks {
+            // Also what is being sent: it may come back, and be tried again.
+            self.files.recheck_all();
+        }
         for file in at_hand {
-            if rechecks && let Some(active) = self.files.get_mut(file) {
-                active.checked = Checked::No;
-            }
             self.advance(file, now);
         }
     }

@@ -147,13 +147,14 @@ impl Engine {
         let count = |at| self.files.count(at);
         let tree = self.tree.count();
         let (settling, _) = self.tree.tally(now);
+        let ahead = self.ahead.waiting();
         Files {
             settling: count(At::Settling) + settling,
             waiting_for_writer: count(At::Waiting) + tree.idle,
-            ready: count(At::ToInspect) + count(At::Ready) + tree.waiting - settling,
+            ready: count(At::ToInspect) + count(At::Ready) + ahead + tree.waiting - settling,
             failing: count(At::Pausing),
             checking: count(At::Inspecting),
-            sending: count(At::Sending),
+            sending: count(At::Sending) - ahead,
             filing: count(At::Filing),
             unfiled: count(At::RetryFiling),
             at_rest: tree.at_rest,
@@ -182,9 +183,18 @@ impl Engine {
 
     fn sending(&self, now: Now) -> Vec<Sending> {
         let is_out = |active: &ActiveFile| active.at() == At::Sending;
-        self.files
+        let mut out: Vec<_> = self
+            .files
             .iter()
             .filter(|(_, active)| is_out(active))
+            .collect();
+        // Workers begin in the order in which the files were handed out.
+        let ahead = self.ahead.waiting();
+        if ahead > 0 {
+            out.sort_by_key(|(_, active)| active.sent_at);
+            out.truncate(out.len() - ahead);
+        }
+        out.into_iter()
             .map(|(_, active)| Sending {
                 path: active.path.clone(),
                 size: active.still.look.stamp.size,

@@ -1,6 +1,7 @@
 //! What the simulation does not look at, by subject; here is what the tests share.
 
 mod admission;
+mod ahead;
 mod endpoint;
 mod filing;
 mod last_listing;

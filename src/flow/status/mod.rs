@@ -298,7 +298,7 @@ impl Attempts {
                 &mut self.broken_off
             }
             // Nothing was tried.
-            Delivery::NotSent(_) => return,
+            Delivery::NotSent(_) | Delivery::NotBegun => return,
         };
         *count += 1;
     }

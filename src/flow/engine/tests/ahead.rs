@@ -1,0 +1,182 @@
+//! Files that are handed out while all workers are busy.
+
+use super::*;
+
+const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+
+/// The engine and its one worker, which is at the first of these files; the others were handed out
+/// behind it.
+struct Line {
+    engine: Engine,
+    out: Vec<Delivery>,
+}
+
+impl Line {
+    /// Of an engine that has seen all of [`NAMES`].
+    fn new(policy: Policy) -> Line {
+        let (engine, out) = started(
+            Policy {
+                workers: 1,
+                ..policy
+            },
+            &NAMES,
+        );
+        Line { engine, out }
+    }
+
+    /// The worker comes back with this. Gives whether what is behind it is called back.
+    fn comes_back(&mut self, now: i64, delivered: Delivered) -> bool {
+        let job = self.out.remove(0);
+        self.hears(now, Input::Delivered(job.file, delivered))
+    }
+
+    fn hears(&mut self, now: i64, input: Input) -> bool {
+        let effects = self.engine.on(at(now), input);
+        self.engine.check();
+        let is_recall = |effect: &Effect| matches!(effect, Effect::Recall);
+        let is_recalled = effects.iter().any(is_recall);
+        self.out.extend(deliveries(effects));
+        is_recalled
+    }
+
+    /// Nobody has begun with what is behind the first.
+    fn gives_back(&mut self, now: i64) {
+        for job in self.out.split_off(1) {
+            let back = Input::Delivered(job.file, Delivered::NotBegun);
+            self.out.extend(deliveries(self.engine.on(at(now), back)));
+            self.engine.check();
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = self.out.iter().map(|job| job.path.to_string());
+        names.collect()
+    }
+}
+
+/// One whose worker was quick four times: it is at `e`, and `f` is handed out ahead.
+fn quick() -> Line {
+    let mut line = Line::new(policy());
+    for now in 1..=4 {
+        assert_eq!(line.out.len(), 1);
+        assert!(!line.comes_back(now, accepted()));
+    }
+    assert_eq!(line.names(), ["e", "f"]);
+    line
+}
+
+#[test]
+fn behind_quick_acceptances_the_next_file_is_handed_out_while_the_worker_is_busy() {
+    let mut line = quick();
+    for (now, next) in (5..).zip([["f", "g"], ["g", "h"], ["h", "i"]]) {
+        assert!(!line.comes_back(now, accepted()));
+        assert_eq!(line.names(), next);
+        let work = line.engine.work(at(now));
+        assert_eq!(work.files.sending, 1, "the other one is not begun");
+        assert_eq!(work.sending[0].path.to_string(), next[0]);
+    }
+}
+
+#[test]
+fn slow_acceptances_and_strict_order_hand_out_nothing_ahead() {
+    let slow = |policy| {
+        let mut line = Line::new(policy);
+        for now in 1..=8 {
+            let mut delivered = accepted();
+            if let Delivered::Replied { took, .. } = &mut delivered {
+                *took = Duration::from_millis(21);
+            }
+            assert!(!line.comes_back(now, delivered));
+            assert_eq!(line.out.len(), 1);
+        }
+    };
+    slow(policy());
+    let mut line = Line::new(Policy {
+        in_order: true,
+        ..policy()
+    });
+    for now in 1..=8 {
+        assert!(!line.comes_back(now, accepted()));
+        assert_eq!(line.out.len(), 1);
+    }
+}
+
+#[test]
+fn what_was_handed_out_ahead_is_called_back_with_whatever_is_no_acceptance_and_keeps_its_turn() {
+    for delivered in [
+        unreachable(),
+        rejected(),
+        Delivered::Changed(None),
+        Delivered::NotSent("no credentials".into()),
+    ] {
+        let mut line = quick();
+        let shown = format!("{delivered:?}");
+        let job = line.out.remove(0);
+        assert!(
+            line.hears(5, Input::Delivered(job.file, delivered)),
+            "{shown}"
+        );
+        // While the gate is open its worker is sent on at once; what is called back goes behind that.
+        let back = line.out.remove(0);
+        assert_eq!(back.path.to_string(), "f");
+        line.hears(5, Input::Delivered(back.file, Delivered::NotBegun));
+        let mut now = 5;
+        while !line.names().contains(&"f".to_string()) {
+            now += 1_000;
+            for job in std::mem::take(&mut line.out) {
+                line.hears(now, Input::Delivered(job.file, accepted()));
+            }
+            line.hears(now, Input::Tick);
+            assert!(now < 1_000_000, "{shown}: it is forgotten");
+        }
+    }
+}
+
+#[test]
+fn behind_an_acceptance_that_could_not_be_written_down_nothing_goes_on() {
+    let mut line = quick();
+    let mut unwritten = accepted();
+    if let Delivered::Replied { journaled, .. } = &mut unwritten {
+        *journaled = Err("EIO".into());
+    }
+    assert!(!unwritten.lets_go_on());
+    assert!(line.comes_back(5, unwritten));
+    let back = line.out.remove(0);
+    line.hears(5, Input::Delivered(back.file, Delivered::NotBegun));
+    assert!(line.out.is_empty(), "the journal has to be written first");
+}
+
+#[test]
+fn what_was_handed_out_ahead_is_called_back_when_no_worker_comes_back() {
+    let mut line = quick();
+    assert_eq!(line.engine.wake_at(), Some(Mono(1_004)));
+    assert!(!line.hears(1_003, Input::Tick));
+    assert!(line.hears(1_004, Input::Tick));
+    line.gives_back(1_004);
+    assert_eq!(line.names(), ["e"]);
+    // The first of the others is the one whose turn it was.
+    assert!(!line.comes_back(1_010, accepted()));
+    assert_eq!(line.names()[0], "f");
+}
+
+#[test]
+fn what_was_handed_out_ahead_is_called_back_when_what_it_is_sent_by_changes_or_all_is_to_end() {
+    let mut line = quick();
+    assert!(line.hears(5, Input::Credentials("others".into())));
+    line.gives_back(5);
+    assert_eq!(line.names(), ["e"]);
+    assert!(!line.comes_back(6, accepted()));
+    assert_eq!(line.names(), ["f"], "with the new ones, and not ahead");
+
+    for input in [
+        Input::Command(Command::Stop),
+        Input::Closing(Closing::ShareBack),
+        Input::Room(Err("full".into())),
+    ] {
+        let mut line = quick();
+        let shown = format!("{input:?}");
+        assert!(line.hears(5, input), "{shown}");
+        line.gives_back(5);
+        assert_eq!(line.names(), ["e"], "{shown}");
+    }
+}
