@@ -28,6 +28,21 @@ impl Run {
             && self.engine.past(self.world.now()).filings.is_empty()
     }
 
+    /// What is not over, beside what lies in the watched folder.
+    pub fn under_way(&self) -> String {
+        let world = &self.world;
+        let steps: usize = world.writers.iter().map(|it| it.steps.len()).sum();
+        let staged: Vec<_> = world.model.area(Area::Staging).collect();
+        let filings = self.engine.past(world.now()).filings;
+        format!(
+            "steps of writers: {steps}, in flight: {} and {}, filing: {}, in staging: {staged:?}, \
+             to be filed: {filings:?}",
+            world.in_flight,
+            self.engine.in_flight(),
+            world.is_filing()
+        )
+    }
+
     /// What a writer completed and did not take back lies somewhere.
     pub fn nothing_is_nowhere(&self) {
         let world = &self.world;

@@ -398,8 +398,9 @@ impl Run {
             self.nothing_is_late();
         }
         panic!(
-            "not all is delivered an hour after the faults: {:?}",
-            self.left_over()
+            "not all is delivered an hour after the faults: {:?}, {}",
+            self.left_over(),
+            self.under_way()
         );
     }
 }
