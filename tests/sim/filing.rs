@@ -93,6 +93,12 @@ impl World {
             while self.under_way.len() < self.threads
                 && let Some(order) = batch.hand_out()
             {
+                let interferes = |other: &Order| other.operation.interferes(&order.operation);
+                assert!(
+                    !self.under_way.iter().any(interferes),
+                    "{:?} is begun while an operation on one of its names is under way",
+                    order.operation
+                );
                 self.under_way.push(order);
             }
         }

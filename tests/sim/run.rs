@@ -394,6 +394,7 @@ impl Run {
             // That goes through all files, and hours are long.
             if !self.world.features.lively || self.looks.is_multiple_of(8) {
                 self.nothing_is_nowhere();
+                self.no_power_cut_would_lose_anything();
             }
             self.nothing_is_late();
         }
