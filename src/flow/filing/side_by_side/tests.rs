@@ -25,6 +25,8 @@ struct Memory {
     synced: BTreeMap<Place, usize>,
     /// This file is another version once it is renamed.
     grows: Option<Place>,
+    /// Names that files were moved to, and folders that were brought onto the disk, in that order.
+    order: Vec<Place>,
     /// The first fsync of this folder fails.
     fails: Option<Place>,
     /// Somebody writes to this file once the names in its folder are on the disk.
@@ -101,6 +103,7 @@ impl Disk for Memory {
             look.stamp.size += 1;
         }
         self.names.insert(to.clone(), look);
+        self.order.push(to.clone());
         Ok(())
     }
     fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
@@ -137,6 +140,7 @@ impl Disk for Memory {
             return Err(Fault::new(FaultKind::Unclear, "EIO"));
         }
         *self.synced.entry(folder.clone()).or_default() += 1;
+        self.order.push(folder.clone());
         if let Some(at) = self.changes.take_if(|at| at.folder() == *folder) {
             self.names.get_mut(&at).expect("it is there").stamp.size += 1;
         }
@@ -549,4 +553,45 @@ fn a_file_waits_for_all_before_it_that_have_its_place_marker_target_or_original(
     let before: Vec<&[usize]> = (0..jobs.len()).map(|at| rivals.before(at)).collect();
     let all: [&[usize]; 7] = [&[], &[0], &[0, 1], &[1], &[3], &[4], &[]];
     assert_eq!(before, all);
+}
+
+#[test]
+fn what_was_put_back_lets_no_old_name_of_another_file_go_from_the_disk_before_the_new_one_is_there()
+{
+    let mut disk = Memory {
+        renames: true,
+        grows: Some(place(Area::Watched, "a")),
+        ..Memory::default()
+    };
+    let jobs = (1..).zip(["a", "b"]).map(|(number, name)| Filing {
+        file: FileNo(number),
+        path: Rel::new(name.as_bytes()),
+        look: disk.put(place(Area::Watched, name), number),
+        sha256: None,
+        marker: None,
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Unwritten,
+    });
+    let jobs = jobs.collect();
+    let rules = Rules {
+        action: Action::Move,
+        marker: None,
+        read_only: false,
+        notes_kept: false,
+    };
+    let case = Case { disk, jobs, rules };
+    for width in [1, 2] {
+        let (disk, outcome) = case.file(width, |_| 0);
+        let (_, a) = &outcome.filed[0];
+        assert!(matches!(a, Filed::NewVersion(_)), "{a:?}");
+        let moved = disk
+            .order
+            .iter()
+            .position(|at| *at == place(Area::Done, "b"));
+        let (done, watched) = (place(Area::Done, ""), place(Area::Watched, ""));
+        let mut since = disk.order[moved.expect("b is filed")..].iter();
+        let first = since.find(|at| **at == done || **at == watched);
+        assert_eq!(first, Some(&done), "{:?}", disk.order);
+    }
 }
