@@ -83,6 +83,16 @@ pub struct UsedMarker {
     pub marker: Stamp,
 }
 
+/// A marker that has vouched for one version. It vouches for no other one at that place; for this one it
+/// does again, when it is put back from dead-letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The stamp of the marker.
+    pub marker: Stamp,
+    /// That of the version.
+    pub version: Stamp,
+}
+
 /// What is known of one version of a file that is in motion. A line is read by `File::read`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct File {
@@ -147,9 +157,13 @@ pub struct Learned {
     /// It is not tried again before.
     #[serde(default, skip_serializing_if = "is_default")]
     pub not_before: Option<Mono>,
-    /// The stamp of the marker that vouched for an earlier version: it does not count for this one.
+    /// The stamp of a marker that has vouched for a version of this name: it counts for no other.
     #[serde(default, skip_serializing_if = "is_default")]
     pub used_marker: Option<Stamp>,
+    /// The stamp of that version. `None` where it tells nothing, and where an earlier release has not kept
+    /// it: then the marker counts for no version.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub used_by: Option<Stamp>,
     /// When its failures are mentioned.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failing: Alarm,
@@ -157,12 +171,32 @@ pub struct Learned {
 
 impl Learned {
     /// What is known of a version that was first looked at then.
-    pub fn new(first_seen: Wall, used_marker: Option<Stamp>) -> Learned {
+    pub fn new(first_seen: Wall) -> Learned {
         Learned {
             first_seen,
-            used_marker,
             ..Learned::default()
         }
+    }
+
+    /// The same, but for what is known of a marker: that is as `other` has it.
+    #[must_use]
+    pub fn with_used_marker_of(self, other: &Learned) -> Learned {
+        Learned {
+            used_marker: other.used_marker,
+            used_by: other.used_by,
+            ..self
+        }
+    }
+
+    /// This marker has vouched for a version of its name.
+    pub fn set_used(&mut self, used: Option<Used>) {
+        self.used_marker = used.map(|used| used.marker);
+        self.used_by = used.map(|used| used.version);
+    }
+
+    /// The marker that is known to have vouched for another version than this one.
+    pub fn used_marker(&self, version: Stamp) -> Option<Stamp> {
+        self.used_marker.filter(|_| self.used_by != Some(version))
     }
 
     /// Without what concerns the endpoint: it is another one now.

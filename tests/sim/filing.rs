@@ -139,6 +139,12 @@ impl World {
             while self.filer.under_way.len() < self.filer.threads
                 && let Some(order) = batch.hand_out()
             {
+                let interferes = |other: &Order| other.operation.interferes(&order.operation);
+                assert!(
+                    !self.filer.under_way.iter().any(interferes),
+                    "{:?} is begun while an operation on one of its names is under way",
+                    order.operation
+                );
                 self.filer.under_way.push(order);
             }
         }

@@ -257,6 +257,34 @@ impl Model {
         }
     }
 
+    /// The names as a power cut would leave them that comes now and takes all that is not on the disk.
+    /// Where changes are atomic and in order, fewer of them may be taken: then each state in between was
+    /// one in which this was asked before.
+    pub fn after_power_cut(&self) -> BTreeMap<&Place, u64> {
+        let mut names: BTreeMap<&Place, u64> =
+            self.names.iter().map(|(at, ino)| (at, *ino)).collect();
+        let mut moved: Option<(u64, u64)> = None;
+        for change in self.pending.iter().rev() {
+            if let Some(after) = change.after {
+                moved = Some((change.operation, after));
+            }
+            if names.get(&change.at).copied() != change.after {
+                // A writer has used the name since: that is on the disk.
+                continue;
+            }
+            let is_moved = |(operation, _): &(u64, u64)| {
+                *operation == change.operation && change.after.is_none()
+            };
+            match (change.before, moved.filter(is_moved)) {
+                // The same file under another number, with what was written to it since.
+                (Some(_), Some((_, new))) => drop(names.insert(&change.at, new)),
+                (Some(ino), None) => drop(names.insert(&change.at, ino)),
+                (None, _) => drop(names.remove(&change.at)),
+            }
+        }
+        names
+    }
+
     /// What is not on the disk may be there all the same: in order where changes are atomic, else
     /// none of it.
     pub fn cut_power(&mut self, rng: &mut Rng) {

@@ -370,12 +370,14 @@ impl Run {
             // That goes through all files, and hours are long.
             if !self.world.features.lively || self.looks.is_multiple_of(8) {
                 self.nothing_is_nowhere();
+                self.no_power_cut_would_lose_anything();
             }
             self.nothing_is_late();
         }
         panic!(
-            "not all is delivered an hour after the faults: {:?}",
-            self.left_over()
+            "not all is delivered an hour after the faults: {:?}, {}",
+            self.left_over(),
+            self.under_way()
         );
     }
 }

@@ -176,6 +176,8 @@ pub struct World {
     /// Condemned while the endpoint rejected everything.
     pub unjustly: BTreeSet<(String, Stamp)>,
     pub crashes: usize,
+    /// There may be crashes: nothing is left out of the model that a power cut would show.
+    pub can_crash: bool,
     /// So many crashes come right behind an operation of filing.
     pub ambushes: u64,
     /// Accepted, and the journal has no line of it yet: what is in flight.
@@ -281,6 +283,7 @@ impl World {
             answers: BTreeMap::new(),
             unjustly: BTreeSet::new(),
             crashes: 0,
+            can_crash: crashes,
             ambushes: 0,
             unrecorded: BTreeMap::new(),
             may_repeat: Vec::new(),

@@ -160,7 +160,8 @@ impl Engine {
         self.files.get(file).is_some_and(|active| {
             let version = active.still.look.stamp;
             active.knows_only_looks()
-                && active.learned.used_marker == self.known.used_marker(&active.path, version)
+                && active.learned.used_marker(version)
+                    == self.known.used_marker(&active.path, version)
                 && !self.known.is_name_shared(&active.path)
                 && self.tree.moving(&active.path) == Some(file)
         })

@@ -8,12 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::known::Used;
 use crate::config::SendOrder;
 use crate::flow::endpoint::gate::Gate;
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::Filing;
-use crate::flow::memory::Learned;
+use crate::flow::memory::{Learned, Used};
 use crate::flow::settle::Stability;
 use crate::flow::time::Mono;
 use crate::flow::troubles::Kind;
@@ -238,6 +237,13 @@ impl ActiveFile {
         )
     }
 
+    /// The marker that has vouched for the version that is to be filed.
+    pub fn used_up(&self) -> Option<Used> {
+        let filing = self.filing.as_ref()?;
+        let (marker, version) = (filing.marker_stamp()?, filing.look.stamp);
+        Some(Used { marker, version })
+    }
+
     /// The version that is being filed, or that lies at its place.
     fn version(&self) -> (Rel, Stamp) {
         let look = self
@@ -250,7 +256,7 @@ impl ActiveFile {
     /// What was learned of the last version does not hold for a new one. Its trouble has to be ended
     /// before.
     pub fn forget_version(&mut self, first_seen: crate::flow::time::Wall) {
-        self.learned = Learned::new(first_seen, self.learned.used_marker);
+        self.learned = Learned::new(first_seen).with_used_marker_of(&self.learned);
         self.voucher = self.marker;
         self.checked = Checked::No;
         self.said_partial = false;
@@ -361,11 +367,10 @@ impl ActiveFiles {
 
     /// The markers of versions that have left this place and are not filed yet: these may lie there still,
     /// and vouch for no other.
-    pub fn departed_markers(&self, path: &Rel) -> impl Iterator<Item = Stamp> {
+    pub fn departed_markers(&self, path: &Rel) -> impl Iterator<Item = Used> {
         let versions = (path.clone(), Stamp::MIN)..=(path.clone(), Stamp::MAX);
         let departed = self.departed.range(versions);
-        let marker = |file: &FileNo| self.files.get(file)?.filing.as_ref()?.marker_stamp();
-        departed.filter_map(move |(_, file)| marker(file))
+        departed.filter_map(|(_, file)| self.files.get(file)?.used_up())
     }
 
     /// Puts `file` there, and takes it out of where it was.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::files::{ActiveFile, At, Seat};
-use super::known::{NameOf, Used};
+use super::known::NameOf;
 use super::{Engine, FILE_AGAIN, MAX_FILING};
 use crate::config::Action;
 use crate::flow::endpoint::reply::Answer;
@@ -13,7 +13,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::filing::{Fate, Filed, Filing, Place, Progress, Reason, Receipt};
 use crate::flow::journal::{FolderAtRest, Live, Replay};
 use crate::flow::marker::MarkerRule;
-use crate::flow::memory::Learned;
+use crate::flow::memory::{Learned, Used};
 use crate::flow::messages::Effect;
 use crate::flow::scan::listing::Listing;
 use crate::flow::settle::Stability;
@@ -299,7 +299,9 @@ impl Engine {
             // What lies there has a record of its own, or gets one by the next listing.
             return self.leave(file);
         };
+        // For whichever version lies there by now: with size and mtime put back it shows the same stamp.
         motion.learned.used_marker = filing.marker_stamp();
+        motion.learned.used_by = None;
         motion.still = Stability::new(look, now, &self.clock);
         self.end_trouble(file, now);
         let Some(motion) = self.files.get_mut(file) else {
@@ -450,7 +452,7 @@ impl Engine {
         let path = filing.path.clone();
         let file = if self.tree.rests(&path) {
             // What lies at its place came later, and stays.
-            let learned = Learned::new(now.wall, None);
+            let learned = Learned::new(now.wall);
             let file = self.files.add(ActiveFile::new(path, still, None, learned));
             self.files.detach(file);
             file

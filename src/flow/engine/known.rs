@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::marker::MarkerRule;
-use crate::flow::memory;
+use crate::flow::memory::{self, Used};
 use crate::flow::scan::listing::Listing;
 use crate::flow::time::Mono;
 
@@ -43,16 +43,6 @@ pub(super) struct Known {
     pub hurried: bool,
     /// It was said that there are folders whose files have no mtime.
     pub timeless: bool,
-}
-
-/// A marker that has vouched for one version. It vouches for no other one at that place; for this one it
-/// does again, when it is put back from dead-letter.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Used {
-    /// The stamp of the marker.
-    pub marker: Stamp,
-    /// That of the version.
-    pub version: Stamp,
 }
 
 /// Whose a name is that one version has left.
@@ -160,14 +150,18 @@ impl Known {
 
     /// The marker that vouched for the version of `path` that was dealt with last, and so does not for
     /// `version`, if that is another one.
-    pub fn used_marker(&self, path: &Rel, version: Stamp) -> Option<Stamp> {
+    pub fn used(&self, path: &Rel, version: Stamp) -> Option<Used> {
         let kept = self.used_markers.get(path);
         let used = kept.or_else(|| {
             let left = self.left_markers.get(&path.parent())?;
             left.get(path.name())
         });
-        used.filter(|used| used.version != version)
-            .map(|used| used.marker)
+        used.filter(|used| used.version != version).copied()
+    }
+
+    /// The stamp of [`Known::used`].
+    pub fn used_marker(&self, path: &Rel, version: Stamp) -> Option<Stamp> {
+        self.used(path, version).map(|used| used.marker)
     }
 
     /// A version of `path` leaves its place, and its marker stays there for other files.

@@ -1,14 +1,13 @@
 //! Where an engine goes on: from the journal, and from what an earlier one has learned.
 
 use super::files::{ActiveFile, At};
-use super::known::Used;
 use super::{Engine, Tally};
 use crate::flow::clock::ClockWatch;
 use crate::flow::endpoint::gate::GateShare;
 use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::filing::{Filing, Move};
 use crate::flow::journal::Replay;
-use crate::flow::memory::{self, Learned, Memory};
+use crate::flow::memory::{self, Learned, Memory, Used};
 use crate::flow::messages::Effect;
 use crate::flow::policy::Ending;
 use crate::flow::scan::filter::Filter;
@@ -144,14 +143,18 @@ impl Engine {
         let Some(known) = self.known.take(&active.path) else {
             return;
         };
-        let used_marker = active.learned.used_marker.or(known.learned.used_marker);
+        let here = active.learned.clone();
+        let used = match here.used_marker {
+            Some(_) => here,
+            None => known.learned.clone(),
+        };
         if known.stamp == active.still.look.stamp {
             let settle = settle_time(self.policy.settle, active.still.look.fs);
             active.still.recall(known.still, settle, now);
             active.learned = known.learned;
             self.endpoint.recall_share(file, known.at_gate);
         }
-        active.learned.used_marker = used_marker;
+        active.learned = std::mem::take(&mut active.learned).with_used_marker_of(&used);
         let waits = active.learned.not_before.is_some_and(|until| now < until);
         if waits && self.endpoint.gate().is_open() && std::mem::take(&mut self.known.hurried) {
             active.learned.not_before = None;
@@ -228,7 +231,7 @@ impl Engine {
             path: waiting.path,
             stamp: waiting.look.stamp,
             still: Stability::kept(waiting.look, waiting.since).memory(),
-            learned: Learned::new(now.wall_of(waiting.since), None),
+            learned: Learned::new(now.wall_of(waiting.since)),
             at_gate: GateShare::default(),
         }));
         // What was not listed since the start is known all the same.

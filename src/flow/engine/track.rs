@@ -192,8 +192,8 @@ impl Engine {
     ) -> FileNo {
         let on_its_way = self.files.departed_markers(&path).next();
         let version = still.look.stamp;
-        let used_marker = on_its_way.or_else(|| self.known.used_marker(&path, version));
-        let learned = Learned::new(now.wall, used_marker);
+        let mut learned = Learned::new(now.wall);
+        learned.set_used(on_its_way.or_else(|| self.known.used(&path, version)));
         let active = ActiveFile::new(path.clone(), still, marker, learned);
         let file = self.files.add(active);
         self.tree.set_moving(&path, file);
@@ -221,6 +221,13 @@ impl Engine {
         if active.detached
             && let Some(next) = self.tree.moving(&active.path)
         {
+            // The last listing may have shown a marker beside it that is not there any more.
+            if let Some(used) = active.used_up()
+                && let Some(next) = self.files.get_mut(next)
+                && next.marker.is_some_and(|it| it.stamp == used.marker)
+            {
+                next.learned.set_used(Some(used));
+            }
             // An equal version may have waited for that.
             self.advance_idle(next, self.clock.now());
         }
@@ -516,11 +523,11 @@ impl Engine {
         let was_used = |marker| {
             let version = active.still.look.stamp;
             let known = self.known.used_marker(&active.path, version);
-            [active.learned.used_marker, known].contains(&Some(marker))
+            [active.learned.used_marker(version), known].contains(&Some(marker))
                 || self
                     .files
                     .departed_markers(&active.path)
-                    .any(|used| used == marker)
+                    .any(|used| used.marker == marker)
         };
         self.policy.is_vouched_for(marker, was_used)
     }

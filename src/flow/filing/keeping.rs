@@ -99,6 +99,109 @@ pub fn is_due(begun: Wall, now: Wall, keep_for: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::file::{Look, Stamp};
+    use crate::flow::filing::FaultKind;
+    use crate::flow::filing::disk::{self, Copied};
+    use crate::flow::filing::kept::tests::kept;
+
+    /// A `done` with one file in it.
+    struct One {
+        there: Option<Stamp>,
+        /// How a removal answers: it is done all the same, or it is not.
+        fails: Option<bool>,
+    }
+
+    impl Disk for One {
+        fn look(&mut self, _: &Place) -> Result<Entry, Fault> {
+            let look = |stamp| {
+                Entry::File(Look {
+                    stamp,
+                    ..Look::default()
+                })
+            };
+            Ok(self.there.map_or(Entry::Absent, look))
+        }
+        fn remove(&mut self, _: &Place) -> Result<(), Fault> {
+            if self.fails != Some(false) {
+                self.there = None;
+            }
+            match self.fails {
+                Some(_) => Err(Fault::new(FaultKind::Unclear, "EIO")),
+                None => Ok(()),
+            }
+        }
+        fn same_device(&mut self, _: &Place, _: &Place) -> Result<bool, Fault> {
+            unreachable!()
+        }
+        fn digest(&mut self, _: &Place) -> Result<[u8; 32], Fault> {
+            unreachable!()
+        }
+        fn rename(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn reserve(&mut self, _: &Place) -> Result<Look, Fault> {
+            unreachable!()
+        }
+        fn rename_over(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn copy(&mut self, _: &Place, _: &Place) -> Result<Copied, Fault> {
+            unreachable!()
+        }
+        fn write_beside(&mut self, _: &Place, _: &[u8], _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn make_folder(&mut self, _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn sync_folder(&mut self, _: &Place) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn append(&mut self, _: &[disk::Line]) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn append_or_owe(&mut self, _: &[disk::Line]) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn sync_journal(&mut self) -> Result<(), Fault> {
+            unreachable!()
+        }
+        fn note_kept(&mut self, _: &[Kept]) {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn only_what_was_filed_goes_and_not_before_its_time_nor_while_a_move_has_its_name() {
+        let kept = kept(b"a.csv");
+        let there = Some(kept.stamp);
+        let expire = |there, fails, horizon, promised| {
+            let mut disk = One { there, fails };
+            let outcome = kept.expire(&mut disk, horizon, |_| promised);
+            (outcome.map_err(drop), disk.there.is_some())
+        };
+        let early = kept.at - Duration::from_nanos(1);
+        let removed = (Ok(Expired::Removed), false);
+        assert_eq!(expire(there, None, kept.at, false), removed);
+        assert_eq!(expire(there, Some(true), kept.at, false), removed);
+        assert_eq!(expire(there, Some(false), kept.at, false), (Err(()), true));
+        let not_yet = (Ok(Expired::NotYet), true);
+        assert_eq!(expire(there, None, early, false), not_yet);
+        assert_eq!(expire(there, None, kept.at, true), not_yet);
+        let other = Stamp {
+            size: 4,
+            ..kept.stamp
+        };
+        let others = (Ok(Expired::Over), true);
+        assert_eq!(expire(Some(other), None, kept.at, false), others);
+        assert_eq!(
+            expire(None, None, kept.at, false),
+            (Ok(Expired::Over), false)
+        );
+    }
 
     #[test]
     fn a_segment_is_read_when_its_last_line_is_over() {

@@ -61,11 +61,12 @@ impl Kept {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::flow::file::Rel;
 
-    fn kept(path: &[u8]) -> Kept {
+    /// A file in `done`, filed at a moment of 2023.
+    pub fn kept(path: &[u8]) -> Kept {
         Kept {
             at: Wall(1_700_000_000_000_000_000),
             place: Place::new(Area::Done, Rel::new(path)),

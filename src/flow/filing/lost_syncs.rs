@@ -53,3 +53,30 @@ impl LostSyncs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::file::Rel;
+    use crate::flow::filing::{Area, FaultKind};
+
+    #[test]
+    fn a_failed_fsync_is_said_once_to_each_that_had_changed_a_name_there_since_the_last_good_one() {
+        let at = |area, name: &[u8]| Place::new(area, Rel::new(name));
+        let moves = |name: &[u8]| Operation::Rename(at(Area::Watched, name), at(Area::Done, name));
+        let done = at(Area::Done, b"");
+        let failed = || Err(Fault::new(FaultKind::Unclear, "EIO"));
+        let mut lost = LostSyncs::default();
+        lost.changes(0, &moves(b"a"));
+        lost.synced(&done, &Ok(()));
+        lost.changes(1, &moves(b"b"));
+        lost.synced(&done, &failed());
+        lost.changes(2, &moves(b"c"));
+        lost.synced(&done, &Ok(()));
+        let mut told = |number| lost.told(number, &done, Ok(()));
+        assert_eq!(told(0), Ok(()), "its name was on the disk before");
+        assert_eq!(told(1), failed());
+        assert_eq!(told(1), Ok(()), "it has heard of it");
+        assert_eq!(told(2), Ok(()), "its name came later");
+    }
+}

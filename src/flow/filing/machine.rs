@@ -371,7 +371,13 @@ impl Machine {
     /// belongs, and the journal goes on holding its fate: the next start finds both.
     async fn write_filed(&mut self, filed: Filed) -> Filed {
         let targets = std::mem::take(&mut self.targets);
-        let sources = std::mem::take(&mut self.sources);
+        let mut sources = std::mem::take(&mut self.sources);
+        // What got a name in the watched folder was put back. An fsync of that folder takes the old names of
+        // other files from the disk as well: it waits until the new ones are there.
+        let (back, targets): (BTreeSet<Place>, BTreeSet<Place>) = targets
+            .into_iter()
+            .partition(|folder| folder.area == Area::Watched);
+        sources.extend(back);
         let mut on_disk = true;
         for folder in targets {
             on_disk &= self

@@ -99,11 +99,11 @@ fn a_memory_of_the_first_release_is_read() {
             size: 0,
             mtime: Wall(1),
         }),
-        ..Learned::new(Wall(5), None)
+        ..Learned::new(Wall(5))
     };
     assert_eq!(memory.files[0].learned, learned);
     assert_eq!(memory.files[0].path, Rel::new(b"d/x\n"));
-    assert_eq!(memory.files[1].learned, Learned::new(Wall(5), None));
+    assert_eq!(memory.files[1].learned, Learned::new(Wall(5)));
     assert_eq!(memory.files[1].still.since, Mono(20));
 }
 
@@ -133,6 +133,10 @@ fn file() -> File {
             used_marker: Some(Stamp {
                 size: 0,
                 mtime: Wall(1),
+            }),
+            used_by: Some(Stamp {
+                size: 2,
+                mtime: Wall(3),
             }),
             failing: raised(22_000),
         },

@@ -175,3 +175,70 @@ fn a_last_listing_that_shows_a_part_only_or_fails_is_no_success() {
     effects.extend(turn(&mut engine, 100_001, Input::Tick));
     assert_eq!(finish(&effects), Some(Finish::Left), "it hangs");
 }
+
+#[test]
+fn a_scan_that_was_under_way_when_the_last_file_was_dealt_with_is_not_the_last_listing() {
+    let (mut engine, _) = started(once(false), &["a"]);
+    let sent = deliveries(pass(&mut engine, 0, 5_000));
+    let file_no = sent[0].file;
+    turn(
+        &mut engine,
+        5_001,
+        Input::Delivered(file_no, accepted_as(1)),
+    );
+    let begun = turn(&mut engine, 5_002, Input::Command(Command::Scan));
+    assert!(scans(&begun), "{begun:?}");
+    turn(
+        &mut engine,
+        5_003,
+        Input::Filed(file_no, Filed::Away { to: None }),
+    );
+    // It may have read the name before.
+    let effects = shown(&mut engine, 5_010, &[]);
+    assert_eq!(finish(&effects), None);
+    assert!(scans(&effects), "it lists once more");
+    let effects = shown(&mut engine, 5_020, &[]);
+    assert_eq!(finish(&effects), Some(Finish::Done));
+}
+
+#[test]
+fn without_waiting_a_replaced_file_that_waits_for_its_writer_is_not_left_over() {
+    let (mut engine, _) = worked();
+    engine.policy.ending = once(true).ending;
+    engine.policy.empty = crate::config::Empty::Wait;
+    let mut empty = file(8);
+    empty.stamp.size = 0;
+    let effects = shown(&mut engine, 5_010, &[("a", empty)]);
+    assert_eq!(finish(&effects), Some(Finish::Done));
+}
+
+#[test]
+fn what_the_journal_tells_of_is_no_reason_to_list_once_more() {
+    let reason = crate::flow::filing::Reason {
+        reason: "no".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    };
+    let mut journal = journal::Replay::default();
+    for event in [
+        journal::Event::condemned(&reason, None),
+        journal::Event::Copied,
+    ] {
+        let entry = journal::Entry::from((Rel::new(b"a"), file(1).stamp, event));
+        journal.add(&entry.line(Wall(1)));
+    }
+    let mut engine = Engine::new(once(false), 1, at(0));
+    let past = Handover {
+        journal,
+        ..Handover::default()
+    };
+    engine.resume(past, at(0));
+    engine.on(at(0), Input::Tick);
+    let effects = shown(&mut engine, 1, &[("a", file(1))]);
+    assert_eq!(finish(&effects), Some(Finish::Done));
+    assert!(!scans(&effects));
+}

@@ -34,7 +34,13 @@ impl Machine {
         let place = self.place();
         if let Entry::File(here) = self.ops.look(&place).await? {
             if here.is_same_file(&there) {
-                // A move by a second name stopped in between.
+                if !self.is_sent_behind(&there, &to).await? {
+                    // It is the way back of a new version that has stopped between its two names: that
+                    // is for the place alone, and may have been sent from there by now.
+                    self.left = true;
+                    return self.put_back(to).await;
+                }
+                // The way there has stopped in between.
                 return match remove_first_name(&self.ops, &place, &to).await? {
                     Moved::Done => self.moved_before(to).await,
                     Moved::NotDone(fault) => Err(fault),

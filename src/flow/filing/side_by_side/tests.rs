@@ -25,8 +25,14 @@ struct Memory {
     synced: BTreeMap<Place, usize>,
     /// This file is another version once it is renamed.
     grows: Option<Place>,
+    /// Names that files were moved to, and folders that were brought onto the disk, in that order.
+    order: Vec<Place>,
     /// The first fsync of this folder fails.
     fails: Option<Place>,
+    /// Somebody writes to this file once the names in its folder are on the disk.
+    changes: Option<Place>,
+    /// What was written down of `done`, each time with the lines that the journal had by then.
+    kept: Vec<(Kept, Vec<Line>)>,
 }
 
 fn place(area: Area, name: &str) -> Place {
@@ -67,7 +73,11 @@ impl Memory {
 }
 
 impl Disk for Memory {
-    fn note_kept(&mut self, _kept: &[Kept]) {}
+    fn note_kept(&mut self, kept: &[Kept]) {
+        let lines = &self.lines;
+        let kept = kept.iter().map(|kept| (kept.clone(), lines.clone()));
+        self.kept.extend(kept);
+    }
 
     fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
         Ok(self
@@ -93,6 +103,7 @@ impl Disk for Memory {
             look.stamp.size += 1;
         }
         self.names.insert(to.clone(), look);
+        self.order.push(to.clone());
         Ok(())
     }
     fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
@@ -129,6 +140,10 @@ impl Disk for Memory {
             return Err(Fault::new(FaultKind::Unclear, "EIO"));
         }
         *self.synced.entry(folder.clone()).or_default() += 1;
+        self.order.push(folder.clone());
+        if let Some(at) = self.changes.take_if(|at| at.folder() == *folder) {
+            self.names.get_mut(&at).expect("it is there").stamp.size += 1;
+        }
         Ok(())
     }
     fn append(&mut self, lines: &[Line]) -> Result<(), Fault> {
@@ -421,5 +436,141 @@ fn an_fsync_that_fails_for_one_file_is_none_for_the_others_whose_names_it_was_to
             "a power cut may take `a` from done: {:?}",
             disk.lines
         );
+    }
+}
+
+/// A file `a` that was accepted, and is moved to a `done` that files are removed from some day.
+fn kept_for_a_while(disk: Memory) -> Case {
+    let mut disk = Memory {
+        renames: true,
+        ..disk
+    };
+    let job = Filing {
+        file: FileNo(1),
+        path: Rel::new(b"a"),
+        look: disk.put(place(Area::Watched, "a"), 1),
+        sha256: None,
+        marker: None,
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Unwritten,
+    };
+    Case {
+        disk,
+        jobs: vec![job],
+        rules: Rules {
+            action: Action::Move,
+            marker: None,
+            read_only: false,
+            notes_kept: true,
+        },
+    }
+}
+
+#[test]
+fn what_comes_into_done_is_written_down_when_it_is_on_the_disk_and_before_the_journal_says_filed() {
+    let is_filed = |line: &Line| line.event == crate::flow::journal::Event::Filed;
+    let done = place(Area::Done, "a");
+    let (disk, _) = kept_for_a_while(Memory::default()).file(1, |_| 0);
+    let [(kept, lines)] = &disk.kept[..] else {
+        panic!("once: {:?}", disk.kept)
+    };
+    assert_eq!((&kept.place, kept.stamp.size), (&done, 1));
+    assert!(
+        !lines.iter().any(is_filed),
+        "a crash would leave it for ever"
+    );
+    assert!(disk.lines.iter().any(is_filed));
+
+    let fails = Memory {
+        fails: Some(done.folder()),
+        ..Memory::default()
+    };
+    let (disk, _) = kept_for_a_while(fails).file(1, |_| 0);
+    assert!(disk.kept.is_empty(), "a power cut may take it from there");
+
+    let changes = Memory {
+        changes: Some(done),
+        ..Memory::default()
+    };
+    let (disk, _) = kept_for_a_while(changes).file(1, |_| 0);
+    assert!(disk.kept.is_empty(), "it is somebody else's by now");
+}
+
+#[test]
+fn a_file_waits_for_all_before_it_that_have_its_place_marker_target_or_original() {
+    let moving = |to: Place, copy_of: Option<Place>| {
+        Progress::Moving(crate::flow::filing::Move { to, copy_of })
+    };
+    let (done, staged) = (place(Area::Done, "x"), place(Area::Staging, "1"));
+    let job = |name: &str, marker: bool, progress| Filing {
+        file: FileNo::default(),
+        path: Rel::new(name.as_bytes()),
+        look: Look::default(),
+        sha256: None,
+        marker: marker.then(Look::default),
+        fate: accepted_fate(),
+        receipt: None,
+        progress,
+    };
+    let jobs = [
+        job("a.csv", true, Progress::Written),
+        job("a.xml", true, moving(done.clone(), None)),
+        job("a.txt", true, Progress::Written),
+        job("b", false, moving(done, Some(staged.clone()))),
+        job("c", false, moving(place(Area::Done, "c"), Some(staged))),
+        job("c", false, Progress::Written),
+        job("d", false, Progress::Written),
+    ];
+    let rules = Rules {
+        action: Action::Move,
+        marker: Some(MarkerRule::of_stem(".done")),
+        read_only: false,
+        notes_kept: false,
+    };
+    let rivals = Rivals::of(&jobs, &rules);
+    let before: Vec<&[usize]> = (0..jobs.len()).map(|at| rivals.before(at)).collect();
+    let all: [&[usize]; 7] = [&[], &[0], &[0, 1], &[1], &[3], &[4], &[]];
+    assert_eq!(before, all);
+}
+
+#[test]
+fn what_was_put_back_lets_no_old_name_of_another_file_go_from_the_disk_before_the_new_one_is_there()
+{
+    let mut disk = Memory {
+        renames: true,
+        grows: Some(place(Area::Watched, "a")),
+        ..Memory::default()
+    };
+    let jobs = (1..).zip(["a", "b"]).map(|(number, name)| Filing {
+        file: FileNo(number),
+        path: Rel::new(name.as_bytes()),
+        look: disk.put(place(Area::Watched, name), number),
+        sha256: None,
+        marker: None,
+        fate: accepted_fate(),
+        receipt: None,
+        progress: Progress::Unwritten,
+    });
+    let jobs = jobs.collect();
+    let rules = Rules {
+        action: Action::Move,
+        marker: None,
+        read_only: false,
+        notes_kept: false,
+    };
+    let case = Case { disk, jobs, rules };
+    for width in [1, 2] {
+        let (disk, outcome) = case.file(width, |_| 0);
+        let (_, a) = &outcome.filed[0];
+        assert!(matches!(a, Filed::NewVersion(_)), "{a:?}");
+        let moved = disk
+            .order
+            .iter()
+            .position(|at| *at == place(Area::Done, "b"));
+        let (done, watched) = (place(Area::Done, ""), place(Area::Watched, ""));
+        let mut since = disk.order[moved.expect("b is filed")..].iter();
+        let first = since.find(|at| **at == done || **at == watched);
+        assert_eq!(first, Some(&done), "{:?}", disk.order);
     }
 }

@@ -278,6 +278,47 @@ fn a_marker_that_was_put_back_by_a_second_name_loses_the_first_at_the_next_try()
 }
 
 #[test]
+fn a_new_version_that_has_two_names_on_its_way_back_loses_the_first_and_never_that_at_its_place() {
+    let world = World::new(MOVED).unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let mut process = world.begin();
+    let mut is_down = false;
+    let filed = file(
+        &mut process,
+        world.jobs[0].clone(),
+        |operation| match operation {
+            _ if is_down => Err(eio()),
+            Operation::Rename(from, _) if from.area == Area::Watched => {
+                let next = world.watched.path().join(".next");
+                std::fs::write(&next, "the next").unwrap();
+                std::fs::rename(&next, &path).unwrap();
+                Ok(())
+            }
+            Operation::Rename(from, _) if from.area == Area::Done => Err(Fault::new(
+                FaultKind::Unsupported,
+                "there is no such rename",
+            )),
+            // Back by a link, and then nothing more.
+            Operation::Link(..) => {
+                is_down = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+    );
+    assert!(is_down);
+    let filed = file(&mut process, again(&world.jobs[0], filed), |operation| {
+        let is_removal = matches!(operation, Operation::Remove(at) if at.area == Area::Watched);
+        assert!(!is_removal, "it may have been sent from there meanwhile");
+        Ok(())
+    });
+    assert!(matches!(filed, Filed::NewVersion(Some(_))), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the next");
+    let (done, _) = world.area(&world.config.delivered.dir);
+    assert!(done.is_empty(), "{done:?}");
+}
+
+#[test]
 fn no_name_goes_from_the_disk_before_the_new_ones_of_an_earlier_process_are_there() {
     let world = World::new(MOVED).unwrap();
     let mut process = world.begin();

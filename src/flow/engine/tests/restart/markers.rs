@@ -60,6 +60,57 @@ fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_
     assert_eq!(deliveries(effects).len(), 1);
 }
 
+#[test]
+fn a_marker_that_comes_back_with_its_dead_letter_vouches_though_one_beside_it_was_seen_on_the_way()
+{
+    use crate::flow::filing::{Area, Move, Place, Reason};
+    let (version, marker) = (
+        Stamp {
+            size: 1,
+            mtime: Wall(1),
+        },
+        Stamp {
+            size: 0,
+            mtime: Wall(4),
+        },
+    );
+    let path = Rel::new(b"a");
+    let reason = Reason {
+        reason: "no".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    };
+    let at = |area| Place::new(area, path.clone());
+    let moving = Move {
+        to: at(Area::DeadLetter),
+        copy_of: Some(at(Area::Staging)),
+    };
+    let mut journal = journal::Replay::default();
+    for event in [
+        journal::Event::condemned(&reason, Some(marker)),
+        journal::Event::moving(&moving),
+    ] {
+        let entry = journal::Entry::from((path.clone(), version, event));
+        journal.add(&entry.line(Wall(1)));
+    }
+    let mut engine = resumed_with_markers(journal);
+    let mut effects = turn(&mut engine, 0, Input::Tick);
+    effects.extend(turn(&mut engine, 0, Input::Confirmed));
+    // It was put back before, and is filed once more from its place.
+    effects.extend(turn(&mut engine, 0, listed_with_marker(version, marker)));
+    assert_eq!(deliveries(effects).len(), 0, "it is filed first");
+    let to = Some(at(Area::DeadLetter));
+    let mut effects = turn(&mut engine, 10, Input::Filed(FileNo(1), Filed::Away { to }));
+    // And it is put back again, before any other listing.
+    effects.extend(turn(&mut engine, 20, listed_with_marker(version, marker)));
+    effects.extend(turn(&mut engine, 30, listed_with_marker(version, marker)));
+    assert_eq!(deliveries(effects).len(), 1);
+}
+
 /// An engine with `keep` and markers that goes on from this journal.
 fn resumed_with_markers(journal: journal::Replay) -> Engine {
     let mut engine = engine(|config| {
