@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import machine
 from case import Case, slow
 from machine import run
 from shares import KINDS, SMB
 
 FOLDERS, FILES = 100, 10_000
+# Milliseconds that each answer takes longer, and files that are filed meanwhile.
+FAR, FILED = 10, 64
 # Longer than all names take to come round (2 minutes): each scan reads the names of every folder.
 OF_NAMES = 125
 KEEP = ('delivered.action = "keep"', 'log.level = "debug"')
@@ -42,6 +45,56 @@ class Cost(Case):
             stamps[share] = self.find(share, "-printf", "%s %T@ %p\n")
         for threads in (1, 8):
             self.costs(shares, threads, names, stamps)
+
+    @slow
+    def test_eight_threads_look_and_file_in_less_time_than_one_where_the_server_is_far_away(self):
+        shares = [self.share(kind) for kind in KINDS]
+        for share in shares:
+            share.mount(1)
+        machine.far_away(FAR)
+        for share in shares:
+            filed = {threads: self.files(share, threads) for threads in (1, 8)}
+            looked = {threads: self.looks(share, threads) for threads in (1, 8)}
+            self.says(share, f"{FAR} ms away, {FILED} accepted files moved to done: threads 1 {filed[1]:.1f} s, "
+                             f"threads 8 {filed[8]:.1f} s")
+            self.says(share, f"{FAR} ms away, {FOLDERS} folders with 5 files each, all looked at: threads 1 {looked[1]:.1f} s, "
+                             f"threads 8 {looked[8]:.1f} s")
+            self.assertLess(filed[8], filed[1])
+            self.assertLess(looked[8], looked[1])
+
+    def files(self, share, threads):
+        """How long it takes from the answers, which all files get at once, until they are filed."""
+        names = [f"{number % 8}/{number}.csv" for number in range(FILED)]
+        folder = f"filed-{threads}"
+        for name in names:
+            (share.server / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (share.server / folder / name).write_text(name)
+        self.receiver.hold_after = 0
+        dirpost = self.dirpost(share.at(1) / folder, 'ready.settle = "1s"', f"send.workers = {FILED}",
+                               f"watch.threads = {threads}").start()
+        self.waits("all to be under way", lambda: self.receiver.held.count(dirpost.name) == FILED, 300)
+        self.receiver.release()
+        done = share.server / folder / ".dirpost" / "done"
+        took = self.waits("all to be filed", lambda: all((done / name).exists() for name in names), 300, step=0.05)
+        dirpost.ends()
+        self.assertEqual(self.receiver.repeats(dirpost.name), {})
+        return took
+
+    def looks(self, share, threads):
+        """How long a look at everything takes."""
+        for folder in range(FOLDERS):
+            (share.server / "looked" / f"{folder:02}").mkdir(parents=True, exist_ok=True)
+            for number in range(5):
+                (share.server / "looked" / f"{folder:02}" / f"{number}.csv").write_bytes(b"content")
+        dirpost = self.dirpost(share.at(1) / "looked", *KEEP, f"watch.threads = {threads}")
+        dirpost.config.write_text(dirpost.config.read_text() + dirpost.local_state() + "\n")
+        code, said, _ = dirpost.command("once", "--skip-existing", seconds=300)
+        self.assertEqual(code, 0, said)
+        dirpost.starts(seconds=300)
+        dirpost.process.send_signal(signal.SIGUSR1)
+        looked = self.scan(share, dirpost, lambda scan: scan.looked >= FOLDERS)
+        dirpost.ends()
+        return looked.seconds
 
     def find(self, share, *words):
         """What find asks for: mounted again, so that nothing is remembered, and a second time."""
