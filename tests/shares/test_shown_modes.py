@@ -92,8 +92,9 @@ class ShownModes(Case):
             work.dirpost.starts()
         for work in works:
             work.is_done()
-            self.waits("what is too large to be condemned",
-                       lambda: (work.state / "dead-letter/bad.csv.reason.json").exists())
+            # Its reason lies there first.
+            self.waits("what is too large to be condemned", lambda: (work.state / "dead-letter/bad.csv").exists())
+            self.assertTrue((work.state / "dead-letter/bad.csv.reason.json").exists())
             self.assertEqual((work.state / "dead-letter/bad.csv").stat().st_size, 2_000)
         return works
 
