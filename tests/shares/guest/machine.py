@@ -151,9 +151,19 @@ def answer_again():
     run("ip", "route", "del", "blackhole", "10.77.1.2/32", check=False)
 
 
+def far_away(milliseconds):
+    """What the server answers takes so long to the first client."""
+    run("tc", "qdisc", "add", "dev", "client1", "root", "netem", "delay", f"{milliseconds}ms")
+
+
+def near_again():
+    run("tc", "qdisc", "del", "dev", "client1", "root", check=False)
+
+
 def all_is_well():
     """Ends whatever a test has left broken."""
     answer_again()
+    near_again()
     plug_the_cable()
     if smb.process is None:
         smb.start()
