@@ -242,11 +242,7 @@ pub const FAULTS: i64 = 120_000;
 impl World {
     pub fn new(seed: u64, crashes: bool) -> World {
         let mut rng = Rng::new(seed);
-        let fs = if rng.below(2) == 0 {
-            FsKind::Local
-        } else {
-            FsKind::Share
-        };
+        let fs = [FsKind::Local, FsKind::Share][rng.below(2) as usize];
         let model = Model::new(&mut rng, crashes);
         // Drawn apart, so that all else is as it was.
         let folder = Folder::new(&mut Rng::new(!seed), fs);

@@ -14,7 +14,7 @@ use crate::flow::endpoint::reply::{Answer, Reply};
 use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::endpoint::words::{Account, account};
 use crate::flow::events::Note;
-use crate::flow::file::FileNo;
+use crate::flow::file::{FileNo, Look};
 use crate::flow::filing::{Acceptance, Fate, Progress, Receipt};
 use crate::flow::messages::{Delivered, Inspected};
 use crate::flow::settle::{Seen, settle_time};
@@ -98,21 +98,7 @@ impl Engine {
                 sha256,
                 look,
             } => {
-                active.learned.attempts += 1;
-                active.sent = sha256;
-                self.end_changing(file, now);
-                let Some(active) = self.files.get_mut(file) else {
-                    return;
-                };
-                if look.stamp == active.still.look.stamp {
-                    // A ctime may have moved while it was sent. The worker has seen to that; for what
-                    // comes next it is a suspicion.
-                    let settle = settle_time(self.policy.settle, look.fs);
-                    if active.still.observe(look, settle, &self.clock) != Seen::Still {
-                        active.checked = Checked::No;
-                    }
-                }
-                self.over(file, now);
+                self.attempted(file, sha256, look, now);
                 match (verdict, reply) {
                     (Verdict::Accepted, Reply::Answer(answer)) => {
                         self.accepted(file, &answer, took, journaled, now);
@@ -146,6 +132,26 @@ impl Engine {
             }
             Delivered::NotBegun => self.not_begun(file, now),
         }
+    }
+
+    /// The endpoint was asked; what was sent has this digest, and showed this look at last.
+    fn attempted(&mut self, file: FileNo, sha256: Option<[u8; 32]>, look: Look, now: Now) {
+        if let Some(active) = self.files.get_mut(file) {
+            active.learned.attempts += 1;
+            active.sent = sha256;
+        }
+        self.end_changing(file, now);
+        if let Some(active) = self.files.get_mut(file)
+            && look.stamp == active.still.look.stamp
+        {
+            // A ctime may have moved while it was sent. The worker has seen to that; for what comes
+            // next it is a suspicion.
+            let settle = settle_time(self.policy.settle, look.fs);
+            if active.still.observe(look, settle, &self.clock) != Seen::Still {
+                active.checked = Checked::No;
+            }
+        }
+        self.over(file, now);
     }
 
     /// It was handed out ahead and called back.
