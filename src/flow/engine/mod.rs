@@ -307,6 +307,10 @@ impl Engine {
         self.scans.check();
         self.endpoint.check();
         self.health.check();
+        assert!(
+            self.ahead.waiting() <= self.files.count(At::Sending),
+            "what was handed out ahead is out"
+        );
         let most = self.policy.workers.max(self.out_before);
         assert!(
             self.begun() <= most && self.ahead.waiting() <= most,
@@ -396,7 +400,8 @@ impl Engine {
 
     /// How many files workers are at.
     fn begun(&self) -> usize {
-        self.files.count(At::Sending) - self.ahead.waiting()
+        let out = self.files.count(At::Sending);
+        out.saturating_sub(self.ahead.waiting())
     }
 
     /// Whether files may be handed out while all workers are busy.

@@ -180,3 +180,104 @@ fn what_was_handed_out_ahead_is_called_back_when_what_it_is_sent_by_changes_or_a
         assert_eq!(line.names(), ["e"], "{shown}");
     }
 }
+
+/// Workers whose reports lie in an inbox for a while, as those of the daemon do.
+#[derive(Default)]
+struct Pool {
+    busy: Vec<Delivery>,
+    queue: std::collections::VecDeque<Delivery>,
+    /// Each with whether its worker has gone on already.
+    inbox: std::collections::VecDeque<(bool, FileNo, Delivered)>,
+}
+
+impl Pool {
+    const WORKERS: usize = 3;
+
+    /// One of those that are busy is done, and goes on by itself where it may.
+    fn ends(&mut self, at: usize, delivered: Delivered) {
+        let job = self.busy.remove(at);
+        let next = delivered.lets_go_on().then(|| self.queue.pop_front());
+        let next = next.flatten();
+        self.inbox.push_back((next.is_some(), job.file, delivered));
+        // Until the loop has heard of it the worker is none that is free.
+        self.busy.extend(next);
+    }
+
+    /// How many are not free, as far as the loop knows.
+    fn taken(&self) -> usize {
+        let waiting = self.inbox.iter().filter(|(has_gone_on, ..)| !has_gone_on);
+        self.busy.len() + waiting.count()
+    }
+
+    /// The loop hears of the next report, and carries out what comes of it.
+    fn hears(&mut self, engine: &mut Engine, now: i64) {
+        let Some((has_gone_on, file, delivered)) = self.inbox.pop_front() else {
+            return self.carry_out(engine, now, Input::Tick);
+        };
+        if !has_gone_on && delivered.lets_go_on() {
+            self.busy.extend(self.queue.pop_front());
+        }
+        self.carry_out(engine, now, Input::Delivered(file, delivered));
+    }
+
+    fn carry_out(&mut self, engine: &mut Engine, now: i64, input: Input) {
+        let mut back = Vec::new();
+        for effect in engine.on(at(now), input) {
+            match effect {
+                Effect::Deliver(job) if self.taken() < Pool::WORKERS => self.busy.push(job),
+                Effect::Deliver(job) => self.queue.push_back(job),
+                Effect::Recall => back.extend(self.queue.drain(..)),
+                _ => {}
+            }
+        }
+        engine.check();
+        for job in back {
+            self.carry_out(engine, now, Input::Delivered(job.file, Delivered::NotBegun));
+        }
+        assert!(self.taken() <= Pool::WORKERS);
+        assert!(
+            self.queue.is_empty() || self.taken() == Pool::WORKERS,
+            "a file waits for a worker though one is free"
+        );
+    }
+}
+
+#[test]
+fn however_late_the_loop_hears_of_them_no_file_is_forgotten_and_each_goes_once() {
+    let names: Vec<String> = (0..100).map(|number| format!("f{number:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for seed in 0..300 {
+        let mut rng = crate::flow::rng::Rng::new(seed);
+        let policy = Policy {
+            workers: Pool::WORKERS,
+            action: Action::Keep,
+            ..policy()
+        };
+        let (mut engine, out) = started(policy, &names);
+        let mut pool = Pool {
+            busy: out,
+            ..Pool::default()
+        };
+        let (mut now, mut ended) = (1, Vec::new());
+        while ended.len() < names.len() {
+            now += match rng.below(40) {
+                0 => 1_500,
+                _ => rng.below(2) as i64,
+            };
+            if pool.busy.is_empty() || rng.below(2) == 0 {
+                pool.hears(&mut engine, now);
+                continue;
+            }
+            let delivered = match rng.below(12) {
+                0 => Delivered::Missing(crate::flow::messages::Miss::Gone),
+                _ => accepted(),
+            };
+            let at = rng.below(pool.busy.len() as u64) as usize;
+            ended.push(pool.busy[at].path.to_string());
+            pool.ends(at, delivered);
+            assert!(now < 1_000_000, "seed {seed}: {} are sent", ended.len());
+        }
+        ended.sort();
+        assert_eq!(ended, names, "seed {seed}");
+    }
+}
