@@ -160,6 +160,27 @@ fn what_was_handed_out_ahead_is_called_back_when_no_worker_comes_back() {
 }
 
 #[test]
+fn what_is_called_back_waits_where_it_had_waited() {
+    let (mut engine, mut out) = started(policy(), &NAMES);
+    for now in 1..=4 {
+        let job = out.remove(0);
+        out.extend(deliveries(
+            engine.on(at(now), Input::Delivered(job.file, accepted())),
+        ));
+    }
+    let names =
+        |out: &[Delivery]| -> Vec<String> { out.iter().map(|job| job.path.to_string()).collect() };
+    assert_eq!(names(&out), ["e", "f", "g", "h"]);
+    engine.on(at(1_004), Input::Tick);
+    for job in out.split_off(2) {
+        let back = Input::Delivered(job.file, Delivered::NotBegun);
+        assert_eq!(deliveries(engine.on(at(1_005), back)).len(), 0);
+    }
+    let next = engine.on(at(1_006), Input::Delivered(out[0].file, accepted()));
+    assert_eq!(names(&deliveries(next)), ["g", "h", "i"]);
+}
+
+#[test]
 fn what_was_handed_out_ahead_is_called_back_when_what_it_is_sent_by_changes_or_all_is_to_end() {
     let mut line = quick();
     assert!(line.hears(5, Input::Credentials("others".into())));
