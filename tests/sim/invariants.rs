@@ -90,7 +90,7 @@ impl Run {
     /// it is asked after each step.
     pub fn no_power_cut_would_lose_anything(&self) {
         let world = &self.world;
-        if !world.can_crash {
+        if !world.can_crash || world.model.is_on_disk() {
             return;
         }
         let names = world.model.after_power_cut();

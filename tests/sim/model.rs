@@ -257,6 +257,11 @@ impl Model {
         }
     }
 
+    /// Whether a power cut would leave all names as they are.
+    pub fn is_on_disk(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// The names as a power cut would leave them that comes now and takes all that is not on the disk.
     /// Where changes are atomic and in order, fewer of them may be taken: then each state in between was
     /// one in which this was asked before.
