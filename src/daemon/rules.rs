@@ -54,7 +54,7 @@ impl Rules {
         let upload = UploadContext {
             share: Arc::clone(&common.share),
             journal: Arc::clone(&common.journal),
-            answers: classify::Policy::new(&config.send),
+            answers: classify::Classifier::new(&config.send),
             digest: config.send.digest,
             needs_sha256: Client::needs_sha256(&config.send),
             checks_content: config.check.reads_content(),

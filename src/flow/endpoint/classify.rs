@@ -30,9 +30,9 @@ use crate::flow::endpoint::server_page::wrong_way;
 use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::time::Wall;
 
-/// The user's part of the table.
+/// Says what a reply means, by the user's part of the table.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct Classifier {
     /// `send.accept`: the statuses that mean that the file was delivered.
     pub accept: Statuses,
     /// `send.reject`: the statuses that mean that the file is bad.
@@ -43,10 +43,10 @@ pub struct Policy {
     pub signed: bool,
 }
 
-impl Policy {
+impl Classifier {
     /// As it is configured.
-    pub fn new(send: &Send) -> Policy {
-        Policy {
+    pub fn new(send: &Send) -> Classifier {
+        Classifier {
             accept: send.accept.clone(),
             reject: send.reject.clone(),
             accept_content_type: send.accept_content_type.clone(),
@@ -134,8 +134,8 @@ mod tests {
     use super::*;
     use crate::flow::endpoint::reply::{Failure, FailureKind};
 
-    fn policy() -> Policy {
-        Policy {
+    fn classifier() -> Classifier {
+        Classifier {
             accept: Statuses(vec![(200, 299)]),
             reject: Statuses(vec![(400, 400), (413, 415), (422, 422)]),
             accept_content_type: None,
@@ -152,11 +152,11 @@ mod tests {
     }
 
     fn verdict(status: u16) -> Verdict {
-        policy().classify(&Reply::Answer(answer(status)))
+        classifier().classify(&Reply::Answer(answer(status)))
     }
 
     fn failed(kind: FailureKind) -> Verdict {
-        policy().classify(&Reply::Failed(Failure {
+        classifier().classify(&Reply::Failed(Failure {
             kind,
             detail: String::new(),
         }))
@@ -183,13 +183,13 @@ mod tests {
             body: body.into(),
             ..answer(400)
         });
-        let signed = Policy {
+        let signed = Classifier {
             signed: true,
-            ..policy()
+            ..classifier()
         };
         assert_eq!(signed.classify(&expired), Verdict::Refused);
         // Others may quote the file that they refuse.
-        assert_eq!(policy().classify(&expired), Verdict::Rejected);
+        assert_eq!(classifier().classify(&expired), Verdict::Rejected);
         assert_eq!(
             signed.classify(&Reply::Answer(answer(400))),
             Verdict::Rejected
@@ -202,12 +202,12 @@ mod tests {
             body: b"Client sent an HTTP request to an HTTPS server.\n".to_vec(),
             ..answer(400)
         };
-        let of = |policy: Policy| policy.classify(&Reply::Answer(blames.clone()));
-        assert_eq!(of(policy()), Verdict::Refused);
+        let of = |classifier: Classifier| classifier.classify(&Reply::Answer(blames.clone()));
+        assert_eq!(of(classifier()), Verdict::Refused);
         // What the user has named as an acceptance is one.
-        let accepts = Policy {
+        let accepts = Classifier {
             accept: Statuses(vec![(400, 400)]),
-            ..policy()
+            ..classifier()
         };
         assert_eq!(of(accepts), Verdict::Accepted);
     }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn an_early_answer_can_refuse_but_not_accept() {
         let early = |status| {
-            policy().classify(&Reply::Answer(Answer {
+            classifier().classify(&Reply::Answer(Answer {
                 early: true,
                 ..answer(status)
             }))
@@ -252,9 +252,9 @@ mod tests {
         assert_eq!(early(200), Verdict::Later);
         assert_eq!(early(413), Verdict::Rejected);
         assert_eq!(early(401), Verdict::Refused);
-        let narrow = Policy {
+        let narrow = Classifier {
             accept: Statuses(vec![(201, 201)]),
-            ..policy()
+            ..classifier()
         };
         assert_eq!(
             narrow.classify(&Reply::Answer(Answer {
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn an_unwanted_success_is_the_endpoints_fault() {
-        let narrow = Policy {
+        let narrow = Classifier {
             accept: Statuses(vec![(201, 201)]),
-            ..policy()
+            ..classifier()
         };
         assert_eq!(
             narrow.classify(&Reply::Answer(answer(200))),
@@ -279,10 +279,13 @@ mod tests {
             body_matches: false,
             ..answer(200)
         };
-        assert_eq!(policy().classify(&Reply::Answer(login)), Verdict::Refused);
-        let typed = Policy {
+        assert_eq!(
+            classifier().classify(&Reply::Answer(login)),
+            Verdict::Refused
+        );
+        let typed = Classifier {
             accept_content_type: Some("application/json".into()),
-            ..policy()
+            ..classifier()
         };
         let with = |kind: &str| {
             typed.classify(&Reply::Answer(Answer {
@@ -300,10 +303,10 @@ mod tests {
 
     #[test]
     fn the_users_statuses_go_before_the_table() {
-        let own = Policy {
+        let own = Classifier {
             accept: Statuses(vec![(409, 409)]),
             reject: Statuses(vec![(500, 500), (404, 404)]),
-            ..policy()
+            ..classifier()
         };
         let of = |status| own.classify(&Reply::Answer(answer(status)));
         assert_eq!(of(409), Verdict::Accepted);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use self::counted::BytesOut;
 use self::counted::Counted;
 use crate::config::Digest;
-use crate::flow::endpoint::classify::Policy;
+use crate::flow::endpoint::classify::Classifier;
 use crate::flow::endpoint::reply::Reply;
 use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::filing::Acceptance;
@@ -36,7 +36,7 @@ pub struct UploadContext {
     /// Where acceptances are written down.
     pub journal: Arc<Journal>,
     /// What the answers mean.
-    pub answers: Policy,
+    pub answers: Classifier,
     /// `send.digest`.
     pub digest: Digest,
     /// A template asks for `{sha256}`: it is needed whatever `digest` says.
