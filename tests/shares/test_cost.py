@@ -139,7 +139,10 @@ class Cost(Case):
         passing = self.scans(dirposts, lambda scan: scan.over >= 0.9 * FOLDERS)
         for share, over in passing.items():
             self.tells(share, threads, f"passing over {over.over} folders: {over.trips}, {over.seconds:.1f} s")
-            self.assertLess(over.trips.count, names[share] + over.looked * FILES // FOLDERS)
+            # Over SMB a folder that is passed over is opened, as one whose names are read; and the lock
+            # is looked at beside that.
+            bound = 1.1 * names[share] + over.looked * FILES // FOLDERS
+            self.assertLess(over.trips.count, bound)
         before = {share: Trips.of(share) for share in shares}
         time.sleep(60)
         for share in shares:
