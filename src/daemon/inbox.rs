@@ -40,12 +40,8 @@ pub(super) enum Message {
     /// For the engine: what a thread of this epoch has to say, or what a person or the service
     /// manager wants of whoever works by now.
     Input(Input),
-    /// From a worker that is free again. `goes_on`: it would have gone on with another file.
-    WorkerFree {
-        worker: usize,
-        goes_on: bool,
-        input: Input,
-    },
+    /// From a worker that is free again.
+    WorkerFree { worker: usize, input: Input },
     /// From the filing thread: what came of a batch. One message, so that the loop is woken once.
     Filed(Vec<(FileNo, Filed)>),
     /// The folder and all that belongs to it was opened, or could not be.
@@ -327,7 +323,6 @@ mod tests {
     fn numbered(worker: usize) -> Message {
         Message::WorkerFree {
             worker,
-            goes_on: false,
             input: Input::Tick,
         }
     }

@@ -333,12 +333,8 @@ impl Session {
     fn on_message(&mut self, now: Now, message: Message) {
         let input = match message {
             Message::Input(input) => input,
-            Message::WorkerFree {
-                worker,
-                goes_on,
-                input,
-            } => {
-                self.threads.workers.came_free(worker, goes_on);
+            Message::WorkerFree { worker, input } => {
+                self.threads.workers.came_free(worker, &input);
                 input
             }
             Message::Filed(files) => return self.on_filed(now, files),

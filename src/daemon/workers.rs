@@ -97,8 +97,10 @@ impl Workers {
         }
     }
 
-    /// This worker has nothing to do. `goes_on`: it may take what is in the queue by now.
-    pub(super) fn came_free(&mut self, worker: usize, goes_on: bool) {
+    /// This worker has nothing to do since it has reported this. Where it may go on, it does with what
+    /// has come into the queue meanwhile.
+    pub(super) fn came_free(&mut self, worker: usize, report: &Input) {
+        let goes_on = matches!(report, Input::Delivered(_, delivered) if delivered.lets_go_on());
         let may = goes_on && self.busy() <= self.upper;
         match may.then(|| self.queue.pop()).flatten() {
             Some(job) => self.begin(worker, job),
@@ -182,12 +184,7 @@ impl Worker {
             if next.is_some() {
                 return self.mailbox.input(input);
             }
-            let free = Message::WorkerFree {
-                worker,
-                goes_on,
-                input,
-            };
-            self.mailbox.send(free)
+            self.mailbox.send(Message::WorkerFree { worker, input })
         })?;
         Ok(next)
     }

@@ -154,7 +154,7 @@ impl Engine {
             ready: count(At::ToInspect) + count(At::Ready) + ahead + tree.waiting - settling,
             failing: count(At::Pausing),
             checking: count(At::Inspecting),
-            sending: count(At::Sending) - ahead,
+            sending: self.begun(),
             filing: count(At::Filing),
             unfiled: count(At::RetryFiling),
             at_rest: tree.at_rest,
@@ -189,10 +189,9 @@ impl Engine {
             .filter(|(_, active)| is_out(active))
             .collect();
         // Workers begin in the order in which the files were handed out.
-        let ahead = self.ahead.waiting();
-        if ahead > 0 {
+        if self.ahead.waiting() > 0 {
             out.sort_by_key(|(_, active)| active.sent_at);
-            out.truncate(out.len() - ahead);
+            out.truncate(self.begun());
         }
         out.into_iter()
             .map(|(_, active)| Sending {

@@ -22,7 +22,7 @@ use crate::flow::endpoint::backoff::Backoff;
 use crate::flow::endpoint::reply::{Failure, FailureKind, Reply};
 use crate::flow::endpoint::verdict::Verdict;
 use crate::flow::file::{FsKind, Look};
-use crate::flow::filing::{Filed, Move, Progress};
+use crate::flow::filing::{Filed, Move, Progress, Reason};
 use crate::flow::marker::MarkerRule;
 use crate::flow::memory;
 use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
@@ -290,5 +290,42 @@ fn rejected() -> Delivered {
         journaled: Ok(()),
         sha256: None,
         look: look_of_sent(),
+    }
+}
+
+/// Why a file was condemned.
+fn reason() -> Reason {
+    Reason {
+        reason: "no".into(),
+        status: None,
+        body: Vec::new(),
+        attempts: 1,
+        first_seen: Wall(1),
+        dead_at: Wall(1),
+        key: "k".into(),
+    }
+}
+
+/// A journal that says this of one version.
+fn journal_of(
+    path: &Rel,
+    version: Stamp,
+    events: impl IntoIterator<Item = journal::Event>,
+) -> journal::Replay {
+    let mut journal = journal::Replay::default();
+    add_events(&mut journal, path, version, events);
+    journal
+}
+
+/// Adds what a journal says of one version.
+fn add_events(
+    journal: &mut journal::Replay,
+    path: &Rel,
+    version: Stamp,
+    events: impl IntoIterator<Item = journal::Event>,
+) {
+    for event in events {
+        let entry = journal::Entry::from((path.clone(), version, event));
+        journal.add(&entry.line(Wall(1)));
     }
 }

@@ -214,23 +214,11 @@ fn without_waiting_a_replaced_file_that_waits_for_its_writer_is_not_left_over() 
 
 #[test]
 fn what_the_journal_tells_of_is_no_reason_to_list_once_more() {
-    let reason = crate::flow::filing::Reason {
-        reason: "no".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    };
-    let mut journal = journal::Replay::default();
-    for event in [
-        journal::Event::condemned(&reason, None),
+    let events = [
+        journal::Event::condemned(&reason(), None),
         journal::Event::Copied,
-    ] {
-        let entry = journal::Entry::from((Rel::new(b"a"), file(1).stamp, event));
-        journal.add(&entry.line(Wall(1)));
-    }
+    ];
+    let journal = journal_of(&Rel::new(b"a"), file(1).stamp, events);
     let mut engine = Engine::new(once(false), 1, at(0));
     let past = Handover {
         journal,

@@ -487,8 +487,5 @@ fn add_kept(
         keep: true,
     };
     let missing = missing.map(|since| journal::Event::Missing { since });
-    for event in [accepted].into_iter().chain(missing) {
-        let entry = journal::Entry::from((path.clone(), stamp, event));
-        replay.add(&entry.line(Wall(1)));
-    }
+    add_events(replay, path, stamp, [accepted].into_iter().chain(missing));
 }

@@ -96,7 +96,6 @@ fn what_goes_to_dead_letter_is_among_the_failures_and_no_delay() {
 
 #[test]
 fn the_first_look_counts_the_version_that_lies_where_a_delivered_one_is_still_to_be_filed() {
-    let path = Rel::new(b"a");
     let stamp = |mtime| Stamp {
         size: 1,
         mtime: Wall(EPOCH + mtime),
@@ -107,8 +106,7 @@ fn the_first_look_counts_the_version_that_lies_where_a_delivered_one_is_still_to
         marker: None,
         keep: false,
     };
-    let mut journal = journal::Replay::default();
-    journal.add(&journal::Entry::from((path.clone(), stamp(1), accepted)).line(Wall(1)));
+    let journal = journal_of(&Rel::new(b"a"), stamp(1), [accepted]);
     let past = Handover {
         journal,
         ..Handover::default()
@@ -121,13 +119,7 @@ fn the_first_look_counts_the_version_that_lies_where_a_delivered_one_is_still_to
             stamp: lies,
             ..Look::default()
         };
-        let mut content = Content::default();
-        content.files.push(b"a", look);
-        let folder = ListedFolder {
-            path: Rel::root(),
-            content: Ok(content),
-        };
-        engine.on(at(0), Input::Listed(folder));
+        engine.on(at(0), listed(&[("a", look)]));
         let effects = engine.on(at(0), Input::Scanned(Ok(())));
         effects.into_iter().find_map(|effect| match effect {
             Effect::Note(Note::Looked { files, unfiled, .. }) => Some((files, unfiled)),

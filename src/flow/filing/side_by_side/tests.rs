@@ -400,17 +400,7 @@ fn what_was_put_back_lets_no_old_name_of_another_file_go_from_the_disk_before_th
         grows: Some(place(Area::Watched, "a")),
         ..Memory::default()
     };
-    let jobs = (1..).zip(["a", "b"]).map(|(number, name)| Filing {
-        file: FileNo(number),
-        path: Rel::new(name.as_bytes()),
-        look: disk.put(place(Area::Watched, name), number),
-        sha256: None,
-        marker: None,
-        fate: accepted_fate(),
-        receipt: None,
-        progress: Progress::Unwritten,
-    });
-    let jobs = jobs.collect();
+    let jobs = accepted(&mut disk, &["a", "b"]);
     let rules = Rules {
         action: Action::Move,
         marker: None,

@@ -130,8 +130,7 @@ fn a_name_that_was_reserved_for_nothing_is_off_the_disk_before_the_journal_says_
     let filed = file(&mut process, world.jobs[0].clone(), |operation| {
         match operation {
             Operation::Rename(..) => {
-                let why = "there is no such rename";
-                return Err(Fault::new(FaultKind::Unsupported, why));
+                return Err(no_such_rename());
             }
             Operation::Reserve(at) if at.area == Area::Staging => {
                 // Its writer takes it away.
@@ -260,10 +259,7 @@ fn a_marker_that_was_put_back_by_a_second_name_loses_the_first_at_the_next_try()
                 Ok(())
             }
             // Back by a link, and then nothing more.
-            Operation::Rename(from, _) if *from == at(Area::Done) => Err(Fault::new(
-                FaultKind::Unsupported,
-                "there is no such rename",
-            )),
+            Operation::Rename(from, _) if *from == at(Area::Done) => Err(no_such_rename()),
             Operation::Link(..) => Ok(()),
             Operation::Remove(at) if at.area == Area::Done => {
                 is_down = true;
@@ -294,10 +290,7 @@ fn a_new_version_that_has_two_names_on_its_way_back_loses_the_first_and_never_th
                 std::fs::rename(&next, &path).unwrap();
                 Ok(())
             }
-            Operation::Rename(from, _) if from.area == Area::Done => Err(Fault::new(
-                FaultKind::Unsupported,
-                "there is no such rename",
-            )),
+            Operation::Rename(from, _) if from.area == Area::Done => Err(no_such_rename()),
             // Back by a link, and then nothing more.
             Operation::Link(..) => {
                 is_down = true;
@@ -424,8 +417,7 @@ fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_
             }
             match operation {
                 Operation::Rename(..) => {
-                    let why = "there is no such rename";
-                    return Err(Fault::new(FaultKind::Unsupported, why));
+                    return Err(no_such_rename());
                 }
                 Operation::RenameOver(..) if renames == 0 => {
                     replace("a second version");
@@ -454,4 +446,9 @@ fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_
     assert!(reasons[&name].reason.contains("never sent"));
     let staging = world.area(&world.watched.path().join(".dirpost/staging"));
     assert!(staging.0.is_empty(), "{:?}", staging.0);
+}
+
+/// What a file system says that cannot rename without replacing.
+fn no_such_rename() -> Fault {
+    Fault::new(FaultKind::Unsupported, "there is no such rename")
 }

@@ -21,33 +21,21 @@ fn the_marker_of_a_delivered_file_that_is_missing_vouches_for_no_version_after_a
 
 #[test]
 fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_on_its_way() {
-    use crate::flow::filing::{Area, Move, Place, Reason};
+    use crate::flow::filing::{Area, Move, Place};
     let stamp = |size, mtime| Stamp {
         size,
         mtime: Wall(mtime),
     };
     let path = Rel::new(b"a");
-    let reason = Reason {
-        reason: "no".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    };
     let moving = Move {
         to: Place::new(Area::DeadLetter, path.clone()),
         copy_of: None,
     };
-    let mut journal = journal::Replay::default();
-    for event in [
-        journal::Event::condemned(&reason, Some(stamp(0, 4))),
+    let events = [
+        journal::Event::condemned(&reason(), Some(stamp(0, 4))),
         journal::Event::moving(&moving),
-    ] {
-        let entry = journal::Entry::from((path.clone(), stamp(1, 1), event));
-        journal.add(&entry.line(Wall(1)));
-    }
+    ];
+    let mut journal = journal_of(&path, stamp(1, 1), events);
     add_kept(&mut journal, &path, stamp(2, 2), Some((0, 5)), None);
     let mut engine = resumed_with_markers(journal);
     let listed = |marker| listed_with_marker(stamp(3, 3), marker);
@@ -63,7 +51,7 @@ fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_
 #[test]
 fn a_marker_that_comes_back_with_its_dead_letter_vouches_though_one_beside_it_was_seen_on_the_way()
 {
-    use crate::flow::filing::{Area, Move, Place, Reason};
+    use crate::flow::filing::{Area, Move, Place};
     let (version, marker) = (
         Stamp {
             size: 1,
@@ -75,28 +63,16 @@ fn a_marker_that_comes_back_with_its_dead_letter_vouches_though_one_beside_it_wa
         },
     );
     let path = Rel::new(b"a");
-    let reason = Reason {
-        reason: "no".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    };
     let at = |area| Place::new(area, path.clone());
     let moving = Move {
         to: at(Area::DeadLetter),
         copy_of: Some(at(Area::Staging)),
     };
-    let mut journal = journal::Replay::default();
-    for event in [
-        journal::Event::condemned(&reason, Some(marker)),
+    let events = [
+        journal::Event::condemned(&reason(), Some(marker)),
         journal::Event::moving(&moving),
-    ] {
-        let entry = journal::Entry::from((path.clone(), version, event));
-        journal.add(&entry.line(Wall(1)));
-    }
+    ];
+    let journal = journal_of(&path, version, events);
     let mut engine = resumed_with_markers(journal);
     let mut effects = turn(&mut engine, 0, Input::Tick);
     effects.extend(turn(&mut engine, 0, Input::Confirmed));
