@@ -15,7 +15,7 @@ use super::rules::Rules;
 use super::spawn::spawn;
 use super::threads::Ordered;
 use crate::flow::file::FileNo;
-use crate::flow::messages::{Delivery, Input};
+use crate::flow::messages::{Delivered, Delivery, Input};
 use crate::io::Gone;
 use crate::io::http::{Client, IDLE};
 use crate::io::os::lock;
@@ -71,6 +71,7 @@ impl Workers {
             let worker = Worker {
                 number: self.threads.len(),
                 client: rules.client(),
+                memory: Vec::new(),
                 rules: Arc::clone(rules),
                 retries: Arc::clone(&self.retries),
                 jobs,
@@ -134,6 +135,8 @@ impl Workers {
 struct Worker {
     number: usize,
     client: Client,
+    /// What small files are read into.
+    memory: Vec<u8>,
     rules: Arc<Rules>,
     retries: Arc<RetryNews>,
     jobs: Receiver<Ordered<Delivery>>,
@@ -162,6 +165,7 @@ impl Worker {
             };
         }
         self.client.close_idle();
+        self.memory = Vec::new();
         Ok(())
     }
 
@@ -176,7 +180,7 @@ impl Worker {
         }
         let (worker, file) = (self.number, job.file);
         let mut next = None;
-        deliver(&self.rules.upload, &mut self.client, &job, |delivered| {
+        let report = |delivered: Delivered| {
             let goes_on = delivered.lets_go_on();
             let input = Input::Delivered(file, delivered);
             self.retries.tell_before(&input)?;
@@ -185,7 +189,9 @@ impl Worker {
                 return self.mailbox.input(input);
             }
             self.mailbox.send(Message::WorkerFree { worker, input })
-        })?;
+        };
+        let (client, memory) = (&mut self.client, &mut self.memory);
+        deliver(&self.rules.upload, client, memory, &job, report)?;
         Ok(next)
     }
 }

@@ -7,11 +7,22 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Bytes to text.
-pub fn escape(bytes: &[u8]) -> String {
+pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(is_escaped) => Cow::Borrowed(text),
+        _ => Cow::Owned(escaped(bytes)),
+    }
+}
+
+fn is_escaped(char: char) -> bool {
+    char == '%' || char.is_control()
+}
+
+fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
-            if char == '%' || char.is_control() {
+            if is_escaped(char) {
                 percent_char(&mut text, char);
             } else {
                 text.push(char);

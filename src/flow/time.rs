@@ -124,39 +124,53 @@ impl Sub<Duration> for Wall {
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+const RFC3339_LENGTH: usize = "2023-11-14T22:13:20.123456789Z".len();
 
 impl Wall {
     /// RFC 3339 in UTC, with as many digits of a second as it needs: `2023-11-14T22:13:20.12Z`.
     pub fn rfc3339(self) -> String {
-        let (mut text, nanos) = self.split();
+        let mut text = String::with_capacity(RFC3339_LENGTH);
+        self.push_rfc3339(&mut text);
+        text
+    }
+
+    /// Writes [`rfc3339`](Wall::rfc3339) to the end of `text`.
+    pub fn push_rfc3339(self, text: &mut String) {
+        let nanos = self.push_seconds(text);
         if nanos > 0 {
             text.push('.');
-            push_padded(&mut text, nanos, 9);
+            push_padded(text, nanos, 9);
             text.truncate(text.trim_end_matches('0').len());
         }
         text.push('Z');
-        text
     }
 
     /// RFC 3339 in UTC, cut to the millisecond: `2023-11-14T22:13:20.120Z`.
     pub fn rfc3339_millis(self) -> String {
-        let (mut text, nanos) = self.split();
+        let mut text = String::with_capacity(RFC3339_LENGTH);
+        let nanos = self.push_seconds(&mut text);
         text.push('.');
         push_padded(&mut text, nanos / NANOS_PER_MILLI, 3);
         text.push('Z');
         text
     }
 
-    /// Date and time to the second, and the nanoseconds beyond it.
-    fn split(self) -> (String, i64) {
-        let seconds = self.0.div_euclid(NANOS_PER_SECOND);
-        (date_time(seconds), self.0.rem_euclid(NANOS_PER_SECOND))
+    /// Writes date and time to the second, and gives the nanoseconds beyond it.
+    fn push_seconds(self, text: &mut String) -> i64 {
+        push_date_time(text, self.0.div_euclid(NANOS_PER_SECOND));
+        self.0.rem_euclid(NANOS_PER_SECOND)
     }
 }
 
 /// The date and time in UTC of a moment in seconds since 1970, as RFC 3339 writes them:
 /// `2023-11-14T22:13:20`. What is before the year 0 or after 9999 is cut to what can be written.
 pub fn date_time(seconds: i64) -> String {
+    let mut text = String::with_capacity(RFC3339_LENGTH);
+    push_date_time(&mut text, seconds);
+    text
+}
+
+fn push_date_time(text: &mut String, seconds: i64) {
     const FIRST: i64 = -62_167_219_200;
     const LAST: i64 = 253_402_300_799;
     let seconds = seconds.clamp(FIRST, LAST);
@@ -172,13 +186,11 @@ pub fn date_time(seconds: i64) -> String {
         (time / 3600, 2, ':'),
         (time / 60 % 60, 2, ':'),
     ];
-    let mut text = String::with_capacity("2023-11-14T22:13:20.123456789Z".len());
     for (value, digits, behind) in parts {
-        push_padded(&mut text, value, digits);
+        push_padded(text, value, digits);
         text.push(behind);
     }
-    push_padded(&mut text, time % 60, 2);
-    text
+    push_padded(text, time % 60, 2);
 }
 
 /// The last `digits` decimal digits of a number that is not negative, with zeros before it. A file has three

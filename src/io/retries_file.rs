@@ -78,7 +78,7 @@ impl Retry {
     /// Its line, with the newline.
     fn line(&self) -> Vec<u8> {
         let line = Line {
-            path: escape(self.path.as_bytes()),
+            path: escape(self.path.as_bytes()).into_owned(),
             size: self.stamp.size,
             mtime: self.stamp.mtime.0,
             round: self.round,

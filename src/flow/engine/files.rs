@@ -7,6 +7,7 @@
 //!   out, or waits by its own clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::SendOrder;
 use crate::flow::endpoint::gate::Gate;
@@ -44,7 +45,7 @@ pub(super) struct ActiveFile {
     /// Why it waits by its own clock.
     pub why: Option<Box<str>>,
     /// What is to be filed, once it is accepted or condemned.
-    pub filing: Option<Box<Filing>>,
+    pub filing: Option<Arc<Filing>>,
     /// The last listing has shown another version at its place.
     pub has_next: bool,
     /// The marker that stays at its place for other files when it is filed.

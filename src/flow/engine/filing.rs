@@ -2,6 +2,7 @@
 //! is filed is decided in [`crate::flow::filing`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::files::{ActiveFile, At, Seat};
 use super::known::NameOf;
@@ -61,7 +62,7 @@ impl Engine {
             receipt,
             progress,
         };
-        motion.filing = Some(Box::new(filing));
+        motion.filing = Some(Arc::new(filing));
         self.hand_out_filing(file, now);
     }
 
@@ -76,7 +77,7 @@ impl Engine {
             .get(file)
             .and_then(|motion| motion.filing.clone())
         {
-            let filing = self.leave_shared_marker(*filing);
+            let filing = self.leave_shared_marker(Filing::clone(&filing));
             self.files.put(file, Seat::Filing);
             if let Some(active) = self.files.get_mut(file) {
                 active.journal_failures = self.health.failures();
@@ -199,14 +200,14 @@ impl Engine {
             Filed::NewVersion(look) => self.superseded(file, &filing, look, now),
             Filed::Displaced { to } => {
                 self.note(Note::NewVersion {
-                    path: filing.path,
+                    path: filing.path.clone(),
                     displaced: Some(to),
                 });
                 self.leave(file);
             }
             Filed::Gone => {
                 self.note(Note::Filed {
-                    path: filing.path,
+                    path: filing.path.clone(),
                     to: None,
                 });
                 self.leave(file);
@@ -217,12 +218,9 @@ impl Engine {
                 progress,
                 left,
             } => {
-                if let Some(filing) = self
-                    .files
-                    .get_mut(file)
-                    .and_then(|motion| motion.filing.as_mut())
-                {
-                    filing.progress = progress;
+                let active = self.files.get_mut(file);
+                if let Some(filing) = active.and_then(|active| active.filing.as_mut()) {
+                    Arc::make_mut(filing).progress = progress;
                 }
                 if left {
                     self.detach(file);
@@ -466,7 +464,7 @@ impl Engine {
         };
         let has_left = filing.progress.has_left_its_place();
         if let Some(motion) = self.files.get_mut(file) {
-            motion.filing = Some(Box::new(Filing { file, ..filing }));
+            motion.filing = Some(Arc::new(Filing { file, ..filing }));
         }
         if has_left {
             self.detach(file);

@@ -109,7 +109,7 @@ impl Delivered {
             joined.push_str(value);
         }
         let file = AnswerFile {
-            path: escape(self.path.as_bytes()),
+            path: escape(self.path.as_bytes()).into_owned(),
             size: self.stamp.size,
             mtime: self.stamp.mtime.rfc3339_millis(),
             key,

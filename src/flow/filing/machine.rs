@@ -19,7 +19,7 @@ use super::disk::{Fault, FaultKind, Line, Operation, Side};
 use super::free_name::free;
 use super::moving::{Moved, Relocation, Target, relocate};
 use super::names::{Companions, staging_name};
-use super::ops::Ops;
+use super::ops::{Ops, seldom};
 use super::{Area, Fate, Filed, Filing, Move, Place, Progress, Rules};
 use crate::config::Action;
 use crate::flow::file::{Entry, Look, Rel};
@@ -67,7 +67,13 @@ struct Machine {
 }
 
 /// Files `job` away.
-pub(super) async fn file(job: Filing, rules: Rc<Rules>, now: Wall, ops: Ops) -> Filed {
+pub(super) fn file(
+    job: Filing,
+    rules: Rc<Rules>,
+    now: Wall,
+    ops: Ops,
+) -> impl Future<Output = Filed> {
+    // Made outside of the future, which would keep room for all of this twice.
     let mut machine = Machine {
         progress: job.progress.clone(),
         job,
@@ -80,14 +86,16 @@ pub(super) async fn file(job: Filing, rules: Rc<Rules>, now: Wall, ops: Ops) -> 
         sources: BTreeSet::new(),
         marker_at: None,
     };
-    match machine.run().await {
-        Ok(filed) => filed,
-        Err(fault) => Filed::Failed {
-            journal: fault.kind == FaultKind::Journal,
-            why: fault.why,
-            progress: machine.progress,
-            left: machine.left,
-        },
+    async move {
+        match machine.run().await {
+            Ok(filed) => filed,
+            Err(fault) => Filed::Failed {
+                journal: fault.kind == FaultKind::Journal,
+                why: fault.why,
+                progress: machine.progress,
+                left: machine.left,
+            },
+        }
     }
 }
 
@@ -101,15 +109,17 @@ impl Machine {
             return Ok(Filed::Away { to: None });
         }
         let mut stage = match self.progress.clone() {
-            Progress::Moving(moving) | Progress::Copied(moving) => self.resume(moving).await?,
+            Progress::Moving(moving) | Progress::Copied(moving) => {
+                seldom(self.resume(moving)).await?
+            }
             Progress::Unwritten | Progress::Written => Stage::InPlace,
         };
         loop {
             stage = match stage {
                 Stage::InPlace => self.leave_place().await?,
                 Stage::Moved(to) => self.look_behind(to).await?,
-                Stage::Copying(moving) => self.copy(moving).await?,
-                Stage::Copied(moving) => self.remove_original(moving).await?,
+                Stage::Copying(moving) => seldom(self.copy(moving)).await?,
+                Stage::Copied(moving) => seldom(self.remove_original(moving)).await?,
                 Stage::Away(to) => {
                     self.file_marker(to.as_ref()).await?;
                     Stage::Over(Filed::Away { to })
@@ -198,7 +208,7 @@ impl Machine {
                     return self.gone().await;
                 }
                 Moved::CrossesDevices if area == Area::Staging => {
-                    return self.leave_foreign_mount(place).await;
+                    return seldom(self.leave_foreign_mount(place)).await;
                 }
                 // Two mounts of one file system.
                 Moved::CrossesDevices => {
@@ -328,7 +338,7 @@ impl Machine {
             }
         };
         if !sent {
-            return self.put_back(to).await;
+            return seldom(self.put_back(to)).await;
         }
         self.left = true;
         match (to.area, self.area()) {

@@ -12,7 +12,7 @@
 //!   make names: a second name, and then the removal of the first, which nobody else touches.
 
 use super::disk::{Fault, FaultKind};
-use super::ops::{Ops, may_be_same_inode};
+use super::ops::{Ops, may_be_same_inode, seldom};
 use super::{Area, Place};
 use crate::flow::file::{Entry, Look};
 
@@ -65,10 +65,10 @@ pub(super) async fn relocate(ops: &Ops, file: Relocation<'_>) -> Result<Moved, F
     match ops.rename(file.from, file.to).await {
         Ok(()) => Ok(Moved::Done),
         Err(fault) if fault.kind == FaultKind::Unsupported => match file.target {
-            Target::Own => by_reservation(ops, file.from, file.to).await,
-            Target::Foreign => by_link(ops, file).await,
+            Target::Own => seldom(by_reservation(ops, file.from, file.to)).await,
+            Target::Foreign => seldom(by_link(ops, file)).await,
         },
-        Err(fault) => find_out(ops, file, fault).await,
+        Err(fault) => seldom(find_out(ops, file, fault)).await,
     }
 }
 

@@ -5,8 +5,14 @@ use super::{Filing, Place};
 use crate::flow::file::{Entry, Look, Rel, Stamp};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+
+/// What few files need, in memory of its own, that the machine of each file need not have room for it.
+pub(super) fn seldom<T>(future: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> {
+    Box::pin(future)
+}
 
 /// Where a machine and whoever drives it hand operations and answers to one another.
 #[derive(Debug, Default)]

@@ -82,7 +82,7 @@ impl DeadLetter {
             reason,
         } = self;
         let file = ReasonFile {
-            path: escape(path.as_bytes()),
+            path: escape(path.as_bytes()).into_owned(),
             reason: reason.reason.clone(),
             status: reason.status,
             body: String::from_utf8_lossy(&reason.body).into_owned(),

@@ -157,7 +157,7 @@ impl Event {
             key: reason.key.clone(),
             reason: reason.reason.clone(),
             status: reason.status,
-            body: escape(&reason.body),
+            body: escape(&reason.body).into_owned(),
             attempts: reason.attempts,
             first_seen: reason.first_seen.0,
             dead_at: reason.dead_at.0,

@@ -67,7 +67,7 @@ struct Reading {
 impl Ledger {
     /// The ledger in `state` of what lies in the folder `done`.
     pub fn new(state: Arc<Dir>, done: &Path, keep_for: Duration) -> Ledger {
-        let done = escape(&bytes_of(done.as_os_str()));
+        let done = escape(&bytes_of(done.as_os_str())).into_owned();
         Ledger {
             state,
             keep_for,

@@ -6,6 +6,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Uri};
 
@@ -23,6 +24,8 @@ const USER_AGENT: &str = concat!("dirpost/", env!("CARGO_PKG_VERSION"));
 /// The parts of the configuration that requests are made of, looked at once.
 pub(super) struct RequestTemplate {
     url: String,
+    /// The same, where it is one for all files.
+    uri: Option<Uri>,
     method: Method,
     body: BodyKind,
     /// `None`: by the extension of each file.
@@ -41,6 +44,47 @@ pub(super) struct RequestTemplate {
     pub gzip: bool,
     /// For a proxy that is asked to forward.
     proxy_authorization: Option<HeaderValue>,
+}
+
+/// The values of several headers in one piece of memory, which is also that of their copies: a request
+/// is copied for each attempt.
+struct Values {
+    text: String,
+    /// Each with where its value ends.
+    ends: Vec<(HeaderName, usize)>,
+}
+
+impl Default for Values {
+    fn default() -> Values {
+        Values {
+            text: String::with_capacity(256),
+            ends: Vec::with_capacity(6),
+        }
+    }
+}
+
+impl Values {
+    /// Another header, whose value `write` writes to the end of what it is given.
+    fn add(&mut self, name: HeaderName, write: impl FnOnce(&mut String)) {
+        write(&mut self.text);
+        self.ends.push((name, self.text.len()));
+    }
+
+    /// # Errors
+    /// A sentence: a value holds a control character.
+    fn into_headers(self) -> Result<HeaderMap, String> {
+        let text = Bytes::from(self.text);
+        // With room for what the others add.
+        let mut headers = HeaderMap::with_capacity(self.ends.len() + 4);
+        let mut start = 0;
+        for (name, end) in self.ends {
+            let value = HeaderValue::from_maybe_shared(text.slice(start..end))
+                .map_err(|_| format!("the value of the header {name} holds a control character"))?;
+            headers.insert(name, value);
+            start = end;
+        }
+        Ok(headers)
+    }
 }
 
 /// A request but for its body.
@@ -92,6 +136,10 @@ impl RequestTemplate {
         let fields = fields.map(|(name, value)| (name.clone(), value.to_string()));
         Ok(RequestTemplate {
             url: send.url.to_string(),
+            uri: match config::differs_by_file(&send.url) {
+                true => None,
+                false => Uri::try_from(&*send.url).ok(),
+            },
             method: match send.method {
                 config::Method::Post => Method::POST,
                 config::Method::Put => Method::PUT,
@@ -137,8 +185,11 @@ impl RequestTemplate {
     /// A sentence: the URL or a header cannot be made of the configuration and this file's name,
     /// size, time or digest. (Names are percent-encoded, so that no name of a file can be why.)
     pub fn head(&self, meta: &FileMeta) -> Result<Head, String> {
-        let uri = Uri::try_from(template::fill(&self.url, meta))
-            .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?;
+        let uri = match &self.uri {
+            Some(uri) => uri.clone(),
+            None => Uri::try_from(template::fill(&self.url, meta))
+                .map_err(|err| format!("send.url makes no valid URL for this file: {err}"))?,
+        };
         let media_type = match &self.content_type {
             Some(fixed) => fixed.as_str(),
             None => media_types::of(last_part(meta.path)),
@@ -181,26 +232,27 @@ impl RequestTemplate {
 
     /// Those that say what the file is, whatever the configuration adds or replaces.
     fn dirposts_headers(&self, meta: &FileMeta, content_type: &str) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::with_capacity(16);
-        let mut set = |name: HeaderName, value: &str| -> Result<(), String> {
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| format!("the value of the header {name} holds a control character"))?;
-            headers.insert(name, value);
-            Ok(())
-        };
-        set(header::CONTENT_TYPE, content_type)?;
-        let key = format!("\"{}\"", meta.key);
-        set(HeaderName::from_static("idempotency-key"), &key)?;
+        let mut values = Values::default();
+        values.add(header::CONTENT_TYPE, |text| text.push_str(content_type));
+        values.add(HeaderName::from_static("idempotency-key"), |text| {
+            text.extend(["\"", meta.key, "\""]);
+        });
         let is_bare = self.body == BodyKind::Raw && !self.gzip;
         if let (Some(digest), true, true) = (&meta.sha256, self.digest, is_bare) {
-            let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(digest));
-            set(HeaderName::from_static("content-digest"), &digest)?;
+            values.add(HeaderName::from_static("content-digest"), |text| {
+                text.push_str("sha-256=:");
+                BASE64_STANDARD.encode_string(digest, text);
+                text.push(':');
+            });
         }
-        let path = template::path(meta);
-        set(HeaderName::from_static("x-file-path"), &path)?;
-        let mtime = meta.mtime.rfc3339();
-        set(HeaderName::from_static("x-file-mtime"), &mtime)?;
-        set(header::USER_AGENT, USER_AGENT)?;
+        values.add(HeaderName::from_static("x-file-path"), |text| {
+            text.extend(template::path(meta));
+        });
+        values.add(HeaderName::from_static("x-file-mtime"), |text| {
+            meta.mtime.push_rfc3339(text);
+        });
+        let mut headers = values.into_headers()?;
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         Ok(headers)
     }
 

@@ -5,7 +5,7 @@
 //! header, add a part to a URL or mean anything but itself, and the path can be
 //! had back from it byte by byte.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode};
 
 use super::FileMeta;
 use crate::flow::endpoint::idempotency_key::hex;
@@ -21,8 +21,8 @@ pub(super) const NAME: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) const PATH: &AsciiSet = &NAME.remove(b'/');
 
 /// The path, percent-encoded, with `/` between its parts.
-pub(super) fn path(meta: &FileMeta) -> String {
-    percent_encode(meta.path, PATH).to_string()
+pub(super) fn path<'a>(meta: &FileMeta<'a>) -> PercentEncode<'a> {
+    percent_encode(meta.path, PATH)
 }
 
 /// The last part of the path, percent-encoded.
@@ -39,7 +39,7 @@ pub(super) fn fill(template: &str, meta: &FileMeta) -> String {
         rest = &rest[open..];
         let word = rest.find('}').map(|close| &rest[1..close]);
         let value = match word {
-            Some("path") => path(meta),
+            Some("path") => path(meta).to_string(),
             Some("name") => name(meta),
             Some("stem") => percent_encode(stem(last_part(meta.path)), NAME).to_string(),
             Some("size") => meta.size.to_string(),
@@ -78,7 +78,7 @@ mod tests {
     fn nothing_in_a_path_stays_dangerous() {
         let evil = meta(b"a b/\r\nX: 1/\xff%?#{size}\"\xc3\xa9");
         assert_eq!(
-            path(&evil),
+            path(&evil).to_string(),
             "a%20b/%0D%0AX%3A%201/%FF%25%3F%23%7Bsize%7D%22%C3%A9"
         );
         assert_eq!(name(&evil), "%FF%25%3F%23%7Bsize%7D%22%C3%A9");

@@ -19,6 +19,10 @@ use crate::flow::troubles::{Extent, Kind};
 
 /// Writes one line.
 pub fn write(note: &Note) {
+    // Each file has this note, which is seldom wanted: then no words are made.
+    if matches!(note, Note::Filed { .. }) && !log::log_enabled!(target: "dirpost", Debug) {
+        return;
+    }
     let (level, text) = line(note);
     log::log!(target: "dirpost", level, "{text}");
 }

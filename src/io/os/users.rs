@@ -52,7 +52,7 @@ fn name_of(uid: u32) -> Option<String> {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
     // It ends up in a line of the log.
     let name = user.ok().flatten()?.name;
-    Some(crate::flow::escape::escape(name.as_bytes()))
+    Some(crate::flow::escape::escape(name.as_bytes()).into_owned())
 }
 
 #[cfg(not(unix))]

@@ -349,7 +349,7 @@ fn token(line: &[u8]) -> &[u8] {
 fn for_the_log(line: &[u8]) -> String {
     const LONGEST: usize = 200;
     let line = line.trim_ascii();
-    escape(&line[..line.len().min(LONGEST)])
+    escape(&line[..line.len().min(LONGEST)]).into_owned()
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ pub struct UploadBody<P: Place = InFolder> {
     left: u64,
     /// A small file, read whole: it is given out from here.
     held: Option<Vec<u8>>,
+    /// What it would be read into.
+    memory: Vec<u8>,
     /// Of what has been read so far.
     hash: Sha256,
     /// What the digest of the whole must be: a check, a header or an earlier attempt says so.
@@ -142,6 +144,7 @@ impl<P: Place> UploadBody<P> {
             file,
             known,
             held: None,
+            memory: Vec::new(),
             hash: Sha256::new(),
             promised,
             sent: None,
@@ -162,13 +165,26 @@ impl<P: Place> UploadBody<P> {
         }
     }
 
+    /// A small file is read into this memory.
+    #[must_use]
+    pub fn read_into(self, memory: Vec<u8>) -> UploadBody<P> {
+        UploadBody { memory, ..self }
+    }
+
+    /// The memory that it was read into, for another file.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.held.unwrap_or(self.memory)
+    }
+
     /// Reads the whole of a small file into memory and gives its digest; it is sent from there.
     ///
     /// # Errors
     /// [`Broken::Changed`] if it ends before its size, [`Broken::Io`] if it cannot be read.
     pub fn read_whole(&mut self) -> Result<[u8; 32], Broken> {
         let size = usize::try_from(self.source.look.stamp.size).map_err(io::Error::other)?;
-        let mut bytes = vec![0; size];
+        let mut bytes = std::mem::take(&mut self.memory);
+        bytes.clear();
+        bytes.resize(size, 0);
         match self.file.read_exact(&mut bytes) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {

@@ -58,19 +58,25 @@ pub struct UploadContext {
 const SMALL: u64 = 128 * 1024;
 
 /// Opens the file, sends it, writes an acceptance down, and reports; gives what `report` gives.
-/// Only then is the file closed, for on a share that hangs a close hangs as well.
+/// Only then is the file closed, for on a share that hangs a close hangs as well. A small file is read
+/// into `memory`, which is there for the next one then.
 pub fn deliver<R>(
     context: &UploadContext,
     client: &mut Client,
+    memory: &mut Vec<u8>,
     delivery: &Delivery,
     report: impl FnOnce(Delivered) -> R,
 ) -> R {
     let began = Instant::now();
     match UploadBody::open(source(context, delivery)) {
         Ok(body) => {
-            let mut body = body.guarded_by(Arc::clone(&context.share));
+            let mut body = body
+                .guarded_by(Arc::clone(&context.share))
+                .read_into(std::mem::take(memory));
             let sent = send(context, client, delivery, &mut body, began);
-            report(sent.unwrap_or_else(broken_off))
+            let reported = report(sent.unwrap_or_else(broken_off));
+            *memory = body.into_memory();
+            reported
         }
         Err(Broken::Changed(look)) => report(Delivered::Unsettled(look)),
         Err(broken) => report(broken_off(broken)),

@@ -6,11 +6,12 @@ use super::super::free_name::free;
 use super::super::kept::Kept;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::{Companions, draft_of, draft_of_reason};
-use super::super::ops::may_be_same_inode;
+use super::super::ops::{may_be_same_inode, seldom};
 use super::super::reason::{DeadLetter, REASON};
 use super::super::{Area, Fate, Filed, Place};
 use super::Machine;
 use crate::flow::file::{Entry, Look, Stamp};
+use crate::flow::marker::MarkerRule;
 
 impl Machine {
     /// What lies beside a file, the reason or the answer, is there before it.
@@ -87,9 +88,18 @@ impl Machine {
 
     /// A marker goes where its file went, unless it is a new one by now.
     pub(super) async fn file_marker(&mut self, to: Option<&Place>) -> Result<(), Fault> {
-        let (Some(known), Some(rule)) = (self.job.marker, self.rules.marker.clone()) else {
-            return Ok(());
-        };
+        match (self.job.marker, self.rules.marker.clone()) {
+            (Some(known), Some(rule)) => seldom(self.file_marker_there(known, rule, to)).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn file_marker_there(
+        &mut self,
+        known: Look,
+        rule: MarkerRule,
+        to: Option<&Place>,
+    ) -> Result<(), Fault> {
         let marker = self.place().marker(&rule);
         let look = match self.ops.look(&marker).await? {
             Entry::File(look) if look.stamp == known.stamp => look,

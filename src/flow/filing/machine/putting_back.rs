@@ -4,6 +4,7 @@ use super::super::disk::{Fault, FaultKind, Operation};
 use super::super::free_name::free;
 use super::super::moving::{Moved, Relocation, Target, relocate, remove_first_name};
 use super::super::names::Companions;
+use super::super::ops::seldom;
 use super::super::reason::{DeadLetter, Reason};
 use super::super::{Area, Filed, Move, Place};
 use super::{Machine, NAMES_TRIED, Stage};
@@ -61,18 +62,23 @@ impl Machine {
     /// without its first one having been removed: then that one goes now. Were it left, the file
     /// would be put back from there once more when it is filed.
     pub(super) async fn finish_putting_back(&mut self, here: &Look) -> Result<(), Fault> {
-        let place = self.place();
         for first in self.ops.names_of_other_versions() {
-            let there = self.ops.look(&first).await?.file();
-            if !there.is_some_and(|there| there.is_same_file(here)) {
-                continue;
-            }
-            self.sources.insert(first.folder());
-            if let Moved::NotDone(fault) = remove_first_name(&self.ops, &first, &place).await? {
-                return Err(fault);
-            }
+            seldom(self.remove_if_put_back(&first, here)).await?;
         }
         Ok(())
+    }
+
+    /// Removes `first` if it is another name of what lies at the place.
+    async fn remove_if_put_back(&mut self, first: &Place, here: &Look) -> Result<(), Fault> {
+        let there = self.ops.look(first).await?.file();
+        if !there.is_some_and(|there| there.is_same_file(here)) {
+            return Ok(());
+        }
+        self.sources.insert(first.folder());
+        match remove_first_name(&self.ops, first, &self.place()).await? {
+            Moved::NotDone(fault) => Err(fault),
+            _ => Ok(()),
+        }
     }
 
     /// The place has been taken by yet another version.

@@ -57,6 +57,23 @@ fn a_file_that_stays_is_given_out_whole_again_and_again() {
 }
 
 #[test]
+fn nothing_of_the_files_before_is_given_out_with_one_that_is_read_into_their_memory() {
+    let mut memory = Vec::new();
+    for content in [&[1; 900][..], &[2; 3], &[3; 5000], &[4; 1]] {
+        let dir = TempDir::new();
+        let (body, _) = watched(&dir, content);
+        let mut body = body.read_into(memory);
+        let digest = body.read_whole().unwrap();
+        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(content)));
+        let (all, end) = drain(&mut body, 64);
+        end.unwrap();
+        assert_eq!(all, content);
+        memory = body.into_memory();
+    }
+    assert!(memory.capacity() >= 5000, "it is kept");
+}
+
+#[test]
 fn the_last_byte_of_a_file_that_changed_is_never_given_out() {
     type Change = fn(&std::path::Path);
     let changes: [(&str, Change); 4] = [
