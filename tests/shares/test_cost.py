@@ -154,7 +154,9 @@ class Cost(Case):
             dirposts[share].process.send_signal(signal.SIGUSR1)
             looked = self.scan(share, dirposts[share], lambda scan: scan.looked >= FOLDERS)
             self.tells(share, threads, f"looking at {looked.looked} folders and their files: {looked.trips}, {looked.seconds:.1f} s")
-            self.assertLess(looked.trips.count, stamps[share] + 2 * FOLDERS)
+            # Over SMB it depends on how long it takes whether a folder's attributes are still remembered.
+            bound = 2 * stamps[share] if share.kind is SMB else stamps[share] + 2 * FOLDERS
+            self.assertLess(looked.trips.count, bound)
             dirposts[share].config.write_text(lines[share] + f'watch.interval = "{OF_NAMES}s"\nwatch.rewrites = "1h"\n')
             dirposts[share].process.send_signal(signal.SIGHUP)
         for share in shares:

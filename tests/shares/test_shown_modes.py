@@ -3,6 +3,7 @@
 import re
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from case import Case, slow
@@ -184,10 +185,18 @@ class Work:
         """Each has arrived once, whole, and lies where it is to lie."""
         self.case.waits(f"{self.name}: all to arrive", lambda: self.case.receiver.paths(self.name) >= self.written)
         arrived = self.case.receiver.of(self.name)
-        self.case.assertEqual(sorted(one.path for one in arrived), sorted(self.written), self.name)
+        self.case.assertEqual(sorted(one.path for one in arrived), sorted(self.written), self.tale(arrived))
         for one in arrived:
             self.case.assertEqual(one.digest, digest(one.path.encode()))
         self.case.waits(f"{self.name}: all to be filed", lambda: all(self.is_filed(path) for path in self.written))
+
+    def tale(self, arrived):
+        """What arrived more than once, and what the log says of it."""
+        times = Counter(one.path for one in arrived)
+        twice = [path for path, count in times.items() if count > 1]
+        lines = [f"{one.path}: {one.size} bytes, {one.key}" for one in arrived if one.path in twice]
+        return "\n".join([self.name, *lines, *(line for line in self.dirpost.log().splitlines()
+                                               if any(path in line for path in twice))])
 
     def is_filed(self, path):
         lies_there, is_in_done = (self.folder / path).exists(), (self.state / "done" / path).exists()
