@@ -338,7 +338,6 @@ mod tests {
     use crate::flow::file::Rel;
     use crate::flow::filing::{Acceptance, Fate, Progress, Reason};
     use crate::flow::journal::Event;
-    use crate::flow::time::Wall;
     use crate::io::share::{Opening, Share};
     use crate::io::testing::TempDir;
 
@@ -422,16 +421,7 @@ mod tests {
         let dir = TempDir::new();
         std::fs::write(dir.path().join("x"), "x").unwrap();
         let filer = start(&config(dir.path()));
-        let reason = Reason {
-            reason: "bad".into(),
-            status: None,
-            body: Vec::new(),
-            attempts: 0,
-            first_seen: Wall(1),
-            dead_at: Wall(1),
-            key: "k".into(),
-        };
-        let fate = Fate::Condemned(Box::new(reason));
+        let fate = Fate::Condemned(Box::new(Reason::any()));
         let job = filing(&filer.share, fate, Progress::Unwritten);
         filer
             .commands

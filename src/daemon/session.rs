@@ -361,9 +361,9 @@ impl Session {
         self.carry_out(now, effects);
     }
 
-    fn carry_out(&mut self, now: Now, mut effects: Vec<Effect>) {
+    fn carry_out(&mut self, now: Now, effects: Vec<Effect>) {
         let mut back = Vec::new();
-        for effect in effects.drain(..) {
+        for effect in effects {
             match effect {
                 Effect::Note(note) => words::write(&note),
                 Effect::Finish(how) => self.finish = Some(how),
@@ -371,7 +371,6 @@ impl Session {
                 other => self.threads.order(other),
             }
         }
-        self.engine.reuse(effects);
         for file in back {
             self.turn(now, Input::Delivered(file, Delivered::NotBegun));
         }

@@ -248,16 +248,6 @@ impl Engine {
         std::mem::take(&mut self.out.effects)
     }
 
-    /// Takes back what [`on`](Engine::on) gave when all of it is carried out: its memory serves again,
-    /// unless it was a burst.
-    pub fn reuse(&mut self, mut effects: Vec<Effect>) {
-        const FEW: usize = 32;
-        effects.clear();
-        if self.out.effects.is_empty() && effects.capacity() <= FEW {
-            self.out.effects = effects;
-        }
-    }
-
     /// The next moment at which something is due; `None` if only an input can change anything.
     pub fn wake_at(&self) -> Option<Mono> {
         if self.phase == Phase::Finished {

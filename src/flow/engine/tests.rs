@@ -293,19 +293,6 @@ fn rejected() -> Delivered {
     }
 }
 
-/// Why a file was condemned.
-fn reason() -> Reason {
-    Reason {
-        reason: "no".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    }
-}
-
 /// A journal that says this of one version.
 fn journal_of(
     path: &Rel,

@@ -29,6 +29,22 @@ pub struct Reason {
     pub key: String,
 }
 
+#[cfg(test)]
+impl Reason {
+    /// For tests to which it is all one why a file was condemned.
+    pub(crate) fn any() -> Reason {
+        Reason {
+            reason: "bad".into(),
+            status: None,
+            body: Vec::new(),
+            attempts: 1,
+            first_seen: Wall(1),
+            dead_at: Wall(1),
+            key: "k".into(),
+        }
+    }
+}
+
 /// A version in the dead-letter folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -136,10 +136,9 @@ impl RequestTemplate {
         let fields = fields.map(|(name, value)| (name.clone(), value.to_string()));
         Ok(RequestTemplate {
             url: send.url.to_string(),
-            uri: match config::differs_by_file(&send.url) {
-                true => None,
-                false => Uri::try_from(&*send.url).ok(),
-            },
+            uri: Some(&*send.url)
+                .filter(|url| !config::differs_by_file(url))
+                .and_then(|url| Uri::try_from(url).ok()),
             method: match send.method {
                 config::Method::Post => Method::POST,
                 config::Method::Put => Method::PUT,

@@ -91,10 +91,10 @@ pub struct UploadBody<P: Place = InFolder> {
     known: Look,
     /// Bytes that are still to be given out.
     left: u64,
-    /// A small file, read whole: it is given out from here.
-    held: Option<Vec<u8>>,
-    /// What it would be read into.
+    /// What a small file is read into.
     memory: Vec<u8>,
+    /// It was read whole, and is given out from there.
+    is_held: bool,
     /// Of what has been read so far.
     hash: Sha256,
     /// What the digest of the whole must be: a check, a header or an earlier attempt says so.
@@ -143,8 +143,8 @@ impl<P: Place> UploadBody<P> {
             source,
             file,
             known,
-            held: None,
             memory: Vec::new(),
+            is_held: false,
             hash: Sha256::new(),
             promised,
             sent: None,
@@ -173,7 +173,7 @@ impl<P: Place> UploadBody<P> {
 
     /// The memory that it was read into, for another file.
     pub fn into_memory(self) -> Vec<u8> {
-        self.held.unwrap_or(self.memory)
+        self.memory
     }
 
     /// Reads the whole of a small file into memory and gives its digest; it is sent from there.
@@ -182,18 +182,16 @@ impl<P: Place> UploadBody<P> {
     /// [`Broken::Changed`] if it ends before its size, [`Broken::Io`] if it cannot be read.
     pub fn read_whole(&mut self) -> Result<[u8; 32], Broken> {
         let size = usize::try_from(self.source.look.stamp.size).map_err(io::Error::other)?;
-        let mut bytes = std::mem::take(&mut self.memory);
-        bytes.clear();
-        bytes.resize(size, 0);
-        match self.file.read_exact(&mut bytes) {
+        self.memory.resize(size, 0);
+        match self.file.read_exact(&mut self.memory) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(Broken::Changed(None));
             }
             Err(err) => return Err(err.into()),
         }
-        self.hash.update(&bytes);
-        self.held = Some(bytes);
+        self.hash.update(&self.memory);
+        self.is_held = true;
         Ok(self.hash.clone().finalize().into())
     }
 
@@ -331,9 +329,9 @@ impl<P: Place> UploadBody<P> {
 
     /// Reads from the file, or from memory where it is held.
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(held) = &self.held {
-            let start = held.len() - usize::try_from(self.left).unwrap_or(0);
-            buf.copy_from_slice(&held[start..start + buf.len()]);
+        if self.is_held {
+            let start = self.memory.len() - usize::try_from(self.left).unwrap_or(0);
+            buf.copy_from_slice(&self.memory[start..start + buf.len()]);
             return Ok(buf.len());
         }
         loop {
@@ -389,7 +387,7 @@ impl<P: Place> Body for UploadBody<P> {
     }
 
     fn rewind(&mut self) -> Result<(), Broken> {
-        if self.held.is_none() {
+        if !self.is_held {
             self.file.rewind()?;
             self.hash = Sha256::new();
         }

@@ -139,15 +139,7 @@ fn accepted_fate() -> Fate {
 }
 
 fn condemned_fate() -> Fate {
-    Fate::Condemned(Box::new(Reason {
-        reason: "bad".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(1),
-        key: "k".into(),
-    }))
+    Fate::Condemned(Box::new(Reason::any()))
 }
 
 #[test]

@@ -52,15 +52,7 @@ fn history(rng: &mut Rng) -> Vec<Entry> {
         key: "k".into(),
         status: 200,
     };
-    let reason = Reason {
-        reason: "bad".into(),
-        status: None,
-        body: Vec::new(),
-        attempts: 1,
-        first_seen: Wall(1),
-        dead_at: Wall(2),
-        key: "k".into(),
-    };
+    let reason = Reason::any();
     let paths = [&b"a"[..], b"d/a", b"d/b", b"d/e/a"];
     // What stays is never said to be moving: then `filed` follows, and nothing stays.
     let mut kept: BTreeMap<(Rel, Stamp), bool> = BTreeMap::new();

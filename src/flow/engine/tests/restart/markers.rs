@@ -32,7 +32,7 @@ fn the_marker_of_what_rests_vouches_for_no_version_while_one_before_it_is_still_
         copy_of: None,
     };
     let events = [
-        journal::Event::condemned(&reason(), Some(stamp(0, 4))),
+        journal::Event::condemned(&Reason::any(), Some(stamp(0, 4))),
         journal::Event::moving(&moving),
     ];
     let mut journal = journal_of(&path, stamp(1, 1), events);
@@ -69,7 +69,7 @@ fn a_marker_that_comes_back_with_its_dead_letter_vouches_though_one_beside_it_wa
         copy_of: Some(at(Area::Staging)),
     };
     let events = [
-        journal::Event::condemned(&reason(), Some(marker)),
+        journal::Event::condemned(&Reason::any(), Some(marker)),
         journal::Event::moving(&moving),
     ];
     let journal = journal_of(&path, version, events);
