@@ -263,7 +263,8 @@ fn what_stays_is_sent_once_each_version_whatever_goes_and_comes_back_and_wheneve
         keep: true,
         ..Simulation::new(seed)
     }));
-    coverage.assert_met(&[ALWAYS, CRASHES, RETRIES]);
+    let by_names: &[&str] = &["folder whose names are those of the journal"];
+    coverage.assert_met(&[ALWAYS, CRASHES, RETRIES, by_names]);
 }
 
 #[test]

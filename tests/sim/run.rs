@@ -212,6 +212,7 @@ impl Run {
         self.unsure = None;
         self.files.clear();
         self.markers.clear();
+        self.world.folder.by_names = false;
         (self.is_low, self.down_at) = (false, None);
         self.send.clone_from(&past.send);
         let policy = policy(&self.world, self.in_order);

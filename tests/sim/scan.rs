@@ -11,7 +11,7 @@ use dirpost::flow::filing::Area;
 use dirpost::flow::messages::{Input, ListedFolder, ScanOrder};
 use dirpost::flow::rng::Rng;
 use dirpost::flow::scan::rounds::{
-    Looked, NAMES_EVERY, NamesHash, Proof, STAMPS_EVERY, Seen, Times, Visit,
+    Looked, NAMES_EVERY, Named, NamesHash, Proof, STAMPS_EVERY, Seen, Times, Visit,
 };
 use dirpost::flow::time::{Mono, Wall};
 
@@ -52,6 +52,8 @@ pub struct Folder {
     names: BTreeMap<String, Entry>,
     /// What the last listing showed.
     shown: BTreeMap<String, Entry>,
+    /// This engine has read its names and nothing else: it owes a look at all of it.
+    pub by_names: bool,
     rng: Rng,
 }
 
@@ -78,6 +80,7 @@ impl Folder {
             ctime: 0,
             names: BTreeMap::new(),
             shown: BTreeMap::new(),
+            by_names: false,
             rng: Rng::new(rng.draw()),
         }
     }
@@ -121,10 +124,11 @@ impl Folder {
         self.shows != Shows::NoCtime
     }
 
-    fn hash(&self) -> NamesHash {
+    /// Its names, but for those that are not wanted.
+    fn hash(&self, excluded: &BTreeSet<String>) -> NamesHash {
         let mut hash = NamesHash::default();
-        for name in self.names.keys() {
-            hash.add(1, name.as_bytes());
+        for name in self.names.keys().filter(|name| !excluded.contains(*name)) {
+            hash.add(Named::File, name.as_bytes());
         }
         hash
     }
@@ -229,8 +233,12 @@ impl World {
         }
         let plan = rounds.plan_of(&path, &order.wanted, now)?;
         let times = Some(self.folder.times());
-        let names = self.folder.hash();
+        let names = self.folder.hash(excluded);
         let visit = plan.visit(times);
+        assert!(
+            visit == Visit::All || !self.folder.by_names,
+            "all of what a start took by its names is looked at by the next scan"
+        );
         let seen = Seen {
             times,
             began: now,
@@ -245,7 +253,12 @@ impl World {
             if visit == Visit::Names {
                 rounds.listed(&path, &seen, None);
             }
-            self.folder.nothing_is_missed(self.time);
+            self.folder.by_names = rounds.clone().take_debt();
+            if self.folder.by_names {
+                self.meet("folder whose names are those of the journal");
+            } else {
+                self.folder.nothing_is_missed(self.time);
+            }
             return None;
         }
         let looked = Looked {
@@ -261,6 +274,7 @@ impl World {
         };
         rounds.listed(&path, &seen, Some(&looked));
         self.folder.shown = self.folder.names.clone();
+        self.folder.by_names = false;
         Some(Input::Listed(ListedFolder {
             path,
             content: Ok(self.content(excluded)),

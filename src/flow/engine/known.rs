@@ -81,6 +81,11 @@ impl Known {
         files.map_or_else(Vec::new, |files| files.keys().cloned().collect())
     }
 
+    /// Whether it knew of any file in `folder`.
+    pub fn recalls_in(&self, folder: &Rel) -> bool {
+        self.recalled.contains_key(folder)
+    }
+
     /// `folder` was listed: what was known of it and was not taken is not there.
     pub fn listed(&mut self, folder: &Rel) {
         self.recalled.remove(folder);

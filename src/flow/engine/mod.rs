@@ -206,7 +206,11 @@ impl Engine {
             }
             Input::Closing(why) => self.on_closing(why, now),
             Input::Listed(folder) => self.on_listed(folder, now),
-            Input::Rounds(rounds) => self.looking.take_back(rounds),
+            Input::Rounds(rounds) => {
+                if self.looking.take_back(rounds) {
+                    self.scans.go_on();
+                }
+            }
             Input::Scanned(result) => self.on_scanned(result, now),
             Input::Inspected(file, inspected) => self.on_inspected(file, inspected, now),
             Input::Delivered(file, delivered) => self.on_delivered(file, delivered, now),

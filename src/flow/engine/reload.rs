@@ -30,7 +30,7 @@ impl Engine {
             interval: policy.interval,
             max_share: policy.max_share,
         });
-        self.looking.set_rewrites(policy.rewrites);
+        self.looking.begin_anew(policy.rewrites);
         self.tree.set_settle(policy.settle);
         self.endpoint.set_bounds(policy.backoff, policy.brake);
         self.checker.set_limit(policy.brake);

@@ -41,6 +41,8 @@ pub(super) struct Scans {
     next: Mono,
     /// Somebody wants one that begins after the one under way, at once.
     wanted: bool,
+    /// The next one finishes what the one under way has begun: the interval is not waited for.
+    goes_on: bool,
     /// How long the last one took, as far as that counts.
     usual: Duration,
     /// How many were complete.
@@ -140,6 +142,7 @@ impl Scans {
             running: None,
             next: now,
             wanted: false,
+            goes_on: false,
             usual: Duration::ZERO,
             completed: 0,
             ignored: Ignored::default(),
@@ -257,6 +260,12 @@ impl Scans {
     pub fn hasten(&mut self, now: Mono) {
         self.next = now;
         self.wanted = self.running.is_some();
+    }
+
+    /// The next one finishes what the one under way has begun: it begins as soon as scans may take time
+    /// again.
+    pub fn go_on(&mut self) {
+        self.goes_on = self.running.is_some();
     }
 
     /// Another process may hold the lock by now.
@@ -380,7 +389,11 @@ impl Scans {
         if is_complete {
             self.usual = counted;
         }
-        self.next = (running.since + self.pace.interval).max(now + rest);
+        let interval = match std::mem::take(&mut self.goes_on) {
+            true => Duration::ZERO,
+            false => self.pace.interval,
+        };
+        self.next = (running.since + interval).max(now + rest);
         if std::mem::take(&mut self.wanted) {
             self.next = now;
         }

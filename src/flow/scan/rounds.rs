@@ -23,11 +23,16 @@
 //! Times are to be taken before the folder is listed: what changes meanwhile moves them again.
 //!
 //! Rounds live as long as one opening of the share, for device and inode numbers may change with
-//! the next. So a new opening begins with a look at everything.
+//! the next. So a new opening begins with a look at everything, but for one thing: where the names in a
+//! folder are exactly those of files that the journal knows to be delivered and kept
+//! ([`Rounds::expecting`]), they are all that its first visit reads. Nothing new can be there; one of
+//! them may have been replaced, so the next scan looks at all of that folder, and is not waited for
+//! ([`Rounds::take_debt`]). With a million files that is 40 % of the time until what is new is found.
 //!
 //! Invariants ([`Rounds::check`]):
 //! - The folder above a known one is known, and comes before it in the order of the walk.
-//! - A folder that is not known, or could not be wholly looked at, is never passed over.
+//! - A folder that is not known, or could not be wholly looked at, is never passed over; one of which only
+//!   names were read, and were as expected, is wholly looked at by the next scan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -87,10 +92,12 @@ pub struct Wanted {
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     times: Option<Times>,
-    /// `None`: it was never listed.
+    /// `None`: nothing is known of them.
     names: Option<u64>,
     /// What is to be done if its times have not moved.
     still: Visit,
+    /// What is to be done if they have.
+    moved: Visit,
     proven: bool,
 }
 
@@ -100,6 +107,17 @@ pub struct Plan {
 /// file until the stamps come round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NamesHash(pub u64);
+
+/// What a name in a folder is that of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A file that is wanted.
+    File = 1,
+    /// A marker.
+    Marker,
+    /// A folder that is entered.
+    Folder,
+}
 
 /// One folder, listed.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +174,8 @@ pub struct Rounds {
     rewrites: Rewrites,
     /// What the last full looks at all folders have cost, in nanoseconds of CPU time.
     cost: u64,
+    /// Names were all that was read somewhere, and all of it is to be looked at next.
+    is_in_debt: bool,
 }
 
 /// What is known of one folder. There may be many: it is kept small.
@@ -175,6 +195,8 @@ pub struct Folder {
     phase: u32,
     /// It was listed.
     is_known: bool,
+    /// It was not listed yet, and these names are expected in it.
+    is_expected: bool,
     /// See the module.
     is_proven: bool,
     /// All of it was looked at when its times had proven themselves: before that a file may have
@@ -227,9 +249,9 @@ pub fn shows_ctime(ctime: Wall, mtime: Wall) -> bool {
 }
 
 impl NamesHash {
-    /// Adds a name. The same name as another `kind` of thing is another name.
-    pub fn add(&mut self, kind: u8, name: &[u8]) {
-        self.0 = self.0.wrapping_add(hash(name, u64::from(kind)));
+    /// Adds a name. The same name of another kind of thing is another name.
+    pub fn add(&mut self, kind: Named, name: &[u8]) {
+        self.0 = self.0.wrapping_add(hash(name, kind as u64));
     }
 }
 
@@ -261,6 +283,7 @@ impl Folder {
             cost: 0,
             phase: (hash(path.as_bytes(), 0) >> 32) as u32,
             is_known: false,
+            is_expected: false,
             is_proven: false,
             is_settled: false,
             is_incomplete: false,
@@ -283,16 +306,16 @@ impl Folder {
 impl Plan {
     /// What is to be done with a folder that shows these times.
     pub fn visit(&self, times: Option<Times>) -> Visit {
-        if self.names.is_none() || times != self.times {
-            Visit::All
-        } else {
+        if times == self.times {
             self.still
+        } else {
+            self.moved
         }
     }
 
-    /// Whether its times decide anything: else all of it is looked at.
+    /// Whether its times decide anything.
     pub fn asks_for_times(&self) -> bool {
-        self.names.is_some() && self.still != Visit::All
+        self.still != self.moved
     }
 
     /// The device that it was on.
@@ -321,7 +344,33 @@ impl Rounds {
             devices: Vec::new(),
             rewrites,
             cost: 0,
+            is_in_debt: false,
         }
+    }
+
+    /// Rounds that have seen nothing yet, and expect these names in these folders: each comes after the one
+    /// that it is in.
+    /// Of those without names nothing is expected.
+    pub fn expecting(
+        rewrites: Rewrites,
+        folders: impl Iterator<Item = (Rel, Option<NamesHash>)>,
+    ) -> Rounds {
+        let mut rounds = Rounds::new(rewrites);
+        rounds.folders.extend(folders.map(|(path, names)| {
+            let folder = Folder {
+                names: names.unwrap_or_default(),
+                is_expected: names.is_some(),
+                ..Folder::unknown(&path)
+            };
+            (path, folder)
+        }));
+        rounds
+    }
+
+    /// Whether the next scan is to begin at once, for all that this one has found as expected is to be
+    /// looked at. Says so once.
+    pub fn take_debt(&mut self) -> bool {
+        std::mem::take(&mut self.is_in_debt)
     }
 
     /// How many folders are known.
@@ -345,11 +394,11 @@ impl Rounds {
     pub fn plan(&self, path: &Rel, folder: &Folder, wanted: &Wanted, now: Mono) -> Plan {
         let times = folder.times;
         let is_trusted = || times.is_some_and(|times| self.device(times.dev).is_trusted());
-        let still = if wanted.everything
-            || folder.is_incomplete
-            || self.are_stamps_due(folder, now)
-            || wanted.must.contains(path)
-        {
+        let is_wanted = wanted.everything || folder.is_incomplete || wanted.must.contains(path);
+        let is_expected = folder.is_expected && !is_wanted;
+        let still = if is_expected {
+            Visit::Names
+        } else if is_wanted || !folder.is_known || self.are_stamps_due(folder, now) {
             Visit::All
         } else if !is_trusted() {
             Visit::Names
@@ -362,8 +411,9 @@ impl Rounds {
         };
         Plan {
             times: folder.times,
-            names: folder.is_known.then_some(folder.names.0),
+            names: (folder.is_known || folder.is_expected).then_some(folder.names.0),
             still,
+            moved: if is_expected { still } else { Visit::All },
             proven: folder.is_proven,
         }
     }
@@ -414,7 +464,12 @@ impl Rounds {
         folder.names = seen.names;
         folder.listed = seen.began;
         folder.is_known = true;
-        let Some(looked) = looked else { return };
+        let is_as_expected = std::mem::take(&mut folder.is_expected);
+        let Some(looked) = looked else {
+            folder.is_incomplete |= is_as_expected;
+            self.is_in_debt |= is_as_expected;
+            return;
+        };
         let is_out_of_date = !is_known || differs || folder.is_incomplete;
         let cost = u32::try_from(looked.cost.as_nanos()).unwrap_or(u32::MAX);
         folder.looked = seen.began;
@@ -548,6 +603,10 @@ impl Rounds {
             );
             assert!(folder.is_known || !folder.is_proven, "{path} was listed");
             assert!(folder.is_proven || !folder.is_settled, "{path} is proven");
+            assert!(
+                !folder.is_known || !folder.is_expected,
+                "{path} is expected to have names until it was listed"
+            );
         }
         let cost: u64 = self
             .folders

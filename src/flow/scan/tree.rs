@@ -37,6 +37,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::marker::MarkerRule;
 use crate::flow::messages::Content;
 use crate::flow::scan::listing::Listing;
+use crate::flow::scan::rounds::NamesHash;
 use crate::flow::time::{Mono, Wall};
 
 /// See the module.
@@ -389,6 +390,14 @@ impl Tree {
             }
         }
         all
+    }
+
+    /// All folders, each after the one that it is in, with the names that are expected in it: those of
+    /// what is at rest, and of folders. `None` where something else is known of a name.
+    pub fn expected(&self) -> impl Iterator<Item = (&Rel, Option<NamesHash>)> {
+        self.folders
+            .iter()
+            .map(|(path, folder)| (path, folder.expected()))
     }
 
     /// How many names there are of each kind.

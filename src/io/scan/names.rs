@@ -5,13 +5,8 @@ use std::io;
 use super::pulse::Pulse;
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::{Class, Filter, Ignored};
-use crate::flow::scan::rounds::NamesHash;
+use crate::flow::scan::rounds::{Named, NamesHash};
 use crate::io::dir::{Dir, NameKind};
-
-/// What a name stands for in [`NamesHash`].
-const FILE: u8 = 1;
-const MARKER: u8 = 2;
-const FOLDER: u8 = 3;
 
 /// The names that are wanted.
 #[derive(Clone, Debug, Default)]
@@ -57,12 +52,12 @@ impl Names {
             pulse.beat();
             let (kind, list) = match kind {
                 NameKind::Folder => match filter.rule_of_folder(path, name) {
-                    None => (FOLDER, &mut self.folders),
+                    None => (Named::Folder, &mut self.folders),
                     Some(rule) => return self.ignored.count(rule),
                 },
                 NameKind::File => match filter.judge(path, name) {
-                    Ok(Class::File) => (FILE, &mut self.files),
-                    Ok(Class::Marker) => (MARKER, &mut self.markers),
+                    Ok(Class::File) => (Named::File, &mut self.files),
+                    Ok(Class::Marker) => (Named::Marker, &mut self.markers),
                     Err(rule) => return self.ignored.count(rule),
                 },
                 NameKind::Other => return,

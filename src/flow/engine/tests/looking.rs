@@ -1,7 +1,10 @@
 //! What scans are asked to look at.
 
 use super::*;
-use crate::flow::scan::rounds::Wanted;
+use crate::flow::filing::Acceptance;
+use crate::flow::messages::ScanOrder;
+use crate::flow::scan::rounds::{Named, NamesHash, Seen, Visit, Wanted};
+use crate::flow::settle::StabilityMemory;
 
 /// What the scan is asked for that begins with these effects.
 fn wanted(effects: Vec<Effect>) -> Option<Wanted> {
@@ -40,10 +43,10 @@ fn listed_in(folder: &str, name: &str) -> Input {
 }
 
 #[test]
-fn the_first_scan_one_that_is_asked_for_and_those_of_once_look_at_everything() {
+fn a_scan_that_is_asked_for_and_those_of_once_look_at_everything() {
     let mut engine = engine(|config| config.watch.interval = Duration::from_secs(5));
     let first = wanted(engine.on(at(0), Input::Tick)).unwrap();
-    assert!(first.everything);
+    assert!(!first.everything, "what is not known is looked at anyway");
     assert!(!next_wanted(&mut engine, 1_000).everything);
     engine.on(at(6_000), Input::Command(Command::Scan));
     assert!(next_wanted(&mut engine, 7_000).everything);
@@ -64,6 +67,165 @@ fn the_first_scan_one_that_is_asked_for_and_those_of_once_look_at_everything() {
     assert!(wanted(once.on(at(0), Input::Tick)).unwrap().everything);
     once.on(at(1), listed_in("", "a"));
     assert!(next_wanted(&mut once, 1_000).everything);
+}
+
+/// What the journal says of files that were delivered and kept.
+fn kept(paths: &[&str]) -> Handover {
+    let mut journal = journal::Replay::default();
+    for path in paths {
+        let path = Rel::new(path.as_bytes());
+        let skipped = journal::Event::Skipped { marker: None };
+        add_events(&mut journal, &path, look_of_sent().stamp, [skipped]);
+    }
+    Handover {
+        journal,
+        ..Handover::default()
+    }
+}
+
+/// The order of the first scan of a process that goes on from there.
+fn first_order(policy: Policy, past: Handover) -> (Engine, ScanOrder) {
+    let mut engine = Engine::new(policy, 1, at(0));
+    let mut effects = engine.resume(past, at(0));
+    effects.extend(engine.on(at(0), Input::Tick));
+    let order = effects.into_iter().find_map(|effect| match effect {
+        Effect::Scan(order) => Some(order),
+        _ => None,
+    });
+    (engine, order.expect("the first scan begins at once"))
+}
+
+/// What the first scan does with the folder at `path`, whatever its times are.
+fn first_visit(order: &ScanOrder, path: &str) -> Visit {
+    let plan = order
+        .rounds
+        .plan_of(&Rel::new(path.as_bytes()), &order.wanted, Mono(0));
+    plan.map_or(Visit::All, |plan| plan.visit(None))
+}
+
+#[test]
+fn a_start_reads_the_names_in_folders_of_kept_files_and_the_next_scan_looks_at_them_at_once() {
+    let names = |names: &[(Named, &str)]| {
+        let mut hash = NamesHash::default();
+        for (kind, name) in names {
+            hash.add(*kind, name.as_bytes());
+        }
+        hash
+    };
+    let (mut engine, mut order) = first_order(policy(), kept(&["a", "b", "sub/deep/c"]));
+    let expected = [
+        (
+            "",
+            names(&[
+                (Named::File, "a"),
+                (Named::File, "b"),
+                (Named::Folder, "sub"),
+            ]),
+        ),
+        ("sub", names(&[(Named::Folder, "deep")])),
+        ("sub/deep", names(&[(Named::File, "c")])),
+    ];
+    for (path, names) in expected {
+        let path = Rel::new(path.as_bytes());
+        let plan = order
+            .rounds
+            .plan_of(&path, &order.wanted, Mono(0))
+            .expect("it is in the journal");
+        assert_eq!(plan.visit(None), Visit::Names, "{path}");
+        assert!(plan.has_names(names), "{path}");
+        let seen = Seen {
+            times: None,
+            began: Mono(1),
+            read: Mono(1),
+            names,
+            fs: FsKind::Local,
+            again: None,
+        };
+        order.rounds.listed(&path, &seen, None);
+    }
+    engine.on(at(2), Input::Rounds(order.rounds));
+    let effects = engine.on(at(10), Input::Scanned(Ok(())));
+    let looked = effects.iter().find_map(|effect| match effect {
+        Effect::Note(Note::Looked { at_rest, files, .. }) => Some((*at_rest, *files)),
+        _ => None,
+    });
+    assert_eq!(looked, Some((3, 0)));
+    // Scans may take a quarter of the time, and this one took 10 ms: the interval is 1,000 s.
+    assert_eq!(engine.wake_at(), Some(Mono(40)));
+    let effects = engine.on(at(40), Input::Tick);
+    let next = effects.into_iter().find_map(|effect| match effect {
+        Effect::Scan(order) => Some(order),
+        _ => None,
+    });
+    let next = next.expect("it is due");
+    for (path, _) in expected {
+        assert_eq!(first_visit(&next, path), Visit::All, "{path}");
+    }
+}
+
+#[test]
+fn a_start_looks_at_all_of_a_folder_in_which_more_is_known_than_kept_files() {
+    let more = |tell: &dyn Fn(&mut Handover)| {
+        let mut past = kept(&["a", "sub/b", "other/c"]);
+        tell(&mut past);
+        let (_, order) = first_order(policy(), past);
+        ["", "sub", "other"].map(|path| first_visit(&order, path))
+    };
+    let b = Rel::new(b"sub/b");
+    let stamp = Stamp {
+        size: 2,
+        mtime: Wall(EPOCH + 2),
+    };
+    assert_eq!(more(&|_| {}), [Visit::Names; 3]);
+    // A later version of one of them is in hand: nothing of it may be forgotten because it was not seen.
+    let failed = more(&|past| {
+        past.memory.files.push(memory::File {
+            path: b.clone(),
+            stamp,
+            still: StabilityMemory {
+                since: Mono(0),
+                suspicions: Default::default(),
+            },
+            learned: memory::Learned {
+                attempts: 3,
+                ..memory::Learned::default()
+            },
+            at_gate: Default::default(),
+        });
+    });
+    assert_eq!(failed, [Visit::Names, Visit::All, Visit::Names]);
+    // A version of another file was accepted and is to be filed.
+    let unfiled = more(&|past| {
+        let accepted = journal::Event::accepted(
+            &Acceptance {
+                key: "key".into(),
+                status: 200,
+            },
+            None,
+            false,
+        );
+        add_events(&mut past.journal, &Rel::new(b"sub/d"), stamp, [accepted]);
+    });
+    assert_eq!(unfiled, [Visit::Names, Visit::All, Visit::Names]);
+}
+
+#[test]
+fn a_start_looks_at_everything_where_markers_mean_something_or_somebody_asks_for_it() {
+    let marked = Policy {
+        marker: Some(MarkerRule::of_name(".done")),
+        ..policy()
+    };
+    let (_, order) = first_order(marked, kept(&["a"]));
+    assert_eq!(first_visit(&order, ""), Visit::All);
+    let once = Policy {
+        ending: Ending::Once {
+            deadline: Mono(600_000),
+            no_wait: false,
+        },
+        ..policy()
+    };
+    let (_, order) = first_order(once, kept(&["a"]));
+    assert_eq!(first_visit(&order, ""), Visit::All);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::queue::Queue;
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Fingerprint, FsKind, Look, Stamp};
 use crate::flow::scan::listing::{Listing, Pair, merge};
+use crate::flow::scan::rounds::{Named, NamesHash};
 use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now, Wall};
 
@@ -291,6 +292,27 @@ impl Folder {
             idle: self.idle,
             moving: self.moving.len(),
         }
+    }
+
+    /// The names that are expected in it, if all of them are at rest.
+    pub(super) fn expected(&self) -> Option<NamesHash> {
+        let is_else = |mark: &Mark| *mark != Mark::AT_REST;
+        let nothing_else = self.moving.is_empty()
+            && self.left.is_empty()
+            && self.unseen.is_empty()
+            && !self.marks.iter().any(is_else);
+        nothing_else.then(|| {
+            let known = self.known.iter().map(|(name, _)| name);
+            let recent = self.recent.keys().map(Box::as_ref);
+            let mut names = NamesHash::default();
+            known
+                .chain(recent)
+                .for_each(|name| names.add(Named::File, name));
+            self.folders
+                .iter()
+                .for_each(|name| names.add(Named::Folder, name));
+            names
+        })
     }
 
     pub(super) fn is_forgettable(&self) -> bool {
