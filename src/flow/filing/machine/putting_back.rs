@@ -23,8 +23,7 @@ impl Machine {
             look: None,
             target: Target::Foreign,
         };
-        self.begin_moving_on().await?;
-        match relocate(&self.ops, back).await? {
+        match self.move_on(back).await? {
             Moved::Done => {
                 self.end_moving_on(&from, &place).await?;
                 self.left = false;
@@ -42,9 +41,25 @@ impl Machine {
     /// onto the disk first. A file that moves on from such a folder goes the other way: no order of
     /// the fsyncs behind all of these moves would leave each file one of its names after a power cut.
     /// So what was moved before is on the disk before it moves on, and where it goes right behind
-    /// that.
-    async fn begin_moving_on(&mut self) -> Result<(), Fault> {
+    /// that ([`Machine::end_moving_on`]).
+    async fn move_on(&mut self, file: Relocation<'_>) -> Result<Moved, Fault> {
+        self.begin_moving_on().await?;
+        let moved = relocate(&self.ops, file).await;
+        if moved.is_err() {
+            // Nobody knows whether it has its new name. Another file's fsync may be about to take the old
+            // one from the disk.
+            drop(self.sync_new_name(file.to).await);
+        }
+        moved
+    }
+
+    async fn begin_moving_on(&self) -> Result<(), Fault> {
         self.ops.ask(Operation::SyncNewNames).await.map(drop)
+    }
+
+    async fn sync_new_name(&self, to: &Place) -> Result<(), Fault> {
+        let sync = Operation::SyncNewName(to.folder());
+        self.ops.ask(sync).await.map(drop)
     }
 
     /// It has moved on from `from` to `to`.
@@ -52,10 +67,7 @@ impl Machine {
         self.targets.remove(&from.folder());
         self.sources.insert(from.folder());
         self.targets.insert(to.folder());
-        self.ops
-            .ask(Operation::SyncNewName(to.folder()))
-            .await
-            .map(drop)
+        self.sync_new_name(to).await
     }
 
     /// What lies at the place, as `here` shows it, may have been put back there by a second name
@@ -74,6 +86,9 @@ impl Machine {
         if !there.is_some_and(|there| there.is_same_file(here)) {
             return Ok(());
         }
+        // An earlier try may have ended before its second name was on the disk.
+        self.begin_moving_on().await?;
+        self.sync_new_name(&self.place()).await?;
         self.sources.insert(first.folder());
         match remove_first_name(&self.ops, first, &self.place()).await? {
             Moved::NotDone(fault) => Err(fault),
@@ -100,8 +115,13 @@ impl Machine {
             };
             self.write_move(moving.clone()).await?;
             self.ask_reason(&to, self.displaced(&look), &from).await?;
-            self.begin_moving_on().await?;
-            let moved = match self.relocate_own(&from, &to, None).await? {
+            let on = Relocation {
+                from: &from,
+                to: &to,
+                look: None,
+                target: Target::Own,
+            };
+            let moved = match self.move_on(on).await? {
                 Moved::CrossesDevices => self.displace_across(moving, &look).await?,
                 moved => moved,
             };

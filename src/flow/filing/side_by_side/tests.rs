@@ -414,3 +414,30 @@ fn what_was_put_back_lets_no_old_name_of_another_file_go_from_the_disk_before_th
         assert_eq!(first, Some(&done), "{:?}", disk.order);
     }
 }
+
+#[test]
+fn what_moved_on_with_an_error_is_on_the_disk_before_a_folder_that_it_left_is_brought_there() {
+    let (done, watched) = (place(Area::Done, ""), place(Area::Watched, ""));
+    let back = place(Area::Watched, "a");
+    let mut disk = Memory {
+        renames: true,
+        grows: Some(back.clone()),
+        unclear: Some(back.clone()),
+        ..Memory::default()
+    };
+    let jobs = accepted(&mut disk, &["a", "b"]);
+    let case = Case {
+        disk,
+        jobs,
+        rules: MOVES,
+    };
+    for width in [1, 2] {
+        let (disk, outcome) = case.file(width, |_| 0);
+        let (_, a) = &outcome.filed[0];
+        assert!(matches!(a, Filed::Failed { .. }), "{a:?}");
+        let moved = disk.order.iter().position(|at| *at == back);
+        let mut since = disk.order[moved.expect("a is put back")..].iter();
+        let first = since.find(|at| **at == done || **at == watched);
+        assert_eq!(first, Some(&watched), "{:?}", disk.order);
+    }
+}

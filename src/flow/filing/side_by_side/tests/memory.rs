@@ -14,6 +14,8 @@ pub struct Memory {
     pub synced: BTreeMap<Place, usize>,
     /// This file is another version once it is renamed.
     pub grows: Option<Place>,
+    /// A file is moved to this name and the answer is an error, and so is that of the next look there.
+    pub unclear: Option<Place>,
     /// Names that files were moved to, and folders that were brought onto the disk, in that order.
     pub order: Vec<Place>,
     /// The first fsync of this folder fails.
@@ -69,6 +71,14 @@ impl Disk for Memory {
     }
 
     fn look(&mut self, at: &Place) -> Result<Entry, Fault> {
+        let is_moved_there = self.order.contains(at);
+        if self
+            .unclear
+            .take_if(|unclear| unclear == at && is_moved_there)
+            .is_some()
+        {
+            return Err(Fault::new(FaultKind::Unclear, "EIO"));
+        }
         Ok(self
             .names
             .get(at)
@@ -93,7 +103,10 @@ impl Disk for Memory {
         }
         self.names.insert(to.clone(), look);
         self.order.push(to.clone());
-        Ok(())
+        match self.unclear.as_ref() == Some(to) {
+            true => Err(Fault::new(FaultKind::Unclear, "EIO")),
+            false => Ok(()),
+        }
     }
     fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
         Err(Fault::new(FaultKind::Unsupported, "EPERM"))
