@@ -207,6 +207,7 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
             && self.markers.is_empty()
+            && self.markers_alone.is_empty()
             && self.folders.is_empty()
             && self.unseen.is_empty()
             && self.ignored.all() == 0
@@ -220,6 +221,8 @@ pub struct Content {
     pub files: Listing<Look>,
     /// The marker files, under their names without the suffix.
     pub markers: Listing<Look>,
+    /// The marker files beside which no file lies that they vouch for, under what they are called after.
+    pub markers_alone: Listing<Look>,
     /// Names of folders, sorted.
     pub folders: Vec<Vec<u8>>,
     /// What is left alone.

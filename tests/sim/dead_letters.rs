@@ -126,9 +126,23 @@ impl World {
         }
     }
 
+    /// What is on its way back from dead-letter, by another process. Where renames are not on the disk as a
+    /// whole, dirpost may bring the removal of the old name there before that process does so with the new
+    /// one (docs/architecture.md, "What is not made up for").
+    pub fn being_put_back(&self) -> impl Iterator<Item = Version> {
+        let events = self.events.values();
+        let versions = events.filter_map(|event| match event {
+            Event::SyncPutBack(_, version) => Some(*version),
+            _ => None,
+        });
+        versions.filter(|_| !self.model.traits.atomic)
+    }
+
     /// A power cut ends all retries that are under way. It may take the marker's way back, and not
     /// that of its file.
     pub fn kill_retries(&mut self) {
+        let may_be_lost: Vec<Version> = self.being_put_back().collect();
+        self.withdrawn.extend(may_be_lost);
         for event in self.events.values() {
             if let Event::SyncPutBack(place, version) = event {
                 self.retries.lone_reasons.insert(place.clone());

@@ -98,6 +98,7 @@ impl Run {
             .values()
             .map(|ino| world.model.nodes[ino].version)
             .chain(world.hidden.values().map(|node| node.version))
+            .chain(world.being_put_back())
             .collect();
         let areas = [Area::Watched, Area::Done, Area::DeadLetter, Area::Staging];
         let now = areas.into_iter().flat_map(|area| world.model.area(area));

@@ -62,6 +62,15 @@ impl World {
                 Some((place.path.name().to_vec(), marker.look))
             });
             markers.extend(beside);
+            for (place, node) in self.model.markers(Area::Watched) {
+                let mut files = content.files.iter();
+                let subject = place.path.as_bytes().strip_suffix(MARKER);
+                if let Some(subject) = subject
+                    && !files.any(|(name, _)| self.is_marker_of(place, &Rel::new(name)))
+                {
+                    content.markers_alone.push(subject, node.look);
+                }
+            }
         }
         markers.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         for (file, look) in markers {

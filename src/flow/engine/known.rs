@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::flow::file::{FileNo, Look, Rel, Stamp};
+use crate::flow::file::{FileNo, Rel, Stamp};
 use crate::flow::marker::MarkerRule;
 use crate::flow::memory::{self, Used};
-use crate::flow::scan::listing::Listing;
+use crate::flow::messages::Content;
 use crate::flow::time::Mono;
 
 /// What was learned is written down so long after it was learned.
@@ -205,16 +205,23 @@ impl Known {
         all.collect()
     }
 
-    /// `folder` was listed, with these markers beside these files: what has left is forgotten with its
-    /// marker. They are called by `rule`.
-    pub fn markers_listed(&mut self, folder: &Rel, markers: &Listing<Look>, rule: &MarkerRule) {
+    /// `folder` was listed, with these markers: what has left is forgotten with its marker, and not as long
+    /// as that lies there, be it alone. They are called by `rule`.
+    pub fn markers_listed(&mut self, folder: &Rel, content: &Content, rule: &MarkerRule) {
         let Some(left) = self.left_markers.get_mut(folder) else {
             return;
         };
+        let Content {
+            markers,
+            markers_alone,
+            ..
+        } = content;
         left.retain(|name, used| {
             let subject = rule.subject(name);
             let mut beside = rule.files_of(subject, markers.from(subject));
+            let alone = markers_alone.get(subject);
             beside.any(|(at, _)| markers.value(at).stamp == used.marker)
+                || alone.is_some_and(|alone| alone.stamp == used.marker)
         });
         if left.is_empty() {
             self.left_markers.remove(folder);

@@ -54,7 +54,7 @@ impl Engine {
             self.note(Note::Timeless { path });
         }
         if let Some(rule) = &self.policy.marker {
-            self.known.markers_listed(folder, &content.markers, rule);
+            self.known.markers_listed(folder, &content, rule);
         }
         let (policy, known, clock) = (&self.policy, &self.known, &self.clock);
         let how = Merging {

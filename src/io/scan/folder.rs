@@ -208,7 +208,7 @@ fn look_at_markers(
             continue;
         };
         match look(name) {
-            Ok(Entry::File(look)) => drop(markers.insert(subject, look)),
+            Ok(Entry::File(look)) => drop(markers.insert(subject, (look, false))),
             Ok(Entry::Absent | Entry::NotAFile) => {}
             Err(err) => {
                 for file in names.files.iter().map(|&file| names.bytes(file)) {
@@ -229,8 +229,14 @@ fn look_at_markers(
     }
     for &file in &names.files {
         let file = names.bytes(file);
-        if let Some(look) = markers.get(rule.subject(file)) {
+        if let Some((look, has_file)) = markers.get_mut(rule.subject(file)) {
             content.markers.push(file, *look);
+            *has_file = true;
+        }
+    }
+    for (subject, (look, has_file)) in markers {
+        if !has_file {
+            content.markers_alone.push(subject, look);
         }
     }
     Ok(())

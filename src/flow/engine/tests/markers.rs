@@ -310,6 +310,36 @@ fn a_marker_of_a_stem_stays_for_a_file_that_cannot_be_looked_at() {
 }
 
 #[test]
+fn a_marker_of_a_stem_that_lies_there_alone_vouches_for_no_next_version_of_what_it_has_vouched_for()
+{
+    let mut engine = engine(stems);
+    let (csv, xml) = both_sent(&mut engine);
+    let filing = accept(&mut engine, 20, &xml);
+    assert_eq!(filing.marker, None, "a.csv needs it");
+    let away = Input::Filed(filing.file, Filed::Away { to: None });
+    turn(&mut engine, 30, away);
+    // Somebody takes a.csv away, and the marker stays.
+    turn(
+        &mut engine,
+        40,
+        Input::Delivered(csv.file, Delivered::Missing(Miss::Gone)),
+    );
+    let mut alone = group(&[], 11);
+    if let (Ok(content), Some(mark)) = (&mut alone.content, one(content_of(11))) {
+        content.markers_alone.push(b"a", mark);
+    }
+    scan(&mut engine, 2_000, alone);
+    let next = with_next_first(group(&["a.xml"], 11));
+    let mut sent = deliveries(scan(&mut engine, 5_000, next.clone()));
+    sent.extend(deliveries(idle(&mut engine, 5_000, 60_000)));
+    assert!(sent.is_empty(), "{sent:?}");
+    // It is not remembered for longer than the marker lies there.
+    scan(&mut engine, 65_000, group(&[], 11));
+    let sent = deliveries(scan(&mut engine, 70_000, next));
+    assert_eq!(sent.len(), 1);
+}
+
+#[test]
 fn one_of_two_files_takes_their_marker_along_and_no_other_one_until_it_is_filed() {
     let mut engine = engine(stems);
     let (csv, xml) = both_sent(&mut engine);

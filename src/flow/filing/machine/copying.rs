@@ -153,6 +153,13 @@ impl Machine {
             if self.stays() {
                 return Ok(Stage::Over(Filed::Copied { to }));
             }
+            if !matches!(self.progress, Progress::Copied(_)) {
+                // It was not there when the copy was found, so that this could not be made again.
+                let why = format!(
+                    "{from} has come back, and its copy {to} may not be on the disk: it is to be copied again"
+                );
+                return Err(Fault::new(FaultKind::Unclear, why));
+            }
             match from.area {
                 // Its writer may put another version there now.
                 Area::Watched => self.ops.remove_if(&from, &look).await?,

@@ -91,6 +91,41 @@ fn a_copy_whose_fsync_failed_is_made_again_before_what_it_was_made_of_goes() {
 
 #[cfg(unix)]
 #[test]
+fn what_comes_back_beside_a_copy_whose_fsync_had_failed_is_copied_again_before_it_goes() {
+    let Some(world) = World::new(Case {
+        crosses: true,
+        ..MOVED
+    }) else {
+        return;
+    };
+    let mut process = world.begin();
+    let job = fails_to_sync(&world, &mut process);
+    let staging = world.watched.path().join(".dirpost/staging");
+    let staged = std::fs::read_dir(&staging).unwrap().next().unwrap();
+    let (original, hidden) = (staged.unwrap().path(), staging.join("hidden"));
+    std::fs::rename(&original, &hidden).unwrap();
+    let filed = file(&mut process, job.clone(), |operation| {
+        if is_sync_of_done(operation) && hidden.exists() {
+            std::fs::rename(&hidden, &original).unwrap();
+        }
+        Ok(())
+    });
+    assert!(
+        original.exists(),
+        "nobody knows of another copy on the disk"
+    );
+    let mut copies = 0;
+    let filed = file(&mut process, again(&job, filed), |operation| {
+        copies += u32::from(matches!(operation, Operation::Copy(..)));
+        Ok(())
+    });
+    assert!(matches!(filed, Filed::Away { .. }), "{filed:?}");
+    assert_eq!((copies, original.exists()), (1, false));
+    assert_eq!(world.copies(FILES[0]), 1);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_copy_that_is_known_to_be_on_the_disk_is_made_once_however_often_its_original_cannot_go() {
     let Some(world) = World::new(Case {
         crosses: true,
