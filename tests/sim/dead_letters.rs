@@ -23,6 +23,8 @@ pub struct Retries {
     pub are_told: bool,
     /// Those that were handed over last.
     pub told: BTreeMap<(Rel, Stamp), u32>,
+    /// Those before them.
+    pub told_before: BTreeMap<(Rel, Stamp), u32>,
     /// Versions that were put back.
     pub versions: BTreeSet<Version>,
     /// Names in dead-letter whose reasons may be left over: a retry of their files was killed, or a power
@@ -156,12 +158,16 @@ impl World {
     /// The names of a file that was put back are brought onto the disk, and its reason goes.
     pub fn sync_put_back(&mut self, place: &Place) {
         self.say(|| format!("on the disk: {place} is back"));
-        self.model.sync(&Place::new(Area::Watched, Rel::root()));
         if self.model.get(place).is_none() {
             self.model.take(&place.beside(REASON));
         }
-        self.model.sync(&place.folder());
+        if self.model.traits.atomic {
+            self.model.sync(&Place::new(Area::Watched, Rel::root()));
+            self.model.sync(&place.folder());
+        }
+        // Elsewhere it is as if only its own names got there: docs/architecture.md, "What is not made up for".
         // Where that fails it says so, and whoever has asked for it sees what comes back there.
+        self.model.settle(&self.marker_of(place));
         self.model.settle(place);
     }
 
@@ -171,18 +177,13 @@ impl World {
         self.model.rename(from, to, wall);
     }
 
-    /// The number of the key of this version.
-    pub fn retry_number(&self, path: &Rel, stamp: Stamp) -> u32 {
-        let number = self.retries.numbers.get(&(path.clone(), stamp));
-        number.copied().unwrap_or(0)
-    }
-
     /// What the scan hands over between a listing and its use, if that is news.
     pub fn tell_retries(&mut self) -> Option<Input> {
         if std::mem::replace(&mut self.retries.are_told, true) {
             return None;
         }
-        self.retries.told.clone_from(&self.retries.numbers);
+        let now = self.retries.numbers.clone();
+        self.retries.told_before = std::mem::replace(&mut self.retries.told, now);
         let all = self.retries.numbers.iter();
         let all = all.map(|((path, stamp), number)| (path.clone(), *stamp, *number));
         Some(Input::Retries(all.collect()))

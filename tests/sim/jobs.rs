@@ -18,6 +18,7 @@ use dirpost::flow::messages::{
     Closing, Content, Delivered, Delivery, Expired, Input, Inspected, Inspection, Miss,
 };
 
+use crate::dead_letters::Retries;
 use crate::disk::{MARKER, WorldDisk, digest_of};
 use crate::model::Node;
 use crate::plan::KEY_SCOPE;
@@ -185,7 +186,6 @@ impl World {
                 Some(self.back(job.file, Delivered::Changed(Some(node.look))))
             }
             Some(node) => {
-                self.see_that_it_has_its_key(&job, node.version);
                 // A process that comes after one that saw the machine suspended knows nothing of it.
                 let slept_unseen =
                     self.suspended_at >= node.changed && self.crashed_at >= self.suspended_at;
@@ -220,18 +220,16 @@ impl World {
         }
     }
 
-    fn see_that_it_has_its_key(&self, job: &Delivery, version: Version) {
-        let stamp = job.look.stamp;
-        let mut numbers = vec![self.retry_number(&job.path, stamp)];
-        // The same version may lie in dead-letter twice. While it is sent for the one that was put back,
-        // the other gets the next key, which the scan has not told yet.
-        if self.retries.versions.contains(&version) {
-            let told = self.retries.told.get(&(job.path.clone(), stamp));
-            numbers.extend(told);
-        }
+    /// To be called when it is handed out: by then the engine has been told, or is being told, of retries.
+    pub fn see_that_it_has_its_key(&self, job: &Delivery) {
+        let version = (job.path.clone(), job.look.stamp);
+        let Retries {
+            told, told_before, ..
+        } = &self.retries;
+        let numbers = [told, told_before].map(|told| told.get(&version).copied().unwrap_or(0));
         let mut keys = numbers
             .iter()
-            .map(|&number| key(KEY_SCOPE, &job.path, stamp, number));
+            .map(|&number| key(KEY_SCOPE, &job.path, job.look.stamp, number));
         assert!(
             keys.any(|key| key == job.key),
             "{} is sent under the key of its round: {numbers:?}",

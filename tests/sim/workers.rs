@@ -36,6 +36,7 @@ impl Workers {
 impl World {
     /// Has a file sent as soon as a worker is free.
     pub fn order(&mut self, job: Job) {
+        self.see_that_it_has_its_key(&job.0);
         if self.workers.busy < self.workers.upper {
             self.workers.busy += 1;
             self.begin(job);
