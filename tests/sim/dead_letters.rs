@@ -158,16 +158,12 @@ impl World {
     /// The names of a file that was put back are brought onto the disk, and its reason goes.
     pub fn sync_put_back(&mut self, place: &Place) {
         self.say(|| format!("on the disk: {place} is back"));
+        self.model.sync(&Place::new(Area::Watched, Rel::root()));
         if self.model.get(place).is_none() {
             self.model.take(&place.beside(REASON));
         }
-        if self.model.traits.atomic {
-            self.model.sync(&Place::new(Area::Watched, Rel::root()));
-            self.model.sync(&place.folder());
-        }
-        // Elsewhere it is as if only its own names got there: docs/architecture.md, "What is not made up for".
+        self.model.sync(&place.folder());
         // Where that fails it says so, and whoever has asked for it sees what comes back there.
-        self.model.settle(&self.marker_of(place));
         self.model.settle(place);
     }
 
