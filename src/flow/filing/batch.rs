@@ -44,6 +44,8 @@ pub struct Batch {
     pub(super) first_out: u64,
     /// The fsync of the journal has been tried.
     journal_synced: bool,
+    /// The fsync of folders that no file has come to has been tried.
+    left_synced: bool,
     synced: Result<(), Fault>,
 }
 
@@ -167,6 +169,7 @@ impl Batch {
             out: VecDeque::new(),
             first_out: 0,
             journal_synced: false,
+            left_synced: false,
             synced: Ok(()),
         }
     }
@@ -181,7 +184,7 @@ impl Batch {
         self.next = 0;
         let waiting = self.machines.iter().filter_map(Running::barrier).min();
         let Some(waiting) = waiting else {
-            return self.sync_journal_at_least_once(disk);
+            return self.sync_journal_at_least_once(disk) || self.sync_what_failed(disk);
         };
         match waiting {
             Barrier::Append => {
@@ -258,6 +261,17 @@ impl Batch {
         }
         let result = disk.sync_journal().map(|()| Answer::Done);
         self.note(&result);
+        true
+    }
+
+    /// A file whose filing failed may have its new name, and the next batch may be a while away. Until its
+    /// folder is on the disk, any program that brings the watched folder there takes its last name.
+    fn sync_what_failed(&mut self, disk: &mut dyn Disk) -> bool {
+        if self.unsynced.is_empty() || std::mem::replace(&mut self.left_synced, true) {
+            return false;
+        }
+        // Where this fails, the next batch tries again.
+        drop(self.sync_targets_left(disk));
         true
     }
 
