@@ -16,7 +16,8 @@
 //! the loop between the two, and the only module that knows both. [`config`] is what the user
 //! wants, [`cli`] how it is asked for. The rules between them are in `docs/architecture.md`.
 
-#![forbid(unsafe_code)]
+// But for two calls of the C library, in `io::os::memory`.
+#![deny(unsafe_code)]
 #![warn(missing_debug_implementations, missing_docs)]
 // Both panic where nobody reads: `cli::output` and the log are the ways to print.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

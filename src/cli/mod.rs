@@ -25,12 +25,14 @@ use self::output::{Output, complain};
 use crate::config::{self, Action as Delivered, Config};
 use crate::daemon::{Mode, Start, run, skip_existing};
 use crate::io::logging;
+use crate::io::os::memory;
 
 /// Where the configuration is looked for if none is named.
 const USUAL: [&str; 2] = ["dirpost.toml", "/etc/dirpost.toml"];
 
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
+    memory::begin();
     match Cli::try_parse() {
         Ok(cli) => obey(cli).into(),
         Err(err) => explain_usage(&err).into(),

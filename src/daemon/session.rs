@@ -32,6 +32,7 @@ use crate::io::journal::Journal;
 use crate::io::logging::words;
 use crate::io::os::clock;
 use crate::io::os::lock;
+use crate::io::os::memory;
 use crate::io::os::random;
 use crate::io::share::state::StateDir;
 use crate::io::share::{Before, Share};
@@ -499,6 +500,7 @@ impl Threads {
                 let command = FilerCommand::RemoveFolder(path);
                 self.filer.send(command).expect(ALIVE);
             }
+            Effect::GiveMemoryBack => memory::give_back(),
             Effect::Expire => self.filer.send(FilerCommand::Expire).expect(ALIVE),
             Effect::Write(events) => {
                 let entries = events.into_iter().map(Into::into).collect();

@@ -155,6 +155,8 @@ pub enum Effect {
     RemoveFolder(Rel),
     /// Remove some of what has been in `done` for long enough. Answered by [`Input::Expired`].
     Expire,
+    /// Give the system back what a burst has left in the allocator.
+    GiveMemoryBack,
     /// To be written to the journal, about versions that it knows.
     Write(Vec<(Rel, Stamp, journal::Event)>),
     /// To be written down for the next process, in place of what was written before.

@@ -83,6 +83,7 @@ impl Run {
                     let delay = self.world.rng.below(30);
                     self.world.at(delay, Event::InspectStart(job));
                 }
+                Effect::GiveMemoryBack => self.world.meet("end of a burst"),
                 Effect::Expire => self.world.at(5, Event::Expire),
                 // All files of the simulation lie in the watched folder itself.
                 Effect::RemoveFolder(path) => panic!("{path} was not emptied"),

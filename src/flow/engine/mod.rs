@@ -20,6 +20,7 @@
 
 mod admission;
 mod ahead;
+mod burst;
 mod emptied;
 mod endpoint;
 mod files;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 use self::admission::Admission;
 use self::ahead::Ahead;
+use self::burst::Burst;
 use self::emptied::Emptied;
 use self::endpoint::{Endpoint, Scene};
 use self::files::{ActiveFile, ActiveFiles, At, Seat};
@@ -114,6 +116,7 @@ pub struct Engine {
     /// How many files were out when the configuration was changed: there may be fewer workers since.
     out_before: usize,
     ahead: Ahead,
+    burst: Burst,
     out: Output,
 }
 
@@ -182,6 +185,7 @@ impl Engine {
             wanted: None,
             out_before: 0,
             ahead: Ahead::default(),
+            burst: Burst::default(),
             out: Output::default(),
             policy,
         }
@@ -242,6 +246,7 @@ impl Engine {
             self.hand_out(now);
         }
         self.save_if_due(now);
+        self.end_burst(now.mono);
         self.observe(now);
         self.end(now);
         debug_assert!(

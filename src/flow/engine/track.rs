@@ -47,6 +47,9 @@ impl Engine {
         let horizon = self.horizon(now);
         let scan = self.scans.number();
         self.scans.count_ignored(content.ignored);
+        // What goes leaves as much behind as what is new.
+        self.burst
+            .add(content.files.len().max(self.tree.len_of(folder)));
         self.emptied.listed(folder, content.is_empty());
         let timeless = content.timeless;
         if timeless && !std::mem::replace(&mut self.known.timeless, true) {
@@ -213,6 +216,7 @@ impl Engine {
         self.end_trouble(file, self.clock.now());
         self.end_changing(file, self.clock.now());
         let active = self.files.remove(file)?;
+        self.burst.add(1);
         self.endpoint.untried(file);
         if let Some(rule) = &self.policy.marker {
             self.known

@@ -287,6 +287,12 @@ impl Tree {
             .is_some_and(|folder| folder.rests(path.name()))
     }
 
+    /// How many names are known in `folder`.
+    pub fn len_of(&self, folder: &Rel) -> usize {
+        let folder = self.folders.get(folder);
+        folder.map_or(0, |folder| folder.known.len())
+    }
+
     /// Whether `folder` was listed by this process, as a whole.
     pub fn is_listed(&self, folder: &Rel) -> bool {
         let folder = self.folders.get(folder);

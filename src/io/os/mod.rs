@@ -1,9 +1,10 @@
-//! What the system gives a process: clocks, signals, randomness, locks between threads, mounts, the
+//! What the system gives a process: clocks, memory, signals, randomness, locks between threads, mounts, the
 //! files of the configuration, names of users, the service manager, what its errors mean, and what its stderr is.
 
 pub mod clock;
 pub mod error;
 pub mod files;
+pub mod memory;
 pub mod mounts;
 pub mod service;
 pub mod signal;

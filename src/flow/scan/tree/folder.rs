@@ -244,6 +244,9 @@ impl Folder {
             };
             *count = count.saturating_add_signed(by);
         }
+        if self.at_rest == self.known.len() {
+            self.marks = Vec::new();
+        }
         let (old, new) = (before.waiting_step(), mark.waiting_step());
         self.queue.moved(at, old, new);
         self.refill_queue();
@@ -344,6 +347,10 @@ impl Folder {
 
     pub(super) fn check(&self) {
         assert!(self.marks.is_empty() || self.marks.len() == self.known.len());
+        assert!(
+            self.marks.is_empty() || self.at_rest < self.known.len(),
+            "a folder in which everything is at rest keeps no marks"
+        );
         let (mut at_rest, mut waiting, mut idle) = (0, 0, 0);
         for at in 0..self.known.len() {
             let name = self.known.name(at);
