@@ -86,6 +86,8 @@ impl Engine {
         self.recall(memory, by_hand, now);
         self.known.hurried = by_hand;
         self.resume_filings(filings, journal, now);
+        // The journal has just been read.
+        self.burst.add(self.tree.count().at_rest);
         std::mem::take(&mut self.out.effects)
     }
 
