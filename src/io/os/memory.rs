@@ -7,12 +7,12 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const OWN_MAPPING: std::ffi::c_int = 128 * 1024;
 
-/// To be called when the process begins.
+/// To be called when the process begins, before it has threads.
 pub fn begin() {
     // That size is glibc's default; but as long as nobody sets it, it grows with each such block that is
     // freed, up to 32 MiB, and these come from the heap from then on (mallopt(3), M_MMAP_THRESHOLD).
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    glibc::mallopt(glibc::M_MMAP_THRESHOLD, OWN_MAPPING);
+    glibc::set_mmap_threshold(OWN_MAPPING);
 }
 
 /// Gives back what nothing lies in. It takes milliseconds where there is much.
@@ -29,16 +29,24 @@ pub fn give_back() {
 mod glibc {
     use std::ffi::c_int;
 
-    /// `malloc.h` of glibc.
-    pub const M_MMAP_THRESHOLD: c_int = -3;
+    /// Of glibc's `malloc.h`.
+    const M_MMAP_THRESHOLD: c_int = -3;
 
-    // Both may be called at any time, from any thread and with any value (malloc_trim(3), mallopt(3):
-    // MT-Safe; mallopt refuses what it does not know, with a 0). Neither touches memory that is in use.
     unsafe extern "C" {
-        /// Gives back what is free, but for so many bytes at the end of the heap. 1 if anything was.
+        /// Gives back what is free, but for so many bytes at the end of the heap. 1 if anything was. It may be
+        /// called at any time and from any thread, with any value (malloc_trim(3): MT-Safe).
         pub safe fn malloc_trim(keep: usize) -> c_int;
-        /// Sets one of the allocator's parameters.
-        pub safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        fn mallopt(parameter: c_int, value: c_int) -> c_int;
+    }
+
+    /// Blocks of so many bytes, and larger ones, are mappings of their own.
+    pub fn set_mmap_threshold(bytes: c_int) {
+        // SAFETY: any value may be given; what it does not take it answers with a 0, and nothing has changed.
+        // It writes a number that other threads read without a lock (mallopt(3): MT-Unsafe): it is called as
+        // the first thing in `main`.
+        unsafe {
+            mallopt(M_MMAP_THRESHOLD, bytes);
+        }
     }
 }
 
@@ -46,7 +54,6 @@ mod glibc {
 mod tests {
     #[test]
     fn what_was_freed_between_what_stays_goes_back() {
-        super::begin();
         // In KiB (proc_pid_status(5)).
         let resident = || -> u64 {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
