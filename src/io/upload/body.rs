@@ -16,8 +16,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
+use super::hashing::Hashing;
 use super::place::{InFolder, Place};
 use super::reread::Reread;
 use crate::flow::file::{Difference, Look};
@@ -96,7 +95,7 @@ pub struct UploadBody<P: Place = InFolder> {
     /// It was read whole, and is given out from there.
     is_held: bool,
     /// Of what has been read so far.
-    hash: Sha256,
+    hash: Hashing,
     /// What the digest of the whole must be: a check, a header or an earlier attempt says so.
     promised: Option<[u8; 32]>,
     /// The digest of the whole, once all of it has been given out.
@@ -145,7 +144,7 @@ impl<P: Place> UploadBody<P> {
             known,
             memory: Vec::new(),
             is_held: false,
-            hash: Sha256::new(),
+            hash: Hashing::default(),
             promised,
             sent: None,
             began: Instant::now(),
@@ -192,7 +191,7 @@ impl<P: Place> UploadBody<P> {
         }
         self.hash.update(&self.memory);
         self.is_held = true;
-        Ok(self.hash.clone().finalize().into())
+        Ok(self.hash.digest())
     }
 
     /// Sees that an empty file is still the same. It has no last byte before which that would
@@ -273,7 +272,7 @@ impl<P: Place> UploadBody<P> {
     /// All has been read, and its last bytes are about to be given out: sees that the file is
     /// still the same version, and that what was read is its content.
     fn prove_whole(&mut self) -> Result<(), Broken> {
-        let digest = self.hash.clone().finalize().into();
+        let digest = self.hash.digest();
         let until = Instant::now() + self.source.patience;
         let mut is_proven = false;
         loop {
@@ -389,7 +388,7 @@ impl<P: Place> Body for UploadBody<P> {
     fn rewind(&mut self) -> Result<(), Broken> {
         if !self.is_held {
             self.file.rewind()?;
-            self.hash = Sha256::new();
+            self.hash = Hashing::default();
         }
         self.left = self.source.look.stamp.size;
         // A header may have said so by now, and an endpoint may have had all of it: it is the

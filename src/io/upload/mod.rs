@@ -5,6 +5,7 @@
 
 pub mod body;
 mod counted;
+mod hashing;
 pub mod place;
 mod reread;
 

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 use crate::flow::file::{FsKind, Stamp};
 use crate::flow::time::Wall;

@@ -1,5 +1,7 @@
 //! An upload's body over real files.
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 use crate::flow::file::{FsKind, Rel};
 #[cfg(unix)]
