@@ -165,6 +165,11 @@ fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_afte
             daemon.log()
         );
         if kill {
+            // What the endpoint has and the journal does not may be sent again after a kill.
+            wait_until("all acceptances in the journal", BOUND, || {
+                let journal = world.dir.journal("in/.dirpost");
+                journal.matches("\"accepted\"").count() >= names.len()
+            });
             daemon.kill();
             daemon = Daemon::start(&text);
             daemon.wait_log("delivered, but cannot be filed away");
