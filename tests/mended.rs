@@ -132,7 +132,7 @@ fn whatever_is_corrected_in_the_configuration_of_the_endpoint_is_tried_at_once()
             write_many(&dir, 2);
             let url = format!("{}/{{path}}", server.url());
             let daemon = Daemon::start(&config(dir.path(), &url, LONG));
-            daemon.wait_log("403");
+            daemon.wait_log("answered 403");
             stop(daemon);
             let text = config(dir.path(), &url, &format!("{LONG}\n{change}"));
             start.until(&text, "all to be delivered", || dir.done().len() == 2);
@@ -148,7 +148,7 @@ fn a_file_that_waits_by_its_own_clock_goes_at_once_when_the_configuration_is_cor
         let (wrong, _) = switchable(500);
         dir.write("a.csv", "a");
         let daemon = Daemon::start(&config(dir.path(), &wrong.url(), LONG));
-        daemon.wait_log("500");
+        daemon.wait_log("answered 500");
         stop(daemon);
         let text = config(dir.path(), &server.url(), LONG);
         start.until(&text, "it to be delivered", || dir.done() == ["a.csv"]);
@@ -224,7 +224,7 @@ fn a_daemon_whose_credential_is_corrected_tries_it_at_once() {
         write_many(&dir, 3);
         let text = config(dir.path(), &server.url(), &format!("{LONG}\n{auth}"));
         let daemon = Daemon::start(&text);
-        daemon.wait_log("401");
+        daemon.wait_log("answered 401");
         // As an administrator does it, and as long as the old one.
         let draft = keys.write("draft", "new-2\n");
         std::fs::rename(draft, &file).unwrap();
@@ -244,7 +244,7 @@ fn the_next_run_tries_a_corrected_credential_at_once_and_remembers_none() {
             write_many(&dir, 3);
             let text = config(dir.path(), &server.url(), &format!("{LONG}\n{auth}"));
             let daemon = Daemon::start(&text);
-            daemon.wait_log("401");
+            daemon.wait_log("answered 401");
             stop(daemon);
             let memory = dir.text(".dirpost/memory.jsonl");
             let draft = keys.write("draft", "new-2\n");
@@ -266,7 +266,7 @@ fn sigusr1_lets_one_probe_go_at_once() {
     let (dir, (server, status)) = (Dir::new(), switchable(503));
     write_many(&dir, 5);
     let daemon = Daemon::start(&config(dir.path(), &server.url(), LONG));
-    daemon.wait_log("503");
+    daemon.wait_log("answered 503");
     // The first other file may probe at once: one of them alone may have been the cause.
     wait_until("a second attempt", BOUND, || server.requests().len() >= 2);
     // Others had begun side by side with the first.
@@ -328,7 +328,7 @@ fn a_pause_that_the_endpoint_has_asked_for_ends_with_a_start_by_hand() {
         dir.write("a.csv", "a");
         let text = config(dir.path(), &server.url(), "");
         let daemon = Daemon::start(&text);
-        daemon.wait_log("503");
+        daemon.wait_log("answered 503");
         stop(daemon);
         // A crontab goes on waiting.
         for _ in 0..3 {
@@ -347,7 +347,7 @@ fn a_single_file_that_has_failed_is_tried_at_once_after_a_start_by_hand() {
             dir.write("a.csv", "a");
             let text = config(dir.path(), &server.url(), LONG);
             let daemon = Daemon::start(&text);
-            daemon.wait_log(&status.to_string());
+            daemon.wait_log(&format!("answered {status}"));
             stop(daemon);
             says.store(200, Ordering::SeqCst);
             start.until(&text, "it to be delivered", || dir.done() == ["a.csv"]);

@@ -39,7 +39,7 @@ fn a_token_that_rotates_is_taken_up_without_a_restart() {
     wait_until("the first delivered", BOUND, || dir.done() == ["one"]);
     *valid.lock().unwrap() = "Bearer tok-beta".into();
     dir.write("two", "2");
-    daemon.wait_log("401");
+    daemon.wait_log("answered 401");
     keys.write("token.new", "tok-beta\n");
     std::fs::rename(keys.join("token.new"), &token).unwrap();
     wait_until("the second delivered", BOUND, || {
