@@ -300,7 +300,10 @@ fn a_command_is_asked_for_a_credential_once_for_all_and_again_after_a_401() {
     wait_until("the late one", BOUND, || dir.done().len() == 13);
     assert_eq!((calls(&place), server.requests().len()), (2, 14));
     let log = daemon.log().join("\n");
-    assert!(!log.contains("tok-") && !log.contains("answered 401"), "{log}");
+    assert!(
+        !log.contains("tok-") && !log.contains("answered 401"),
+        "{log}"
+    );
 }
 
 #[cfg(unix)]
