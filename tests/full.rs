@@ -28,6 +28,12 @@ struct World {
 }
 
 impl World {
+    /// How often the journal says this of a file.
+    fn journaled(&self, what: &str) -> usize {
+        let journal = self.dir.journal("in/.dirpost");
+        journal.matches(&format!("\"{what}\"")).count()
+    }
+
     fn new(size: &str) -> Option<World> {
         let dir = Dir::new();
         let disk = Mount::tmpfs(&dir.mkdir("small"), size)?;
@@ -167,8 +173,7 @@ fn no_room_in_done_repeats_nothing_and_all_is_filed_when_there_is_room_also_afte
         if kill {
             // What the endpoint has and the journal does not may be sent again after a kill.
             wait_until("all acceptances in the journal", BOUND, || {
-                let journal = world.dir.journal("in/.dirpost");
-                journal.matches("\"accepted\"").count() >= names.len()
+                world.journaled("accepted") >= names.len()
             });
             daemon.kill();
             daemon = Daemon::start(&text);
@@ -205,10 +210,7 @@ fn no_room_in_dead_letter_sends_nothing_again_and_all_is_filed_when_there_is_roo
         let names = world.drop_files(10, 10_000);
         // Until that is written down, a rejected file may be sent once more after a kill. It is
         // written down once, however often its filing fails.
-        let condemned = || {
-            let journal = world.dir.journal("in/.dirpost");
-            journal.matches("\"condemned\"").count()
-        };
+        let condemned = || world.journaled("condemned");
         wait_until("all to be condemned", BOUND, || condemned() == names.len());
         daemon.wait_log("rejected, but cannot be filed there");
         if kill {

@@ -368,6 +368,7 @@ impl Session {
             match effect {
                 Effect::Note(note) => words::write(&note),
                 Effect::Finish(how) => self.finish = Some(how),
+                Effect::GiveMemoryBack => memory::give_back(),
                 Effect::Recall => back.extend(self.threads.workers.recall()),
                 other => self.threads.order(other),
             }
@@ -500,7 +501,6 @@ impl Threads {
                 let command = FilerCommand::RemoveFolder(path);
                 self.filer.send(command).expect(ALIVE);
             }
-            Effect::GiveMemoryBack => memory::give_back(),
             Effect::Expire => self.filer.send(FilerCommand::Expire).expect(ALIVE),
             Effect::Write(events) => {
                 let entries = events.into_iter().map(Into::into).collect();
@@ -510,7 +510,9 @@ impl Threads {
                 let command = FilerCommand::Remember(memory);
                 self.filer.send(command).expect(ALIVE);
             }
-            Effect::Note(_) | Effect::Finish(_) | Effect::Recall => unreachable!("no thread's"),
+            Effect::Note(_) | Effect::Finish(_) | Effect::Recall | Effect::GiveMemoryBack => {
+                unreachable!("no thread's")
+            }
         }
     }
 

@@ -10,9 +10,8 @@ use dirpost::flow::file::{FsKind, Rel, Stamp};
 use dirpost::flow::filing::Area;
 use dirpost::flow::messages::{Input, ListedFolder, ScanOrder};
 use dirpost::flow::rng::Rng;
-use dirpost::flow::scan::rounds::{
-    Looked, NAMES_EVERY, Named, NamesHash, Proof, STAMPS_EVERY, Seen, Times, Visit,
-};
+use dirpost::flow::scan::names_hash::{Named, NamesHash};
+use dirpost::flow::scan::rounds::{Looked, NAMES_EVERY, Proof, STAMPS_EVERY, Seen, Times, Visit};
 use dirpost::flow::time::{Mono, Wall};
 
 use crate::world::World;

@@ -34,8 +34,6 @@ pub(super) struct Looking {
     is_outdated: bool,
     /// The next scan is to look at everything.
     everything: bool,
-    /// No scan has begun.
-    is_first: bool,
 }
 
 impl Looking {
@@ -45,7 +43,6 @@ impl Looking {
             rewrites,
             is_outdated: false,
             everything: false,
-            is_first: true,
         }
     }
 
@@ -73,9 +70,9 @@ impl Looking {
         is_in_debt
     }
 
-    /// Whether the scan that begins now is the first one, and may go by names. To be asked once for each.
-    fn may_expect(&mut self) -> bool {
-        std::mem::take(&mut self.is_first) && !self.everything
+    /// Whether nothing was looked at so far, and nobody has asked for a look at everything.
+    fn may_expect(&self) -> bool {
+        self.rounds.is_none() && !self.everything
     }
 
     fn order(&mut self, wanted: Wanted, is_lock_awaited: bool) -> ScanOrder {
@@ -101,7 +98,8 @@ impl Engine {
             must: self.folders_to_look_at(now),
             everything: is_once,
         };
-        if self.looking.may_expect() && !is_once && self.policy.marker.is_none() {
+        let is_first = self.scans.completed() == 0;
+        if is_first && !is_once && self.policy.marker.is_none() && self.looking.may_expect() {
             self.looking.rounds = Some(Box::new(self.rounds_by_names()));
         }
         self.looking.order(wanted, !self.scans.is_lock_sure())

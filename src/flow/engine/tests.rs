@@ -25,7 +25,7 @@ use crate::flow::file::{FsKind, Look};
 use crate::flow::filing::{Filed, Move, Progress, Reason};
 use crate::flow::marker::MarkerRule;
 use crate::flow::memory;
-use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss};
+use crate::flow::messages::{Closing, Content, Delivered, Finish, ListedFolder, Miss, ScanOrder};
 use crate::flow::policy::Ending;
 use crate::flow::scan::rounds::Rounds;
 use crate::flow::time::Wall;
@@ -114,6 +114,14 @@ fn idle(engine: &mut Engine, from: i64, until: i64) -> Vec<Effect> {
         let wake = engine.wake_at().map_or(until, |wake| wake.0.min(until));
         now = wake.max(now + 1);
     }
+}
+
+/// What the scan is asked for that begins with these effects.
+fn scan_order(effects: Vec<Effect>) -> Option<ScanOrder> {
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Scan(order) => Some(order),
+        _ => None,
+    })
 }
 
 fn deliveries(effects: Vec<Effect>) -> Vec<Delivery> {

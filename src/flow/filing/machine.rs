@@ -17,7 +17,7 @@ mod resuming;
 
 use super::disk::{Fault, FaultKind, Line, Operation, Side};
 use super::free_name::free;
-use super::moving::{Moved, Relocation, Target, relocate};
+use super::moving::{Moved, Relocation, relocate};
 use super::names::{Companions, staging_name};
 use super::ops::{Ops, seldom};
 use super::{Area, Fate, Filed, Filing, Move, Place, Progress, Rules};
@@ -234,16 +234,7 @@ impl Machine {
         to: &Place,
         look: Option<&Look>,
     ) -> Result<Moved, Fault> {
-        relocate(
-            &self.ops,
-            Relocation {
-                from,
-                to,
-                look,
-                target: Target::Own,
-            },
-        )
-        .await
+        relocate(&self.ops, Relocation::into_own(from, to, look)).await
     }
 
     /// It has been renamed to `to`.

@@ -56,6 +56,18 @@ pub(super) struct Relocation<'a> {
     pub target: Target,
 }
 
+impl<'a> Relocation<'a> {
+    /// Into a folder of dirpost's own.
+    pub fn into_own(from: &'a Place, to: &'a Place, look: Option<&'a Look>) -> Relocation<'a> {
+        Relocation {
+            from,
+            to,
+            look,
+            target: Target::Own,
+        }
+    }
+}
+
 /// Moves a file.
 ///
 /// # Errors

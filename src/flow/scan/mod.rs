@@ -4,6 +4,7 @@
 pub mod filter;
 pub mod glob;
 pub mod listing;
+pub mod names_hash;
 pub mod rounds;
 mod temporary;
 pub mod tree;

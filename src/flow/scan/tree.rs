@@ -37,7 +37,7 @@ use crate::flow::file::{FileNo, Look, Rel, Stamp};
 use crate::flow::marker::MarkerRule;
 use crate::flow::messages::Content;
 use crate::flow::scan::listing::Listing;
-use crate::flow::scan::rounds::NamesHash;
+use crate::flow::scan::names_hash::NamesHash;
 use crate::flow::time::{Mono, Wall};
 
 /// See the module.

@@ -5,7 +5,7 @@ use std::io;
 use super::pulse::Pulse;
 use crate::flow::file::Rel;
 use crate::flow::scan::filter::{Class, Filter, Ignored};
-use crate::flow::scan::rounds::{Named, NamesHash};
+use crate::flow::scan::names_hash::{Named, NamesHash};
 use crate::io::dir::{Dir, NameKind};
 
 /// The names that are wanted.

@@ -2,16 +2,13 @@
 
 use super::*;
 use crate::flow::filing::Acceptance;
-use crate::flow::messages::ScanOrder;
-use crate::flow::scan::rounds::{Named, NamesHash, Seen, Visit, Wanted};
+use crate::flow::scan::names_hash::{Named, NamesHash};
+use crate::flow::scan::rounds::{Seen, Visit, Wanted};
 use crate::flow::settle::StabilityMemory;
 
-/// What the scan is asked for that begins with these effects.
+/// What the scan is to look at that begins with these effects.
 fn wanted(effects: Vec<Effect>) -> Option<Wanted> {
-    effects.into_iter().find_map(|effect| match effect {
-        Effect::Scan(order) => Some(order.wanted),
-        _ => None,
-    })
+    scan_order(effects).map(|order| order.wanted)
 }
 
 /// The scan under way ends, with its rounds given back, and the next one begins: what it is asked
@@ -88,11 +85,8 @@ fn first_order(policy: Policy, past: Handover) -> (Engine, ScanOrder) {
     let mut engine = Engine::new(policy, 1, at(0));
     let mut effects = engine.resume(past, at(0));
     effects.extend(engine.on(at(0), Input::Tick));
-    let order = effects.into_iter().find_map(|effect| match effect {
-        Effect::Scan(order) => Some(order),
-        _ => None,
-    });
-    (engine, order.expect("the first scan begins at once"))
+    let order = scan_order(effects).expect("the first scan begins at once");
+    (engine, order)
 }
 
 /// What the first scan does with the folder at `path`, whatever its times are.
@@ -152,12 +146,7 @@ fn a_start_reads_the_names_in_folders_of_kept_files_and_the_next_scan_looks_at_t
     assert_eq!(looked, Some((3, 0)));
     // Scans may take a quarter of the time, and this one took 10 ms: the interval is 1,000 s.
     assert_eq!(engine.wake_at(), Some(Mono(40)));
-    let effects = engine.on(at(40), Input::Tick);
-    let next = effects.into_iter().find_map(|effect| match effect {
-        Effect::Scan(order) => Some(order),
-        _ => None,
-    });
-    let next = next.expect("it is due");
+    let next = scan_order(engine.on(at(40), Input::Tick)).expect("it is due");
     for (path, _) in expected {
         assert_eq!(first_visit(&next, path), Visit::All, "{path}");
     }

@@ -75,12 +75,6 @@ fn what_was_known_of_folders_goes_for_other_names_are_no_sign_that_their_times_d
         let folders = ["", "sub"].map(|path| (Rel::new(path.as_bytes()), None));
         Box::new(Rounds::expecting(Rewrites::Auto, folders.into_iter()))
     };
-    let order_of = |effects: Vec<Effect>| {
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::Scan(order) => Some(order),
-            _ => None,
-        })
-    };
     for under_way in [false, true] {
         let mut engine = Engine::new(policy(), 1, at(0));
         turn(&mut engine, 0, Input::Tick);
@@ -93,24 +87,15 @@ fn what_was_known_of_folders_goes_for_other_names_are_no_sign_that_their_times_d
             turn(&mut engine, 3, Input::Rounds(known()));
             effects = turn(&mut engine, 3, Input::Scanned(Ok(())));
         }
-        let next = order_of(effects).expect("a scan begins at once");
+        let next = scan_order(effects).expect("a scan begins at once");
         assert_eq!(next.rounds.len(), 1, "only the watched folder is known");
         // What that one learns is kept.
         turn(&mut engine, 4, Input::Rounds(known()));
-        let from = next_scan_order(&mut engine, 4);
-        assert_eq!(from.rounds.len(), 2);
+        turn(&mut engine, 4, Input::Command(Command::Scan));
+        let effects = turn(&mut engine, 4, Input::Scanned(Ok(())));
+        let after = scan_order(effects).expect("it was asked for");
+        assert_eq!(after.rounds.len(), 2);
     }
-}
-
-/// What the scan is asked for that begins after the one under way.
-fn next_scan_order(engine: &mut Engine, from: i64) -> crate::flow::messages::ScanOrder {
-    let mut effects = engine.on(at(from), Input::Command(Command::Scan));
-    effects.extend(engine.on(at(from), Input::Scanned(Ok(()))));
-    let order = effects.into_iter().find_map(|effect| match effect {
-        Effect::Scan(order) => Some(order),
-        _ => None,
-    });
-    order.expect("it was asked for")
 }
 
 #[test]

@@ -115,12 +115,7 @@ impl Machine {
             };
             self.write_move(moving.clone()).await?;
             self.ask_reason(&to, self.displaced(&look), &from).await?;
-            let on = Relocation {
-                from: &from,
-                to: &to,
-                look: None,
-                target: Target::Own,
-            };
+            let on = Relocation::into_own(&from, &to, None);
             let moved = match self.move_on(on).await? {
                 Moved::CrossesDevices => self.displace_across(moving, &look).await?,
                 moved => moved,

@@ -11,7 +11,7 @@ use super::queue::Queue;
 use crate::config::Settle;
 use crate::flow::file::{FileNo, Fingerprint, FsKind, Look, Stamp};
 use crate::flow::scan::listing::{Listing, Pair, merge};
-use crate::flow::scan::rounds::{Named, NamesHash};
+use crate::flow::scan::names_hash::{Named, NamesHash};
 use crate::flow::settle::settle_time;
 use crate::flow::time::{Mono, Now, Wall};
 
@@ -244,9 +244,7 @@ impl Folder {
             };
             *count = count.saturating_add_signed(by);
         }
-        if self.at_rest == self.known.len() {
-            self.marks = Vec::new();
-        }
+        self.shed_marks();
         let (old, new) = (before.waiting_step(), mark.waiting_step());
         self.queue.moved(at, old, new);
         self.refill_queue();
@@ -297,14 +295,24 @@ impl Folder {
         }
     }
 
-    /// The names that are expected in it, if all of them are at rest.
-    pub(super) fn expected(&self) -> Option<NamesHash> {
-        let is_else = |mark: &Mark| *mark != Mark::AT_REST;
-        let nothing_else = self.moving.is_empty()
+    /// Whether all names in it are at rest, and were looked at.
+    fn only_rests(&self) -> bool {
+        self.marks.is_empty()
+            && self.moving.is_empty()
             && self.left.is_empty()
             && self.unseen.is_empty()
-            && !self.marks.iter().any(is_else);
-        nothing_else.then(|| {
+    }
+
+    /// Where everything is at rest no marks are kept.
+    fn shed_marks(&mut self) {
+        if self.at_rest == self.known.len() {
+            self.marks = Vec::new();
+        }
+    }
+
+    /// The names that are expected in it, if all of them are at rest.
+    pub(super) fn expected(&self) -> Option<NamesHash> {
+        self.only_rests().then(|| {
             let known = self.known.iter().map(|(name, _)| name);
             let recent = self.recent.keys().map(Box::as_ref);
             let mut names = NamesHash::default();

@@ -4,6 +4,13 @@ use super::disks::scripted;
 use super::*;
 use crate::flow::filing::disk::Operation;
 
+/// Where `done` lies on another file system.
+#[cfg(unix)]
+const ACROSS: Case = Case {
+    crosses: true,
+    ..MOVED
+};
+
 /// Files one file away.
 fn file(
     process: &mut Process,
@@ -52,10 +59,7 @@ fn fails_to_sync(world: &World, process: &mut Process) -> Filing {
 #[test]
 fn a_copy_whose_fsync_failed_is_made_again_before_what_it_was_made_of_goes() {
     for restarts in [false, true] {
-        let Some(world) = World::new(Case {
-            crosses: true,
-            ..MOVED
-        }) else {
+        let Some(world) = World::new(ACROSS) else {
             return;
         };
         let mut process = world.begin();
@@ -92,10 +96,7 @@ fn a_copy_whose_fsync_failed_is_made_again_before_what_it_was_made_of_goes() {
 #[cfg(unix)]
 #[test]
 fn what_comes_back_beside_a_copy_whose_fsync_had_failed_is_copied_again_before_it_goes() {
-    let Some(world) = World::new(Case {
-        crosses: true,
-        ..MOVED
-    }) else {
+    let Some(world) = World::new(ACROSS) else {
         return;
     };
     let mut process = world.begin();
@@ -127,10 +128,7 @@ fn what_comes_back_beside_a_copy_whose_fsync_had_failed_is_copied_again_before_i
 #[cfg(unix)]
 #[test]
 fn a_copy_that_is_known_to_be_on_the_disk_is_made_once_however_often_its_original_cannot_go() {
-    let Some(world) = World::new(Case {
-        crosses: true,
-        ..MOVED
-    }) else {
+    let Some(world) = World::new(ACROSS) else {
         return;
     };
     let mut process = world.begin();
@@ -240,10 +238,7 @@ fn a_marker_that_was_written_again_right_before_it_was_copied_stays_at_its_place
 #[cfg(unix)]
 #[test]
 fn what_was_changed_behind_its_copy_with_its_mtime_put_back_is_not_removed() {
-    let Some(world) = World::new(Case {
-        crosses: true,
-        ..MOVED
-    }) else {
+    let Some(world) = World::new(ACROSS) else {
         return;
     };
     let path = world.watched.path().join(FILES[0]);

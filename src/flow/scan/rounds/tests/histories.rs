@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::rng::Rng;
+use crate::flow::scan::names_hash::Named;
 
 /// How a modelled file system shows times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,11 +98,8 @@ impl Folder {
 
     /// Whether all is at rest, and is listed again: the usual case, in which nothing is built.
     fn is_as_before(&self, files: &Listing<Look>) -> bool {
-        self.marks.is_empty()
-            && self.moving.is_empty()
+        self.only_rests()
             && self.away.is_empty()
-            && self.left.is_empty()
-            && self.unseen.is_empty()
             && self.known.has_names_of(files)
             && (0..files.len()).all(|at| files.value(at).stamp == *self.known.value(at))
     }
@@ -292,9 +289,7 @@ impl Folder {
         }
         (self.at_rest, self.waiting, self.idle) = (at_rest, waiting, idle);
         self.marks = marks;
-        if self.at_rest == self.known.len() {
-            self.marks = Vec::new();
-        }
+        self.shed_marks();
         self.queue.clear();
         self.refill_queue();
     }
