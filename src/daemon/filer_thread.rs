@@ -280,7 +280,7 @@ impl FilerThread {
             self.retries.tell()?;
         }
         if !outcome.filed.is_empty() {
-            self.mailbox.send(Message::Filed(outcome.filed))?;
+            self.mailbox.send_unhurried(Message::Filed(outcome.filed))?;
         }
         for (path, result) in outcome.removed {
             self.mailbox.input(Input::FolderRemoved(path, result))?;

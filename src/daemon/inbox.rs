@@ -12,6 +12,10 @@
 //! its reader while it holds a lock that the reader wants first, so that each wake-up costs two waits.
 //! Here nobody is woken under the lock, and nobody who does not wait; and the reader takes all
 //! that has come at once.
+//!
+//! Being woken costs more than most messages do. So where messages come that nobody waits for
+//! ([`Mailbox::send_unhurried`]), the reader naps for a moment after it has read some, and is not
+//! woken by more of that kind: it finds them together.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,6 +37,10 @@ use crate::io::status::{Latest, TURN_EVERY};
 /// Upper bound on the reports that wait to be taken; who has more to say waits. As many may have been
 /// taken and not read yet.
 pub(super) const INBOX_MAX: usize = 128;
+
+/// How long a message that nobody waits for may lie. The share of its time that a loop spends on being
+/// woken is small then, and the delay cannot be noticed.
+const NAP: Duration = Duration::from_millis(1);
 
 /// What comes out of the inbox.
 #[derive(Debug)]
@@ -99,10 +107,30 @@ struct Reports {
     queue: VecDeque<Message>,
     /// The epoch whose reports are listened to.
     epoch: u64,
-    /// The reader waits, and nobody has woken it yet.
-    reader_waits: bool,
+    reader: Reader,
+    /// What nobody waits for has come since the reader waited last.
+    has_unhurried: bool,
     /// How many threads wait for room.
     senders_waiting: usize,
+}
+
+/// What the reader does.
+#[derive(Default)]
+enum Reader {
+    /// It reads, or was woken to.
+    #[default]
+    Reads,
+    /// It waits for anything.
+    Waits,
+    /// It waits for a moment, and for what is urgent.
+    Naps,
+}
+
+/// Whether somebody waits for what comes of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    Urgent,
+    Unhurried,
 }
 
 impl Raised {
@@ -127,9 +155,17 @@ impl Raised {
 }
 
 impl Shared {
-    /// Lets go of the lock, and then wakes the reader if it waits.
-    fn tell_reader(&self, mut reports: MutexGuard<'_, Reports>) {
-        let waits = std::mem::take(&mut reports.reader_waits);
+    /// Lets go of the lock, and then wakes the reader if it waits for what has come.
+    fn tell_reader(&self, mut reports: MutexGuard<'_, Reports>, haste: Haste) {
+        let waits = match reports.reader {
+            Reader::Reads => false,
+            Reader::Waits => true,
+            // Nobody is to wait for room because the reader naps.
+            Reader::Naps => haste == Haste::Urgent || reports.queue.len() >= INBOX_MAX / 2,
+        };
+        if waits {
+            reports.reader = Reader::Reads;
+        }
         drop(reports);
         if waits {
             self.news.notify_one();
@@ -163,7 +199,7 @@ impl Inbox {
         move |command| {
             let reports = lock(&shared.reports);
             shared.raised.flag(command).store(true, Ordering::SeqCst);
-            shared.tell_reader(reports);
+            shared.tell_reader(reports, Haste::Urgent);
         }
     }
 
@@ -175,7 +211,7 @@ impl Inbox {
             *lock(&shared.reloaded) = Some(reloaded);
             let reports = lock(&shared.reports);
             shared.raised.reload.store(true, Ordering::SeqCst);
-            shared.tell_reader(reports);
+            shared.tell_reader(reports, Haste::Urgent);
         }
     }
 
@@ -233,7 +269,13 @@ impl Inbox {
         if left == Some(Duration::ZERO) {
             return false;
         }
-        reports.reader_waits = true;
+        let naps = std::mem::take(&mut reports.has_unhurried);
+        let (reader, left) = if naps {
+            (Reader::Naps, Some(left.map_or(NAP, |left| left.min(NAP))))
+        } else {
+            (Reader::Waits, left)
+        };
+        reports.reader = reader;
         let mut reports = match left {
             None => self.shared.news.wait(reports).expect(NO_PANIC),
             Some(left) => {
@@ -241,7 +283,7 @@ impl Inbox {
                 waited.expect(NO_PANIC).0
             }
         };
-        reports.reader_waits = false;
+        reports.reader = Reader::Reads;
         true
     }
 
@@ -283,6 +325,18 @@ impl Mailbox {
     /// # Errors
     /// If the session is over: whatever the thread would do next is for nobody.
     pub(super) fn send(&self, message: Message) -> Result<(), Gone> {
+        self.put(message, Haste::Urgent)
+    }
+
+    /// Sends what nobody waits for: it may lie for a millisecond, so that it is read with others.
+    ///
+    /// # Errors
+    /// As [`Mailbox::send`].
+    pub(super) fn send_unhurried(&self, message: Message) -> Result<(), Gone> {
+        self.put(message, Haste::Unhurried)
+    }
+
+    fn put(&self, message: Message, haste: Haste) -> Result<(), Gone> {
         let mut reports = lock(&self.shared.reports);
         while reports.epoch == self.epoch && reports.queue.len() >= INBOX_MAX {
             reports.senders_waiting += 1;
@@ -293,7 +347,8 @@ impl Mailbox {
             return Err(Gone);
         }
         reports.queue.push_back(message);
-        self.shared.tell_reader(reports);
+        reports.has_unhurried |= haste == Haste::Unhurried;
+        self.shared.tell_reader(reports, haste);
         Ok(())
     }
 
@@ -442,7 +497,13 @@ mod tests {
                 let mailbox = mailbox.clone();
                 std::thread::spawn(move || {
                     for at in 0..EACH {
-                        mailbox.send(numbered(sender * EACH + at)).unwrap();
+                        let message = numbered(sender * EACH + at);
+                        // The last ones of all are such that nobody waits for.
+                        if at % 100 == sender {
+                            mailbox.send(message).unwrap();
+                        } else {
+                            mailbox.send_unhurried(message).unwrap();
+                        }
                     }
                 })
             })
@@ -465,6 +526,48 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_reader_that_naps_is_woken_by_what_is_urgent_and_by_many_of_the_others_and_one_that_waits_by_any()
+     {
+        let is_woken = |reader: Reader, haste: Haste, queued: usize| {
+            let shared = Shared::default();
+            {
+                let mut reports = lock(&shared.reports);
+                reports.reader = reader;
+                reports.queue.extend((0..queued).map(numbered));
+            }
+            shared.tell_reader(lock(&shared.reports), haste);
+            matches!(lock(&shared.reports).reader, Reader::Reads)
+        };
+        assert!(!is_woken(Reader::Naps, Haste::Unhurried, 1));
+        assert!(is_woken(Reader::Naps, Haste::Urgent, 1));
+        // Before anybody has to wait for room.
+        let many = (1..INBOX_MAX).find(|&many| is_woken(Reader::Naps, Haste::Unhurried, many));
+        assert!(many.is_some_and(|many| many > 1), "{many:?}");
+        assert!(is_woken(Reader::Waits, Haste::Unhurried, 1));
+        assert!(is_woken(Reader::Waits, Haste::Urgent, 1));
+    }
+
+    #[test]
+    fn a_reader_naps_once_for_what_nobody_waited_for_and_then_waits() {
+        let inbox = Inbox::new(None);
+        let mailbox = inbox.next_epoch();
+        mailbox.send_unhurried(numbered(1)).unwrap();
+        assert_eq!(number(inbox.receive(BOUND)), Some(1));
+        let reader = std::thread::spawn(move || number(inbox.receive(BOUND)));
+        let state = |wanted: fn(&Reader) -> bool| {
+            let started = Instant::now();
+            while !wanted(&lock(&mailbox.shared.reports).reader) {
+                assert!(started.elapsed() < Duration::from_secs(60), "it naps on");
+                std::thread::yield_now();
+            }
+        };
+        // However long it napped: nobody has woken it.
+        state(|reader| matches!(reader, Reader::Waits));
+        mailbox.send_unhurried(numbered(2)).unwrap();
+        assert_eq!(reader.join().unwrap(), Some(2));
     }
 
     #[test]

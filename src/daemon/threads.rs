@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use super::filer_thread::FilerCommand;
-use super::inbox::Mailbox;
+use super::inbox::{Mailbox, Message};
 use super::retry_news::RetryNews;
 use super::rules::{Credentials, Rules};
 use super::spawn::spawn;
@@ -69,7 +69,11 @@ pub(super) fn spawn_scanner(
     let retries = Arc::clone(retries);
     let (send, orders) = channel::<Ordered<ScanCommand>>();
     spawn("scan", move || {
-        let send = |input| mailbox.input(input);
+        let send = |input| match input {
+            // As long as the scan goes on.
+            Input::Listed(_) => mailbox.send_unhurried(Message::Input(input)),
+            _ => mailbox.input(input),
+        };
         let report = Report {
             before_use: &|| retries.tell(),
             send: &send,

@@ -186,7 +186,7 @@ impl Worker {
             self.retries.tell_before(&input)?;
             next = goes_on.then(|| self.queue.pop()).flatten();
             if next.is_some() {
-                return self.mailbox.input(input);
+                return self.mailbox.send_unhurried(Message::Input(input));
             }
             self.mailbox.send(Message::WorkerFree { worker, input })
         };
