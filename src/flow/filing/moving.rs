@@ -114,6 +114,13 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
         (Entry::File(_), _) => return Ok(Moved::Taken),
         _ => return Ok(Moved::Gone),
     }
+    if from.area != Area::Watched
+        && to.area == Area::Watched
+        && let Err(fault) = ops.sync_new_name(to).await
+    {
+        // After a kill nobody would know that the one name left is not on the disk.
+        return Ok(Moved::NotDone(fault));
+    }
     let removed = match first {
         // Or puts one there now.
         Entry::File(known) if from.area == Area::Watched => ops.remove_if(from, &known).await,
@@ -127,7 +134,12 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
             if fault.kind == FaultKind::Refused {
                 // It certainly was not removed, and will not be soon: it is under its first name
                 // only again. Where this fails as well, it keeps both names until the next try.
-                drop(ops.remove(to).await);
+                // In the watched folder another version may have taken the second one since.
+                let undone = match to.area {
+                    Area::Watched => ops.remove_if(to, &second).await,
+                    _ => ops.remove(to).await,
+                };
+                drop(undone);
             }
             Ok(Moved::NotDone(fault))
         }

@@ -176,6 +176,14 @@ impl Ops {
             .map(drop)
     }
 
+    /// Brings onto the disk what was moved before, and then the new name in the folder of `to`. In the watched
+    /// folder, whose fsync takes the old names of other files from the disk, in no other order.
+    pub async fn sync_new_name(&self, to: &Place) -> Result<(), Fault> {
+        self.ask(Operation::SyncNewNames).await?;
+        let sync = Operation::SyncNewName(to.folder());
+        self.ask(sync).await.map(drop)
+    }
+
     pub async fn rename_over(&self, from: &Place, to: &Place) -> Result<(), Fault> {
         self.ask(Operation::RenameOver(from.clone(), to.clone()))
             .await

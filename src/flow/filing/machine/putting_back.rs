@@ -43,23 +43,14 @@ impl Machine {
     /// So what was moved before is on the disk before it moves on, and where it goes right behind
     /// that ([`Machine::end_moving_on`]).
     async fn move_on(&mut self, file: Relocation<'_>) -> Result<Moved, Fault> {
-        self.begin_moving_on().await?;
+        self.ops.ask(Operation::SyncNewNames).await?;
         let moved = relocate(&self.ops, file).await;
         if moved.is_err() {
             // Nobody knows whether it has its new name. Another file's fsync may be about to take the old
             // one from the disk.
-            drop(self.sync_new_name(file.to).await);
+            drop(self.ops.sync_new_name(file.to).await);
         }
         moved
-    }
-
-    async fn begin_moving_on(&self) -> Result<(), Fault> {
-        self.ops.ask(Operation::SyncNewNames).await.map(drop)
-    }
-
-    async fn sync_new_name(&self, to: &Place) -> Result<(), Fault> {
-        let sync = Operation::SyncNewName(to.folder());
-        self.ops.ask(sync).await.map(drop)
     }
 
     /// It has moved on from `from` to `to`.
@@ -67,7 +58,7 @@ impl Machine {
         self.targets.remove(&from.folder());
         self.sources.insert(from.folder());
         self.targets.insert(to.folder());
-        self.sync_new_name(to).await
+        self.ops.sync_new_name(to).await
     }
 
     /// What lies at the place, as `here` shows it, may have been put back there by a second name
@@ -86,9 +77,6 @@ impl Machine {
         if !there.is_some_and(|there| there.is_same_file(here)) {
             return Ok(());
         }
-        // An earlier try may have ended before its second name was on the disk.
-        self.begin_moving_on().await?;
-        self.sync_new_name(&self.place()).await?;
         self.sources.insert(first.folder());
         match remove_first_name(&self.ops, first, &self.place()).await? {
             Moved::NotDone(fault) => Err(fault),

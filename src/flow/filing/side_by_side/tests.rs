@@ -441,3 +441,31 @@ fn what_moved_on_with_an_error_is_on_the_disk_before_a_folder_that_it_left_is_br
         assert_eq!(first, Some(&watched), "{:?}", disk.order);
     }
 }
+
+#[test]
+fn what_comes_back_by_a_second_name_has_it_on_the_disk_before_the_first_one_goes() {
+    let (first, watched) = (place(Area::Done, "a"), place(Area::Watched, ""));
+    let back = place(Area::Watched, "a");
+    let mut disk = Memory {
+        links: true,
+        grows: Some(back.clone()),
+        ..Memory::default()
+    };
+    let jobs = accepted(&mut disk, &["a", "b"]);
+    let case = Case {
+        disk,
+        jobs,
+        rules: MOVES,
+    };
+    for width in [1, 2] {
+        let (disk, outcome) = case.file(width, |_| 0);
+        let (_, a) = &outcome.filed[0];
+        assert!(matches!(a, Filed::NewVersion(_)), "{a:?}");
+        let linked = disk.order.iter().position(|at| *at == back);
+        let mut since = disk.order[linked.expect("a is put back")..].iter();
+        let next = since.find(|at| **at == first || **at == watched);
+        // A kill between the two is followed by no fsync of the watched folder.
+        assert_eq!(next, Some(&watched), "{:?}", disk.order);
+        assert!(since.any(|at| *at == first), "{:?}", disk.order);
+    }
+}

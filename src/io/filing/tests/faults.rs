@@ -424,6 +424,49 @@ fn a_version_that_comes_when_the_second_name_of_the_one_before_is_to_be_removed_
 
 #[cfg(unix)]
 #[test]
+fn a_version_that_takes_the_place_while_a_put_back_is_undone_stays() {
+    let world = World::new(MOVED).unwrap();
+    let path = world.watched.path().join(FILES[0]);
+    let replace = |text: &str| {
+        let draft = world.watched.path().join(".next");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+    };
+    let mut process = world.begin();
+    let mut is_undone = false;
+    let filed = file(
+        &mut process,
+        world.jobs[0].clone(),
+        |operation| match operation {
+            Operation::Rename(from, _) if from.area == Area::Watched => {
+                replace("the next");
+                Ok(())
+            }
+            // Back by a link, and the first name cannot go.
+            Operation::Rename(from, _) if from.area == Area::Done => Err(no_such_rename()),
+            Operation::Remove(at) if at.area == Area::Done => {
+                Err(Fault::new(FaultKind::Refused, "EACCES"))
+            }
+            Operation::Remove(at) | Operation::RemoveIf(at, _)
+                if at.area == Area::Watched && !is_undone =>
+            {
+                is_undone = true;
+                replace("the one after");
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+    );
+    assert!(is_undone);
+    assert!(matches!(filed, Filed::Failed { .. }), "{filed:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the one after");
+    let (done, _) = world.area(&world.config.delivered.dir);
+    let next = done.get(FILES[0]).map(String::as_str);
+    assert_eq!(next, Some("the next"), "{done:?}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_version_that_was_put_back_by_a_link_and_replaced_before_its_other_name_was_removed_is_not_forgotten()
  {
     let delete = Case {

@@ -9,6 +9,8 @@ pub struct Memory {
     pub last: u64,
     /// It has a rename that replaces nothing.
     pub renames: bool,
+    /// A file can have two names.
+    pub links: bool,
     pub lines: Vec<Line>,
     /// How often each folder was brought onto the disk.
     pub synced: BTreeMap<Place, usize>,
@@ -16,7 +18,8 @@ pub struct Memory {
     pub grows: Option<Place>,
     /// A file is moved to this name and the answer is an error, and so is that of the next look there.
     pub unclear: Option<Place>,
-    /// Names that files were moved to, and folders that were brought onto the disk, in that order.
+    /// Names that files were moved to, or that were removed, and folders that were brought onto the disk, in
+    /// that order.
     pub order: Vec<Place>,
     /// The first fsync of this folder fails.
     pub fails: Option<Place>,
@@ -53,6 +56,16 @@ impl Memory {
 
     fn find(&self, at: &Place) -> Result<Look, Fault> {
         self.names.get(at).copied().ok_or_else(enoent)
+    }
+
+    /// The file at `from` lies at `to` now, perhaps as another version.
+    fn take_name(&mut self, from: &Place, to: &Place, mut look: Look) {
+        self.names.remove(from);
+        if self.grows.as_ref() == Some(from) {
+            look.stamp.size += 1;
+        }
+        self.names.insert(to.clone(), look);
+        self.order.push(to.clone());
     }
 
     fn is_free(&self, at: &Place) -> Result<(), Fault> {
@@ -95,21 +108,23 @@ impl Disk for Memory {
         if !self.renames {
             return Err(Fault::new(FaultKind::Unsupported, "EINVAL"));
         }
-        let mut look = self.find(from)?;
+        let look = self.find(from)?;
         self.is_free(to)?;
-        self.names.remove(from);
-        if self.grows.as_ref() == Some(from) {
-            look.stamp.size += 1;
-        }
-        self.names.insert(to.clone(), look);
-        self.order.push(to.clone());
+        self.take_name(from, to, look);
         match self.unclear.as_ref() == Some(to) {
             true => Err(Fault::new(FaultKind::Unclear, "EIO")),
             false => Ok(()),
         }
     }
-    fn link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
-        Err(Fault::new(FaultKind::Unsupported, "EPERM"))
+    fn link(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        if !self.links {
+            return Err(Fault::new(FaultKind::Unsupported, "EPERM"));
+        }
+        let look = self.find(from)?;
+        self.is_free(to)?;
+        self.names.insert(to.clone(), look);
+        self.order.push(to.clone());
+        Ok(())
     }
     fn reserve(&mut self, at: &Place) -> Result<Look, Fault> {
         self.is_free(at)?;
@@ -119,11 +134,11 @@ impl Disk for Memory {
         let look = self.find(from)?;
         let there = self.names.get(to).map_or(0, |look| look.stamp.size);
         assert_eq!(there, 0, "{to} is replaced");
-        self.names.remove(from);
-        self.names.insert(to.clone(), look);
+        self.take_name(from, to, look);
         Ok(())
     }
     fn remove(&mut self, at: &Place) -> Result<(), Fault> {
+        self.order.push(at.clone());
         self.names.remove(at).map(drop).ok_or_else(enoent)
     }
     fn copy(&mut self, _: &Place, _: &Place) -> Result<Copied, Fault> {
