@@ -433,31 +433,35 @@ fn a_version_that_takes_the_place_while_a_put_back_is_undone_stays() {
         std::fs::rename(&draft, &path).unwrap();
     };
     let mut process = world.begin();
-    let mut is_undone = false;
-    let filed = file(
-        &mut process,
-        world.jobs[0].clone(),
-        |operation| match operation {
-            Operation::Rename(from, _) if from.area == Area::Watched => {
-                replace("the next");
-                Ok(())
-            }
+    // How often its place was looked at since the first name could not be removed.
+    let (mut looks, mut is_replaced) = (None, false);
+    let filed = file(&mut process, world.jobs[0].clone(), |operation| {
+        if let (Some(looks), Operation::Look(at)) = (&mut looks, operation) {
+            *looks += u32::from(at.area == Area::Watched);
+        }
+        match operation {
+            Operation::Rename(from, _) if from.area == Area::Watched => replace("the next"),
             // Back by a link, and the first name cannot go.
-            Operation::Rename(from, _) if from.area == Area::Done => Err(no_such_rename()),
+            Operation::Rename(from, _) if from.area == Area::Done => return Err(no_such_rename()),
             Operation::Remove(at) if at.area == Area::Done => {
-                Err(Fault::new(FaultKind::Refused, "EACCES"))
+                looks = Some(0);
+                return Err(Fault::new(FaultKind::Refused, "EACCES"));
             }
-            Operation::Remove(at) | Operation::RemoveIf(at, _)
-                if at.area == Area::Watched && !is_undone =>
+            // The first look finds two names of one file.
+            Operation::Look(at) | Operation::Remove(at)
+                if at.area == Area::Watched && !is_replaced =>
             {
-                is_undone = true;
-                replace("the one after");
-                Ok(())
+                let is_removal = matches!(operation, Operation::Remove(_));
+                if is_removal || looks > Some(1) {
+                    is_replaced = true;
+                    replace("the one after");
+                }
             }
-            _ => Ok(()),
-        },
-    );
-    assert!(is_undone);
+            _ => {}
+        }
+        Ok(())
+    });
+    assert!(is_replaced);
     assert!(matches!(filed, Filed::Failed { .. }), "{filed:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "the one after");
     let (done, _) = world.area(&world.config.delivered.dir);
