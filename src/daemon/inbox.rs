@@ -39,7 +39,7 @@ use crate::io::status::{Latest, TURN_EVERY};
 pub(super) const INBOX_MAX: usize = 128;
 
 /// How long a message that nobody waits for may lie. The share of its time that a loop spends on being
-/// woken is small then, and the delay cannot be noticed.
+/// woken is small then, and the delay cannot be noticed, nor where timers are as coarse as on Windows (16 ms).
 const NAP: Duration = Duration::from_millis(1);
 
 /// What comes out of the inbox.
