@@ -99,21 +99,21 @@ async fn by_link(ops: &Ops, file: Relocation<'_>) -> Result<Moved, Fault> {
 /// See [`relocate`].
 pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Result<Moved, Fault> {
     // Somebody may have put another version under the first name since.
-    let first = ops.look(from).await?;
-    match (first, ops.look(to).await?) {
-        (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => {}
-        (Entry::File(_), Entry::File(_)) if from.area != Area::Watched => {
+    let first = match (ops.look(from).await?, ops.look(to).await?) {
+        (Entry::File(first), Entry::File(second)) if first.is_same_file(&second) => first,
+        (Entry::File(first), Entry::File(_)) if from.area != Area::Watched => {
             // What is under the first name is the file, for nobody else writes there; its second
             // name has gone to another one, unless two names of one file have inodes of their own
             // (SMB with noserverino).
             if !have_one_content(ops, from, to).await? {
                 return Ok(Moved::Taken);
             }
+            first
         }
         (_, Entry::File(_)) => return Ok(Moved::Done),
         (Entry::File(_), _) => return Ok(Moved::Taken),
         _ => return Ok(Moved::Gone),
-    }
+    };
     if from.area != Area::Watched
         && to.area == Area::Watched
         && let Err(fault) = ops.sync_new_name(to).await
@@ -121,12 +121,7 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
         // After a kill nobody would know that the one name left is not on the disk.
         return Ok(Moved::NotDone(fault));
     }
-    let removed = match first {
-        // Or puts one there now.
-        Entry::File(known) if from.area == Area::Watched => ops.remove_if(from, &known).await,
-        _ => ops.remove(from).await,
-    };
-    let Err(fault) = removed else {
+    let Err(fault) = ops.remove_name_of(&first, from).await else {
         return Ok(Moved::Done);
     };
     match (ops.look(from).await?, ops.look(to).await?) {
@@ -134,12 +129,7 @@ pub(super) async fn remove_first_name(ops: &Ops, from: &Place, to: &Place) -> Re
             if fault.kind == FaultKind::Refused {
                 // It certainly was not removed, and will not be soon: it is under its first name
                 // only again. Where this fails as well, it keeps both names until the next try.
-                // In the watched folder another version may have taken the second one since.
-                let undone = match to.area {
-                    Area::Watched => ops.remove_if(to, &second).await,
-                    _ => ops.remove(to).await,
-                };
-                drop(undone);
+                drop(ops.remove_name_of(&second, to).await);
             }
             Ok(Moved::NotDone(fault))
         }

@@ -1,7 +1,7 @@
 //! The operations as a machine asks for them, and the names that are promised to files.
 
 use super::disk::{Answer, Copied, Fault, Operation};
-use super::{Filing, Place};
+use super::{Area, Filing, Place};
 use crate::flow::file::{Entry, Look, Rel, Stamp};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -204,6 +204,15 @@ impl Ops {
         match self.look(at).await? {
             Entry::File(look) if !look.difference(known).is_change() => Err(fault),
             _ => Ok(()),
+        }
+    }
+
+    /// Removes a name of the file `known`: in the watched folder, where others may put another one under it,
+    /// only if it still is that.
+    pub async fn remove_name_of(&self, known: &Look, at: &Place) -> Result<(), Fault> {
+        match at.area {
+            Area::Watched => self.remove_if(at, known).await,
+            Area::Done | Area::DeadLetter | Area::Staging => self.remove(at).await,
         }
     }
 

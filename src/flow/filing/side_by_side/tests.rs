@@ -415,57 +415,57 @@ fn what_was_put_back_lets_no_old_name_of_another_file_go_from_the_disk_before_th
     }
 }
 
+/// Files two accepted files, of which `a` is another version once it is renamed and so goes back, one
+/// operation at a time and two; gives what came of `a`, and the names and folders from where it lies at
+/// its place again.
+fn put_back(disk: Memory) -> [(Filed, Vec<Place>); 2] {
+    let back = place(Area::Watched, "a");
+    let mut disk = Memory {
+        grows: Some(back.clone()),
+        ..disk
+    };
+    let case = Case {
+        jobs: accepted(&mut disk, &["a", "b"]),
+        disk,
+        rules: MOVES,
+    };
+    [1, 2].map(|width| {
+        let (disk, outcome) = case.file(width, |_| 0);
+        let (_, a) = outcome.filed[0].clone();
+        let moved = disk.order.iter().position(|at| *at == back);
+        let since = disk.order[moved.expect("a is put back")..].to_vec();
+        (a, since)
+    })
+}
+
 #[test]
 fn what_moved_on_with_an_error_is_on_the_disk_before_a_folder_that_it_left_is_brought_there() {
     let (done, watched) = (place(Area::Done, ""), place(Area::Watched, ""));
-    let back = place(Area::Watched, "a");
-    let mut disk = Memory {
+    let disk = Memory {
         renames: true,
-        grows: Some(back.clone()),
-        unclear: Some(back.clone()),
+        unclear: Some(place(Area::Watched, "a")),
         ..Memory::default()
     };
-    let jobs = accepted(&mut disk, &["a", "b"]);
-    let case = Case {
-        disk,
-        jobs,
-        rules: MOVES,
-    };
-    for width in [1, 2] {
-        let (disk, outcome) = case.file(width, |_| 0);
-        let (_, a) = &outcome.filed[0];
+    for (a, since) in put_back(disk) {
         assert!(matches!(a, Filed::Failed { .. }), "{a:?}");
-        let moved = disk.order.iter().position(|at| *at == back);
-        let mut since = disk.order[moved.expect("a is put back")..].iter();
-        let first = since.find(|at| **at == done || **at == watched);
-        assert_eq!(first, Some(&watched), "{:?}", disk.order);
+        let first = since.iter().find(|at| **at == done || **at == watched);
+        assert_eq!(first, Some(&watched), "{since:?}");
     }
 }
 
 #[test]
 fn what_comes_back_by_a_second_name_has_it_on_the_disk_before_the_first_one_goes() {
     let (first, watched) = (place(Area::Done, "a"), place(Area::Watched, ""));
-    let back = place(Area::Watched, "a");
-    let mut disk = Memory {
+    let disk = Memory {
         links: true,
-        grows: Some(back.clone()),
         ..Memory::default()
     };
-    let jobs = accepted(&mut disk, &["a", "b"]);
-    let case = Case {
-        disk,
-        jobs,
-        rules: MOVES,
-    };
-    for width in [1, 2] {
-        let (disk, outcome) = case.file(width, |_| 0);
-        let (_, a) = &outcome.filed[0];
+    for (a, order) in put_back(disk) {
         assert!(matches!(a, Filed::NewVersion(_)), "{a:?}");
-        let linked = disk.order.iter().position(|at| *at == back);
-        let mut since = disk.order[linked.expect("a is put back")..].iter();
+        let mut since = order.iter();
         let next = since.find(|at| **at == first || **at == watched);
         // A kill between the two is followed by no fsync of the watched folder.
-        assert_eq!(next, Some(&watched), "{:?}", disk.order);
-        assert!(since.any(|at| *at == first), "{:?}", disk.order);
+        assert_eq!(next, Some(&watched), "{order:?}");
+        assert!(since.any(|at| *at == first), "{order:?}");
     }
 }
